@@ -1,0 +1,109 @@
+"""One configuration, a part per step; saved beside every result.
+
+The same names and defaults serve the command line, Python and the plugin. Lengths are µm. Values marked [M]
+are widely used or were set here by looking, and are no sourced standard; change them in ``study.toml`` or with
+``--config FILE.toml``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from follicle_stager.errors import UserError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TissueConfig(_Part):
+    """What is tissue, and what is a section."""
+
+    overview_mpp: Positive = 4.0
+    """µm/px at which tissue is told from glass."""
+    min_section_mm2: Positive = 0.05
+    """Smaller pieces are debris [M]. A section of a prepubertal mouse ovary has 0.3 mm² and more."""
+    join_gap_um: Positive = 80.0
+    """Pieces closer than this are one torn section [M]."""
+
+
+class DetectionConfig(_Part):
+    """The classical detector."""
+
+    working_mpp: Positive = 1.0
+    """µm/px for primary and larger follicles: granulosa nuclei (6-7 µm) are still told apart."""
+    primordial_mpp: Positive = 0.5
+    """µm/px of the second pass, for primordial and transitional follicles."""
+    primordial_max_mpp: Positive = 0.6
+    """Coarser slides cannot show primordials; they are then not available, which is not zero."""
+    min_oocyte_um: Positive = 20.0
+    """Smallest oocyte of the first pass; a growing oocyte is larger than a primordial one."""
+    max_oocyte_um: Positive = 85.0
+    """Largest oocyte: 72 µm in a Graafian follicle (Griffin 2006), with zona."""
+    min_primordial_oocyte_um: Positive = 10.0
+    """Smallest oocyte of the second pass; primordial oocytes have 12-20 µm [M], caps less."""
+    min_seed: Fraction = 0.03
+    """Response of the disc-in-ring filter from which a spot is looked at more closely."""
+    min_score: Fraction = 0.5
+    """The detection threshold: lower finds more follicles and claims more that are none."""
+    min_cavity_um: Positive = 60.0
+    """Smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
+    max_follicle_um: Positive = 600.0
+    """Largest follicle; preovulatory ones pass 400 µm."""
+
+
+class Config(_Part):
+    """All parameters of a run."""
+
+    tissue: TissueConfig = TissueConfig()
+    detection: DetectionConfig = DetectionConfig()
+
+    def fingerprint(self) -> str:
+        """Short hash of all values: equal for equal settings."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration from TOML.
+
+    Raises
+    ------
+    UserError
+        If the file is missing, no TOML, or has an unknown name or a value out of range.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return Config.model_validate(values)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: this is not valid TOML ({error}).") from None
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise UserError(f"{path}: {problems}. The names and defaults are in docs/parameters.md.") from None
+
+
+def dump_config(config: Config) -> str:
+    """Write a configuration as TOML: one table per step."""
+    lines = []
+    for part, values in config.model_dump(mode="json").items():
+        lines.append(f"[{part}]")
+        lines += [f"{name} = {_toml_value(value)}" for name, value in values.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,70 @@
+"""What a detector hands over, and which of several claims to the same tissue stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from shapely import STRtree
+
+if TYPE_CHECKING:
+    from shapely.geometry import Polygon
+
+
+@dataclass(frozen=True)
+class FoundFollicle:
+    """One follicle as a detector saw it; polygons in µm from the slide's top-left corner.
+
+    Attributes
+    ----------
+    outline
+        Outer border of the granulosa.
+    oocyte
+        The oocyte, None where the follicle is cut beside it.
+    score
+        0-1, higher is surer; ``DetectionConfig.min_score`` is the threshold.
+    evidence
+        What the score is made of.
+    """
+
+    outline: Polygon
+    oocyte: Polygon | None
+    score: float
+    evidence: dict[str, float] = field(default_factory=dict)
+
+
+def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) -> list[FoundFollicle]:
+    """Keep the better-scored of claims that share tissue.
+
+    Parameters
+    ----------
+    found
+        Claims in any order; the result does not depend on it.
+    max_overlap
+        Largest share of the smaller outline that two follicles may have in common. Neighbours press on each
+        other and outlines are drawn with some error, so a little is allowed.
+
+    Returns
+    -------
+    list
+        Sorted by position, top to bottom.
+    """
+    ranked = sorted(found, key=lambda f: (-f.score, f.outline.centroid.y, f.outline.centroid.x))
+    tree = STRtree([f.outline for f in ranked])
+    dropped: set[int] = set()
+    for index, claim in enumerate(ranked):
+        if index in dropped:
+            continue
+        for other in tree.query(claim.outline, predicate="intersects"):
+            if other <= index or other in dropped:
+                continue
+            shared = claim.outline.intersection(ranked[other].outline).area
+            smaller = min(claim.outline.area, ranked[other].outline.area)
+            if shared > max_overlap * smaller or _same_oocyte(claim, ranked[other]):
+                dropped.add(int(other))
+    kept = [f for index, f in enumerate(ranked) if index not in dropped]
+    return sorted(kept, key=lambda f: (f.outline.centroid.y, f.outline.centroid.x))
+
+
+def _same_oocyte(a: FoundFollicle, b: FoundFollicle) -> bool:
+    return a.oocyte is not None and b.oocyte is not None and a.oocyte.contains(b.oocyte.centroid)

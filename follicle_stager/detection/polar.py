@@ -1,0 +1,155 @@
+"""Closed outlines around a point: polar windows, and the best circular path through them.
+
+A border that runs once around a centre is a function radius(angle). The image is sampled on rays, each
+(angle, radius) gets a gain (how much it looks like the border), and the path with the largest sum that
+changes its radius little from ray to ray is found by dynamic programming. All lengths are µm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from shapely import make_valid
+from shapely.geometry import Polygon
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from follicle_stager.field import Field
+
+N_ANGLES = 96
+_ANGLES = np.arange(N_ANGLES) * (2 * np.pi / N_ANGLES)
+COS, SIN = np.cos(_ANGLES), np.sin(_ANGLES)
+
+
+@dataclass(frozen=True)
+class Contours:
+    """Closed curves around centres.
+
+    Attributes
+    ----------
+    x, y
+        (n,) centres, µm on the slide.
+    radius
+        (n, N_ANGLES) distance from the centre along each ray, µm.
+    """
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    radius: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Contours:
+        """Some of the curves."""
+        return Contours(self.x[index], self.y[index], self.radius[index])
+
+    def polygon(self, i: int) -> Polygon:
+        """Curve ``i`` as a polygon in µm."""
+        points = np.column_stack([self.x[i] + self.radius[i] * COS, self.y[i] + self.radius[i] * SIN])
+        polygon = Polygon(points)
+        if not polygon.is_valid:
+            parts = [p for p in getattr(make_valid(polygon), "geoms", [polygon]) if p.geom_type == "Polygon"]
+            polygon = max(parts, key=lambda p: p.area)
+        return polygon
+
+    def centroids(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Centres of mass, µm."""
+        dx = self.radius * COS
+        dy = self.radius * SIN
+        cross = dx * np.roll(dy, -1, axis=1) - np.roll(dx, -1, axis=1) * dy
+        area = cross.sum(axis=1) / 2
+        cx = ((dx + np.roll(dx, -1, axis=1)) * cross).sum(axis=1) / (6 * area)
+        cy = ((dy + np.roll(dy, -1, axis=1)) * cross).sum(axis=1) / (6 * area)
+        return self.x + cx, self.y + cy
+
+    def equivalent_radius(self) -> NDArray[np.float64]:
+        """Radius of the circle of equal area, µm."""
+        cross = self.radius * np.roll(self.radius, -1, axis=1) * np.sin(2 * np.pi / N_ANGLES)
+        return np.asarray(np.sqrt(cross.sum(axis=1) / 2 / np.pi))
+
+
+def polar_window(
+    field: Field,
+    channel: NDArray[np.floating],
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    radii: NDArray[np.float64],
+) -> NDArray[np.float32]:
+    """Sample a channel on rays.
+
+    Parameters
+    ----------
+    field, channel
+        The window and one of its channels.
+    x, y
+        (n,) centres, µm.
+    radii
+        (r,) the same for all rays, or (n, N_ANGLES, r), µm.
+
+    Returns
+    -------
+    ndarray of float32, (n, N_ANGLES, r)
+    """
+    reach = np.broadcast_to(radii, (len(x), N_ANGLES, radii.shape[-1]))
+    xs = x[:, None, None] + COS[None, :, None] * reach
+    ys = y[:, None, None] + SIN[None, :, None] * reach
+    return field.sample(channel, xs, ys)
+
+
+def mean_between(window: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
+    """Mean over the radial bins ``[i + start, i + stop)`` for every bin i, cut at the ends."""
+    n_bins = window.shape[2]
+    total = np.concatenate([np.zeros_like(window[:, :, :1]), np.cumsum(window, axis=2)], axis=2)
+    bins = np.arange(n_bins)
+    low, high = np.clip(bins + start, 0, n_bins), np.clip(bins + stop, 0, n_bins)
+    return np.asarray((total[:, :, high] - total[:, :, low]) / np.maximum(high - low, 1))
+
+
+def best_closed_path(
+    gain: NDArray[np.float32], *, step_cost: float, max_step: int = 2
+) -> NDArray[np.intp]:
+    """The closed path of largest gain.
+
+    Parameters
+    ----------
+    gain
+        (n, angles, bins).
+    step_cost
+        Gain that a change of one bin between neighbouring rays costs.
+    max_step
+        Largest change in bins between neighbouring rays.
+
+    Returns
+    -------
+    ndarray of int, (n, angles)
+        Bin on each ray. The recursion runs around three times and the middle turn is kept, where the start
+        no longer matters, so that the ends meet.
+    """
+    n, n_angles, n_bins = gain.shape
+    turns = 3 * n_angles
+    total = gain[:, 0].copy()
+    steps = np.zeros((n, turns, n_bins), np.int8)
+    for t in range(1, turns):
+        best = total.copy()
+        choice = np.zeros((n, n_bins), np.int8)
+        for step in range(1, max_step + 1):
+            inward = total[:, :-step] - step * step_cost
+            better = inward > best[:, step:]
+            best[:, step:][better] = inward[better]
+            choice[:, step:][better] = step
+            outward = total[:, step:] - step * step_cost
+            better = outward > best[:, :-step]
+            best[:, :-step][better] = outward[better]
+            choice[:, :-step][better] = -step
+        total = best + gain[:, t % n_angles]
+        steps[:, t] = choice
+    path = np.zeros((n, turns), np.intp)
+    path[:, -1] = total.argmax(axis=1)
+    rows = np.arange(n)
+    for t in range(turns - 1, 0, -1):
+        path[:, t - 1] = path[:, t] - steps[rows, t, path[:, t]]
+    return path[:, n_angles : 2 * n_angles]

@@ -1,0 +1,191 @@
+"""A slide: a lazy pyramid of 8-bit RGB levels, and the size of its pixels.
+
+Every file format becomes this one class; what differs is a ``read`` function per level. Coordinates are
+level-0 pixels, x right, y down, origin top left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from follicle_stager.errors import SlideError
+from follicle_stager.slides.scale import PixelSize, pixel_size
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
+    #: ``read(y0, y1, x0, x1)`` of one level, inside its bounds -> uint8 (y, x, 3)
+    LevelRead = Callable[[int, int, int, int], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One resolution of a slide, in pixels of its own."""
+
+    width: int
+    height: int
+    read: LevelRead
+
+
+class Slide:
+    """A slide, opened for reading.
+
+    Parameters
+    ----------
+    path
+        Where it came from, for messages.
+    levels
+        Resolutions, finest first.
+    size
+        µm per level-0 pixel, None if the file does not say.
+    close
+        Releases the file.
+    notes
+        What a reader of this slide should know (e.g. other images in the file that were left out).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        levels: list[Level],
+        size: PixelSize | None,
+        close: Callable[[], None] = lambda: None,
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        self.path = path
+        self.levels = levels
+        self.pixel_size = size
+        self.notes = notes
+        self._close = close
+
+    @property
+    def width(self) -> int:
+        """Level-0 width, px."""
+        return self.levels[0].width
+
+    @property
+    def height(self) -> int:
+        """Level-0 height, px."""
+        return self.levels[0].height
+
+    @property
+    def mpp(self) -> float | None:
+        """µm per level-0 pixel (geometric mean of x and y), None if the file does not say."""
+        return self.pixel_size.mpp if self.pixel_size else None
+
+    @property
+    def scale(self) -> PixelSize:
+        """µm per level-0 pixel.
+
+        Raises
+        ------
+        SlideError
+            If neither the file nor the user gave it: nothing is measured on a guess.
+        """
+        if self.pixel_size is None:
+            raise SlideError(
+                f"{self.path}: the file does not say how many µm a pixel is, so nothing can be measured. "
+                "Give it with --mpp (e.g. --mpp 0.5), or in the mpp column of the sample sheet."
+            )
+        return self.pixel_size
+
+    def set_mpp(self, mpp: float) -> None:
+        """Let the user's µm/px stand instead of the file's.
+
+        Raises
+        ------
+        SlideError
+            If no microscope has such a pixel.
+        """
+        size = pixel_size(mpp, mpp, "given by the user")
+        if size is None:
+            hint = " That is a screen's resolution, not a scale." if mpp > 100 else ""
+            raise SlideError(
+                f"{self.path}: {mpp:g} µm/px is not a pixel size of a microscope image.{hint} "
+                "Give the µm of one pixel, e.g. 0.25 (40x scan), 0.5 (20x scan) or 1.0."
+            )
+        self.pixel_size = size
+
+    def downsample(self, level: int) -> tuple[float, float]:
+        """Level-0 pixels per pixel of ``level``, across and down."""
+        return self.width / self.levels[level].width, self.height / self.levels[level].height
+
+    def read_region(
+        self, x: int, y: int, width: int, height: int, level: int = 0
+    ) -> NDArray[np.uint8]:
+        """Read a window of one level; what lies outside the slide is white.
+
+        Parameters
+        ----------
+        x, y
+            Top-left corner in pixels **of that level**.
+        width, height
+            Size in pixels of that level.
+        level
+            0 is the finest.
+
+        Returns
+        -------
+        ndarray of uint8, (height, width, 3)
+
+        Raises
+        ------
+        SlideError
+            If the file's pixels cannot be decoded.
+        """
+        pyramid_level = self.levels[level]
+        y0, y1 = max(0, y), min(pyramid_level.height, y + height)
+        x0, x1 = max(0, x), min(pyramid_level.width, x + width)
+        out = np.full((height, width, 3), 255, np.uint8)
+        if y0 >= y1 or x0 >= x1:
+            return out
+        try:
+            pixels = pyramid_level.read(y0, y1, x0, x1)
+        except (SlideError, MemoryError):
+            raise
+        except Exception as error:  # each codec has exceptions of its own; all mean the same to a user
+            raise SlideError(
+                f"{self.path}: the pixels at x = {x0}, y = {y0} (level {level}) cannot be read ({error}). "
+                "The file seems damaged or incomplete; copy or export it again."
+            ) from error
+        if (y0, y1, x0, x1) == (y, y + height, x, x + width):
+            return pixels
+        out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels
+        return out
+
+    def to_dask(self, level: int = 0, chunk: int = 1024) -> Any:
+        """A lazy dask array of one level, (height, width, 3) uint8."""
+        import dask.array as da
+
+        pyramid_level = self.levels[level]
+
+        def block(block_info: Any = None) -> NDArray[np.uint8]:
+            (y0, y1), (x0, x1), _ = block_info[None]["array-location"]
+            return self.read_region(x0, y0, x1 - x0, y1 - y0, level)
+
+        def split(length: int) -> tuple[int, ...]:
+            whole, rest = divmod(length, chunk)
+            return (chunk,) * whole + ((rest,) if rest else ())
+
+        chunks = (split(pyramid_level.height), split(pyramid_level.width), (3,))
+        return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+
+    def close(self) -> None:
+        """Release the file."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        size = f"{self.mpp:.4g} µm/px" if self.mpp else "µm/px unknown"
+        return f"<Slide {self.path.name}: {self.width} x {self.height} px, {len(self.levels)} levels, {size}>"

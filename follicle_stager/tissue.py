@@ -1,0 +1,293 @@
+"""Tissue against glass, the sections on a slide, and whether they can be judged at all.
+
+Works on an overview of the whole slide (4 µm/px by default), so it costs little on any slide.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import shapely
+from scipy import ndimage as ndi
+from shapely.geometry import MultiPolygon, Polygon
+from shapely.ops import unary_union
+from skimage.filters import threshold_otsu
+from skimage.measure import find_contours, label, regionprops
+from skimage.morphology import disk
+
+from follicle_stager.errors import SlideError
+from follicle_stager.slides.resample import grid_shape, read_at_mpp
+from follicle_stager.stain import StainModel, estimate_white, fit_stains, is_pen
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from follicle_stager.config import TissueConfig
+    from follicle_stager.slides import Slide
+
+# Otsu's threshold is trusted only in this range of optical density: a field without glass would otherwise
+# be split into dark and pale tissue.
+_TISSUE_OD_RANGE = (0.04, 0.14)
+
+# µm/px and pixel budget of the windows from which stains and focus are judged.
+_DETAIL_MPP = 1.0
+_DETAIL_WINDOW = 512
+_MAX_DETAIL_WINDOWS = 12
+
+
+@dataclass(frozen=True)
+class Overview:
+    """The slide at low resolution.
+
+    Attributes
+    ----------
+    tissue
+        (y, x) bool, holes filled.
+    mpp
+        µm/px of the mask.
+    stain
+        The slide's stains.
+    sections
+        Outline of each section in µm, in reading order (rows from the top, then left to right).
+    quality
+        ``tissue_mm2``, ``focus`` (0-1), ``fold_fraction``, ``pen_fraction``, ``two_stains``.
+    flags
+        Readable warnings from ``quality``.
+    """
+
+    tissue: NDArray[np.bool_]
+    mpp: float
+    stain: StainModel
+    sections: list[MultiPolygon]
+    quality: dict[str, float]
+    flags: tuple[str, ...]
+
+    def tissue_window(self, x_um: float, y_um: float, shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:
+        """The tissue mask over a window of another µm/px, nearest neighbour."""
+        rows = ((y_um + (np.arange(shape[0]) + 0.5) * mpp) / self.mpp).astype(np.intp)
+        columns = ((x_um + (np.arange(shape[1]) + 0.5) * mpp) / self.mpp).astype(np.intp)
+        inside_y = (rows >= 0) & (rows < self.tissue.shape[0])
+        inside_x = (columns >= 0) & (columns < self.tissue.shape[1])
+        window = self.tissue[
+            np.clip(rows, 0, self.tissue.shape[0] - 1)[:, None],
+            np.clip(columns, 0, self.tissue.shape[1] - 1)[None, :],
+        ]
+        return np.asarray(window & inside_y[:, None] & inside_x[None, :])
+
+
+def survey(slide: Slide, config: TissueConfig) -> Overview:
+    """Find tissue, sections and stains of a slide.
+
+    Parameters
+    ----------
+    slide
+        A slide whose µm/px is known.
+    config
+        Physical sizes that tell sections from debris.
+
+    Returns
+    -------
+    Overview
+
+    Raises
+    ------
+    SlideError
+        If there is no tissue on the slide, or nothing but darkness.
+    """
+    mpp = max(config.overview_mpp, slide.scale.mpp)
+    height, width = grid_shape(slide, mpp)
+    rgb = read_at_mpp(slide, 0, 0, width, height, mpp)
+    if np.percentile(rgb.max(axis=2), 99.5) < 60:
+        raise SlideError(
+            f"{slide.path}: the image is black almost everywhere; this is no brightfield section. "
+            "Is it a fluorescence image, or an empty export?"
+        )
+    white = estimate_white(rgb)
+    od = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False).optical_density(rgb)
+    pen = ndi.binary_opening(is_pen(od), disk(2))
+    tissue = tissue_mask(od.mean(axis=2), pen, mpp=mpp)
+    sections = find_sections(tissue, mpp=mpp, config=config)
+    if not sections:
+        raise SlideError(
+            f"{slide.path}: no tissue found (no piece of at least {config.min_section_mm2:g} mm² at "
+            f"{slide.scale.mpp:.3g} µm/px). Is the slide empty, or its µm/px wrong?"
+        )
+    footprint = _rasterise(sections, tissue.shape, mpp)
+    tissue &= ndi.binary_dilation(footprint, iterations=2)
+    stain, focus = _stain_and_focus(slide, tissue, mpp, white)
+    quality = {
+        "tissue_mm2": round(float(footprint.sum()) * mpp**2 / 1e6, 4),
+        "focus": round(focus, 3),
+        "fold_fraction": round(_fold_fraction(od.mean(axis=2), tissue), 4),
+        "pen_fraction": round(float(pen.mean()), 4),
+        "two_stains": float(stain.two_stains),
+    }
+    return Overview(tissue, mpp, stain, sections, quality, quality_flags(quality))
+
+
+def tissue_mask(density: NDArray[np.float32], pen: NDArray[np.bool_], *, mpp: float) -> NDArray[np.bool_]:
+    """Tell tissue from glass.
+
+    Parameters
+    ----------
+    density
+        (y, x) mean optical density.
+    pen
+        (y, x) marker pen, never tissue.
+    mpp
+        µm/px of both.
+
+    Returns
+    -------
+    ndarray of bool, (y, x)
+        Gaps below 40 µm closed, holes filled (antra and vessels lie inside the tissue).
+    """
+    smooth = ndi.gaussian_filter(density, 6.0 / mpp)
+    if smooth.max() - smooth.min() < 0.03:
+        return np.full(density.shape, bool(smooth.mean() > _TISSUE_OD_RANGE[1]))
+    threshold = float(np.clip(0.6 * threshold_otsu(smooth), *_TISSUE_OD_RANGE))
+    mask = (smooth > threshold) & ~ndi.binary_dilation(pen, disk(2))
+    pad = max(2, round(20.0 / mpp))
+    mask = np.pad(mask, pad, mode="edge")
+    mask = ndi.binary_closing(mask, disk(max(1, round(20.0 / mpp))))
+    mask = ndi.binary_opening(mask, disk(max(1, round(10.0 / mpp))))
+    mask = np.asarray(ndi.binary_fill_holes(mask))
+    return mask[pad:-pad, pad:-pad]
+
+
+def find_sections(tissue: NDArray[np.bool_], *, mpp: float, config: TissueConfig) -> list[MultiPolygon]:
+    """Sections of ovary on a slide: pieces of tissue, torn parts joined, debris dropped.
+
+    Parameters
+    ----------
+    tissue
+        (y, x) mask.
+    mpp
+        µm/px of the mask.
+    config
+        Smallest area and the gap that still belongs to one section.
+
+    Returns
+    -------
+    list of MultiPolygon
+        µm, in reading order.
+    """
+    pieces = []
+    for region in regionprops(label(tissue)):
+        # A thousandth of a section is dirt; anything above may be a torn-off part of one.
+        if region.area * mpp**2 / 1e6 < 0.1 * config.min_section_mm2:
+            continue
+        padded = np.pad(region.image.astype(float), 1)
+        rings = find_contours(padded, 0.5)
+        outer = max(rings, key=len)
+        top, left = region.bbox[0], region.bbox[1]
+        points = np.column_stack([outer[:, 1] - 1 + left + 0.5, outer[:, 0] - 1 + top + 0.5]) * mpp
+        pieces.append(Polygon(points).buffer(0).simplify(mpp))
+    if not pieces:
+        return []
+    joined = unary_union([p.buffer(config.join_gap_um / 2) for p in pieces])
+    groups = list(getattr(joined, "geoms", [joined]))
+    sections = []
+    for group in groups:
+        members = [p for p in pieces if group.intersects(p)]
+        section = _as_multipolygon(unary_union(members))
+        if section.area / 1e6 >= config.min_section_mm2:
+            sections.append(section)
+    return reading_order(sections)
+
+
+def reading_order(sections: list[MultiPolygon]) -> list[MultiPolygon]:
+    """Sort like text: rows from the top, each from left to right.
+
+    Sections whose heights overlap by more than half of the smaller one stand in one row.
+    """
+    rows: list[list[MultiPolygon]] = []
+    for section in sorted(sections, key=lambda s: s.centroid.y):
+        top, bottom = section.bounds[1], section.bounds[3]
+        for row in rows:
+            row_top, row_bottom = row[0].bounds[1], row[0].bounds[3]
+            shared = min(bottom, row_bottom) - max(top, row_top)
+            if shared > 0.5 * min(bottom - top, row_bottom - row_top):
+                row.append(section)
+                break
+        else:
+            rows.append([section])
+    return [s for row in rows for s in sorted(row, key=lambda s: s.centroid.x)]
+
+
+def quality_flags(quality: dict[str, float]) -> tuple[str, ...]:
+    """Readable warnings; the limits were set by looking at sharp, blurred, folded and marked slides [M]."""
+    flags = []
+    if quality["focus"] < 0.25:
+        flags.append("out of focus: nuclei are blurred, layers may be miscounted")
+    if quality["fold_fraction"] > 0.03:
+        flags.append("folds or overstained bands: follicles under them are missed")
+    if quality["pen_fraction"] > 0.001:
+        flags.append("marker pen or drawn marks on the slide: they are ignored, and so is what they cover")
+    return tuple(flags)
+
+
+def _stain_and_focus(
+    slide: Slide, tissue: NDArray[np.bool_], mpp: float, white: NDArray[np.float64]
+) -> tuple[StainModel, float]:
+    """Fit stains and judge sharpness on a few windows spread over the tissue."""
+    detail_mpp = max(_DETAIL_MPP, slide.scale.mpp)
+    side_um = _DETAIL_WINDOW * detail_mpp
+    step = max(1, round(side_um / mpp))
+    corners = [
+        (x, y)
+        for y in range(0, tissue.shape[0], step)
+        for x in range(0, tissue.shape[1], step)
+        if tissue[y : y + step, x : x + step].mean() > 0.1
+    ] or [(0, 0)]
+    every = -(-len(corners) // _MAX_DETAIL_WINDOWS)
+    windows, masks, sharp = [], [], []
+    for column, row in corners[::every]:
+        x, y = round(column * mpp / detail_mpp), round(row * mpp / detail_mpp)
+        rgb = read_at_mpp(slide, x, y, _DETAIL_WINDOW, _DETAIL_WINDOW, detail_mpp)
+        rows = np.minimum(((y + np.arange(_DETAIL_WINDOW)) * detail_mpp / mpp).astype(int), tissue.shape[0] - 1)
+        columns = np.minimum(
+            ((x + np.arange(_DETAIL_WINDOW)) * detail_mpp / mpp).astype(int), tissue.shape[1] - 1
+        )
+        mask = tissue[rows[:, None], columns[None, :]]
+        windows.append(rgb)
+        masks.append(mask)
+        if mask.mean() > 0.2:
+            sharp.append(focus_of(rgb, mask, mpp=detail_mpp))
+    stain = fit_stains(np.concatenate(windows), np.concatenate(masks), white)
+    return stain, float(np.median(sharp)) if sharp else 0.0
+
+
+def focus_of(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], *, mpp: float) -> float:
+    """Sharpness of a window, 0 (blurred) to 1 (sharp).
+
+    Share of contrast at the size of a nucleus' edge (1-2 px) in the contrast at the size of nuclei: blur takes
+    the former first, and stain strength cancels.
+    """
+    gray = rgb.mean(axis=2).astype(np.float32)
+    fine = gray - ndi.gaussian_filter(gray, 1.0)
+    coarse = ndi.gaussian_filter(gray, 1.0) - ndi.gaussian_filter(gray, max(3.0, 6.0 / mpp))
+    spread = float(coarse[tissue].std())
+    return float(np.clip(fine[tissue].std() / spread, 0, 1)) if spread > 1 else 0.0
+
+
+def _fold_fraction(density: NDArray[np.float32], tissue: NDArray[np.bool_]) -> float:
+    """Share of tissue that is about twice as dense as the rest: two layers lie on each other."""
+    if not tissue.any():
+        return 0.0
+    typical = float(np.median(density[tissue]))
+    return float((tissue & (density > 2.0 * typical)).sum() / tissue.sum())
+
+
+def _as_multipolygon(geometry: Polygon | MultiPolygon) -> MultiPolygon:
+    return geometry if isinstance(geometry, MultiPolygon) else MultiPolygon([geometry])
+
+
+def _rasterise(sections: list[MultiPolygon], shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:
+    y, x = (np.indices(shape) + 0.5) * mpp
+    mask = np.zeros(shape, bool)
+    for section in sections:
+        mask |= shapely.contains_xy(section.buffer(mpp), x.ravel(), y.ravel()).reshape(shape)
+    return mask
