@@ -1,0 +1,274 @@
+"""QuPath's GeoJSON: full-resolution pixels, closed rings, one feature per object.
+
+A follicle is an annotation with its stage as classification. Its oocyte, nucleus and fluid spaces are features
+of their own that name the follicle in their metadata, so that QuPath shows them and nothing is hidden from a
+person. Reading accepts what QuPath and people write: a bare list, a single feature, no classification,
+multipolygons, both ways to write measurements.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from shapely.errors import ShapelyError
+from shapely.geometry import MultiPolygon, Polygon, mapping, shape
+
+from follicle_stager.errors import UserError
+from follicle_stager.files import write_text
+from follicle_stager.records import Follicle, Section
+from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
+
+
+def write_geojson(path: Path, follicles: Iterable[Follicle]) -> None:
+    """Write follicles as QuPath annotations.
+
+    Parameters
+    ----------
+    path
+        File to write, atomically.
+    follicles
+        Outlines in level-0 pixels.
+    """
+    features: list[dict[str, Any]] = []
+    for number, follicle in enumerate(follicles, start=1):
+        features.append(_follicle_feature(follicle, f"F{number:04d}"))
+        parts = [("Oocyte", follicle.oocyte), ("Nucleus", follicle.nucleus)]
+        parts += [("Fluid", space) for space in follicle.fluid]
+        for index, (kind, polygon) in enumerate(parts):
+            if polygon is not None:
+                features.append(_part_feature(follicle.id, kind, polygon, index))
+    _write(path, features)
+
+
+def read_geojson(path: Path) -> list[Follicle]:
+    """Read follicles from QuPath GeoJSON.
+
+    Parameters
+    ----------
+    path
+        A file of this software, or annotations that a person exported from QuPath.
+
+    Returns
+    -------
+    list of Follicle
+        In the order of the file. Classifications that are no stage become ``unsure``.
+
+    Raises
+    ------
+    UserError
+        If the file is no GeoJSON; the message names the feature.
+    """
+    follicles: list[Follicle] = []
+    parts: dict[str, list[tuple[str, Polygon]]] = {}
+    for number, feature in enumerate(_features(path), start=1):
+        properties = feature.get("properties") or {}
+        metadata = properties.get("metadata") or {}
+        outline = _outline(path, number, feature)
+        if outline is None:
+            continue
+        name = _class_name(properties)
+        if name in _PART_COLORS and "follicle" in metadata:
+            parts.setdefault(metadata["follicle"], []).append((name, outline))
+            continue
+        follicles.append(_follicle(feature, properties, metadata, outline, name))
+    return [_with_parts(f, parts.get(f.id, [])) for f in follicles]
+
+
+def write_sections(path: Path, sections: Iterable[Section]) -> None:
+    """Write the sections of a slide, one MultiPolygon feature each."""
+    features = [
+        {
+            "type": "Feature",
+            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, section.section_id)),
+            "geometry": _geometry(section.outline),
+            "properties": {
+                "objectType": "annotation",
+                "name": section.section_id,
+                "classification": {"name": "Section", "color": [120, 120, 120]},
+                "isLocked": True,
+                "measurements": {"Area mm2": round(section.area_mm2, 5), "Order": section.order},
+                "metadata": {
+                    "section_id": section.section_id,
+                    "included": "yes" if section.included else "no",
+                    "reason": section.reason,
+                },
+            },
+        }
+        for section in sections
+    ]
+    _write(path, features)
+
+
+def read_sections(path: Path) -> list[Section]:
+    """Read the sections of a slide as `write_sections` wrote them."""
+    sections = []
+    for feature in _features(path):
+        properties = feature["properties"]
+        geometry = shape(feature["geometry"])
+        sections.append(
+            Section(
+                section_id=properties["metadata"]["section_id"],
+                outline=geometry if isinstance(geometry, MultiPolygon) else MultiPolygon([geometry]),
+                area_mm2=float(properties["measurements"]["Area mm2"]),
+                order=int(properties["measurements"]["Order"]),
+                included=properties["metadata"].get("included", "yes") == "yes",
+                reason=properties["metadata"].get("reason", ""),
+            )
+        )
+    return sections
+
+
+def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
+    stage = follicle.stage
+    measurements = {"Score": follicle.score, **follicle.measurements}
+    measurements |= {f"P {s.label}": p for s, p in follicle.probabilities.items()}
+    metadata = {
+        "section": follicle.section_id,
+        "stage": stage.value,
+        "stage_predicted": follicle.stage_predicted.value,
+        "health": follicle.health.value,
+        "countable": follicle.countable.value,
+        "status": follicle.status.value,
+        "reasons": "; ".join(follicle.reasons),
+    }
+    if stage.ontology_id:
+        metadata["ontology"] = stage.ontology_id
+    if follicle.edited_by:
+        metadata["edited_by"] = follicle.edited_by
+    if follicle.edited_at:
+        metadata["edited_at"] = follicle.edited_at
+    return {
+        "type": "Feature",
+        "id": follicle.id,
+        "geometry": _geometry(follicle.outline),
+        "properties": {
+            "objectType": "annotation",
+            "name": name,
+            "color": list(stage.color),
+            "classification": {"name": stage.label, "color": list(stage.color)},
+            "isLocked": False,
+            # QuPath reads no NaN, and JSON has none.
+            "measurements": {k: round(v, 4) for k, v in measurements.items() if math.isfinite(v)},
+            "metadata": metadata,
+        },
+    }
+
+
+def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> dict[str, Any]:
+    color = list(_PART_COLORS[kind])
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.UUID(follicle_id), f"{kind} {index}")),
+        "geometry": _geometry(polygon),
+        "properties": {
+            "objectType": "annotation",
+            "color": color,
+            "classification": {"name": kind, "color": color},
+            "isLocked": False,
+            "metadata": {"follicle": follicle_id},
+        },
+    }
+
+
+def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
+    raw = mapping(geometry)
+
+    def rounded(value: Any) -> Any:
+        return [rounded(v) for v in value] if isinstance(value, list | tuple) else round(value, 2)
+
+    return {"type": raw["type"], "coordinates": rounded(raw["coordinates"])}
+
+
+def _write(path: Path, features: list[dict[str, Any]]) -> None:
+    # One feature a line: a person can read it, and a comparison of two versions says what changed.
+    lines = ",\n".join(json.dumps(f, ensure_ascii=False) for f in features)
+    write_text(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n')
+
+
+def _features(path: Path) -> list[dict[str, Any]]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: this is not GeoJSON ({error}); export the annotations again.") from None
+    if isinstance(data, dict):
+        data = data.get("features", [data])
+    if not isinstance(data, list) or not all(isinstance(f, dict) and "geometry" in f for f in data):
+        raise UserError(f"{path}: this is JSON, but no list of GeoJSON features.")
+    features: list[dict[str, Any]] = []
+    for feature in data:
+        features.append(feature)
+        features += (feature.get("properties") or {}).get("childObjects") or []
+    return features
+
+
+def _outline(path: Path, number: int, feature: dict[str, Any]) -> Polygon | None:
+    try:
+        geometry = shape(feature["geometry"])
+    except (KeyError, TypeError, ValueError, ShapelyError) as error:
+        raise UserError(f"{path}: the geometry of feature {number} cannot be read ({error}).") from None
+    if isinstance(geometry, MultiPolygon):
+        geometry = max(geometry.geoms, key=lambda g: g.area)
+    if not isinstance(geometry, Polygon) or geometry.is_empty:
+        return None  # points and lines are no outlines
+    return geometry
+
+
+def _class_name(properties: dict[str, Any]) -> str:
+    classification = properties.get("classification") or {}
+    names = classification.get("names") or [classification.get("name") or ""]
+    return str(names[0])
+
+
+def _follicle(
+    feature: dict[str, Any],
+    properties: dict[str, Any],
+    metadata: dict[str, str],
+    outline: Polygon,
+    class_name: str,
+) -> Follicle:
+    try:
+        stage = parse_stage(class_name)
+    except ValueError:
+        stage = Stage.UNSURE
+    measurements = properties.get("measurements") or {}
+    if isinstance(measurements, list):
+        measurements = {m["name"]: m["value"] for m in measurements}
+    numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
+    labels = {f"P {s.label}": s for s in Stage}
+    return Follicle(
+        id=str(feature.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt)),
+        section_id=metadata.get("section", ""),
+        outline=outline,
+        score=numbers.pop("Score", 1.0),
+        probabilities={labels[k]: numbers.pop(k) for k in list(numbers) if k in labels},
+        measurements=numbers,
+        stage_predicted=Stage(metadata.get("stage_predicted", stage.value)),
+        reasons=tuple(r for r in metadata.get("reasons", "").split("; ") if r),
+        stage=stage,
+        health=Health(metadata.get("health", "unknown")),
+        countable=Countable(metadata.get("countable", "unknown")),
+        status=Status(metadata.get("status", "added")),
+        edited_by=metadata.get("edited_by"),
+        edited_at=metadata.get("edited_at"),
+    )
+
+
+def _with_parts(follicle: Follicle, parts: list[tuple[str, Polygon]]) -> Follicle:
+    from dataclasses import replace
+
+    def first(kind: str) -> Polygon | None:
+        return next((p for k, p in parts if k == kind), None)
+
+    fluid = tuple(p for k, p in parts if k == "Fluid")
+    return replace(follicle, oocyte=first("Oocyte"), nucleus=first("Nucleus"), fluid=fluid)

@@ -1,0 +1,103 @@
+"""The nouns that all rooms speak: Follicle, Section, SlideResult.
+
+Outlines are shapely polygons in level-0 pixels (x right, y down); measurements are µm.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from follicle_stager.stages import Countable, Health, Stage, Status
+
+if TYPE_CHECKING:
+    from shapely.geometry import MultiPolygon, Polygon
+
+    from follicle_stager.slides import PixelSize
+
+_NAMESPACE = uuid.UUID("6f1c1f0e-7a51-5b0e-9a55-0f0111c1e001")
+
+
+@dataclass(frozen=True)
+class Follicle:
+    """One follicle: where it is, what was measured, and which stage it was given and why.
+
+    ``stage_predicted``, ``probabilities`` and ``reasons`` are what the software said and are never
+    overwritten; ``stage``, ``health``, ``countable`` and ``status`` are what stands now.
+    """
+
+    id: str
+    section_id: str
+    outline: Polygon
+    oocyte: Polygon | None = None
+    nucleus: Polygon | None = None
+    fluid: tuple[Polygon, ...] = ()
+    score: float = 1.0
+    measurements: dict[str, float] = field(default_factory=dict)
+    stage_predicted: Stage = Stage.UNSURE
+    probabilities: dict[Stage, float] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+    stage: Stage = Stage.UNSURE
+    health: Health = Health.UNKNOWN
+    countable: Countable = Countable.UNKNOWN
+    status: Status = Status.PREDICTED
+    edited_by: str | None = None
+    edited_at: str | None = None
+
+
+@dataclass(frozen=True)
+class Section:
+    """One section of one ovary on a slide.
+
+    Attributes
+    ----------
+    section_id
+        Unique in the study: slide and order.
+    outline
+        Level-0 pixels; a torn section has several parts.
+    area_mm2
+        Tissue area.
+    order
+        Place on the slide in reading order, from 1.
+    included
+        Whether it is counted; ``reason`` says why not.
+    """
+
+    section_id: str
+    outline: MultiPolygon
+    area_mm2: float
+    order: int
+    included: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class SlideResult:
+    """All that one run found on one slide.
+
+    Attributes
+    ----------
+    visible_stages
+        Stages that the slide's resolution and the detector can show. The others are not available for it,
+        which is not the same as zero.
+    quality, flags
+        From `tissue.survey`.
+    seconds
+        Time per step.
+    """
+
+    slide_id: str
+    pixel_size: PixelSize
+    sections: tuple[Section, ...]
+    follicles: tuple[Follicle, ...]
+    visible_stages: tuple[Stage, ...]
+    quality: dict[str, float] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+def follicle_id(section_id: str, outline: Polygon) -> str:
+    """A UUID that depends on section and place only, so that equal runs give equal ids."""
+    x, y = outline.centroid.coords[0]
+    return str(uuid.uuid5(_NAMESPACE, f"{section_id} {x:.1f} {y:.1f} {outline.area:.0f}"))
