@@ -54,7 +54,7 @@ class DetectionConfig(_Part):
     """Smallest oocyte of the second pass; primordial oocytes have 12-20 µm [M], caps less."""
     min_seed: Fraction = 0.03
     """Response of the disc-in-ring filter from which a spot is looked at more closely."""
-    min_score: Fraction = 0.5
+    min_score: Fraction = 0.4
     """The detection threshold: lower finds more follicles and claims more that are none."""
     min_cavity_um: Positive = 60.0
     """Smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
@@ -62,11 +62,51 @@ class DetectionConfig(_Part):
     """Largest follicle; preovulatory ones pass 400 µm."""
 
 
+class ContentsConfig(_Part):
+    """Fluid spaces and oocyte nucleus inside a follicle."""
+
+    fluid_min_area_um2: Positive = 250.0
+    """Smallest fluid space: 18 µm across; smaller gaps are between cells of any secondary follicle [M]."""
+    fluid_min_width_um: Positive = 6.0
+    """Narrower clefts are shrinkage or cracks [M]."""
+    oocyte_margin_um: Positive = 5.0
+    """Nearer to the oocyte a gap is zona or shrinkage [M]; the zona is 5-8 µm thick [M]."""
+    outline_margin_um: Positive = 5.0
+    """Nearer to the outline a gap is shrinkage: the basal layer is never fluid."""
+    nucleus_min_radius_um: Positive = 4.0
+    """Smallest visible part of an oocyte nucleus."""
+    nucleus_max_radius_um: Positive = 15.0
+    """Largest: the nucleus of a growing oocyte has 20-30 µm."""
+    nucleus_min_contrast: Positive = 0.10
+    """Hematoxylin of nucleus minus cytoplasm from which the nucleus counts as seen [M]."""
+
+
+class MorphometryConfig(_Part):
+    """Cell sizes for counting layers."""
+
+    nucleus_radius_um: Positive = 3.0
+    """Of a granulosa nucleus [M]."""
+    nucleus_min_response: Positive = 0.06
+    """Least contrast of a nucleus, hematoxylin units."""
+    cell_pitch_um: Positive = 7.0
+    """Distance between neighbouring granulosa nuclei [M]; also the width of a ray."""
+    cuboidal_um: Positive = 5.5
+    """Granulosa at least this high is cuboidal, below it is flat [M]."""
+    pyknotic_darkness: Positive = 1.35
+    """A pyknotic nucleus is darker than the follicle's median by this factor [M]."""
+    pyknotic_compactness: Positive = 0.9
+    """... and small: ratio of the responses at 0.6 of the nuclear size and at nuclear size [M]."""
+    pyknosis_min_nuclei: int = 15
+    """Fewer nuclei give no fraction."""
+
+
 class Config(_Part):
     """All parameters of a run."""
 
     tissue: TissueConfig = TissueConfig()
     detection: DetectionConfig = DetectionConfig()
+    contents: ContentsConfig = ContentsConfig()
+    morphometry: MorphometryConfig = MorphometryConfig()
 
     def fingerprint(self) -> str:
         """Short hash of all values: equal for equal settings."""

@@ -64,6 +64,11 @@ class Field:
         """(y, x) optical density averaged over colour; 0 is empty glass."""
         return self._channels[2]
 
+    @property
+    def clear(self) -> NDArray[np.bool_]:
+        """(y, x) True where a pixel is as clear as glass."""
+        return np.asarray(self.density < self.stain.clear_density)
+
     @cached_property
     def smooth_hematoxylin(self) -> NDArray[np.float32]:
         """Hematoxylin without single-pixel noise: Gaussian of 0.8 µm."""

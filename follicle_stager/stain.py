@@ -26,6 +26,10 @@ MAX_DEVIATION_DEG = 15.0
 #: treated as hematoxylin-only. Directions of one stain spread by about 10 degrees through noise.
 MIN_STAIN_ANGLE_DEG = 18.0
 
+#: A counterstain (eosin, PAS) takes out far less red than green light; the second direction of a
+#: hematoxylin-only slide is noise of the scanner and its compression, and does not.
+MAX_COUNTERSTAIN_RED = 0.65
+
 
 @dataclass(frozen=True)
 class StainModel:
@@ -41,6 +45,9 @@ class StainModel:
         Amount (95th percentile over tissue) that counts as 1.
     two_stains
         Whether a second stain was found; if not, ``counterstain`` is a reference.
+    clear_density
+        Mean optical density below which a pixel is as clear as glass: lumen, fluid, tear. It follows the
+        strength of the staining, since a pale slide has paler cytoplasm.
     """
 
     white: NDArray[np.float64]
@@ -49,6 +56,7 @@ class StainModel:
     hematoxylin_full: float
     counterstain_full: float
     two_stains: bool
+    clear_density: float = 0.10
 
     def optical_density(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(y, x, 3) optical density (natural log) of a region; 0 is empty glass."""
@@ -141,14 +149,20 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     # Hematoxylin takes out more red, in proportion, than eosin, PAS or any usual counterstain.
     hematoxylin, counterstain = sorted(ends, key=lambda v: v[0], reverse=True)
     hematoxylin = _within(hematoxylin, _HEMATOXYLIN, MAX_DEVIATION_DEG)
-    two_stains = _angle_deg(hematoxylin, counterstain) >= MIN_STAIN_ANGLE_DEG
+    two_stains = bool(
+        _angle_deg(hematoxylin, counterstain) >= MIN_STAIN_ANGLE_DEG
+        and counterstain[0] <= MAX_COUNTERSTAIN_RED * counterstain[1]
+    )
     if not two_stains:
         mean = od.mean(axis=0)
         hematoxylin, counterstain = mean / np.linalg.norm(mean), _EOSIN
+    clear_density = float(np.clip(0.25 * np.median(od.mean(axis=1)), 0.04, 0.12))
     model = StainModel(white, hematoxylin, counterstain, 1.0, 1.0, two_stains)
     h, c = model.amounts(od.astype(np.float32))
     full_h, full_c = (max(float(np.percentile(values, 95)), 0.05) for values in (h, c))
-    return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains)
+    if not two_stains:
+        full_c = 1.0  # what is left beside hematoxylin is noise, and must not be blown up
+    return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains, clear_density)
 
 
 def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Cavities are hundreds of µm wide: this is fine enough.
 _MASK_MPP = 2.0
-# Follicular fluid is clear, or a pale even pink with hardly any hematoxylin.
-FLUID_MAX_DENSITY = 0.12
-FLUID_MAX_HEMATOXYLIN = 0.10
+# Follicular fluid is about as clear as glass, or a pale even pink with hardly any hematoxylin.
+_FLUID_DENSITY = 1.2
+_FLUID_HEMATOXYLIN = 0.10
 # Where the wall is looked for, µm outside the cavity. A vessel's wall has ended there.
 _WALL_FROM_UM, _WALL_TO_UM = 3.0, 18.0
 
@@ -32,7 +32,8 @@ _WALL_FROM_UM, _WALL_TO_UM = 3.0, 18.0
 def fluid_mask(field: Field) -> NDArray[np.bool_]:
     """Pixels inside the tissue that are clear, or pale without nuclei, (y, x) bool."""
     density = ndi.gaussian_filter(field.density, 1.0 / field.mpp)
-    pale = (density < FLUID_MAX_DENSITY) | (field.smooth_hematoxylin < FLUID_MAX_HEMATOXYLIN)
+    clear = density < _FLUID_DENSITY * field.stain.clear_density
+    pale = clear | (field.smooth_hematoxylin < _FLUID_HEMATOXYLIN)
     return np.asarray(pale & field.tissue)
 
 
@@ -94,18 +95,21 @@ def _wall_score(field: Field, cavities: Contours) -> NDArray[np.float64]:
     wall_reach = cavities.radius[:, :, None] + np.arange(_WALL_FROM_UM, _WALL_TO_UM, 1.5)
     args = (cavities.x, cavities.y, wall_reach)
     wall = polar_window(field, field.smooth_hematoxylin, *args).mean(axis=2)
-    clear = (polar_window(field, field.density, *args) < FLUID_MAX_DENSITY).mean(axis=2)
+    clear = (polar_window(field, field.density, *args) < field.stain.clear_density).mean(axis=2)
     # Granulosa is at least as dense as the tissue around it.
     typical = float(np.median(field.smooth_hematoxylin[field.tissue]))
     dense = (wall > max(0.9 * typical, 0.25)) & (clear < 0.3)
     coverage = dense.mean(axis=1)
     area = np.array([cavities.polygon(i).area for i in range(len(cavities))])
-    perimeter = np.array([cavities.polygon(i).simplify(2.0).length for i in range(len(cavities))])
-    roundness = 4 * np.pi * area / perimeter**2
+    hulls = [cavities.polygon(i).convex_hull for i in range(len(cavities))]
+    # The cumulus cuts a notch into a round cavity, so roundness is that of the hull, and the hull must be filled.
+    roundness = np.array([4 * np.pi * hull.area / hull.length**2 for hull in hulls])
+    filling = area / np.array([hull.area for hull in hulls])
     contrast = np.median(wall, axis=1) / max(typical, 0.05)
     score = (
         np.clip((coverage - 0.65) / 0.25, 0, 1)
-        * np.clip((roundness - 0.55) / 0.25, 0, 1)
+        * np.clip((roundness - 0.65) / 0.2, 0, 1)
+        * np.clip((filling - 0.5) / 0.2, 0, 1)
         * np.clip(contrast - 0.4, 0, 1)
     )
     return np.asarray(score)

@@ -10,12 +10,13 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
-from shapely import Point
+from shapely.ops import unary_union
 
 from follicle_stager.detection.cavities import trace_cavities
 from follicle_stager.detection.found import FoundFollicle
 from follicle_stager.detection.oocytes import judge_oocytes, trace_oocytes
 from follicle_stager.detection.outlines import trace_outlines
+from follicle_stager.detection.polar import Contours
 from follicle_stager.detection.seeds import find_seeds
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 _THICKNESS_UM = (3.0, 130.0)
 # Mural granulosa around a cavity, µm.
 _WALL_UM = (10.0, 80.0)
+# An oocyte this near to a cavity lies in its cumulus.
+_CUMULUS_UM = 30.0
 
 
 def find_follicles(field: Field, config: DetectionConfig, *, primordial: bool = False) -> list[FoundFollicle]:
@@ -50,7 +53,7 @@ def find_follicles(field: Field, config: DetectionConfig, *, primordial: bool = 
     if primordial:
         return _from_oocytes(field, config, config.min_primordial_oocyte_um, config.min_oocyte_um)
     from_oocytes = _from_oocytes(field, config, config.min_oocyte_um, config.max_oocyte_um)
-    return _join(from_oocytes, _from_cavities(field, config))
+    return _with_cavities(field, config, from_oocytes)
 
 
 def _from_oocytes(
@@ -82,41 +85,36 @@ def _from_oocytes(
     return found
 
 
-def _from_cavities(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
+def _with_cavities(
+    field: Field, config: DetectionConfig, from_oocytes: list[FoundFollicle]
+) -> list[FoundFollicle]:
+    """Add the antral follicles: a cavity, with the oocyte beside it if the section shows one.
+
+    Cavity and oocyte together are the body around which the wall is traced; a path around the oocyte alone would
+    stop at its cumulus.
+    """
     cavities, score = trace_cavities(
         field, min_diameter_um=config.min_cavity_um, max_diameter_um=config.max_follicle_um
     )
-    chosen = np.nonzero(score >= config.min_score)[0]
-    if not len(chosen):
-        return []
+    free = list(from_oocytes)
+    bodies, owners, scores = [], [], []
+    for i in np.nonzero(score >= config.min_score)[0]:
+        cavity = cavities.polygon(i)
+        near = [f for f in free if f.oocyte is not None and f.oocyte.distance(cavity) < _CUMULUS_UM]
+        owner = max(near, key=lambda f: f.score, default=None)
+        free = [f for f in free if f is not owner]
+        parts = [cavity] + ([owner.oocyte.buffer(5)] if owner and owner.oocyte else [])
+        bodies.append(unary_union(parts).convex_hull)
+        owners.append(owner)
+        scores.append(max(float(score[i]), owner.score if owner else 0.0))
+    if not bodies:
+        return free
     low, high = _WALL_UM
     outlines, strength = trace_outlines(
-        field, cavities.take(chosen), min_thickness_um=low, max_thickness_um=high
+        field, Contours.around(bodies), min_thickness_um=low, max_thickness_um=high
     )
-    return [
-        FoundFollicle(
-            outlines.polygon(i), None, float(score[index]), {"outline_strength": float(strength[i])}
-        )
-        for i, index in enumerate(chosen)
-    ]
-
-
-def _join(from_oocytes: list[FoundFollicle], from_cavities: list[FoundFollicle]) -> list[FoundFollicle]:
-    """Give each cavity the oocyte that lies in it; the cavity's outline is the better one then."""
-    free = list(from_oocytes)
-    joined = []
-    for cavity in from_cavities:
-        own = [
-            f for f in free if f.oocyte is not None and cavity.outline.contains(Point(f.oocyte.centroid.coords[0]))
-        ]
-        if own:
-            best = max(own, key=lambda f: f.score)
-            free = [f for f in free if f not in own]
-            joined.append(
-                FoundFollicle(
-                    cavity.outline, best.oocyte, max(best.score, cavity.score), best.evidence | cavity.evidence
-                )
-            )
-        else:
-            joined.append(cavity)
-    return free + joined
+    found = []
+    for i, owner in enumerate(owners):
+        evidence = (owner.evidence if owner else {}) | {"outline_strength": float(strength[i])}
+        found.append(FoundFollicle(outlines.polygon(i), owner.oocyte if owner else None, scores[i], evidence))
+    return free + found

@@ -147,7 +147,7 @@ def judge_oocytes(field: Field, contours: Contours) -> OocyteEvidence:
         circularity=4 * np.pi * area / perimeter**2,
         solidity=area / hull,
         unevenness=inner.std(axis=(1, 2)).astype(np.float64),
-        whiteness=(at(field.density, inside) < 0.10).mean(axis=(1, 2)),
+        whiteness=(at(field.density, inside) < field.stain.clear_density).mean(axis=(1, 2)),
         counterstain=at(field.counterstain, inside).mean(axis=(1, 2)).astype(np.float64),
     )
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 # Paler than this (hematoxylin units) counts as this: the fall from a nucleus into a fluid space or a shrinkage
 # gap is steeper than the one at the basement membrane, but it is no border.
-_FLOOR = 0.25
+_FLOOR = 0.40
 # A fall steeper than this counts as this: evidence all around beats strong evidence on one side.
 _CAP = 0.30
 # Glass is no evidence of a border; it is filled with this value.
 _GLASS = 0.8
-# Gain that a µm of granulosa costs: of two equal borders the nearer one is right.
-_THICKNESS_COST = 0.0004
+# Gain that granulosa costs per e-fold of thickness: of two equal borders the nearer one is right.
+_THICKNESS_COST = 0.02
 
 
 def trace_outlines(
@@ -64,7 +64,7 @@ def trace_outlines(
     far = mean_between(window, -12, 0) - mean_between(window, 0, 16)
     gain = np.minimum(0.5 * (near + far), _CAP)
     thickness = radii - inner.radius[:, :, None]
-    cost = np.where(thickness > 0, _THICKNESS_COST * thickness, 0)
+    cost = _THICKNESS_COST * np.log(np.maximum(thickness, 3.0))
     allowed = (thickness >= min_thickness_um) & (thickness <= max_thickness_um)
     weighed = np.where(allowed, gain - cost, -1.0).astype(np.float32)
     path = best_closed_path(weighed, step_cost=0.02)

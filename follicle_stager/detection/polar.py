@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from shapely import make_valid
-from shapely.geometry import Polygon
+from shapely.geometry import LineString, Polygon
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from follicle_stager.field import Field
@@ -55,6 +57,21 @@ class Contours:
             parts = [p for p in getattr(make_valid(polygon), "geoms", [polygon]) if p.geom_type == "Polygon"]
             polygon = max(parts, key=lambda p: p.area)
         return polygon
+
+    @classmethod
+    def around(cls, polygons: Sequence[Polygon]) -> Contours:
+        """Polygons (µm) as curves around their centres of mass; where a ray leaves twice, the last time counts."""
+        x = np.array([p.centroid.x for p in polygons])
+        y = np.array([p.centroid.y for p in polygons])
+        radius = np.ones((len(polygons), N_ANGLES))
+        for i, polygon in enumerate(polygons):
+            reach = 2 * polygon.length
+            for k in range(N_ANGLES):
+                ray = LineString([(x[i], y[i]), (x[i] + reach * COS[k], y[i] + reach * SIN[k])])
+                hit = ray.intersection(polygon.boundary)
+                points = [g.coords[0] for g in getattr(hit, "geoms", [hit]) if not g.is_empty]
+                radius[i, k] = max((np.hypot(px - x[i], py - y[i]) for px, py in points), default=1.0)
+        return cls(x, y, radius)
 
     def centroids(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Centres of mass, µm."""

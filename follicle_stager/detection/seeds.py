@@ -85,7 +85,7 @@ def _at_scale(field: Field, radius_um: float, min_response: float) -> NDArray[np
     shape = max(8, round(height / factor)), max(8, round(width / factor))
     hematoxylin = _resize(np.minimum(field.hematoxylin, 1.5), shape, factor)
     # A lumen is white; so is an oocyte's cytoplasm never.
-    white = _resize((field.density < 0.10).astype(np.float32), shape, factor)
+    white = _resize(field.clear.astype(np.float32), shape, factor)
     px_y, px_x = field.mpp * height / shape[0], field.mpp * width / shape[1]
     ring_px = max(_RING_UM / px_x, 0.45 * _DISC_PX)
     bank = _FilterBank(shape, round(1.1 * _DISC_PX + ring_px) + 3)

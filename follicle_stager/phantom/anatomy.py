@@ -172,7 +172,7 @@ def plan_section(
     """
     width = size_um * rng.uniform(0.95, 1.1)
     height = width * rng.uniform(0.72, 0.9)
-    margin = 60.0
+    margin = 90.0
     surface = Body(
         width / 2 + margin,
         height / 2 + margin,

@@ -104,7 +104,7 @@ class _Canvas:
         for name, tissue in TISSUES.items():
             where = self.kind == _CODE[name]
             matrix_h[where], matrix_e[where] = tissue.basophil, tissue.pink
-        for code, basophil, pink in ((FLUID, 0.01, 0.07), (OOCYTE, 0.10, 0.42), (ZONA, 0.03, 0.60)):
+        for code, basophil, pink in ((FLUID, 0.01, 0.07), (OOCYTE, 0.17, 0.42), (ZONA, 0.03, 0.60)):
             where = self.kind == code
             matrix_h[where], matrix_e[where] = basophil, pink
         texture = 1 + 0.25 * self._noise(2.5) + 0.12 * self._noise(8.0)
@@ -215,7 +215,7 @@ class _Canvas:
     def _germinal_vesicle(self, nucleus: Body) -> None:
         r = float(nucleus.radius.mean())
         # Paler than a somatic nucleus, with a rim and one or two nucleoli.
-        self.nuclei.append((nucleus.x, nucleus.y, r, r, 0.0, 0.34))
+        self.nuclei.append((nucleus.x, nucleus.y, r, r, 0.0, 0.38))
         for _ in range(int(self.rng.integers(1, 3))):
             shift = self.rng.uniform(-0.4, 0.4, 2) * r
             self.nuclei.append((nucleus.x + shift[0], nucleus.y + shift[1], 0.2 * r, 0.2 * r, 0.0, 0.85))

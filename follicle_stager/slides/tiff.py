@@ -195,7 +195,7 @@ def _reader(level: Any) -> Callable[[int, int, int, int], NDArray[np.generic]]:
             page.parent.filehandle.path, level.dtype, "r", offset=level.dataoffset, shape=level.shape
         )
         return functools.partial(window, mapped)
-    array = zarr.open(level.aszarr(), mode="r")
+    array = zarr.open(level.aszarr(level=0, multiscales=False), mode="r")
     if array.chunks == array.shape and level.nbytes <= _ONE_CHUNK_LIMIT_BYTES:
         whole = functools.cache(lambda: np.asarray(array[:]))
         return lambda y0, y1, x0, x1: window(whole(), y0, y1, x0, x1)

@@ -1,0 +1,127 @@
+"""What is inside a follicle: fluid spaces, and the oocyte's nucleus (germinal vesicle)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+from shapely.geometry import Point, Polygon
+from skimage.measure import label
+from skimage.morphology import disk
+
+from follicle_stager.detection.cavities import fluid_mask
+from follicle_stager.geometry import to_mask, to_polygon
+
+if TYPE_CHECKING:
+    from follicle_stager.config import ContentsConfig
+    from follicle_stager.field import Field
+
+
+def find_fluid(
+    field: Field, outline: Polygon, oocyte: Polygon | None, config: ContentsConfig
+) -> tuple[Polygon, ...]:
+    """Find the fluid spaces between granulosa cells.
+
+    Parameters
+    ----------
+    field
+        A window that holds the follicle.
+    outline, oocyte
+        µm on the slide.
+    config
+        Smallest area, and the margins in which a space is shrinkage and no fluid.
+
+    Returns
+    -------
+    tuple of Polygon
+        µm, largest first.
+    """
+    inside = outline.buffer(-config.outline_margin_um)
+    if oocyte is not None:
+        inside = inside.difference(oocyte.buffer(config.oocyte_margin_um))
+    if inside.is_empty:
+        return ()
+    pale = fluid_mask(field) & to_mask(field, inside)
+    pale = ndi.binary_opening(pale, disk(max(1, round(config.fluid_min_width_um / 2 / field.mpp))))
+    labels = label(pale)
+    spaces = []
+    for number in range(1, labels.max() + 1):
+        space = to_polygon(field, labels == number)
+        if space is None or space.area < config.fluid_min_area_um2:
+            continue
+        # A gap that mostly hugs the oocyte came from shrinkage around the zona.
+        if oocyte is not None:
+            near = space.intersection(oocyte.buffer(config.oocyte_margin_um + 5)).area
+            if near > 0.6 * space.area:
+                continue
+        spaces.append(space)
+    return tuple(sorted(spaces, key=lambda s: -s.area))
+
+
+def find_nucleus(field: Field, oocyte: Polygon, config: ContentsConfig) -> tuple[Polygon | None, float]:
+    """Find the oocyte's nucleus.
+
+    A germinal vesicle is a round spot of other staining than the cytoplasm around it. Discs of every plausible
+    radius and place are compared with the ring around them.
+
+    Parameters
+    ----------
+    field
+        A window that holds the oocyte.
+    oocyte
+        µm on the slide.
+    config
+        Range of sizes and the least contrast.
+
+    Returns
+    -------
+    nucleus : Polygon or None
+        A circle, µm.
+    contrast : float
+        Hematoxylin of the best disc minus the ring around it; noise of an empty oocyte is about 0.05.
+    """
+    radius_um = float(np.sqrt(oocyte.area / np.pi))
+    # The outer rim holds zona, shrinkage and the border's own blur.
+    interior = to_mask(field, oocyte.buffer(-max(2.0, 0.12 * radius_um)))
+    if interior.sum() < 30:
+        return None, 0.0
+    hematoxylin = np.where(interior, field.smooth_hematoxylin, 0)
+    best, nucleus = 0.0, None
+    low = config.nucleus_min_radius_um
+    high = min(config.nucleus_max_radius_um, 0.7 * radius_um)
+    for disc_um in np.arange(low, max(high, low) + 0.1, 1.5):
+        disc = disk(max(1, round(disc_um / field.mpp))).astype(np.float32)
+        ring = _ring(disc_um / field.mpp)
+        inside = _masked_mean(hematoxylin, interior, disc)
+        around = _masked_mean(hematoxylin, interior, ring)
+        contrast = inside - around
+        # The nucleus lies inside the oocyte as a whole.
+        room = ndi.distance_transform_edt(interior) * field.mpp
+        contrast[room < 0.7 * disc_um] = 0
+        row, column = np.unravel_index(contrast.argmax(), contrast.shape)
+        if contrast[row, column] > best:
+            best = float(contrast[row, column])
+            x = field.x_um + (column + 0.5) * field.mpp
+            y = field.y_um + (row + 0.5) * field.mpp
+            nucleus = Point(x, y).buffer(disc_um, quad_segs=8)
+    if nucleus is None or best < config.nucleus_min_contrast:
+        return None, best
+    return nucleus.intersection(oocyte), best
+
+
+def _ring(radius_px: float) -> np.ndarray:
+    outer = disk(max(2, round(1.6 * radius_px))).astype(np.float32)
+    inner = disk(max(1, round(1.1 * radius_px)))
+    pad = (outer.shape[0] - inner.shape[0]) // 2
+    if pad > 0:
+        outer[pad:-pad, pad:-pad] -= inner
+    return outer
+
+
+def _masked_mean(values: np.ndarray, mask: np.ndarray, kernel: np.ndarray) -> np.ndarray:
+    from scipy.signal import fftconvolve
+
+    weight = fftconvolve(mask.astype(np.float32), kernel, mode="same")
+    total = fftconvolve(values, kernel, mode="same")
+    return np.asarray(total / np.maximum(weight, 1.0))

@@ -1,0 +1,70 @@
+"""Polygons and pixel masks, in one place and one convention: µm outside, pixels of a field inside."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from shapely.geometry import Polygon
+from skimage.draw import polygon2mask
+from skimage.measure import find_contours
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely.geometry import MultiPolygon
+
+    from follicle_stager.field import Field
+
+
+def to_mask(field: Field, area: Polygon | MultiPolygon) -> NDArray[np.bool_]:
+    """Pixels of a field whose centres lie in an area (µm), (y, x) bool."""
+    mask = np.zeros(field.shape, bool)
+    for part in getattr(area, "geoms", [area]):
+        if part.is_empty:
+            continue
+        mask |= _ring_mask(field, part.exterior.coords)
+        for hole in part.interiors:
+            mask &= ~_ring_mask(field, hole.coords)
+    return mask
+
+
+def to_polygon(field: Field, mask: NDArray[np.bool_]) -> Polygon | None:
+    """Outer border of the largest piece of a mask, µm; None if there is none."""
+    rings = find_contours(np.pad(mask.astype(np.float32), 1), 0.5)
+    polygons = []
+    for ring in rings:
+        if len(ring) < 4:
+            continue
+        x = field.x_um + (ring[:, 1] - 1 + 0.5) * field.mpp
+        y = field.y_um + (ring[:, 0] - 1 + 0.5) * field.mpp
+        polygon = Polygon(np.column_stack([x, y])).buffer(0)
+        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if not p.is_empty]
+    if not polygons:
+        return None
+    return max(polygons, key=lambda p: p.area).simplify(0.3 * field.mpp)
+
+
+def _ring_mask(field: Field, coordinates: object) -> NDArray[np.bool_]:
+    points = np.asarray(coordinates)[:, :2]
+    rows, columns = field.pixel(points[:, 0], points[:, 1])
+    return np.asarray(polygon2mask(field.shape, np.column_stack([rows, columns])))
+
+
+def two_axes(outline: Polygon) -> tuple[float, float]:
+    """Longest diameter of an outline and the largest width perpendicular to it.
+
+    The usual way to measure a follicle by eye: two perpendicular axes.
+    """
+    points = np.asarray(outline.convex_hull.exterior.coords)[:-1]
+    difference = points[:, None, :] - points[None, :, :]
+    distance = np.hypot(difference[..., 0], difference[..., 1])
+    i, j = np.unravel_index(distance.argmax(), distance.shape)
+    longest = float(distance[i, j])
+    direction = (points[j] - points[i]) / max(longest, 1e-9)
+    across = points @ np.array([-direction[1], direction[0]])
+    return longest, float(np.ptp(across))
+
+
+def equivalent_diameter(outline: Polygon | MultiPolygon) -> float:
+    """Diameter of the circle of equal area."""
+    return float(2 * np.sqrt(outline.area / np.pi))

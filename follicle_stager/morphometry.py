@@ -1,0 +1,223 @@
+"""From outlines to measurements, in µm."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import ndimage as ndi
+from shapely import contains_xy
+
+from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely.geometry import MultiPolygon, Polygon
+
+    from follicle_stager.config import MorphometryConfig
+    from follicle_stager.field import Field
+
+N_RAYS = 48
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What was measured on one follicle; NaN where it could not be.
+
+    Attributes
+    ----------
+    diameter_um, long_axis_um, short_axis_um
+        Follicle: circle of equal area, and two perpendicular axes.
+    oocyte_um, oocyte_long_um, oocyte_short_um
+        Oocyte, likewise.
+    nucleus_um
+        Oocyte nucleus.
+    nucleus_contrast
+        How clearly the nucleus stands out.
+    layers, layers_iqr
+        Granulosa layers: nuclei met per ray, median over rays, and the range of its middle half.
+    two_layers_fraction
+        Share of rays that meet at least two layers.
+    granulosa_um
+        Thickness of the granulosa, median over rays.
+    cuboidal_fraction
+        Share of rays on which the granulosa is at least as high as a cuboidal cell.
+    fluid_fraction
+        Fluid area / (follicle area - oocyte area).
+    fluid_spaces
+        Number of spaces.
+    largest_space_fraction
+        Largest space / (follicle area - oocyte area).
+    granulosa_nuclei
+        Nuclei counted in the granulosa.
+    pyknotic_fraction
+        Share of them that are small and very dark.
+    surface_distance_um
+        From the outline to the section's border.
+    """
+
+    diameter_um: float
+    long_axis_um: float
+    short_axis_um: float
+    oocyte_um: float
+    oocyte_long_um: float
+    oocyte_short_um: float
+    nucleus_um: float
+    nucleus_contrast: float
+    layers: float
+    layers_iqr: float
+    two_layers_fraction: float
+    granulosa_um: float
+    cuboidal_fraction: float
+    fluid_fraction: float
+    fluid_spaces: float
+    largest_space_fraction: float
+    granulosa_nuclei: float
+    pyknotic_fraction: float
+    surface_distance_um: float
+
+
+def measure(
+    field: Field,
+    outline: Polygon,
+    *,
+    oocyte: Polygon | None,
+    nucleus: Polygon | None,
+    nucleus_contrast: float,
+    fluid: tuple[Polygon, ...],
+    section: MultiPolygon,
+    config: MorphometryConfig,
+) -> Measurements:
+    """Measure one follicle.
+
+    Parameters
+    ----------
+    field
+        A window that holds the follicle.
+    outline, oocyte, nucleus, fluid, section
+        µm on the slide.
+    nucleus_contrast
+        From `detection.contents.find_nucleus`.
+    config
+        Cell sizes.
+
+    Returns
+    -------
+    Measurements
+    """
+    nan = float("nan")
+    long_axis, short_axis = two_axes(outline)
+    oocyte_long, oocyte_short = two_axes(oocyte) if oocyte is not None else (nan, nan)
+    granulosa_area = outline.area - (oocyte.area if oocyte is not None else 0.0)
+    fluid_areas = [space.area for space in fluid]
+    granulosa = outline
+    for hole in (oocyte, *fluid):
+        if hole is not None:
+            granulosa = granulosa.difference(hole)
+    nuclei = find_nuclei(field, granulosa, config)
+    if oocyte is not None:
+        layers, thickness = _rays(outline, oocyte, nuclei, fluid, config)
+    else:
+        layers, thickness = np.array([nan]), np.array([nan])
+    q25, q50, q75 = np.percentile(layers, [25, 50, 75])
+    return Measurements(
+        diameter_um=equivalent_diameter(outline),
+        long_axis_um=long_axis,
+        short_axis_um=short_axis,
+        oocyte_um=equivalent_diameter(oocyte) if oocyte is not None else nan,
+        oocyte_long_um=oocyte_long,
+        oocyte_short_um=oocyte_short,
+        nucleus_um=equivalent_diameter(nucleus) if nucleus is not None else nan,
+        nucleus_contrast=nucleus_contrast if oocyte is not None else nan,
+        layers=float(q50),
+        layers_iqr=float(q75 - q25),
+        two_layers_fraction=float((layers >= 2).mean()) if oocyte is not None else nan,
+        granulosa_um=float(np.median(thickness)),
+        cuboidal_fraction=float((thickness >= config.cuboidal_um).mean()) if oocyte is not None else nan,
+        fluid_fraction=sum(fluid_areas) / max(granulosa_area, 1.0),
+        fluid_spaces=float(len(fluid)),
+        largest_space_fraction=max(fluid_areas, default=0.0) / max(granulosa_area, 1.0),
+        granulosa_nuclei=float(len(nuclei.x)),
+        pyknotic_fraction=nuclei.pyknotic_fraction(config),
+        surface_distance_um=float(section.boundary.distance(outline)),
+    )
+
+
+@dataclass(frozen=True)
+class Nuclei:
+    """Nuclei of a region: centres (µm), darkness and size; arrays of length n."""
+
+    x: NDArray[np.float64]
+    y: NDArray[np.float64]
+    darkness: NDArray[np.float64]
+    compactness: NDArray[np.float64]
+
+    def pyknotic_fraction(self, config: MorphometryConfig) -> float:
+        """Share of nuclei that are much darker than the median and small."""
+        if len(self.x) < config.pyknosis_min_nuclei:
+            return float("nan")
+        dark = self.darkness > config.pyknotic_darkness * np.median(self.darkness)
+        return float((dark & (self.compactness > config.pyknotic_compactness)).mean())
+
+
+def find_nuclei(field: Field, region: Polygon | MultiPolygon, config: MorphometryConfig) -> Nuclei:
+    """Find cell nuclei as dark spots of nuclear size (Laplacian of Gaussian).
+
+    Parameters
+    ----------
+    field
+        A window that holds the region.
+    region
+        µm on the slide.
+    config
+        Nuclear radius and least response.
+
+    Returns
+    -------
+    Nuclei
+    """
+    sigma = config.nucleus_radius_um / np.sqrt(2) / field.mpp
+    capped = np.minimum(field.hematoxylin, 2.0)
+    response = -(sigma**2) * ndi.gaussian_laplace(capped, sigma)
+    small = -((0.6 * sigma) ** 2) * ndi.gaussian_laplace(capped, max(0.6 * sigma, 0.6))
+    distance = max(1, round(0.5 * config.cell_pitch_um / field.mpp))
+    peaks = (response == ndi.maximum_filter(response, 2 * distance - 1)) & (response > config.nucleus_min_response)
+    rows, columns = np.nonzero(peaks & to_mask(field, region))
+    darkness = ndi.gaussian_filter(capped, 0.5 * sigma)[rows, columns]
+    compactness = small[rows, columns] / np.maximum(response[rows, columns], 1e-6)
+    return Nuclei(
+        field.x_um + (columns + 0.5) * field.mpp,
+        field.y_um + (rows + 0.5) * field.mpp,
+        darkness.astype(np.float64),
+        compactness.astype(np.float64),
+    )
+
+
+def _rays(
+    outline: Polygon,
+    oocyte: Polygon,
+    nuclei: Nuclei,
+    fluid: tuple[Polygon, ...],
+    config: MorphometryConfig,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Nuclei met and granulosa thickness on each ray from the oocyte outwards.
+
+    A ray is as wide as a cell, so it meets about one nucleus of every layer that it crosses. Distances are taken
+    along rays from the oocyte's centre; where fluid lies on the ray it is no thickness.
+    """
+    centre = oocyte.centroid
+    angles = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
+    reach = np.arange(1.0, max(outline.hausdorff_distance(centre), 2.0) + 1, 1.0)
+    x = centre.x + np.cos(angles)[:, None] * reach
+    y = centre.y + np.sin(angles)[:, None] * reach
+    in_outline = contains_xy(outline, x, y)
+    granulosa = in_outline & ~contains_xy(oocyte, x, y)
+    for space in fluid:
+        granulosa &= ~contains_xy(space, x, y)
+    thickness = granulosa.sum(axis=1).astype(np.float64)
+    dx, dy = nuclei.x - centre.x, nuclei.y - centre.y
+    along = np.cos(angles)[:, None] * dx + np.sin(angles)[:, None] * dy
+    across = np.abs(-np.sin(angles)[:, None] * dx + np.cos(angles)[:, None] * dy)
+    counts = ((along > 0) & (across <= config.cell_pitch_um / 2)).sum(axis=1).astype(np.float64)
+    return counts, thickness
