@@ -77,7 +77,13 @@ class ContentsConfig(_Part):
     """Smallest visible part of an oocyte nucleus."""
     nucleus_max_radius_um: Positive = 15.0
     """Largest: the nucleus of a growing oocyte has 20-30 µm."""
-    nucleus_min_contrast: Positive = 0.10
+    nucleus_min_share: Fraction = 0.22
+    """... and at least this share of the oocyte's radius: smaller spots are granules or cells at the border [M]."""
+    oocyte_min_share: Fraction = 0.25
+    """A body that fills less of the detector's contour is not taken for the oocyte."""
+    oocyte_max_excess: Positive = 0.25
+    """Hematoxylin above the oocyte's middle from which a pixel is a cell and no cytoplasm."""
+    nucleus_min_contrast: Positive = 0.13
     """Hematoxylin of nucleus minus cytoplasm from which the nucleus counts as seen [M]."""
 
 
@@ -100,6 +106,35 @@ class MorphometryConfig(_Part):
     """Fewer nuclei give no fraction."""
 
 
+class StagingConfig(_Part):
+    """Thresholds of the stage table. The table is from the literature; the numbers that turn it into measurements
+    are [M] throughout."""
+
+    two_layers_min_fraction: Fraction = 0.35
+    """Share of rays with two nuclei or more from which there are two layers. Nuclei missed in the section lower
+    the count, so it is below one half."""
+    two_layers_min_um: Positive = 12.5
+    """Granulosa thickness from which there are two layers: two cells of 6-7 µm."""
+    cuboidal_complete: Fraction = 0.75
+    """Share of the single layer that is cuboidal from which it is primary."""
+    cuboidal_none: Fraction = 0.25
+    """... and below which it is primordial; between the two it is transitional."""
+    fluid_min_fraction: Fraction = 0.015
+    """Fluid share of the granulosa's area from which there is fluid."""
+    antral_min_fraction: Fraction = 0.20
+    """Share of the largest space from which it is one large cavity; below it the follicle is early antral."""
+    preovulatory_um: Positive = 400.0
+    """Griffin 2006."""
+    max_layers_iqr: Positive = 3.0
+    """Spread of the layer count above which it says nothing."""
+    min_probability: Fraction = 0.55
+    """Below it the answer is unsure."""
+    pyknosis_max_fraction: Fraction = 0.20
+    """Above it a follicle is atretic; 15-20 % were reported in follicles called intact."""
+    oocyte_min_aspect: Fraction = 0.55
+    """Short by long axis below which an oocyte is misshapen, a weak sign of atresia."""
+
+
 class Config(_Part):
     """All parameters of a run."""
 
@@ -107,6 +142,7 @@ class Config(_Part):
     detection: DetectionConfig = DetectionConfig()
     contents: ContentsConfig = ContentsConfig()
     morphometry: MorphometryConfig = MorphometryConfig()
+    staging: StagingConfig = StagingConfig()
 
     def fingerprint(self) -> str:
         """Short hash of all values: equal for equal settings."""

@@ -205,7 +205,8 @@ def plan_section(
 def _follicle(rng: np.random.Generator, stage: Stage, atretic: float) -> FollicleBody:
     """A follicle of a stage, cut at a random height, centred at the origin."""
     oocyte_d, thickness, layers = _sizes(rng, stage)
-    radius3 = oocyte_d / 2 + thickness
+    zona = 0.0 if stage in (Stage.PRIMORDIAL, Stage.TRANSITIONAL) else rng.uniform(2.0, 5.0)
+    radius3 = oocyte_d / 2 + zona + thickness
     large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL)
     health = Health.ATRETIC if large and rng.random() < atretic else Health.HEALTHY
     antral = stage == Stage.ANTRAL
@@ -244,7 +245,7 @@ def _follicle(rng: np.random.Generator, stage: Stage, atretic: float) -> Follicl
         nucleus=nucleus,
         fluid=fluid,
         layers=layers,
-        zona_um=0.0 if stage in (Stage.PRIMORDIAL, Stage.TRANSITIONAL) else rng.uniform(2.0, 5.0),
+        zona_um=zona,
         theca_um={Stage.PRIMORDIAL: 0.0, Stage.TRANSITIONAL: 2.0, Stage.PRIMARY: 4.0}.get(
             stage, rng.uniform(8, 16)
         ),

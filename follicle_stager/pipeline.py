@@ -1,0 +1,245 @@
+"""One slide, the steps in order: survey, find, settle, measure, stage. No file is written here.
+
+The core knows no screen: a caller hears of progress through a callback, and can stop by raising from it.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+from shapely import affinity
+from shapely.geometry import MultiPolygon, Point, Polygon
+
+from follicle_stager.detection import FoundFollicle, find_follicles, resolve_overlaps
+from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
+from follicle_stager.field import Field
+from follicle_stager.morphometry import measure
+from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
+from follicle_stager.slides.resample import read_at_mpp
+from follicle_stager.stages import LADDER, Stage
+from follicle_stager.staging import judge
+from follicle_stager.tissue import Overview, survey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from follicle_stager.config import Config
+    from follicle_stager.slides import PixelSize, Slide
+
+    #: ``progress(step, done, total)``
+    Progress = Callable[[str, int, int], None]
+
+G = TypeVar("G", Polygon, MultiPolygon)
+
+# Side of a window's core and the margin around it, µm. A follicle is found by the window in whose core the centre
+# of its oocyte or cavity lies, so windows never disagree; the margin holds the largest follicle around it.
+TILE_UM = 1200.0
+MARGIN_UM = 420.0
+PRIMORDIAL_TILE_UM = 600.0
+PRIMORDIAL_MARGIN_UM = 80.0
+
+
+def process_slide(
+    slide: Slide,
+    config: Config,
+    *,
+    slide_id: str,
+    progress: Progress = lambda step, done, total: None,
+) -> SlideResult:
+    """Find, measure and stage the follicles of one slide.
+
+    Parameters
+    ----------
+    slide
+        An open slide.
+    config
+        All parameters.
+    slide_id
+        Name of the slide in the study.
+    progress
+        Called with the step's name, the number of parts done, and the number in all.
+
+    Returns
+    -------
+    SlideResult
+
+    Raises
+    ------
+    SlideError
+        If µm/px is unknown, the slide has no tissue, or pixels cannot be read.
+    """
+    pixel_size = slide.scale
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+    progress("tissue", 0, 1)
+    overview = survey(slide, config.tissue)
+    progress("tissue", 1, 1)
+    seconds["tissue"] = time.perf_counter() - started
+
+    started = time.perf_counter()
+    found = _find_all(slide, overview, config, progress)
+    seconds["detection"] = time.perf_counter() - started
+
+    started = time.perf_counter()
+    sections = tuple(
+        Section(
+            section_id=f"{slide_id}_s{order}",
+            outline=_to_pixels(outline, pixel_size),
+            area_mm2=outline.area / 1e6,
+            order=order,
+        )
+        for order, outline in enumerate(overview.sections, start=1)
+    )
+    follicles = []
+    for index, claim in enumerate(found):
+        progress("measuring", index, len(found))
+        owner = _section_of(claim.outline, overview.sections)
+        if owner is not None:
+            follicles.append(
+                _complete(slide, overview, config, claim, overview.sections[owner], sections[owner])
+            )
+    progress("measuring", len(found), len(found))
+    seconds["measuring"] = time.perf_counter() - started
+    return SlideResult(
+        slide_id=slide_id,
+        pixel_size=pixel_size,
+        sections=sections,
+        follicles=tuple(follicles),
+        visible_stages=visible_stages(pixel_size.mpp, config),
+        quality=overview.quality,
+        flags=overview.flags,
+        seconds={step: round(value, 3) for step, value in seconds.items()},
+    )
+
+
+def visible_stages(mpp: float, config: Config) -> tuple[Stage, ...]:
+    """Stages that a slide of this µm/px can show; the others are not available, which is not zero."""
+    if mpp <= config.detection.primordial_max_mpp:
+        return LADDER
+    return tuple(s for s in LADDER if s not in (Stage.PRIMORDIAL, Stage.TRANSITIONAL))
+
+
+def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progress) -> list[FoundFollicle]:
+    detection = config.detection
+    passes = [(detection.working_mpp, TILE_UM, MARGIN_UM, False)]
+    if slide.scale.mpp <= detection.primordial_max_mpp:
+        passes.append((detection.primordial_mpp, PRIMORDIAL_TILE_UM, PRIMORDIAL_MARGIN_UM, True))
+    windows = [
+        (core, margin, mpp, primordial)
+        for mpp, tile, margin, primordial in passes
+        for core in _tiles(overview, tile)
+    ]
+    found: list[FoundFollicle] = []
+    for index, (core, margin, mpp, primordial) in enumerate(windows):
+        progress("detection", index, len(windows))
+        x0, y0, x1, y1 = core
+        field = _read_field(slide, overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin), mpp)
+        claims = find_follicles(field, detection, primordial=primordial)
+        found += [c for c in claims if _inside(_anchor(c), core)]
+    progress("detection", len(windows), len(windows))
+    return resolve_overlaps(found)
+
+
+def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:
+    """Squares of a fixed grid that hold tissue, as (x0, y0, x1, y1) µm."""
+    height, width = (n * overview.mpp for n in overview.tissue.shape)
+    for y in np.arange(0, height, side_um):
+        for x in np.arange(0, width, side_um):
+            rows = slice(int(y / overview.mpp), int((y + side_um) / overview.mpp) + 1)
+            columns = slice(int(x / overview.mpp), int((x + side_um) / overview.mpp) + 1)
+            if overview.tissue[rows, columns].any():
+                yield float(x), float(y), float(x + side_um), float(y + side_um)
+
+
+def _read_field(
+    slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float
+) -> Field:
+    """The field of a box, on the slide's fixed grid, cut to the slide."""
+    limit_x = slide.width * slide.scale.mpp_x
+    limit_y = slide.height * slide.scale.mpp_y
+    left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
+    right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
+    width, height = max(1, right - left), max(1, bottom - top)
+    rgb = read_at_mpp(slide, left, top, width, height, mpp)
+    x_um, y_um = left * mpp, top * mpp
+    tissue = overview.tissue_window(x_um, y_um, (height, width), mpp)
+    return Field(rgb, tissue, overview.stain, mpp, x_um, y_um)
+
+
+def _anchor(claim: FoundFollicle) -> Point:
+    return (claim.oocyte or claim.outline).centroid
+
+
+def _inside(point: Point, core: tuple[float, float, float, float]) -> bool:
+    x0, y0, x1, y1 = core
+    return bool(x0 <= point.x < x1 and y0 <= point.y < y1)
+
+
+def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:
+    """Index of the section that holds most of an outline; None if it lies on none."""
+    shares = [s.intersection(outline).area for s in sections]
+    best = int(np.argmax(shares))
+    return best if shares[best] > 0.3 * outline.area else None
+
+
+def _complete(
+    slide: Slide,
+    overview: Overview,
+    config: Config,
+    claim: FoundFollicle,
+    section_um: MultiPolygon,
+    section: Section,
+) -> Follicle:
+    """Look inside a found follicle, measure and stage it."""
+    small = claim.oocyte is not None and (
+        2 * np.sqrt(claim.oocyte.area / np.pi) < config.detection.min_oocyte_um
+        and slide.scale.mpp <= config.detection.primordial_max_mpp
+    )
+    mpp = config.detection.primordial_mpp if small else config.detection.working_mpp
+    x0, y0, x1, y1 = claim.outline.bounds
+    field = _read_field(slide, overview, (x0 - 20, y0 - 20, x1 + 20, y1 + 20), mpp)
+    oocyte, nucleus, contrast = None, None, float("nan")
+    if claim.oocyte is not None:
+        oocyte = refine_oocyte(field, claim.oocyte, config.contents)
+        nucleus, contrast = find_nucleus(field, oocyte, config.contents)
+    fluid = find_fluid(field, claim.outline, oocyte, config.contents)
+    measurements = measure(
+        field,
+        claim.outline,
+        oocyte=oocyte,
+        nucleus=nucleus,
+        nucleus_contrast=contrast,
+        fluid=fluid,
+        section=section_um,
+        config=config.morphometry,
+    )
+    verdict = judge(measurements, config.staging)
+
+    def px(polygon: Polygon | None) -> Polygon | None:
+        return _to_pixels(polygon, slide.scale) if polygon is not None else None
+
+    outline = _to_pixels(claim.outline, slide.scale)
+    return Follicle(
+        id=follicle_id(section.section_id, outline),
+        section_id=section.section_id,
+        outline=outline,
+        oocyte=px(oocyte),
+        nucleus=px(nucleus),
+        fluid=tuple(_to_pixels(space, slide.scale) for space in fluid),
+        score=claim.score,
+        measurements={name: float(value) for name, value in asdict(measurements).items()},
+        stage_predicted=verdict.stage,
+        probabilities=verdict.probabilities,
+        reasons=verdict.reasons,
+        stage=verdict.stage,
+        health=verdict.health,
+        countable=verdict.countable,
+    )
+
+
+def _to_pixels(geometry: G, size: PixelSize) -> G:
+    """From µm to level-0 pixels."""
+    return affinity.scale(geometry, 1 / size.mpp_x, 1 / size.mpp_y, origin=(0, 0))

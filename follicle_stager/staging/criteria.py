@@ -1,0 +1,191 @@
+"""The table of stages as code. One row of the table, one function; the first row that holds is the stage.
+
+========== ================================================================================================
+primordial oocyte with one layer of flattened granulosa
+transit.   one layer, part flat, part cuboidal
+primary    one complete layer of cuboidal granulosa, fewer than two complete layers
+secondary  two or more layers, **no fluid space**
+early      two or more layers and fluid: gaps between granulosa cells, or several separate cavities
+antral     one large continuous cavity
+preovul.   antral and larger than 400 µm
+========== ================================================================================================
+
+Sources: four-stage criteria after Hirshfield & Midgley; incipient, small antral and Graafian after Griffin 2006;
+numbering of layers after Pedersen & Peters 1968. The line between secondary and early antral rests on fluid alone:
+diameter cannot draw it, since the two overlap from 100 to 150 µm.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from follicle_stager.stages import LADDER, Countable, Health, Stage
+
+if TYPE_CHECKING:
+    from follicle_stager.config import StagingConfig
+    from follicle_stager.morphometry import Measurements
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A stage, how sure it is, and why.
+
+    Attributes
+    ----------
+    stage
+        May be ``unsure``.
+    probabilities
+        Of each stage of the ladder; they sum to 1. They order cases and are not calibrated.
+    reasons
+        What was seen, readable.
+    health
+        Atretic or not; unknown where it cannot be told.
+    countable
+        Whether the oocyte's nucleus shows.
+    """
+
+    stage: Stage
+    probabilities: dict[Stage, float]
+    reasons: tuple[str, ...]
+    health: Health
+    countable: Countable
+
+
+def judge(m: Measurements, config: StagingConfig) -> Verdict:
+    """Stage one follicle.
+
+    Parameters
+    ----------
+    m
+        Its measurements, µm.
+    config
+        Thresholds.
+
+    Returns
+    -------
+    Verdict
+    """
+    probabilities = stage_probabilities(m, config)
+    best = max(probabilities, key=lambda stage: probabilities[stage])
+    doubts = _doubts(m, config)
+    if probabilities[best] < config.min_probability:
+        doubts = (*doubts, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
+    health, why_atretic = _health(m, config)
+    countable, why_countable = _countable(m)
+    return Verdict(
+        stage=Stage.UNSURE if doubts else best,
+        probabilities=probabilities,
+        reasons=(*describe(m), *doubts, *why_atretic, why_countable),
+        health=health,
+        countable=countable,
+    )
+
+
+def stage_probabilities(m: Measurements, config: StagingConfig) -> dict[Stage, float]:
+    """How well each row of the table fits, as a tree of yes/no questions whose answers may be soft."""
+    has_fluid = _yes(m.fluid_fraction, config.fluid_min_fraction, 0.25 * config.fluid_min_fraction)
+    one_cavity = _yes(m.largest_space_fraction, config.antral_min_fraction, 0.15 * config.antral_min_fraction)
+    huge = _yes(m.diameter_um, config.preovulatory_um, 10.0)
+    several_layers = _several_layers(m, config)
+    all_cuboidal = _yes(m.cuboidal_fraction, config.cuboidal_complete, 0.06)
+    all_flat = _yes(1 - m.cuboidal_fraction, 1 - config.cuboidal_none, 0.06)
+    dry = 1 - has_fluid
+    single = dry * (1 - several_layers)
+    mixed = max(0.0, 1 - all_cuboidal - all_flat)
+    total = all_cuboidal + all_flat + mixed
+    return {
+        Stage.PRIMORDIAL: single * all_flat / total,
+        Stage.TRANSITIONAL: single * mixed / total,
+        Stage.PRIMARY: single * all_cuboidal / total,
+        Stage.SECONDARY: dry * several_layers,
+        Stage.EARLY_ANTRAL: has_fluid * (1 - one_cavity),
+        Stage.ANTRAL: has_fluid * one_cavity * (1 - huge),
+        Stage.PREOVULATORY: has_fluid * one_cavity * huge,
+    }
+
+
+def describe(m: Measurements) -> tuple[str, ...]:
+    """What was seen, in words."""
+    seen = []
+    if math.isfinite(m.layers):
+        unit = "layer" if m.layers == 1 else "layers"
+        seen.append(f"{m.layers:g} granulosa {unit} on the median ray, {m.granulosa_um:.0f} µm thick")
+        seen.append(f"{m.two_layers_fraction:.0%} of the rays meet two or more")
+        if m.layers < 2 and m.cuboidal_fraction < 1:
+            seen.append(f"{m.cuboidal_fraction:.0%} of the layer is cuboidal")
+    else:
+        seen.append("no oocyte in this section")
+    if m.fluid_spaces == 0:
+        seen.append("no fluid space")
+    elif m.fluid_spaces == 1:
+        seen.append(f"one fluid space, {m.largest_space_fraction:.0%} of the granulosa's area")
+    else:
+        seen.append(
+            f"{m.fluid_spaces:.0f} fluid spaces, {m.fluid_fraction:.0%} of the granulosa's area, "
+            f"the largest {m.largest_space_fraction:.0%}"
+        )
+    seen.append(f"diameter {m.diameter_um:.0f} µm")
+    return tuple(seen)
+
+
+def _doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
+    """Why no stage can be given, if so."""
+    doubts = []
+    no_oocyte = not math.isfinite(m.oocyte_um)
+    if no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
+        doubts.append("cut beside the oocyte and without fluid: the stage cannot be seen")
+    if not no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
+        by_count = m.two_layers_fraction >= config.two_layers_min_fraction
+        by_height = m.granulosa_um >= config.two_layers_min_um
+        if by_count != by_height:
+            doubts.append("counted layers and thickness of the granulosa disagree")
+    if math.isfinite(m.layers_iqr) and m.layers_iqr > config.max_layers_iqr and m.fluid_fraction == 0:
+        doubts.append("the number of layers varies too much around the oocyte")
+    return tuple(doubts)
+
+
+def _several_layers(m: Measurements, config: StagingConfig) -> float:
+    """Two or more layers, from the count of nuclei on rays and from the thickness; without oocyte undecided."""
+    if not math.isfinite(m.two_layers_fraction):
+        return 0.5
+    by_count = _yes(m.two_layers_fraction, config.two_layers_min_fraction, 0.08)
+    by_height = _yes(m.granulosa_um, config.two_layers_min_um, 1.5)
+    return 0.5 * (by_count + by_height)
+
+
+def _health(m: Measurements, config: StagingConfig) -> tuple[Health, tuple[str, ...]]:
+    """Atretic: pyknosis above the limit, or two weaker signs together; never shrinkage alone."""
+    if not math.isfinite(m.pyknotic_fraction):
+        return Health.UNKNOWN, ()
+    signs = []
+    if m.pyknotic_fraction > 0.5 * config.pyknosis_max_fraction:
+        signs.append(f"{m.pyknotic_fraction:.0%} of the granulosa nuclei are pyknotic")
+    oocyte_share = m.oocyte_short_um / m.oocyte_long_um if math.isfinite(m.oocyte_um) else 1.0
+    if oocyte_share < config.oocyte_min_aspect:
+        signs.append("the oocyte is misshapen")
+    if m.pyknotic_fraction > config.pyknosis_max_fraction or len(signs) >= 2:
+        return Health.ATRETIC, tuple(signs)
+    return Health.HEALTHY, ()
+
+
+def _countable(m: Measurements) -> tuple[Countable, str]:
+    """The visible-nucleus rule."""
+    if not math.isfinite(m.oocyte_um):
+        return Countable.NO, "not countable: no oocyte"
+    if math.isfinite(m.nucleus_um):
+        return Countable.YES, f"countable: oocyte nucleus of {m.nucleus_um:.0f} µm"
+    return Countable.NO, "not countable: no oocyte nucleus in this section"
+
+
+def _yes(value: float, threshold: float, softness: float) -> float:
+    """0-1, 0.5 at the threshold; not a number counts as undecided."""
+    if not math.isfinite(value):
+        return 0.5
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, (value - threshold) / softness))))
+
+
+def _two_likeliest(probabilities: dict[Stage, float]) -> str:
+    ranked = sorted(LADDER, key=lambda stage: -probabilities[stage])
+    return " or ".join(stage.label.lower() for stage in ranked[:2])
