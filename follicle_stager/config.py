@@ -79,7 +79,7 @@ class ContentsConfig(_Part):
     """Largest: the nucleus of a growing oocyte has 20-30 µm."""
     nucleus_min_share: Fraction = 0.22
     """... and at least this share of the oocyte's radius: smaller spots are granules or cells at the border [M]."""
-    oocyte_min_share: Fraction = 0.25
+    oocyte_min_share: Fraction = 0.2
     """A body that fills less of the detector's contour is not taken for the oocyte."""
     oocyte_max_excess: Positive = 0.25
     """Hematoxylin above the oocyte's middle from which a pixel is a cell and no cytoplasm."""
@@ -98,17 +98,19 @@ class MorphometryConfig(_Part):
     """Distance between neighbouring granulosa nuclei [M]; also the width of a ray."""
     cuboidal_um: Positive = 5.5
     """Granulosa at least this high is cuboidal, below it is flat [M]."""
-    pyknotic_darkness: Positive = 1.35
-    """A pyknotic nucleus is darker than the follicle's median by this factor [M]."""
-    pyknotic_compactness: Positive = 0.9
+    pyknotic_darkness: Positive = 1.5
+    """A pyknotic nucleus is darker than the lower quartile of the follicle's nuclei by this factor [M]."""
+    pyknotic_compactness: Positive = 1.1
     """... and small: ratio of the responses at 0.6 of the nuclear size and at nuclear size [M]."""
     pyknosis_min_nuclei: int = 15
     """Fewer nuclei give no fraction."""
 
 
 class StagingConfig(_Part):
-    """Thresholds of the stage table. The table is from the literature; the numbers that turn it into measurements
-    are [M] throughout."""
+    """Thresholds of the stage table.
+
+    The table is from the literature; the numbers that turn it into measurements are [M] throughout.
+    """
 
     two_layers_min_fraction: Fraction = 0.35
     """Share of rays with two nuclei or more from which there are two layers. Nuclei missed in the section lower

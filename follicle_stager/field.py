@@ -78,8 +78,7 @@ class Field:
         """The part of the field around a box of (x0, y0, x1, y1) µm, as a field of its own."""
         x0, y0 = (int((v - margin_um - o) / self.mpp) for v, o in zip(bounds, (self.x_um, self.y_um), strict=False))
         x1, y1 = (
-            int((v + margin_um - o) / self.mpp) + 1
-            for v, o in zip(bounds[2:], (self.x_um, self.y_um), strict=False)
+            int((v + margin_um - o) / self.mpp) + 1 for v, o in zip(bounds[2:], (self.x_um, self.y_um), strict=False)
         )
         rows = slice(max(0, y0), min(self.shape[0], y1))
         columns = slice(max(0, x0), min(self.shape[1], x1))
@@ -97,9 +96,9 @@ class Field:
         """Height and width, px."""
         return self.rgb.shape[0], self.rgb.shape[1]
 
-    def pixel(self, x_um: NDArray[np.floating], y_um: NDArray[np.floating]) -> tuple[
-        NDArray[np.floating], NDArray[np.floating]
-    ]:
+    def pixel(
+        self, x_um: NDArray[np.floating], y_um: NDArray[np.floating]
+    ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Row and column (fractional, pixel centres at whole numbers) of slide positions in µm."""
         return (y_um - self.y_um) / self.mpp - 0.5, (x_um - self.x_um) / self.mpp - 0.5
 

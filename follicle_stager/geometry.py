@@ -12,15 +12,16 @@ from skimage.measure import find_contours
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon
+    from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.field import Field
 
 
-def to_mask(field: Field, area: Polygon | MultiPolygon) -> NDArray[np.bool_]:
+def to_mask(field: Field, area: BaseGeometry) -> NDArray[np.bool_]:
     """Pixels of a field whose centres lie in an area (µm), (y, x) bool."""
     mask = np.zeros(field.shape, bool)
     for part in getattr(area, "geoms", [area]):
-        if part.is_empty:
+        if part.is_empty or not isinstance(part, Polygon):
             continue
         mask |= _ring_mask(field, part.exterior.coords)
         for hole in part.interiors:
@@ -31,17 +32,18 @@ def to_mask(field: Field, area: Polygon | MultiPolygon) -> NDArray[np.bool_]:
 def to_polygon(field: Field, mask: NDArray[np.bool_]) -> Polygon | None:
     """Outer border of the largest piece of a mask, µm; None if there is none."""
     rings = find_contours(np.pad(mask.astype(np.float32), 1), 0.5)
-    polygons = []
+    polygons: list[Polygon] = []
     for ring in rings:
         if len(ring) < 4:
             continue
         x = field.x_um + (ring[:, 1] - 1 + 0.5) * field.mpp
         y = field.y_um + (ring[:, 0] - 1 + 0.5) * field.mpp
         polygon = Polygon(np.column_stack([x, y])).buffer(0)
-        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if not p.is_empty]
+        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
     if not polygons:
         return None
-    return max(polygons, key=lambda p: p.area).simplify(0.3 * field.mpp)
+    simple = max(polygons, key=lambda p: p.area).simplify(0.3 * field.mpp)
+    return simple if isinstance(simple, Polygon) else None
 
 
 def _ring_mask(field: Field, coordinates: object) -> NDArray[np.bool_]:
@@ -55,7 +57,7 @@ def two_axes(outline: Polygon) -> tuple[float, float]:
 
     The usual way to measure a follicle by eye: two perpendicular axes.
     """
-    points = np.asarray(outline.convex_hull.exterior.coords)[:-1]
+    points = np.asarray(outline.exterior.coords)[:-1, :2]
     difference = points[:, None, :] - points[None, :, :]
     distance = np.hypot(difference[..., 0], difference[..., 1])
     i, j = np.unravel_index(distance.argmax(), distance.shape)

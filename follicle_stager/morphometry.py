@@ -14,6 +14,7 @@ from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon, Polygon
+    from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.config import MorphometryConfig
     from follicle_stager.field import Field
@@ -111,7 +112,7 @@ def measure(
     oocyte_long, oocyte_short = two_axes(oocyte) if oocyte is not None else (nan, nan)
     granulosa_area = outline.area - (oocyte.area if oocyte is not None else 0.0)
     fluid_areas = [space.area for space in fluid]
-    granulosa = outline
+    granulosa: BaseGeometry = outline
     for hole in (oocyte, *fluid):
         if hole is not None:
             granulosa = granulosa.difference(hole)
@@ -154,14 +155,17 @@ class Nuclei:
     compactness: NDArray[np.float64]
 
     def pyknotic_fraction(self, config: MorphometryConfig) -> float:
-        """Share of nuclei that are much darker than the median and small."""
+        """Share of nuclei that are small and much darker than ordinary ones.
+
+        The lower quartile stands for the ordinary nucleus: in an atretic follicle the median may be dying itself.
+        """
         if len(self.x) < config.pyknosis_min_nuclei:
             return float("nan")
-        dark = self.darkness > config.pyknotic_darkness * np.median(self.darkness)
+        dark = self.darkness > config.pyknotic_darkness * np.percentile(self.darkness, 25)
         return float((dark & (self.compactness > config.pyknotic_compactness)).mean())
 
 
-def find_nuclei(field: Field, region: Polygon | MultiPolygon, config: MorphometryConfig) -> Nuclei:
+def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -> Nuclei:
     """Find cell nuclei as dark spots of nuclear size (Laplacian of Gaussian).
 
     Parameters
@@ -187,8 +191,8 @@ def find_nuclei(field: Field, region: Polygon | MultiPolygon, config: Morphometr
     darkness = ndi.gaussian_filter(capped, 0.5 * sigma)[rows, columns]
     compactness = small[rows, columns] / np.maximum(response[rows, columns], 1e-6)
     return Nuclei(
-        field.x_um + (columns + 0.5) * field.mpp,
-        field.y_um + (rows + 0.5) * field.mpp,
+        np.asarray(field.x_um + (columns + 0.5) * field.mpp, np.float64),
+        np.asarray(field.y_um + (rows + 0.5) * field.mpp, np.float64),
         darkness.astype(np.float64),
         compactness.astype(np.float64),
     )

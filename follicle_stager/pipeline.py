@@ -98,9 +98,7 @@ def process_slide(
         progress("measuring", index, len(found))
         owner = _section_of(claim.outline, overview.sections)
         if owner is not None:
-            follicles.append(
-                _complete(slide, overview, config, claim, overview.sections[owner], sections[owner])
-            )
+            follicles.append(_complete(slide, overview, config, claim, overview.sections[owner], sections[owner]))
     progress("measuring", len(found), len(found))
     seconds["measuring"] = time.perf_counter() - started
     return SlideResult(
@@ -128,9 +126,7 @@ def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progre
     if slide.scale.mpp <= detection.primordial_max_mpp:
         passes.append((detection.primordial_mpp, PRIMORDIAL_TILE_UM, PRIMORDIAL_MARGIN_UM, True))
     windows = [
-        (core, margin, mpp, primordial)
-        for mpp, tile, margin, primordial in passes
-        for core in _tiles(overview, tile)
+        (core, margin, mpp, primordial) for mpp, tile, margin, primordial in passes for core in _tiles(overview, tile)
     ]
     found: list[FoundFollicle] = []
     for index, (core, margin, mpp, primordial) in enumerate(windows):
@@ -154,9 +150,7 @@ def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, f
                 yield float(x), float(y), float(x + side_um), float(y + side_um)
 
 
-def _read_field(
-    slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float
-) -> Field:
+def _read_field(slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float) -> Field:
     """The field of a box, on the slide's fixed grid, cut to the slide."""
     limit_x = slide.width * slide.scale.mpp_x
     limit_y = slide.height * slide.scale.mpp_y

@@ -63,7 +63,7 @@ class StainModel:
         # A table of 256 values a channel: the logarithm of every pixel would cost more than the filters.
         table = np.log(self.white[None, :] / np.maximum(np.arange(256.0), 1.0)[:, None]).astype(np.float32)
         table = np.maximum(table, 0)
-        return np.stack([table[rgb[..., c], c] for c in range(3)], axis=-1)
+        return np.asarray(np.stack([table[rgb[..., c], c] for c in range(3)], axis=-1))
 
     def amounts(self, od: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Hematoxylin and counterstain of a region, each about 0-1 (may pass 1 in dense nuclei).
@@ -91,7 +91,7 @@ def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     bright = pixels[pixels.min(axis=1) >= 190]
     if len(bright) < 0.01 * len(pixels):
         return np.array([245.0, 245.0, 245.0])
-    return np.clip(np.percentile(bright, 75, axis=0).astype(np.float64), 200, 255)
+    return np.asarray(np.clip(np.percentile(bright, 75, axis=0), 200, 255), np.float64)
 
 
 def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -109,7 +109,8 @@ def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:
         take out more green than any other light, and little blue.
     """
     direction = od / np.maximum(np.linalg.norm(od, axis=-1, keepdims=True), 1e-6)
-    unlike = (direction[..., 1] < 0.42) | (direction[..., 2] > 0.62)
+    blue_marker = (direction[..., 0] > 0.6) & (direction[..., 2] < 0.12)
+    unlike = (direction[..., 1] < 0.42) | (direction[..., 2] > 0.62) | blue_marker
     return np.asarray(unlike & (od.max(axis=-1) > 0.3))
 
 
@@ -169,9 +170,7 @@ def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.degrees(np.arccos(np.clip(a @ b, -1, 1))))
 
 
-def _within(
-    vector: NDArray[np.float64], reference: NDArray[np.float64], limit_deg: float
-) -> NDArray[np.float64]:
+def _within(vector: NDArray[np.float64], reference: NDArray[np.float64], limit_deg: float) -> NDArray[np.float64]:
     """Pull a unit vector towards a reference until it is at most ``limit_deg`` away."""
     reference = reference / np.linalg.norm(reference)
     angle = _angle_deg(vector, reference)

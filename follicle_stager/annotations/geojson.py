@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from shapely.errors import ShapelyError
@@ -24,6 +24,7 @@ from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
@@ -117,7 +118,7 @@ def read_sections(path: Path) -> list[Section]:
         sections.append(
             Section(
                 section_id=properties["metadata"]["section_id"],
-                outline=geometry if isinstance(geometry, MultiPolygon) else MultiPolygon([geometry]),
+                outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
                 area_mm2=float(properties["measurements"]["Area mm2"]),
                 order=int(properties["measurements"]["Order"]),
                 included=properties["metadata"].get("included", "yes") == "yes",
@@ -265,8 +266,6 @@ def _follicle(
 
 
 def _with_parts(follicle: Follicle, parts: list[tuple[str, Polygon]]) -> Follicle:
-    from dataclasses import replace
-
     def first(kind: str) -> Polygon | None:
         return next((p for k, p in parts if k == kind), None)
 

@@ -10,6 +10,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 import numpy as np
+from shapely.geometry import Polygon
 from shapely.ops import unary_union
 
 from follicle_stager.detection.cavities import trace_cavities
@@ -85,9 +86,7 @@ def _from_oocytes(
     return found
 
 
-def _with_cavities(
-    field: Field, config: DetectionConfig, from_oocytes: list[FoundFollicle]
-) -> list[FoundFollicle]:
+def _with_cavities(field: Field, config: DetectionConfig, from_oocytes: list[FoundFollicle]) -> list[FoundFollicle]:
     """Add the antral follicles: a cavity, with the oocyte beside it if the section shows one.
 
     Cavity and oocyte together are the body around which the wall is traced; a path around the oocyte alone would
@@ -98,21 +97,19 @@ def _with_cavities(
     )
     free = list(from_oocytes)
     bodies, owners, scores = [], [], []
-    for i in np.nonzero(score >= config.min_score)[0]:
+    for i in np.nonzero(score >= config.min_score)[0].tolist():
         cavity = cavities.polygon(i)
         near = [f for f in free if f.oocyte is not None and f.oocyte.distance(cavity) < _CUMULUS_UM]
         owner = max(near, key=lambda f: f.score, default=None)
         free = [f for f in free if f is not owner]
         parts = [cavity] + ([owner.oocyte.buffer(5)] if owner and owner.oocyte else [])
-        bodies.append(unary_union(parts).convex_hull)
+        bodies.append(Polygon(unary_union(parts).convex_hull.boundary.coords))
         owners.append(owner)
         scores.append(max(float(score[i]), owner.score if owner else 0.0))
     if not bodies:
         return free
     low, high = _WALL_UM
-    outlines, strength = trace_outlines(
-        field, Contours.around(bodies), min_thickness_um=low, max_thickness_um=high
-    )
+    outlines, strength = trace_outlines(field, Contours.around(bodies), min_thickness_um=low, max_thickness_um=high)
     found = []
     for i, owner in enumerate(owners):
         evidence = (owner.evidence if owner else {}) | {"outline_strength": float(strength[i])}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage as ndi
+from scipy.signal import fftconvolve
 from shapely.geometry import Point, Polygon
 from skimage.measure import label
 from skimage.morphology import disk
@@ -14,6 +15,9 @@ from follicle_stager.detection.cavities import fluid_mask
 from follicle_stager.geometry import to_mask, to_polygon
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
     from follicle_stager.config import ContentsConfig
     from follicle_stager.field import Field
 
@@ -37,13 +41,14 @@ def refine_oocyte(field: Field, contour: Polygon, config: ContentsConfig) -> Pol
     -------
     Polygon
     """
-    pale = ~field.clear & to_mask(field, contour)
+    density = ndi.gaussian_filter(field.density, 1.0 / field.mpp)
+    pale = (density >= field.stain.clear_density) & to_mask(field, contour)
     # Cells that hang in the gap are darker than any cytoplasm around the centre.
     radius_um = float(np.sqrt(contour.area / np.pi))
     core = to_mask(field, contour.centroid.buffer(0.35 * radius_um))
     typical = float(np.median(field.smooth_hematoxylin[core])) if core.any() else 1.0
     pale &= (field.smooth_hematoxylin < typical + config.oocyte_max_excess) | core
-    opened = ndi.binary_opening(pale, disk(max(1, round(0.25 * radius_um / field.mpp))))
+    opened = ndi.binary_opening(pale, disk(max(1, round(0.15 * radius_um / field.mpp))))
     labels = label(ndi.binary_fill_holes(opened))
     if not labels.any():
         return contour
@@ -53,9 +58,7 @@ def refine_oocyte(field: Field, contour: Polygon, config: ContentsConfig) -> Pol
     return body.buffer(2).buffer(-2)
 
 
-def find_fluid(
-    field: Field, outline: Polygon, oocyte: Polygon | None, config: ContentsConfig
-) -> tuple[Polygon, ...]:
+def find_fluid(field: Field, outline: Polygon, oocyte: Polygon | None, config: ContentsConfig) -> tuple[Polygon, ...]:
     """Find the fluid spaces between granulosa cells.
 
     Parameters
@@ -72,7 +75,7 @@ def find_fluid(
     tuple of Polygon
         µm, largest first.
     """
-    inside = outline.buffer(-config.outline_margin_um)
+    inside: BaseGeometry = outline.buffer(-config.outline_margin_um)
     if oocyte is not None:
         inside = inside.difference(oocyte.buffer(config.oocyte_margin_um))
     if inside.is_empty:
@@ -142,11 +145,13 @@ def find_nucleus(field: Field, oocyte: Polygon, config: ContentsConfig) -> tuple
             nucleus = Point(x, y).buffer(disc_um, quad_segs=8)
     if nucleus is None or best < config.nucleus_min_contrast:
         return None, best
-    return nucleus.intersection(oocyte), best
+    # An oocyte may be waisted, a nucleus never is: of two pieces the larger one holds it.
+    pieces = getattr(shared := nucleus.intersection(oocyte), "geoms", [shared])
+    return max((p for p in pieces if isinstance(p, Polygon)), key=lambda p: p.area), best
 
 
-def _ring(radius_px: float) -> np.ndarray:
-    outer = disk(max(2, round(1.6 * radius_px))).astype(np.float32)
+def _ring(radius_px: float) -> NDArray[np.float32]:
+    outer: NDArray[np.float32] = disk(max(2, round(1.6 * radius_px))).astype(np.float32)
     inner = disk(max(1, round(1.1 * radius_px)))
     pad = (outer.shape[0] - inner.shape[0]) // 2
     if pad > 0:
@@ -154,9 +159,9 @@ def _ring(radius_px: float) -> np.ndarray:
     return outer
 
 
-def _masked_mean(values: np.ndarray, mask: np.ndarray, kernel: np.ndarray) -> np.ndarray:
-    from scipy.signal import fftconvolve
-
+def _masked_mean(
+    values: NDArray[np.floating], mask: NDArray[np.bool_], kernel: NDArray[np.float32]
+) -> NDArray[np.floating]:
     weight = fftconvolve(mask.astype(np.float32), kernel, mode="same")
     total = fftconvolve(values, kernel, mode="same")
     return np.asarray(total / np.maximum(weight, 1.0))

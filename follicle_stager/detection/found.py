@@ -49,7 +49,7 @@ def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) ->
     list
         Sorted by position, top to bottom.
     """
-    ranked = sorted(found, key=lambda f: (-f.score, f.outline.centroid.y, f.outline.centroid.x))
+    ranked = sorted(found, key=lambda f: (-f.score, f.outline.centroid.y, f.outline.centroid.x, -f.outline.area))
     tree = STRtree([f.outline for f in ranked])
     dropped: set[int] = set()
     for index, claim in enumerate(ranked):

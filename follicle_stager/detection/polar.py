@@ -126,9 +126,7 @@ def mean_between(window: NDArray[np.float32], start: int, stop: int) -> NDArray[
     return np.asarray((total[:, :, high] - total[:, :, low]) / np.maximum(high - low, 1))
 
 
-def best_closed_path(
-    gain: NDArray[np.float32], *, step_cost: float, max_step: int = 2
-) -> NDArray[np.intp]:
+def best_closed_path(gain: NDArray[np.float32], *, step_cost: float, max_step: int = 2) -> NDArray[np.intp]:
     """The closed path of largest gain.
 
     Parameters

@@ -41,9 +41,7 @@ class Seeds:
         return len(self.x)
 
 
-def find_seeds(
-    field: Field, *, min_diameter_um: float, max_diameter_um: float, min_response: float
-) -> Seeds:
+def find_seeds(field: Field, *, min_diameter_um: float, max_diameter_um: float, min_response: float) -> Seeds:
     """Find pale, even discs inside a dense ring.
 
     Parameters
@@ -99,9 +97,7 @@ def _at_scale(field: Field, radius_um: float, min_response: float) -> NDArray[np
     sector = 2 * np.pi / _N_SECTORS
     sectors = np.stack(
         [
-            bank.apply(
-                spectrum, _disc(1.1 * _DISC_PX, 1.1 * _DISC_PX + ring_px, k * sector, (k + 1) * sector)
-            )
+            bank.apply(spectrum, _disc(1.1 * _DISC_PX, 1.1 * _DISC_PX + ring_px, k * sector, (k + 1) * sector))
             for k in range(_N_SECTORS)
         ]
     )

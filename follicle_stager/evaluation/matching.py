@@ -63,6 +63,4 @@ def match_outlines(
     # A pair counts 1 plus a little for its overlap, so that the number of pairs comes first.
     value = np.where(allowed, 1 + overlap / (len(found) + len(true)), 0)
     rows, columns = linear_sum_assignment(value, maximize=True)
-    return [
-        Match(int(i), int(j), float(overlap[i, j])) for i, j in zip(rows, columns, strict=True) if allowed[i, j]
-    ]
+    return [Match(int(i), int(j), float(overlap[i, j])) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]

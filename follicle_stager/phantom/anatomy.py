@@ -172,13 +172,14 @@ def plan_section(
     """
     width = size_um * rng.uniform(0.95, 1.1)
     height = width * rng.uniform(0.72, 0.9)
-    margin = 90.0
-    surface = Body(
-        width / 2 + margin,
-        height / 2 + margin,
-        _ellipse(width / 2, height / 2) * _wobble(rng, 0.05),
+    surface = Body(0, 0, _ellipse(width / 2, height / 2) * _wobble(rng, 0.05))
+    # Glass all around, wide enough that two sections side by side stay two.
+    margin = 60.0
+    left, top, right, bottom = surface.polygon().bounds
+    surface.x, surface.y = margin - left, margin - top
+    plan = SectionPlan(
+        right - left + 2 * margin, bottom - top + 2 * margin, surface, [], [], [], int(rng.integers(2**31))
     )
-    plan = SectionPlan(width + 2 * margin, height + 2 * margin, surface, [], [], [], int(rng.integers(2**31)))
     stages = [s for s, rate in rates.items() for _ in range(rng.poisson(rate))]
     bodies = [_follicle(rng, stage, atretic) for stage in stages]
     taken: list[Body] = []
@@ -233,9 +234,7 @@ def _follicle(rng: np.random.Generator, stage: Stage, atretic: float) -> Follicl
             inner = min(np.sqrt(nucleus_r**2 - nucleus_z**2), 0.65 * oocyte_r)
             shift = rng.uniform(0, max(0.0, 0.8 * oocyte_r - inner))
             angle = rng.uniform(0, 2 * np.pi)
-            nucleus = Body(
-                ox + shift * np.cos(angle), oy + shift * np.sin(angle), inner * _wobble(rng, 0.02)
-            )
+            nucleus = Body(ox + shift * np.cos(angle), oy + shift * np.sin(angle), inner * _wobble(rng, 0.02))
     fluid = _fluid(rng, stage, outline, oocyte, (ox, oy), oocyte_d)
     return FollicleBody(
         stage=stage,
@@ -246,9 +245,7 @@ def _follicle(rng: np.random.Generator, stage: Stage, atretic: float) -> Follicl
         fluid=fluid,
         layers=layers,
         zona_um=zona,
-        theca_um={Stage.PRIMORDIAL: 0.0, Stage.TRANSITIONAL: 2.0, Stage.PRIMARY: 4.0}.get(
-            stage, rng.uniform(8, 16)
-        ),
+        theca_um={Stage.PRIMORDIAL: 0.0, Stage.TRANSITIONAL: 2.0, Stage.PRIMARY: 4.0}.get(stage, rng.uniform(8, 16)),
     )
 
 
@@ -262,7 +259,11 @@ def _sizes(rng: np.random.Generator, stage: Stage) -> tuple[float, float, int]:
         return rng.uniform(22, 45), rng.uniform(7.0, 9.5), 1
     if stage == Stage.SECONDARY:
         layers = int(rng.integers(2, 7))
-        return min(72.0, 38 + 6 * layers + rng.uniform(-6, 8)), layers * LAYER_UM * rng.uniform(0.95, 1.1), layers
+        return (
+            min(72.0, 38 + 6 * layers + rng.uniform(-6, 8)),
+            layers * LAYER_UM * rng.uniform(0.95, 1.1),
+            layers,
+        )
     if stage == Stage.EARLY_ANTRAL:
         layers = int(rng.integers(6, 9))
         return rng.uniform(64, 74), layers * LAYER_UM + rng.uniform(8, 20), layers

@@ -68,4 +68,4 @@ class Appearance:
         od = h[..., None] * np.array(first, np.float32) + e[..., None] * np.array(second, np.float32)
         picture = np.array(self.white, np.float32) * np.exp(-od)
         picture += rng.normal(0, self.noise, picture.shape).astype(np.float32)
-        return np.clip(picture + 0.5, 0, 255).astype(np.uint8)
+        return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)

@@ -151,7 +151,7 @@ def render_slide(
     return picture, truth
 
 
-def write_ome_tiff(path: Path, picture: NDArray[np.uint8], *, mpp: float, quality: int = 82) -> None:
+def write_ome_tiff(path: Path, picture: NDArray[np.uint8], *, mpp: float, quality: int = 75) -> None:
     """Write a picture as a tiled, JPEG-compressed OME-TIFF pyramid with µm/px."""
     levels = [picture]
     while max(levels[-1].shape[:2]) > 1024:

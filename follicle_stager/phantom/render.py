@@ -54,9 +54,7 @@ TISSUES: dict[str, Tissue] = {
 _CODE = {name: _FIRST_TISSUE + i for i, name in enumerate(TISSUES)}
 
 
-def render_section(
-    plan: SectionPlan, look: Appearance, *, mpp: float
-) -> NDArray[np.uint8]:
+def render_section(plan: SectionPlan, look: Appearance, *, mpp: float) -> NDArray[np.uint8]:
     """Draw one section on empty glass.
 
     Parameters
@@ -124,7 +122,9 @@ class _Canvas:
         h = np.maximum(matrix_h, nuclei)
         e = matrix_e * (1 - 0.6 * np.clip(nuclei, 0, 1)) + red
         thickness = 1 + 0.10 * self._noise(300.0)
-        return look.develop(self.rng, (h * thickness).astype(np.float32), (e * thickness).astype(np.float32), mpp=self.mpp)
+        return look.develop(
+            self.rng, (h * thickness).astype(np.float32), (e * thickness).astype(np.float32), mpp=self.mpp
+        )
 
     # -- tissue ---------------------------------------------------------------------------------------------
 
@@ -200,7 +200,13 @@ class _Canvas:
         if flat:
             count = int(self.rng.integers(4, 9)) if f.stage == Stage.PRIMORDIAL else int(self.rng.integers(8, 14))
             height = float(np.clip(_thickness(f), 2.0, 6.0))
-            self._ring(body, -height / 2, 2 * np.pi * body.radius.mean() / count, name, flat=3.2 if height < 4 else 1.6)
+            self._ring(
+                body,
+                -height / 2,
+                2 * np.pi * body.radius.mean() / count,
+                name,
+                flat=3.2 if height < 4 else 1.6,
+            )
             return
         if f.health == Health.ATRETIC:
             return  # scattered later, with pyknotic ones among them
@@ -261,9 +267,9 @@ class _Canvas:
         y = (ys + self.rng.normal(0, 0.2 * pitch, ys.shape)).ravel()
         free = np.ones(self.shape, bool)
         for cx, cy, *_ in self.nuclei:
-            row, column = int(cy / self.mpp), int(cx / self.mpp)
-            if 0 <= row < self.shape[0] and 0 <= column < self.shape[1]:
-                free[row, column] = False
+            r, c = int(cy / self.mpp), int(cx / self.mpp)
+            if 0 <= r < self.shape[0] and 0 <= c < self.shape[1]:
+                free[r, c] = False
         distance = ndi.distance_transform_edt(free) * self.mpp
         row, column = self._rc(x, y)
         apart = distance[row, column] > 0.75 * pitch
@@ -367,7 +373,11 @@ class _Canvas:
         cell = max(cell_um / self.mpp, 1.0)
         coarse = tuple(int(n / cell) + 4 for n in self.shape)
         values = self.rng.normal(size=coarse).astype(np.float32)
-        zoomed = ndi.zoom(values, [(n + 2 * cell) / c for n, c in zip(self.shape, coarse, strict=True)], order=1 if cell < 4 else 3)
+        zoomed = ndi.zoom(
+            values,
+            [(n + 2 * cell) / c for n, c in zip(self.shape, coarse, strict=True)],
+            order=1 if cell < 4 else 3,
+        )
         offset = int(cell / 2)
         out = zoomed[offset : offset + self.shape[0], offset : offset + self.shape[1]]
         return np.asarray(out / max(float(out.std()), 1e-6) * 0.5)

@@ -52,9 +52,7 @@ def open_ome_zarr(path: Path) -> Slide:
     return Slide(path, levels, _pixel_size(multiscale, axes))
 
 
-def _read_rgb(
-    array: Any, axes: list[str], full_scale: int, y0: int, y1: int, x0: int, x1: int
-) -> NDArray[np.uint8]:
+def _read_rgb(array: Any, axes: list[str], full_scale: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.uint8]:
     return to_rgb8(_window(array, axes, y0, y1, x0, x1), full_scale=full_scale)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from follicle_stager.errors import SlideError
 from follicle_stager.slides.ome_zarr import open_ome_zarr
 from follicle_stager.slides.openslide import OPENSLIDE_SUFFIXES, open_openslide
 from follicle_stager.slides.plain import PLAIN_SUFFIXES, open_plain
-from follicle_stager.slides.slide import Slide
 from follicle_stager.slides.tiff import TIFF_SUFFIXES, open_tiff
+
+if TYPE_CHECKING:
+    from follicle_stager.slides.slide import Slide
 
 #: File endings that are taken for slides when a folder is read.
 SLIDE_SUFFIXES: tuple[str, ...] = (*TIFF_SUFFIXES, ".zarr", *OPENSLIDE_SUFFIXES, *PLAIN_SUFFIXES)

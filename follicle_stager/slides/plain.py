@@ -30,8 +30,9 @@ def open_plain(path: Path) -> Slide:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                resolution = image.info.get("dpi")
+            with Image.open(path) as file:
+                resolution = file.info.get("dpi")
+                image: Image.Image = file
                 if image.mode in ("P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"):
                     # Transparent palette entries survive only by way of RGBA.
                     image = image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")

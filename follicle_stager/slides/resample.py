@@ -86,14 +86,14 @@ def _read_piece(
     x_first, y_first = math.floor(x_positions[0]) - 1, math.floor(y_positions[0]) - 1
     columns = math.ceil(x_positions[-1]) + 2 - x_first
     rows = math.ceil(y_positions[-1]) + 2 - y_first
-    source = slide.read_region(
-        x_first * block_x, y_first * block_y, columns * block_x, rows * block_y, level
-    ).astype(np.float32)
+    source = slide.read_region(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y, level).astype(
+        np.float32
+    )
     if block_x > 1 or block_y > 1:
         source = source.reshape(rows, block_y, columns, block_x, 3).mean(axis=(1, 3))
     source = _interpolate(source, y_positions - y_first, axis=0, factor=rest_y)
     source = _interpolate(source, x_positions - x_first, axis=1, factor=rest_x)
-    return np.clip(source + 0.5, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(source + 0.5, 0, 255), np.uint8)
 
 
 def _interpolate(
@@ -113,7 +113,5 @@ def _interpolate(
         indices = np.stack([low, low + 1]).clip(0, values.shape[axis] - 1)
     shape = [1, 1, 1]
     shape[axis] = -1
-    out: NDArray[np.float32] = sum(
-        np.take(values, index, axis=axis) * tap.reshape(shape) for index, tap in zip(indices, taps, strict=True)
-    )  # type: ignore[assignment]
-    return out
+    parts = [np.take(values, index, axis=axis) * tap.reshape(shape) for index, tap in zip(indices, taps, strict=True)]
+    return np.asarray(np.sum(parts, axis=0), np.float32)

@@ -17,7 +17,7 @@ def white_level(samples: NDArray[np.generic]) -> int:
 
     Cameras write 10, 12 or 14 bits into 16: dividing those by 65535 would give a black slide.
     """
-    bright = float(np.percentile(samples, 99.9))
+    bright = float(np.percentile(samples.astype(np.float64), 99.9))
     return next(top for bits in (8, 10, 12, 14, 16) if bright <= (top := 2**bits - 1) or bits == 16)
 
 
@@ -49,27 +49,30 @@ def to_rgb8(
     ndarray of uint8, (y, x, 3)
     """
     if palette is not None:
-        return palette[np.minimum(pixels, len(palette) - 1)]
+        index = pixels.astype(np.intp)
+        return np.asarray(palette[np.minimum(index, len(palette) - 1)], np.uint8)
     if pixels.dtype == np.bool_:
-        pixels = pixels.astype(np.uint8) * 255
+        eight = pixels.astype(np.uint8) * np.uint8(255)
     elif pixels.dtype != np.uint8:
         scaled = pixels.astype(np.float32) * (255.0 / full_scale)
-        pixels = np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+        eight = np.clip(scaled + 0.5, 0, 255).astype(np.uint8)
+    else:
+        eight = pixels.astype(np.uint8, copy=False)
     if inverted:
-        pixels = 255 - pixels
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    channels = pixels.shape[2]
+        eight = np.uint8(255) - eight
+    if eight.ndim == 2:
+        eight = eight[..., None]
+    channels = eight.shape[2]
     if channels == 1:
-        return np.repeat(pixels, 3, axis=2)
+        return np.repeat(eight, 3, axis=2)
     if channels == 2:  # gray + alpha
-        return over_white(np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1])
+        return over_white(np.repeat(eight[..., :1], 3, axis=2), eight[..., 1])
     if cmyk:
-        ink = 255 - pixels.astype(np.uint16)
-        return (ink[..., :3] * ink[..., 3:4] // 255).astype(np.uint8)
+        ink = 255 - eight.astype(np.uint16)
+        return np.asarray(ink[..., :3] * ink[..., 3:4] // 255, np.uint8)
     if channels == 4:
-        return over_white(pixels[..., :3], pixels[..., 3])
-    return np.ascontiguousarray(pixels[..., :3])
+        return over_white(eight[..., :3], eight[..., 3])
+    return np.ascontiguousarray(eight[..., :3])
 
 
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:

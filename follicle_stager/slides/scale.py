@@ -95,9 +95,7 @@ def from_aperio(description: str) -> PixelSize | None:
     return pixel_size(mpp, mpp, "Aperio MPP")
 
 
-def from_resolution(
-    per_unit_x: float, per_unit_y: float, unit: str | None, source: str
-) -> PixelSize | None:
+def from_resolution(per_unit_x: float, per_unit_y: float, unit: str | None, source: str) -> PixelSize | None:
     """Scale from a resolution (pixels per ``unit``), e.g. TIFF XResolution with ResolutionUnit."""
     unit_um = um_per_unit(unit)
     if unit_um is None or per_unit_x <= 0 or per_unit_y <= 0:

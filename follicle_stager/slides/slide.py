@@ -7,7 +7,6 @@ level-0 pixels, x right, y down, origin top left.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from follicle_stager.slides.scale import PixelSize, pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -116,9 +116,7 @@ class Slide:
         """Level-0 pixels per pixel of ``level``, across and down."""
         return self.width / self.levels[level].width, self.height / self.levels[level].height
 
-    def read_region(
-        self, x: int, y: int, width: int, height: int, level: int = 0
-    ) -> NDArray[np.uint8]:
+    def read_region(self, x: int, y: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:
         """Read a window of one level; what lies outside the slide is white.
 
         Parameters

@@ -68,7 +68,7 @@ def open_tiff(path: Path, image: int = 0) -> Slide:
     except Exception as error:  # same as above, for damage further in
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
-    notes = ()
+    notes: tuple[str, ...] = ()
     if len(images) > 1:
         notes = (f"the file holds {len(images)} images; this is number {image + 1}",)
     return Slide(path, levels, size, tif.close, notes)
@@ -129,9 +129,7 @@ def _refuse_truncated(tif: Any, level: Any, path: Path) -> None:
     for page in level.pages:
         if page is None:
             continue
-        needed = max(
-            (int(o) + int(c) for o, c in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0
-        )
+        needed = max((int(o) + int(c) for o, c in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
         if needed > size_bytes:
             raise SlideError(
                 f"{path}: the file is cut off: it has {size_bytes:,} bytes and needs {needed:,}. "
@@ -191,9 +189,7 @@ def _reader(level: Any) -> Callable[[int, int, int, int], NDArray[np.generic]]:
     page = level.keyframe
     plain = len(level.pages) == 1 and page.is_memmappable and level.dtype.isnative
     if plain and level.dataoffset is not None:
-        mapped = np.memmap(
-            page.parent.filehandle.path, level.dtype, "r", offset=level.dataoffset, shape=level.shape
-        )
+        mapped = np.memmap(page.parent.filehandle.path, level.dtype, "r", offset=level.dataoffset, shape=level.shape)
         return functools.partial(window, mapped)
     array = zarr.open(level.aszarr(level=0, multiscales=False), mode="r")
     if array.chunks == array.shape and level.nbytes <= _ONE_CHUNK_LIMIT_BYTES:

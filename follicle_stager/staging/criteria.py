@@ -110,9 +110,8 @@ def describe(m: Measurements) -> tuple[str, ...]:
     """What was seen, in words."""
     seen = []
     if math.isfinite(m.layers):
-        unit = "layer" if m.layers == 1 else "layers"
-        seen.append(f"{m.layers:g} granulosa {unit} on the median ray, {m.granulosa_um:.0f} µm thick")
-        seen.append(f"{m.two_layers_fraction:.0%} of the rays meet two or more")
+        seen.append(f"granulosa {m.granulosa_um:.0f} µm thick")
+        seen.append(f"two or more nuclei deep on {m.two_layers_fraction:.0%} of the rays (median {m.layers:g})")
         if m.layers < 2 and m.cuboidal_fraction < 1:
             seen.append(f"{m.cuboidal_fraction:.0%} of the layer is cuboidal")
     else:

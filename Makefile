@@ -1,0 +1,51 @@
+# `make demo` and `make test` set up what they need in .venv and run; nothing else has to be installed first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export MPLBACKEND := Agg
+
+.PHONY: demo test lint types bench example-slides clean
+
+demo: $(VENV)/base.done
+	$(BIN)/follicle-stager demo --out demo_study
+
+test: $(VENV)/dev.done xvfb
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/npe2 validate follicle-stager --imports
+	$(BIN)/pytest
+
+bench: $(VENV)/dev.done
+	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
+
+example-slides: $(VENV)/base.done
+	rm -rf example_slides/*.tif example_slides/truth
+	$(BIN)/follicle-stager phantom example_slides
+
+# The environment is made again when the dependencies change.
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/base.done: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+$(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[napari,wsi,dev]"
+	touch $@ $(VENV)/base.done
+
+# napari's tests need a screen and Qt's system libraries; where they cannot be had, the tests are skipped, and say so.
+QT_PACKAGES := xvfb libgl1-mesa-dri libegl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 \
+  libxcb-shape0 libxcb-image0 libxcb-render-util0 libdbus-1-3
+.PHONY: xvfb
+xvfb:
+	@if [ "$$(uname)" != Linux ] || ! command -v dpkg >/dev/null || dpkg -s $(QT_PACKAGES) >/dev/null 2>&1; then :; \
+	elif [ "$$(id -u)" = 0 ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq $(QT_PACKAGES) >/dev/null; \
+	else echo "Not installed, and not root: $(QT_PACKAGES). The napari tests will be skipped."; fi
+
+clean:
+	rm -rf $(VENV) demo_study build dist

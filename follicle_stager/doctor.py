@@ -1,0 +1,50 @@
+"""What this installation can read and run."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+import follicle_stager
+
+_PARTS = {
+    "tifffile": ("TIFF, OME-TIFF, svs, ndpi", None),
+    "imagecodecs": ("compressed TIFF", None),
+    "zarr": ("OME-Zarr", None),
+    "pillow": ("PNG, JPEG", None),
+    "openslide-python": ("mrxs, DICOM, bif, czi", "wsi"),
+    "napari": ("correction on screen", "napari"),
+    "distributed": ("cluster", "cluster"),
+    "torch": ("training", "train"),
+}
+
+
+def report() -> Table:
+    """A table of versions, optional parts and the machine."""
+    table = Table(title=f"follicle-stager {follicle_stager.__version__}", show_header=True)
+    table.add_column("part")
+    table.add_column("version")
+    table.add_column("for")
+    table.add_row("python", platform.python_version(), platform.platform())
+    for name, (purpose, extra) in _PARTS.items():
+        version = _version(name)
+        if version is None and extra:
+            version = escape(f'not installed; pip install "follicle-stager[{extra}]"')
+        table.add_row(name, version or "missing: reinstall follicle-stager", purpose)
+    table.add_row("detector", "classical", "needs no weights")
+    free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    table.add_row("machine", f"{os.cpu_count()} processors", f"{free_gb:.0f} GB free on this disk")
+    return table
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

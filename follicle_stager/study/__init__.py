@@ -1,0 +1,8 @@
+"""A study: a folder of slides, their sample sheet, what is on disk, and the counts."""
+
+from follicle_stager.study.counts import count_study
+from follicle_stager.study.folder import Study
+from follicle_stager.study.samples import Sample, read_samples
+from follicle_stager.study.sources import SlideSource, list_slides
+
+__all__ = ["Sample", "SlideSource", "Study", "count_study", "list_slides", "read_samples"]

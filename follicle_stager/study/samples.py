@@ -1,0 +1,194 @@
+"""The sample sheet: which slide is of which animal. Checked at the door, before any slide is read.
+
+Every error names the file, the line, the column, the value and the mend.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from follicle_stager.errors import SampleSheetError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from follicle_stager.study.sources import SlideSource
+
+REQUIRED = ("slide", "animal", "genotype", "group")
+
+
+class Sample(BaseModel):
+    """One row of the sample sheet: a slide, or one section of it.
+
+    Attributes
+    ----------
+    line
+        Line of the file, for messages.
+    section
+        Name of the section. Empty: all sections found on the slide belong to this row.
+    interval
+        Every how many-th section was collected; without it nothing is extrapolated.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, str_strip_whitespace=True)
+
+    line: int
+    slide: str = Field(min_length=1)
+    animal: str = Field(min_length=1)
+    genotype: str = Field(min_length=1)
+    group: Literal["control", "knockout"]
+    model: str = ""
+    ovary: Literal["L", "R", ""] = ""
+    section: str = ""
+    interval: int | None = Field(default=None, ge=1)
+    thickness_um: float | None = Field(default=None, gt=0, le=200)
+    mpp: float | None = Field(default=None, ge=0.02, le=20)
+    age_days: float | None = Field(default=None, ge=0)
+    body_weight_g: float | None = Field(default=None, gt=0)
+    estrous_stage: str = ""
+    stimulation: str = ""
+    litter: str = ""
+    batch: str = ""
+
+    @field_validator("group", mode="before")
+    @classmethod
+    def _lower(cls, value: object) -> object:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("interval", "thickness_um", "mpp", "age_days", "body_weight_g", mode="before")
+    @classmethod
+    def _number(cls, value: object) -> object:
+        if isinstance(value, str):
+            # Spreadsheets of many countries write 0,5.
+            value = value.strip().replace(",", ".")
+            return None if value in ("", "NA", "na", "nan") else value
+        return value
+
+
+_MENDS = {
+    "group": "write control or knockout",
+    "ovary": "write L or R, or leave it empty",
+    "interval": "write a whole number of 1 or more, e.g. 10 if every tenth section was collected",
+    "thickness_um": "write the section thickness in µm, e.g. 5",
+    "mpp": "write the µm of one pixel, e.g. 0.5",
+    "age_days": "write the age in days, or leave it empty",
+    "body_weight_g": "write the weight in g, or leave it empty",
+}
+
+
+def read_samples(
+    path: Path,
+    slides: Sequence[SlideSource],
+    *,
+    without_row: str = "add one, or move the file out of the folder",
+) -> list[Sample]:
+    """Read and check a sample sheet.
+
+    Parameters
+    ----------
+    path
+        CSV, with comma, semicolon or tab.
+    slides
+        The slides that there are; each must have a row, and each row a slide.
+    without_row
+        What to do about a slide without a row, for the message.
+
+    Returns
+    -------
+    list of Sample
+        In the order of the file, with ``slide`` replaced by the slide's id.
+
+    Raises
+    ------
+    SampleSheetError
+        With all problems of the file, one a line.
+    """
+    rows = _read_rows(path)
+    samples, problems = [], []
+    for line, row in rows:
+        try:
+            samples.append(Sample.model_validate({"line": line, **row}))
+        except ValidationError as error:
+            for detail in error.errors():
+                column = str(detail["loc"][0])
+                value = row.get(column, "")
+                mend = _MENDS.get(column, "fill it in")
+                problems.append(f"line {line}, column {column}: {value!r} is not valid; {mend}")
+    samples, unknown = _with_ids(samples, slides)
+    problems += unknown
+    problems += _duplicates(samples)
+    if not problems:
+        named = {s.slide for s in samples}
+        problems += [f"slide {s.path.name} has no row; {without_row}" for s in slides if s.slide_id not in named]
+    if problems:
+        raise SampleSheetError("\n".join(f"{path}: {problem}" for problem in problems))
+    return samples
+
+
+def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SampleSheetError(f"{path}: no such file; check the path.") from None
+    except UnicodeDecodeError:
+        raise SampleSheetError(f"{path}: not a UTF-8 text file; save the sheet as 'CSV UTF-8'.") from None
+    header = text.splitlines()[0] if text.strip() else ""
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
+    columns = [c.strip() for c in reader.fieldnames or []]
+    missing = [c for c in REQUIRED if c not in columns]
+    if missing:
+        raise SampleSheetError(
+            f"{path}: line 1: column {' and '.join(missing)} missing; the sheet needs the columns "
+            f"{', '.join(REQUIRED)} (found: {', '.join(columns) or 'nothing'})"
+        )
+    rows = []
+    for raw in reader:
+        row = {(k or "").strip(): (v or "").strip() for k, v in raw.items() if isinstance(v, str | None)}
+        if any(row.values()):
+            rows.append((reader.line_num, row))
+    if not rows:
+        raise SampleSheetError(f"{path}: no rows below the header; add one per slide.")
+    return rows
+
+
+def _with_ids(samples: list[Sample], slides: Sequence[SlideSource]) -> tuple[list[Sample], list[str]]:
+    known, problems = [], []
+    for sample in samples:
+        source = next((s for s in slides if s.is_called(sample.slide)), None)
+        if source is None:
+            names = ", ".join(s.path.name for s in slides[:4]) + (" ..." if len(slides) > 4 else "")
+            problems.append(
+                f"line {sample.line}, column slide: there is no slide {sample.slide!r}; the slides are {names}"
+            )
+        else:
+            known.append(sample.model_copy(update={"slide": source.slide_id}))
+    return known, problems
+
+
+def _duplicates(samples: list[Sample]) -> list[str]:
+    problems = []
+    on_slide: dict[tuple[str, str], int] = {}
+    of_ovary: dict[tuple[str, str, str], int] = {}
+    for s in samples:
+        first = on_slide.setdefault((s.slide, s.section), s.line)
+        if first != s.line:
+            name = f"section {s.section!r}" if s.section else "a row without section"
+            problems.append(
+                f"line {s.line}, column section: slide {s.slide} has {name} already in line {first}; "
+                "give each row a section of its own, or remove one"
+            )
+            continue
+        if s.section:
+            first = of_ovary.setdefault((s.animal, s.ovary, s.section), s.line)
+            if first != s.line:
+                problems.append(
+                    f"line {s.line}, column section: animal {s.animal}, ovary {s.ovary or '(empty)'} has section "
+                    f"{s.section!r} already in line {first}; a section is counted once"
+                )
+    return problems

@@ -1,0 +1,78 @@
+"""napari's entry points: slides, follicles, a slide's folder of a study, and an example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from follicle_stager import examples
+from follicle_stager.annotations import read_geojson
+from follicle_stager.errors import UserError
+from follicle_stager.slides import PixelSize, is_slide, open_slide
+from follicle_stager.study import Study
+from follicle_stager_napari.layers import follicle_layer, slide_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from follicle_stager_napari.layers import LayerData
+
+    Reader = Callable[[Any], list[LayerData]]
+
+
+def slide_reader(path: str | list[str]) -> Reader | None:
+    """Reader for slides; None if the file is none that can be read, so that napari tries others."""
+    first = Path(path[0] if isinstance(path, list) else path)
+    if not is_slide(first):
+        return None
+    try:
+        open_slide(first).close()
+    except UserError:
+        return None
+    return lambda p: [slide_layer(open_slide(one)) for one in (p if isinstance(p, list) else [p])]
+
+
+def follicle_reader(path: str | list[str]) -> Reader | None:
+    """Reader for follicles.geojson; in a study it knows the slide's µm/px."""
+    first = Path(path[0] if isinstance(path, list) else path)
+    if first.suffix.lower() != ".geojson":
+        return None
+    return lambda p: [_follicles(Path(one)) for one in (p if isinstance(p, list) else [p])]
+
+
+def study_slide_reader(path: str | list[str]) -> Reader | None:
+    """Reader for ``study/slides/<slide>``: the slide with its follicles on it."""
+    folder = Path(path[0] if isinstance(path, list) else path)
+    if not (folder / "run.json").is_file():
+        return None
+    return lambda p: _study_slide(folder)
+
+
+def example_layers() -> list[LayerData]:
+    """An example slide with its true follicles."""
+    folder = examples.folder()
+    source = sorted(folder.glob("*.tif"))[0]
+    slide = open_slide(source)
+    truth = read_geojson(folder / "truth" / f"{source.stem.removesuffix('.ome')}.geojson")
+    return [slide_layer(slide), follicle_layer(truth, slide.pixel_size, name="truth")]
+
+
+def _study_slide(folder: Path) -> list[LayerData]:
+    info = Study(folder.parent.parent).run_info(folder.name) or {}
+    size = _pixel_size(folder)
+    layers = [follicle_layer(read_geojson(folder / "follicles.geojson"), size)]
+    source = Path(info.get("source", ""))
+    if source.is_file():
+        slide = open_slide(source)
+        slide.pixel_size = size
+        layers.insert(0, slide_layer(slide))
+    return layers
+
+
+def _follicles(path: Path) -> LayerData:
+    return follicle_layer(read_geojson(path), _pixel_size(path.parent), name=path.stem)
+
+
+def _pixel_size(folder: Path) -> PixelSize | None:
+    info = Study(folder.parent.parent).run_info(folder.name)
+    return PixelSize(info["mpp_x"], info["mpp_y"], info["mpp_source"]) if info else None

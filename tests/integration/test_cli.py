@@ -1,0 +1,204 @@
+"""The verbs, as a user types them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from follicle_stager.batch import run_batch
+from follicle_stager.cli import main
+from follicle_stager.config import Config
+from follicle_stager.study import Study, list_slides
+
+
+def call(*args, monkeypatch, capsys):
+    """Run the command line in this process; returns exit code and everything printed."""
+    monkeypatch.setattr(sys, "argv", ["follicle-stager", *map(str, args)])
+    monkeypatch.setenv("COLUMNS", "200")
+    code = 0
+    try:
+        main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    printed = capsys.readouterr()
+    return code, printed.out + printed.err
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    return lambda *args: call(*args, monkeypatch=monkeypatch, capsys=capsys)
+
+
+@pytest.fixture(scope="module")
+def finished(cohort, tmp_path_factory):
+    """The cohort after `run` with two processes, in a process of its own."""
+    study = tmp_path_factory.mktemp("run") / "study"
+    command = [sys.executable, "-m", "follicle_stager.cli", "run", str(cohort)]
+    command += ["--samples", str(cohort / "samples.csv"), "--out", str(study), "--jobs", "2"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "COLUMNS": "120"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return study, done.stdout
+
+
+def test_run_leaves_the_study_folder(finished, cohort):
+    study, shown = finished
+    for name in ("study.toml", "samples.csv", "tables/follicles.csv", "tables/counts_by_genotype.csv"):
+        assert (study / name).is_file(), name
+    for slide in list_slides(cohort):
+        folder = study / "slides" / slide.slide_id
+        info = json.loads((folder / "run.json").read_text())
+        assert (folder / "predictions" / f"{info['run_id']}.geojson").is_file()
+        assert (folder / "follicles.geojson").is_file()
+        with Image.open(folder / "overlay.jpg") as overlay:
+            assert min(overlay.size) > 400
+        assert info["mpp_x"] == 1.0
+    for word in ("Secondary", "Igfals +/+", "Igfals -/-", "2 animals", "NA"):
+        assert word in shown
+
+
+def test_tables_agree_with_the_annotations(finished):
+    study = Study.open(finished[0])
+    table = pd.read_csv(study.tables / "counts_by_section.csv")
+    follicles = [f for slide in study.slide_ids() for f in study.follicles(slide)]
+    assert table["n_profiles"].sum() == len(follicles)
+    assert len(pd.read_csv(study.tables / "follicles.csv")) == len(follicles)
+
+
+def test_one_process_gives_the_same(finished, cohort, tmp_path):
+    serial = Study.create(tmp_path / "serial", Config())
+    run_batch(serial, list_slides(cohort), Config(), jobs=1)
+    for slide in serial.slide_ids():
+        a, b = (s.slide_folder(slide) / "follicles.geojson" for s in (serial, Study(finished[0])))
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_run_again_keeps_finished_slides(finished, cohort, cli):
+    study, _ = finished
+    first = next(iter(sorted(study.glob("slides/*/run.json"))))
+    before = {p: p.stat().st_mtime_ns for p in study.glob("slides/*/run.json")}
+    first.unlink()  # as if interrupted before this slide was finished
+    code, shown = cli("run", cohort, "--samples", cohort / "samples.csv", "--out", study)
+    assert code == 0
+    assert "(3 slides were finished before and kept)" in shown
+    after = {p: p.stat().st_mtime_ns for p in study.glob("slides/*/run.json")}
+    assert {p for p in after if after[p] != before[p]} == {first}
+
+
+def test_one_bad_slide_is_a_line_and_the_others_are_done(cohort, tmp_path, cli):
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    for path in list_slides(cohort)[:1]:
+        shutil.copy(path.path, slides)
+    (slides / "broken.tif").write_bytes(b"II*\x00" + bytes(40))
+    code, shown = cli("stage", slides, "--out", tmp_path / "study")
+    assert code == 1
+    assert "1 of 2 slides done" in shown
+    assert "error: " in shown
+    assert "broken.tif" in shown
+    assert "Traceback" not in shown
+    assert len(Study(tmp_path / "study").slide_ids()) == 1
+
+
+def test_count_after_an_edit_outside(finished, tmp_path, cli):
+    study = tmp_path / "copy"
+    shutil.copytree(finished[0], study)
+    path = sorted(study.glob("slides/*/follicles.geojson"))[0]
+    data = json.loads(path.read_text())
+    kept = [f for f in data["features"] if f["properties"]["classification"]["name"] != "Secondary"]
+    path.write_text(json.dumps({**data, "features": kept}))
+    assert cli("count", study)[0] == 0
+    table = pd.read_csv(study / "tables" / "counts_by_section.csv")
+    here = table[(table["slide"] == path.parent.name) & (table["stage"] == "secondary")]
+    assert here["n_profiles"].sum() == 0
+
+
+@pytest.mark.parametrize("verb", ["run", "stage", "count", "doctor", "demo", "phantom"])
+def test_help(cli, verb):
+    code, shown = cli(verb, "--help")
+    assert code == 0
+    assert "Usage" in shown
+
+
+def test_doctor_and_version(cli):
+    assert "tifffile" in cli("doctor")[1]
+    assert "follicle-stager 0." in cli("--version")[1]
+
+
+class TestBadInput:
+    """Exit code 2 and a message that names the file and the mend; never a traceback."""
+
+    def fails(self, cli, *args, code=2):
+        got, shown = cli(*args)
+        assert got == code, shown
+        assert "Traceback" not in shown
+        return shown
+
+    def test_missing_path(self, cli, tmp_path):
+        assert "no such file" in self.fails(cli, "stage", tmp_path / "x.tif", "--out", tmp_path / "s")
+
+    def test_empty_folder(self, cli, tmp_path):
+        (tmp_path / "in").mkdir()
+        assert "no slide in this folder" in self.fails(cli, "stage", tmp_path / "in", "--out", tmp_path / "s")
+
+    def test_unknown_mpp(self, cli, tmp_path):
+        Image.fromarray(np.full((400, 400, 3), 200, np.uint8)).save(tmp_path / "a.png", dpi=(72, 72))
+        shown = self.fails(cli, "stage", tmp_path / "a.png", "--out", tmp_path / "s")
+        assert "--mpp" in shown
+        assert "mpp column" in shown
+
+    def test_mpp_of_a_screen(self, cli, tmp_path):
+        Image.fromarray(np.full((400, 400, 3), 200, np.uint8)).save(tmp_path / "a.png")
+        shown = self.fails(cli, "stage", tmp_path / "a.png", "--mpp", 352.8, "--out", tmp_path / "s")
+        assert "screen's resolution" in shown
+
+    def test_out_is_another_folder(self, cli, cohort, tmp_path):
+        (tmp_path / "thesis.docx").write_text("x")
+        shown = self.fails(cli, "stage", cohort, "--out", tmp_path)
+        assert "holds other files and no study" in shown
+
+    def test_out_is_a_file(self, cli, cohort, tmp_path):
+        (tmp_path / "f").write_text("x")
+        assert "this is a file" in self.fails(cli, "stage", cohort, "--out", tmp_path / "f")
+
+    def test_sheet_is_checked_before_any_slide(self, cli, cohort, tmp_path):
+        (tmp_path / "s.csv").write_text("slide,animal\na,b\n")
+        shown = self.fails(cli, "run", cohort, "--samples", tmp_path / "s.csv", "--out", tmp_path / "study")
+        assert "column genotype and group missing" in shown
+        assert not (tmp_path / "study").exists()
+
+    def test_no_study(self, cli, tmp_path):
+        assert "no study folder" in self.fails(cli, "count", tmp_path)
+
+    def test_bad_config(self, cli, cohort, tmp_path):
+        (tmp_path / "c.toml").write_text("[detection]\nmin_scor = 0.5\n")
+        shown = self.fails(cli, "stage", cohort, "--out", tmp_path / "s", "--config", tmp_path / "c.toml")
+        assert "detection.min_scor" in shown
+
+    def test_full_disk_is_said_and_costs_nothing(self, cli, cohort, tmp_path, monkeypatch):
+        import errno
+
+        from follicle_stager import batch
+
+        study, real, calls = tmp_path / "s", batch.replacing, []
+
+        def full_after_one(path):
+            calls.append(path)
+            if len(calls) > 1:
+                raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            return real(path)
+
+        monkeypatch.setattr(batch, "replacing", full_after_one)
+        shown = self.fails(cli, "stage", cohort, "--out", study, code=1)
+        assert "the disk is full" in shown
+        assert len(Study(study).slide_ids()) == 1

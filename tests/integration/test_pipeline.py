@@ -1,0 +1,104 @@
+"""The whole way on a synthetic section: what must be found, and what must not change the result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+
+import follicle_stager.pipeline as pipeline
+from follicle_stager.config import Config
+from follicle_stager.errors import SlideError
+from follicle_stager.evaluation import match_outlines
+from follicle_stager.pipeline import process_slide, visible_stages
+from follicle_stager.slides import PixelSize, open_slide
+from follicle_stager.stages import LADDER, Stage
+
+
+@pytest.fixture(scope="module")
+def result(section_path):
+    with open_slide(section_path) as slide:
+        return process_slide(slide, Config(), slide_id="ovary")
+
+
+def test_follicles_with_an_oocyte_or_a_cavity_are_found(result, section):
+    """On this clean section nearly all, with the right stage, and little else."""
+    truth = [f.truth() for f in section[0].follicles]
+    visible = [t for t in truth if t.oocyte is not None or t.stage == Stage.ANTRAL]
+    matches = match_outlines([f.outline for f in result.follicles], [t.outline for t in visible], min_iou=0.5)
+    assert len(visible) >= 5
+    assert len(matches) >= 0.8 * len(visible)
+    assert len(result.follicles) - len(matches) <= 2
+    right = sum(result.follicles[m.found].stage == visible[m.true].stage for m in matches)
+    assert right >= 0.8 * len(matches)
+
+
+def test_sizes_agree_with_what_was_drawn(result, section):
+    truth = [f.truth() for f in section[0].follicles]
+    for m in match_outlines([f.outline for f in result.follicles], [t.outline for t in truth], min_iou=0.5):
+        drawn = 2 * np.sqrt(truth[m.true].outline.area / np.pi)
+        assert result.follicles[m.found].measurements["diameter_um"] == pytest.approx(drawn, rel=0.25)
+
+
+def test_the_same_slide_gives_the_same_result(result, section_path):
+    with open_slide(section_path) as slide:
+        again = process_slide(slide, Config(), slide_id="ovary")
+    assert repr(again.follicles) == repr(result.follicles)  # NaN is not equal to itself
+
+
+def test_tiles_do_not_change_the_result(result, section_path, monkeypatch):
+    """Windows of another size cut follicles elsewhere; each comes out the same."""
+    monkeypatch.setattr(pipeline, "TILE_UM", 230.0)
+    with open_slide(section_path) as slide:
+        tiled = process_slide(slide, Config(), slide_id="ovary")
+    matches = match_outlines([f.outline for f in tiled.follicles], [f.outline for f in result.follicles], min_iou=0.9)
+    assert len(matches) == len(tiled.follicles) == len(result.follicles)
+    assert all(tiled.follicles[m.found].stage == result.follicles[m.true].stage for m in matches)
+
+
+def test_anisotropic_pixels_are_the_same_tissue(result, section, tmp_path):
+    """Every second row left out and µm/px doubled in y: the follicles stay where they are, in µm."""
+    tifffile.imwrite(tmp_path / "a.tif", np.ascontiguousarray(section[1][::2]), photometric="rgb")
+    with open_slide(tmp_path / "a.tif") as slide:
+        slide.pixel_size = PixelSize(1.0, 2.0, "test")
+        squeezed = process_slide(slide, Config(), slide_id="a")
+    from shapely.affinity import scale
+
+    stretched = [scale(f.outline, 1, 2, origin=(0, 0)) for f in squeezed.follicles]
+    matches = match_outlines(stretched, [f.outline for f in result.follicles], min_iou=0.5)
+    assert len(matches) >= 0.6 * len(result.follicles)
+
+
+def test_everything_lies_inside_its_follicle(result):
+    assert result.follicles
+    for f in result.follicles:
+        around = f.outline.buffer(4)
+        for part in (f.oocyte, f.nucleus, *f.fluid):
+            assert part is None or around.contains(part)
+        assert f.section_id == "ovary_s1"
+        assert f.reasons
+        assert sum(f.probabilities.values()) == pytest.approx(1)
+
+
+def test_progress_is_told_and_can_stop_the_work(section_path):
+    steps = []
+
+    def stop(step, done, total):
+        steps.append(step)
+        if step == "measuring":
+            raise KeyboardInterrupt
+
+    with open_slide(section_path) as slide, pytest.raises(KeyboardInterrupt):
+        process_slide(slide, Config(), slide_id="ovary", progress=stop)
+    assert {"tissue", "detection", "measuring"} <= set(steps)
+
+
+def test_nothing_is_measured_without_a_scale(section, tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", section[1], photometric="rgb")
+    with open_slide(tmp_path / "a.tif") as slide, pytest.raises(SlideError, match="--mpp"):
+        process_slide(slide, Config(), slide_id="a")
+
+
+def test_coarse_slides_show_no_primordials():
+    assert visible_stages(0.5, Config()) == LADDER
+    assert Stage.PRIMORDIAL not in visible_stages(1.0, Config())

@@ -1,0 +1,154 @@
+"""Zeros are rows, what cannot be seen is NA, sums agree, and nothing is dropped."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, Point, box
+
+from follicle_stager.annotations import write_geojson, write_sections
+from follicle_stager.config import Config
+from follicle_stager.errors import StudyError
+from follicle_stager.files import write_text
+from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.stages import COUNTED, LADDER, Countable, Stage, Status
+from follicle_stager.study import Study, count_study
+
+HEADER = "slide,animal,genotype,group,model,ovary,section,interval,thickness_um\n"
+COARSE = tuple(s for s in LADDER if s not in (Stage.PRIMORDIAL, Stage.TRANSITIONAL))
+
+
+def make_study(folder, slides, rows, *, visible=COARSE):
+    """A finished study: slide id -> list of sections, each a list of (stage, countable)."""
+    study = Study.create(Path(folder) / "study", Config())
+    for slide_id, sections in slides.items():
+        place = study.slide_folder(slide_id)
+        records, follicles = [], []
+        for order, content in enumerate(sections, start=1):
+            name = f"{slide_id}_s{order}"
+            outline = box(1000 * order, 0, 1000 * order + 900, 900)
+            records.append(Section(name, MultiPolygon([outline]), 0.81, order))
+            for i, (stage, countable) in enumerate(content):
+                shape = Point(1000 * order + 40 + 30 * i, 100).buffer(12)
+                follicles.append(
+                    Follicle(follicle_id(name, shape), name, shape, stage=stage, stage_predicted=stage,
+                             countable=countable, status=Status.PREDICTED)
+                )  # fmt: skip
+        write_sections(place / "sections.geojson", records)
+        write_geojson(place / "follicles.geojson", follicles)
+        info = {"source": f"{slide_id}.tif", "visible_stages": [s.value for s in visible]}
+        write_text(place / "run.json", json.dumps(info))
+    write_text(study.samples_path, HEADER + "\n".join(rows) + "\n")
+    return study
+
+
+SEC, ANT, UNSURE = Stage.SECONDARY, Stage.ANTRAL, Stage.UNSURE
+YES, NO = Countable.YES, Countable.NO
+
+
+@pytest.fixture
+def counts(tmp_path):
+    study = make_study(
+        tmp_path,
+        {"a": [[(SEC, YES), (SEC, NO), (ANT, YES)], [(SEC, YES)]], "b": [[(UNSURE, NO)]], "c": [[]]},
+        [
+            "a,m1,+/+,control,Igfals,L,,10,5",
+            "b,m2,+/+,control,Igfals,L,,10,5",
+            "c,m3,-/-,knockout,Igfals,L,,,5",
+        ],
+    )
+    return study, count_study(study)
+
+
+def value(table, column, **keys):
+    for name, wanted in keys.items():
+        table = table[table[name] == wanted]
+    assert len(table) == 1
+    return table[column].iloc[0]
+
+
+def test_by_hand(counts):
+    _, c = counts
+    assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 3
+    assert value(c.animal, "n_countable", animal="m1", stage="secondary") == 2
+    assert value(c.animal, "interval_scaled", animal="m1", stage="secondary") == 20
+    assert value(c.animal, "countable_per_mm2", animal="m1", stage="secondary") == pytest.approx(2 / 1.62, abs=1e-3)
+    assert value(c.section, "n_profiles", section="a_s2", stage="secondary") == 1
+    assert value(c.animal, "sections", animal="m1", stage="antral") == 2
+    assert value(c.genotype, "n_profiles_mean", genotype="+/+", stage="secondary") == 1.5
+    assert value(c.genotype, "n_profiles_sd", genotype="+/+", stage="secondary") == pytest.approx(4.5**0.5, abs=1e-3)
+    assert value(c.genotype, "n_animals", genotype="+/+", stage="secondary") == 2
+
+
+def test_every_stage_is_a_row_and_absent_ones_are_zero(counts):
+    _, c = counts
+    for table, keys in ((c.section, "section"), (c.animal, "animal"), (c.ovary, "animal")):
+        for _, rows in table.groupby(keys):
+            assert list(rows["stage"]) == [s.value for s in COUNTED]
+    assert value(c.animal, "n_profiles", animal="m3", stage="antral") == 0
+    assert value(c.animal, "n_profiles", animal="m2", stage="unsure") == 1
+
+
+def test_a_stage_that_cannot_be_seen_is_na(counts):
+    study, c = counts
+    assert value(c.animal, "n_profiles", animal="m1", stage="primordial") is pd.NA
+    written = pd.read_csv(study.tables / "counts_by_animal.csv", keep_default_na=False)
+    assert value(written, "n_profiles", animal="m1", stage="primordial") == "NA"
+    assert value(written, "n_profiles", animal="m3", stage="antral") == "0"
+
+
+def test_without_interval_nothing_is_extrapolated(counts):
+    _, c = counts
+    assert value(c.animal, "interval_scaled", animal="m3", stage="secondary") is pd.NA
+
+
+def test_one_animal_has_no_sd(counts):
+    _, c = counts
+    assert np.isnan(value(c.genotype, "n_profiles_sd", genotype="-/-", stage="secondary"))
+
+
+def test_rejected_follicles_do_not_count(tmp_path):
+    study = make_study(tmp_path, {"a": [[(SEC, YES)]]}, ["a,m1,+/+,control,,,,,"])
+    path = study.slide_folder("a") / "follicles.geojson"
+    path.write_text(path.read_text().replace('"status": "predicted"', '"status": "rejected"'))
+    assert value(count_study(study).animal, "n_profiles", animal="m1", stage="secondary") == 0
+
+
+def test_several_animals_on_one_slide(tmp_path):
+    study = make_study(
+        tmp_path,
+        {"a": [[(SEC, YES)], [(ANT, YES)]]},
+        ["a,m1,+/+,control,,L,1,,", "a,m2,-/-,knockout,,L,2,,"],
+    )
+    c = count_study(study)
+    assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 1
+    assert value(c.animal, "n_profiles", animal="m2", stage="antral") == 1
+
+
+def test_sections_are_given_to_no_animal_by_guess(tmp_path):
+    study = make_study(tmp_path, {"a": [[], [], []]}, ["a,m1,+/+,control,,L,1,,", "a,m2,-/-,knockout,,L,2,,"])
+    with pytest.raises(StudyError, match="2 rows for it, and 3 sections"):
+        count_study(study)
+
+
+content = st.lists(st.tuples(st.sampled_from(COARSE), st.sampled_from([YES, NO])), max_size=6)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.dictionaries(st.sampled_from("abcd"), st.lists(content, min_size=1, max_size=3), min_size=1))
+def test_levels_add_up(slides):
+    rows = [f"{name},m{i // 2},+/+,control,Igfals,{'LR'[i % 2]},,10,5" for i, name in enumerate(sorted(slides))]
+    with tempfile.TemporaryDirectory() as folder:
+        c = count_study(make_study(folder, slides, rows))
+    total = sum(len(section) for sections in slides.values() for section in sections)
+    for table in (c.section, c.ovary, c.animal):
+        assert table["n_profiles"].sum() == total
+        assert (table["n_countable"].fillna(0) <= table["n_profiles"].fillna(0)).all()
+    assert len(c.follicles) == total

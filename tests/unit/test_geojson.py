@@ -1,0 +1,159 @@
+"""Annotations survive the round trip, and what QuPath and people write is read."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely.geometry import MultiPolygon, Point, box
+
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.errors import UserError
+from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.stages import COUNTED, Countable, Health, Stage, Status
+
+text = st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters=";"), min_size=1, max_size=20)
+
+
+@st.composite
+def follicles(draw):
+    outline = Point(draw(st.floats(0, 1e5)), draw(st.floats(0, 1e5))).buffer(draw(st.floats(5, 300)))
+    centre = outline.centroid
+    with_parts = draw(st.booleans())
+    return Follicle(
+        id=follicle_id("s", outline),
+        section_id=draw(text),
+        outline=outline,
+        oocyte=centre.buffer(4) if with_parts else None,
+        nucleus=centre.buffer(2) if with_parts else None,
+        fluid=tuple(centre.buffer(r) for r in draw(st.lists(st.floats(1, 4), max_size=3))),
+        score=draw(st.floats(0, 1)),
+        measurements={"diameter_um": draw(st.floats(1, 500)), "layers": float("nan")},
+        stage_predicted=draw(st.sampled_from(COUNTED)),
+        probabilities={s: draw(st.floats(0, 1)) for s in draw(st.sets(st.sampled_from(COUNTED)))},
+        reasons=tuple(r.strip() for r in draw(st.lists(text, max_size=3)) if r.strip()),
+        stage=draw(st.sampled_from(list(Stage))),
+        health=draw(st.sampled_from(list(Health))),
+        countable=draw(st.sampled_from(list(Countable))),
+        status=draw(st.sampled_from(list(Status))),
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(follicles(), max_size=4, unique_by=lambda f: f.id))
+def test_round_trip(written):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "f.geojson"
+        write_geojson(path, written)
+        back = read_geojson(path)
+    assert [f.id for f in back] == [f.id for f in written]
+    for a, b in zip(written, back, strict=True):
+        for name in ("section_id", "stage", "stage_predicted", "health", "countable", "status", "reasons"):
+            assert getattr(a, name) == getattr(b, name), name
+        assert a.outline.symmetric_difference(b.outline).area < 0.01 * a.outline.area + 1
+        assert (a.oocyte is None) == (b.oocyte is None)
+        assert (a.nucleus is None) == (b.nucleus is None)
+        assert len(a.fluid) == len(b.fluid)
+        assert b.score == pytest.approx(a.score, abs=1e-4)
+        assert b.probabilities == pytest.approx(a.probabilities, abs=1e-4)
+        assert b.measurements == pytest.approx({"diameter_um": a.measurements["diameter_um"]}, abs=1e-4)
+
+
+def test_what_qupath_needs(tmp_path):
+    """Each class has name and colour, rings are closed, ids are UUIDs, and there is no NaN."""
+    outline = box(0, 0, 10, 10)
+    follicle = Follicle(follicle_id("s", outline), "s", outline, measurements={"a": float("nan"), "b": 1.0})
+    write_geojson(tmp_path / "f.geojson", [follicle])
+    (feature,) = json.loads((tmp_path / "f.geojson").read_text())["features"]
+    ring = feature["geometry"]["coordinates"][0]
+    assert ring[0] == ring[-1]
+    assert len(feature["properties"]["classification"]["color"]) == 3
+    assert feature["properties"]["measurements"] == {"Score": 1.0, "b": 1.0}
+    assert len(feature["id"]) == 36
+
+
+SQUARE = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 9], [0, 0]]]}
+
+
+@pytest.mark.parametrize(
+    ("data", "stages"),
+    [
+        ([{"type": "Feature", "geometry": SQUARE, "properties": {}}], [Stage.UNSURE]),
+        (
+            {
+                "type": "Feature",
+                "geometry": SQUARE,
+                "properties": {"classification": {"names": ["Antral", "x"]}},
+            },
+            ["antral"],
+        ),
+        (
+            [
+                {
+                    "type": "Feature",
+                    "geometry": SQUARE,
+                    "properties": {"classification": {"name": "early antral"}},
+                }
+            ],
+            ["early_antral"],
+        ),
+        (
+            [{"type": "Feature", "geometry": SQUARE, "properties": {"classification": {"name": "Tumor"}}}],
+            ["unsure"],
+        ),
+        ([{"type": "Feature", "geometry": {"type": "Point", "coordinates": [1, 2]}, "properties": None}], []),
+        (
+            [
+                {
+                    "type": "Feature",
+                    "geometry": {"type": "MultiPolygon", "coordinates": [SQUARE["coordinates"]]},
+                    "properties": {"measurements": [{"name": "Area", "value": 3.0}]},
+                }
+            ],
+            ["unsure"],
+        ),
+        (
+            [
+                {
+                    "type": "Feature",
+                    "geometry": SQUARE,
+                    "properties": {"childObjects": [{"type": "Feature", "geometry": SQUARE, "properties": {}}]},
+                }
+            ],
+            ["unsure", "unsure"],
+        ),
+    ],
+)
+def test_what_people_write_is_read(tmp_path, data, stages):
+    path = tmp_path / "f.geojson"
+    path.write_text(json.dumps(data))
+    assert [f.stage for f in read_geojson(path)] == stages
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[1, 2]", '{"features": 3}', '[{"type": "Feature", "geometry": {"type": "Polygon"}}]'],
+)
+def test_no_geojson_is_refused_by_name(tmp_path, content):
+    path = tmp_path / "bad.geojson"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"bad\.geojson"):
+        read_geojson(path)
+
+
+def test_sections_round_trip(tmp_path):
+    torn = Section("a_s1", MultiPolygon([box(0, 0, 9, 9), box(20, 0, 25, 5)]), 0.5, 1, included=False, reason="torn")
+    write_sections(tmp_path / "s.geojson", [torn])
+    (back,) = read_sections(tmp_path / "s.geojson")
+    assert back.outline.equals(torn.outline)
+    assert (back.section_id, back.area_mm2, back.order, back.included, back.reason) == (
+        "a_s1",
+        0.5,
+        1,
+        False,
+        "torn",
+    )

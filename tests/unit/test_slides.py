@@ -1,0 +1,243 @@
+"""Every file format becomes the same lazy 8-bit RGB pyramid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tifffile
+import zarr
+from PIL import Image
+
+from follicle_stager.errors import SlideError
+from follicle_stager.slides import open_slide
+
+
+@pytest.fixture
+def picture():
+    rng = np.random.default_rng(3)
+    smooth = rng.integers(0, 256, (10, 13, 3)).astype(np.uint8)
+    return np.asarray(Image.fromarray(smooth).resize((416, 320), Image.Resampling.BICUBIC))
+
+
+def _half(picture):
+    return picture[::2, ::2]
+
+
+def write_tiled(path, p):
+    tifffile.imwrite(path, p, tile=(64, 64), compression="zlib", photometric="rgb")
+
+
+def write_stripped(path, p):
+    tifffile.imwrite(path, p, rowsperstrip=16, compression="lzw", photometric="rgb")
+
+
+def write_single_strip(path, p):
+    tifffile.imwrite(path, p, rowsperstrip=len(p), compression="zlib", photometric="rgb")
+
+
+def write_uncompressed(path, p):
+    tifffile.imwrite(path, p, photometric="rgb")
+
+
+def write_bigtiff(path, p):
+    tifffile.imwrite(path, p, bigtiff=True, tile=(64, 64), photometric="rgb")
+
+
+def write_planar(path, p):
+    tifffile.imwrite(path, np.moveaxis(p, -1, 0), planarconfig="separate", photometric="rgb")
+
+
+def write_ome_subifd(path, p):
+    with tifffile.TiffWriter(path, ome=True) as tif:
+        tif.write(p, subifds=1, tile=(64, 64), photometric="rgb", metadata={"axes": "YXS"})
+        tif.write(_half(p), subfiletype=1, tile=(64, 64), photometric="rgb")
+
+
+def write_plain_pyramid(path, p):
+    with tifffile.TiffWriter(path) as tif:
+        tif.write(p, tile=(64, 64), photometric="rgb")
+        tif.write(_half(p), tile=(64, 64), photometric="rgb", subfiletype=1)
+
+
+def write_png(path, p):
+    Image.fromarray(p).save(path)
+
+
+def write_ome_zarr(path, p):
+    group = zarr.open_group(path, mode="w", zarr_format=2)
+    for level, pixels in enumerate((p, _half(p))):
+        array = group.create_array(str(level), shape=(3, *pixels.shape[:2]), chunks=(3, 64, 64), dtype="uint8")
+        array[:] = np.moveaxis(pixels, -1, 0)
+    axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"]
+    scales = [{"type": "scale", "scale": [1, 0.5 * f, 0.25 * f]} for f in (1, 2)]
+    group.attrs["multiscales"] = [
+        {
+            "version": "0.4",
+            "axes": [{"name": "c", "type": "channel"}, *axes],
+            "datasets": [{"path": str(i), "coordinateTransformations": [s]} for i, s in enumerate(scales)],
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (write_tiled, "a.tif"),
+        (write_stripped, "a.tif"),
+        (write_single_strip, "a.tif"),
+        (write_uncompressed, "a.tif"),
+        (write_bigtiff, "a.tif"),
+        (write_planar, "a.tif"),
+        (write_ome_subifd, "a.ome.tif"),
+        (write_plain_pyramid, "a.tif"),
+        (write_plain_pyramid, "a.svs"),
+        (write_png, "a.png"),
+        (write_ome_zarr, "a.ome.zarr"),
+    ],
+)
+def test_formats_give_the_same_pixels(tmp_path, picture, write, name):
+    path = tmp_path / name
+    write(path, picture)
+    with open_slide(path) as slide:
+        assert (slide.width, slide.height) == (416, 320)
+        np.testing.assert_array_equal(slide.read_region(30, 50, 100, 70), picture[50:120, 30:130])
+        np.testing.assert_array_equal(np.asarray(slide.to_dask(0, chunk=100)), picture)
+        if "pyramid" in write.__name__ or "ome" in write.__name__:
+            assert [(level.width, level.height) for level in slide.levels] == [(416, 320), (208, 160)]
+            np.testing.assert_array_equal(slide.read_region(0, 0, 208, 160, 1), _half(picture))
+
+
+def test_jpeg_is_close(tmp_path, picture):
+    Image.fromarray(picture).save(tmp_path / "a.jpg", quality=95)
+    with open_slide(tmp_path / "a.jpg") as slide:
+        difference = slide.read_region(0, 0, 416, 320).astype(int) - picture
+        assert np.abs(difference).mean() < 4
+
+
+def test_outside_is_white(tmp_path, picture):
+    write_tiled(tmp_path / "a.tif", picture)
+    with open_slide(tmp_path / "a.tif") as slide:
+        region = slide.read_region(-10, -20, 50, 60)
+        assert (region[:20] == 255).all()
+        assert (region[:, :10] == 255).all()
+        np.testing.assert_array_equal(region[20:, 10:], picture[:40, :40])
+
+
+def test_a_region_costs_its_own_pixels(tmp_path, picture):
+    """A damaged tile far away does not matter; reading it names the place."""
+    path = tmp_path / "a.tif"
+    write_tiled(path, picture)
+    with tifffile.TiffFile(path) as tif:
+        offset, count = tif.pages[0].dataoffsets[-1], tif.pages[0].databytecounts[-1]
+    data = bytearray(path.read_bytes())
+    data[offset : offset + count] = b"\xff" * count
+    path.write_bytes(data)
+    with open_slide(path) as slide:
+        np.testing.assert_array_equal(slide.read_region(0, 0, 64, 64), picture[:64, :64])
+        with pytest.raises(SlideError, match=r"a\.tif.*x = 400, y = 310.*damaged"):
+            slide.read_region(400, 310, 10, 10)
+
+
+class TestColours:
+    def test_gray_becomes_rgb(self, tmp_path, picture):
+        tifffile.imwrite(tmp_path / "a.tif", picture[..., 0])
+        with open_slide(tmp_path / "a.tif") as slide:
+            np.testing.assert_array_equal(slide.read_region(0, 0, 416, 320), np.repeat(picture[..., :1], 3, 2))
+
+    def test_transparent_is_white_glass(self, tmp_path, picture):
+        alpha = np.full(picture.shape[:2], 255, np.uint8)
+        alpha[:, :100] = 0
+        Image.fromarray(np.dstack([picture, alpha])).save(tmp_path / "a.png")
+        with open_slide(tmp_path / "a.png") as slide:
+            region = slide.read_region(0, 0, 416, 320)
+            assert (region[:, :100] == 255).all()
+            np.testing.assert_array_equal(region[:, 100:], picture[:, 100:])
+
+    def test_palette_is_looked_up(self, tmp_path, picture):
+        indexed = Image.fromarray(picture).quantize(32)
+        for name in ("a.png", "a.tif"):
+            indexed.save(tmp_path / name)
+            with open_slide(tmp_path / name) as slide:
+                region = slide.read_region(0, 0, 416, 320)
+            np.testing.assert_array_equal(region, np.asarray(indexed.convert("RGB")))
+
+    @pytest.mark.parametrize("bits", [12, 16])
+    def test_16_bit_is_scaled_by_the_bits_in_use(self, tmp_path, picture, bits):
+        deep = (picture.astype(np.float64) * ((2**bits - 1) / 255)).astype(np.uint16)
+        deep[0, 0] = 2**bits - 1
+        tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", tile=(64, 64))
+        with open_slide(tmp_path / "a.tif") as slide:
+            difference = slide.read_region(0, 0, 416, 320).astype(int) - picture
+        assert np.abs(difference[1:]).max() <= 1
+
+    def test_cmyk_is_ink(self, tmp_path, picture):
+        Image.fromarray(picture).convert("CMYK").save(tmp_path / "a.tif", compression="tiff_lzw")
+        with open_slide(tmp_path / "a.tif") as slide:
+            difference = slide.read_region(0, 0, 416, 320).astype(int) - picture
+        assert np.abs(difference).max() <= 2
+
+    def test_float_is_refused(self, tmp_path, picture):
+        tifffile.imwrite(tmp_path / "a.tif", picture.astype(np.float32), photometric="rgb")
+        with pytest.raises(SlideError, match="8- or 16-bit"):
+            open_slide(tmp_path / "a.tif")
+
+    def test_fluorescence_stack_is_refused(self, tmp_path):
+        tifffile.imwrite(tmp_path / "a.ome.tif", np.zeros((5, 64, 64), np.uint8), metadata={"axes": "ZYX"}, ome=True)
+        with pytest.raises(SlideError, match=r"a\.ome\.tif.*no flat brightfield picture"):
+            open_slide(tmp_path / "a.ome.tif")
+
+
+class TestBadFiles:
+    def test_missing(self, tmp_path):
+        with pytest.raises(SlideError, match=r"nothing\.tif: no such file"):
+            open_slide(tmp_path / "nothing.tif")
+
+    def test_empty(self, tmp_path):
+        (tmp_path / "a.tif").touch()
+        with pytest.raises(SlideError, match="0 bytes"):
+            open_slide(tmp_path / "a.tif")
+
+    def test_zip_renamed(self, tmp_path):
+        (tmp_path / "a.tif").write_bytes(b"PK\x03\x04" + bytes(500))
+        with pytest.raises(SlideError, match="not a TIFF file"):
+            open_slide(tmp_path / "a.tif")
+
+    @pytest.mark.parametrize("write", [write_tiled, write_uncompressed, write_ome_subifd])
+    @pytest.mark.parametrize("share", [0.02, 0.5, 0.98])
+    def test_truncated(self, tmp_path, picture, write, share):
+        path = tmp_path / "a.ome.tif"
+        write(path, picture)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * share)])
+        with pytest.raises(SlideError, match=r"a\.ome\.tif"), open_slide(path) as slide:
+            slide.read_region(0, 0, slide.width, slide.height)
+
+    def test_text_as_png(self, tmp_path):
+        (tmp_path / "a.png").write_text("hello")
+        with pytest.raises(SlideError, match="not an image"):
+            open_slide(tmp_path / "a.png")
+
+    def test_truncated_png(self, tmp_path, picture):
+        write_png(tmp_path / "a.png", picture)
+        data = (tmp_path / "a.png").read_bytes()
+        (tmp_path / "a.png").write_bytes(data[: len(data) // 2])
+        with pytest.raises(SlideError, match="damaged or incomplete"):
+            open_slide(tmp_path / "a.png")
+
+    def test_one_pixel(self, tmp_path):
+        Image.new("RGB", (1, 1)).save(tmp_path / "a.png")
+        with pytest.raises(SlideError, match="1 x 1 px, too small"):
+            open_slide(tmp_path / "a.png")
+
+    def test_unknown_ending(self, tmp_path):
+        (tmp_path / "a.docx").write_text("x")
+        with pytest.raises(SlideError, match="not a slide format"):
+            open_slide(tmp_path / "a.docx")
+
+    def test_openslide_format_names_the_extra(self, tmp_path, monkeypatch):
+        import sys
+
+        (tmp_path / "a.mrxs").write_bytes(b"x")
+        monkeypatch.setitem(sys.modules, "openslide", None)
+        with pytest.raises(SlideError, match=r"follicle-stager\[wsi\]"):
+            open_slide(tmp_path / "a.mrxs")

@@ -1,0 +1,149 @@
+"""Stains, tissue and sections, on pictures whose truth is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from shapely.geometry import MultiPolygon, box
+
+from follicle_stager.config import TissueConfig
+from follicle_stager.errors import SlideError
+from follicle_stager.slides import open_slide
+from follicle_stager.stain import StainModel, estimate_white, fit_stains, is_pen
+from follicle_stager.tissue import find_sections, focus_of, reading_order, survey
+
+WHITE = np.array([250.0, 248.0, 246.0])
+HEMATOXYLIN = np.array([0.65, 0.70, 0.29])
+EOSIN = np.array([0.20, 0.94, 0.28])
+
+
+def stained(rng, *, eosin: float, shape=(160, 160)):
+    """Random mixtures of two stains, as RGB."""
+    h = rng.gamma(1.5, 0.4, shape)
+    e = rng.gamma(1.5, 0.4, shape) * eosin
+    od = h[..., None] * HEMATOXYLIN + e[..., None] * EOSIN
+    picture = WHITE * np.exp(-od) + rng.normal(0, 1, (*shape, 3))
+    return np.clip(picture, 0, 255).astype(np.uint8), h, e
+
+
+def angle_deg(a, b):
+    return np.degrees(np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b)))
+
+
+def test_two_stains_are_recovered():
+    rgb, h, _ = stained(np.random.default_rng(0), eosin=1.0)
+    model = fit_stains(rgb, np.ones(rgb.shape[:2], bool), WHITE)
+    assert model.two_stains
+    assert angle_deg(model.hematoxylin, HEMATOXYLIN) < 6
+    assert angle_deg(model.counterstain, EOSIN) < 6
+    amount, _ = model.amounts(model.optical_density(rgb))
+    assert np.corrcoef(amount.ravel(), h.ravel())[0, 1] > 0.98
+
+
+def test_hematoxylin_only_slide_has_one_stain():
+    rgb, h, _ = stained(np.random.default_rng(1), eosin=0.02)
+    model = fit_stains(rgb, np.ones(rgb.shape[:2], bool), WHITE)
+    assert not model.two_stains
+    amount, rest = model.amounts(model.optical_density(rgb))
+    assert np.corrcoef(amount.ravel(), h.ravel())[0, 1] > 0.97
+    assert rest.mean() < 0.1
+
+
+def test_pen_is_no_stain():
+    rgb, _, _ = stained(np.random.default_rng(2), eosin=1.0)
+    marked = rgb.copy()
+    marked[:12] = (20, 200, 40)  # green marker
+    marked[12:20] = (30, 40, 220)  # blue marker
+    clean = fit_stains(rgb, np.ones(rgb.shape[:2], bool), WHITE)
+    model = fit_stains(marked, np.ones(rgb.shape[:2], bool), WHITE)
+    assert angle_deg(model.hematoxylin, clean.hematoxylin) < 8
+    assert is_pen(model.optical_density(marked))[:12].all()
+
+
+def test_weak_staining_is_scaled_away():
+    rng = np.random.default_rng(3)
+    rgb, *_ = stained(rng, eosin=1.0)
+    pale = np.clip(WHITE * (rgb / WHITE) ** 0.5, 0, 255).astype(np.uint8)
+    strong, weak = (fit_stains(p, np.ones(p.shape[:2], bool), WHITE) for p in (rgb, pale))
+    a, _ = strong.amounts(strong.optical_density(rgb))
+    b, _ = weak.amounts(weak.optical_density(pale))
+    assert np.median(np.abs(a - b)) < 0.08
+
+
+@given(st.integers(0, 255), st.integers(0, 255), st.integers(0, 255))
+def test_optical_density_is_beer_lambert(r, g, b):
+    model = StainModel(WHITE, HEMATOXYLIN, EOSIN, 1.0, 1.0, True)
+    od = model.optical_density(np.array([[[r, g, b]]], np.uint8))[0, 0]
+    expected = np.maximum(np.log(WHITE / np.maximum([r, g, b], 1)), 0)
+    np.testing.assert_allclose(od, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_white_is_the_glass_or_a_fallback():
+    rgb = np.full((50, 50, 3), 100, np.uint8)
+    assert (estimate_white(rgb) == 245).all()
+    rgb[:25] = (240, 243, 238)
+    np.testing.assert_array_equal(estimate_white(rgb), (240, 243, 238))
+
+
+class TestSections:
+    config = TissueConfig()
+
+    def mask(self, *boxes, mpp=10.0, shape=(200, 400)):
+        tissue = np.zeros(shape, bool)
+        for x, y, w, h in boxes:
+            tissue[int(y / mpp) : int((y + h) / mpp), int(x / mpp) : int((x + w) / mpp)] = True
+        return find_sections(tissue, mpp=mpp, config=self.config)
+
+    def test_pieces_apart_are_sections_in_reading_order(self):
+        found = self.mask((2500, 100, 500, 600), (100, 150, 500, 600), (100, 1200, 600, 500))
+        corners = [(round(s.bounds[0], -2), round(s.bounds[1], -2)) for s in found]
+        assert corners == [(100, 200), (2500, 100), (100, 1200)]
+        assert found[1].area == pytest.approx(500 * 600, rel=0.05)
+
+    def test_a_torn_section_is_one(self):
+        (section,) = self.mask((100, 100, 500, 600), (650, 100, 500, 600))
+        assert len(section.geoms) == 2
+
+    def test_debris_is_dropped_by_size(self):
+        assert len(self.mask((100, 100, 500, 600), (3000, 1000, 150, 150))) == 1
+
+    @settings(max_examples=30)
+    @given(st.permutations(range(6)))
+    def test_reading_order_does_not_depend_on_input(self, order):
+        grid = [MultiPolygon([box(x, y, x + 80, y + 90)]) for y in (0, 300) for x in (0, 200, 400)]
+        assert reading_order([grid[i] for i in order]) == grid
+
+
+class TestSurvey:
+    def survey(self, tmp_path, rgb, mpp=2.0):
+        Image.fromarray(rgb).save(tmp_path / "a.png")
+        with open_slide(tmp_path / "a.png", mpp=mpp) as slide:
+            return survey(slide, TissueConfig())
+
+    def test_white_slide_has_no_tissue(self, tmp_path):
+        with pytest.raises(SlideError, match=r"a\.png: no tissue found"):
+            self.survey(tmp_path, np.full((300, 300, 3), 250, np.uint8))
+
+    def test_black_slide_is_no_brightfield(self, tmp_path):
+        with pytest.raises(SlideError, match="black almost everywhere"):
+            self.survey(tmp_path, np.zeros((300, 300, 3), np.uint8))
+
+    def test_a_field_without_glass_is_one_section(self, tmp_path):
+        rgb, *_ = stained(np.random.default_rng(4), eosin=1.0, shape=(300, 300))
+        overview = self.survey(tmp_path, rgb)
+        assert len(overview.sections) == 1
+        assert overview.quality["tissue_mm2"] == pytest.approx(0.36, rel=0.05)
+
+    def test_blur_lowers_focus_and_is_flagged(self, section, tmp_path):
+        from scipy.ndimage import gaussian_filter
+
+        sharp = section[1]
+        blurred = gaussian_filter(sharp, (4, 4, 0))
+        tissue = np.ones(sharp.shape[:2], bool)
+        assert focus_of(blurred, tissue, mpp=1.0) < 0.5 * focus_of(sharp, tissue, mpp=1.0)
+        overview = self.survey(tmp_path, blurred, mpp=1.0)
+        assert any("focus" in flag for flag in overview.flags)
+        assert self.survey(tmp_path, sharp, mpp=1.0).flags == ()
