@@ -100,6 +100,9 @@ def process_slide(
         if owner is not None:
             follicles.append(_complete(slide, overview, config, claim, overview.sections[owner], sections[owner]))
     progress("measuring", len(found), len(found))
+    # Numbers on the overlay count section by section, each from the top.
+    place = {section.section_id: section.order for section in sections}
+    follicles.sort(key=lambda f: (place[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
     seconds["measuring"] = time.perf_counter() - started
     return SlideResult(
         slide_id=slide_id,

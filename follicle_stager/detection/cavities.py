@@ -59,6 +59,8 @@ def trace_cavities(
     mpp = field.mpp * step
     mask = fluid_mask(field)[::step, ::step]
     opened = ndi.binary_opening(np.pad(mask, 8), disk(max(1, round(6.0 / mpp))))[8:-8, 8:-8]
+    # Lakes of an early antral follicle, parted by bridges of cells, are one cavity.
+    opened = ndi.binary_closing(np.pad(opened, 12), disk(round(12.0 / mpp)))[12:-12, 12:-12]
     x, y, radius = [], [], []
     for region in regionprops(label(opened)):
         diameter = region.equivalent_diameter_area * mpp

@@ -67,7 +67,8 @@ def count_study(study: Study) -> Counts:
         without_row=f"add one, or delete the slide's folder in {study.path / 'slides'} if it is no longer part of it",
     )
     section_rows, follicle_rows = [], []
-    for slide_id in slide_ids:
+    # Tables follow the order of the sample sheet, as its author arranged it.
+    for slide_id in dict.fromkeys(s.slide for s in samples):
         sections = study.sections(slide_id)
         owners = assign_sections(slide_id, sections, [s for s in samples if s.slide == slide_id])
         follicles = study.follicles(slide_id)
