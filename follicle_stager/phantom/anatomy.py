@@ -1,8 +1,8 @@
 """What lies in a section: follicles of every stage, cut at random heights, and the look-alikes between them.
 
 A follicle is a sphere with an oocyte, granulosa layers and fluid; the section cuts it at a random height, so
-caps without oocyte, and oocytes without nucleus, come out as often as geometry says. Sizes are those of
-docs/science.md; all lengths are µm.
+caps without oocyte, and oocytes without nucleus, come out as often as geometry says. Sizes follow Griffin 2006
+(BioNumbers 102237) where it gives them and are [M] otherwise: common values, no sourced standard. Lengths are µm.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from follicle_stager.study.folder import Study
 
 ANIMAL_KEYS = ["model", "group", "genotype", "animal"]
+_SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
 _COUNTS = ["n_profiles", "n_countable", "n_atretic"]
 
 
@@ -69,64 +70,82 @@ def count_study(study: Study) -> Counts:
     section_rows, follicle_rows = [], []
     # Tables follow the order of the sample sheet, as its author arranged it.
     for slide_id in dict.fromkeys(s.slide for s in samples):
-        sections = study.sections(slide_id)
-        owners = assign_sections(slide_id, sections, [s for s in samples if s.slide == slide_id])
         follicles = study.follicles(slide_id)
         info = study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
-        for section in sections:
-            sample = owners[section.section_id]
-            own = [f for f in follicles if f.section_id == section.section_id]
-            keys = _keys(sample, section)
-            follicle_rows += [_follicle_row(keys, f) for f in own]
-            if section.included:
-                section_rows += _section_rows(keys, section, sample, own, visible)
-    counts = _tables(pd.DataFrame(section_rows), pd.DataFrame(follicle_rows))
+        own_rows = [s for s in samples if s.slide == slide_id]
+        for counted in assign_sections(slide_id, study.sections(slide_id), own_rows):
+            own = [f for f in follicles if f.section_id in {piece.section_id for piece in counted.pieces}]
+            follicle_rows += [{**counted.keys(), **_follicle_columns(f)} for f in own]
+            section_rows += _section_rows(counted, own, visible)
+    if not section_rows:
+        raise StudyError(f"{study.path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
+    empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage"]
+    counts = _tables(pd.DataFrame(section_rows), pd.DataFrame(follicle_rows, columns=empty))
     write_csv(study.tables / "follicles.csv", counts.follicles)
     for name in ("section", "ovary", "animal", "genotype"):
         write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
     return counts
 
 
-def assign_sections(slide_id: str, sections: list[Section], samples: list[Sample]) -> dict[str, Sample]:
-    """Say which row of the sheet each section on a slide belongs to.
+@dataclass(frozen=True)
+class CountedSection:
+    """A section as it is counted: the pieces of tissue on the slide, and whose they are."""
 
-    One row: all sections are its own. Several rows: the sections in reading order take the rows in the order of the
-    sheet, one each.
+    name: str
+    sample: Sample
+    pieces: list[Section]
+
+    def keys(self) -> dict[str, str]:
+        """Columns that say what is counted."""
+        return {name: getattr(self.sample, name) for name in _SECTION_KEYS} | {"section": self.name}
+
+
+def assign_sections(slide_id: str, sections: list[Section], samples: list[Sample]) -> list[CountedSection]:
+    """Say which row of the sheet each piece of tissue on a slide belongs to.
+
+    One row without section: each piece is a section of that animal. One row with a section: all pieces are that
+    section, which tore. Several rows: the pieces in reading order take the rows in the order of the sheet.
+
+    Parameters
+    ----------
+    slide_id
+        For names and messages.
+    sections
+        Pieces of tissue on the slide; those that are not included are left out.
+    samples
+        Rows of the sheet for this slide.
+
+    Returns
+    -------
+    list of CountedSection
 
     Raises
     ------
     StudyError
-        If their numbers differ: no section is given to an animal by guess.
+        If several rows and pieces differ in number: no section is given to an animal by guess.
     """
+    pieces = sorted((s for s in sections if s.included), key=lambda s: s.order)
     if len(samples) == 1:
-        return {s.section_id: samples[0] for s in sections}
-    if len(samples) != len(sections):
+        sample = samples[0]
+        if sample.section:
+            return [CountedSection(f"{slide_id}_{sample.section}", sample, pieces)]
+        return [CountedSection(piece.section_id, sample, [piece]) for piece in pieces]
+    if len(samples) != len(pieces):
         raise StudyError(
-            f"slide {slide_id}: the sample sheet has {len(samples)} rows for it, and {len(sections)} sections were "
+            f"slide {slide_id}: the sample sheet has {len(samples)} rows for it, and {len(pieces)} sections were "
             f"found (see slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, or a single "
             "row if all sections are of one animal; torn pieces further apart than join_gap_um count as sections."
         )
-    ordered = sorted(sections, key=lambda s: s.order)
-    return {section.section_id: sample for section, sample in zip(ordered, samples, strict=True)}
+    return [
+        CountedSection(f"{slide_id}_{sample.section}", sample, [piece])
+        for piece, sample in zip(pieces, samples, strict=True)
+    ]
 
 
-def _keys(sample: Sample, section: Section) -> dict[str, object]:
-    return {
-        "model": sample.model,
-        "group": sample.group,
-        "genotype": sample.genotype,
-        "animal": sample.animal,
-        "ovary": sample.ovary,
-        "slide": sample.slide,
-        "section": section.section_id,
-    }
-
-
-def _follicle_row(keys: dict[str, object], f: Follicle) -> dict[str, object]:
+def _follicle_columns(f: Follicle) -> dict[str, object]:
     centre = f.outline.centroid
     return {
-        **keys,
         "follicle_id": f.id,
         "x_px": round(centre.x, 1),
         "y_px": round(centre.y, 1),
@@ -142,25 +161,23 @@ def _follicle_row(keys: dict[str, object], f: Follicle) -> dict[str, object]:
     }
 
 
-def _section_rows(
-    keys: dict[str, object], section: Section, sample: Sample, follicles: list[Follicle], visible: set[Stage]
-) -> list[dict[str, object]]:
+def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: set[Stage]) -> list[dict[str, object]]:
     rows = []
+    interval = counted.sample.interval
     for stage in COUNTED:
         own = [f for f in follicles if f.stage == stage and f.status != Status.REJECTED]
         seen = stage in visible or bool(own)
-        profiles = len(own) if seen else math.nan
         countable = sum(f.countable == Countable.YES for f in own) if seen else math.nan
         rows.append(
             {
-                **keys,
+                **counted.keys(),
                 "stage": stage.value,
-                "n_profiles": profiles,
+                "n_profiles": len(own) if seen else math.nan,
                 "n_countable": countable,
                 "n_atretic": sum(f.health == Health.ATRETIC for f in own) if seen else math.nan,
-                "area_mm2": round(section.area_mm2, 4),
+                "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
-                "interval_scaled": countable * sample.interval if sample.interval else math.nan,
+                "interval_scaled": countable * interval if interval else math.nan,
             }
         )
     return rows

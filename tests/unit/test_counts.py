@@ -121,6 +121,13 @@ def test_rejected_follicles_do_not_count(tmp_path):
     assert value(count_study(study).animal, "n_profiles", animal="m1", stage="secondary") == 0
 
 
+def test_a_study_without_follicles_is_all_zeros(tmp_path):
+    study = make_study(tmp_path, {"a": [[]]}, ["a,m1,+/+,control,,,,,"])
+    c = count_study(study)
+    assert c.animal["n_profiles"].fillna(0).sum() == 0
+    assert "follicle_id" in pd.read_csv(study.tables / "follicles.csv").columns
+
+
 def test_several_animals_on_one_slide(tmp_path):
     study = make_study(
         tmp_path,
@@ -130,6 +137,14 @@ def test_several_animals_on_one_slide(tmp_path):
     c = count_study(study)
     assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 1
     assert value(c.animal, "n_profiles", animal="m2", stage="antral") == 1
+
+
+def test_a_torn_section_with_a_name_is_one(tmp_path):
+    study = make_study(tmp_path, {"a": [[(SEC, YES)], [(SEC, NO)]]}, ["a,m1,+/+,control,,L,7,10,"])
+    c = count_study(study)
+    assert value(c.section, "n_profiles", section="a_7", stage="secondary") == 2
+    assert value(c.animal, "sections", animal="m1", stage="secondary") == 1
+    assert value(c.animal, "area_mm2", animal="m1", stage="secondary") == pytest.approx(1.62)
 
 
 def test_sections_are_given_to_no_animal_by_guess(tmp_path):
