@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
+import signal
 import threading
 import traceback
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing.managers import SyncManager
 from typing import TYPE_CHECKING, Any
 
 from follicle_stager.errors import UserError, describe_os_error
@@ -33,6 +36,13 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str, str, int, int], None]
 
 log = logging.getLogger(__name__)
+
+# Windows cannot wait for more.
+_MAX_WORKERS = 61
+_BROKEN = (
+    "{path}: the working process was ended by the system, most likely for lack of memory; "
+    "run the same command again with fewer --jobs (finished slides are kept)."
+)
 
 
 @dataclass(frozen=True)
@@ -101,32 +111,53 @@ def run_batch(
     """
     tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp) for s in sources]
     outcomes: dict[str, Outcome] = {}
+    speaking = threading.Lock()
 
     def finish(outcome: Outcome) -> None:
-        outcomes[outcome.slide_id] = outcome
-        on_done(outcome)
+        with speaking:
+            outcomes[outcome.slide_id] = outcome
+            on_done(outcome)
+
+    def advance(slide_id: str, step: str, done: int, total: int) -> None:
+        with speaking:
+            if slide_id not in outcomes:  # messages of a worker may come late
+                on_progress(slide_id, step, done, total)
 
     if jobs <= 1 or len(tasks) <= 1:
         for task in tasks:
-            finish(_work(task, on_progress))
+            finish(_work(task, advance))
     else:
-        _run_in_processes(tasks, min(jobs, len(tasks)), on_progress, finish)
+        broken = _run_in_processes(tasks, min(jobs, len(tasks), _MAX_WORKERS), advance, finish)
+        # A worker that the system ended takes the whole pool with it. Each slide that was open or waiting then gets a
+        # process of its own, so that only the one that breaks again has failed.
+        for task in broken:
+            if _run_in_processes([task], 1, advance, finish):
+                finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
     return [outcomes[s.slide_id] for s in sources]
 
 
-def _run_in_processes(tasks: list[_Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]) -> None:
+def _run_in_processes(
+    tasks: list[_Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
+) -> list[_Job]:
+    """Work in spawned processes; returns the jobs that were lost because a process was ended from outside."""
+    broken = []
     context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager:
+    manager = SyncManager(ctx=context)
+    manager.start(_follow_parent)
+    with manager:
         messages: queue.Queue[Any] = manager.Queue()
         listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
         listener.start()
-        executor = ProcessPoolExecutor(jobs, mp_context=context)
+        executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_follow_parent)
         try:
             futures: dict[Future[Outcome], _Job] = {
                 executor.submit(_work_remote, task, messages): task for task in tasks
             }
             for future in as_completed(futures):
-                finish(_outcome_of(future, futures[future]))
+                try:
+                    finish(future.result())
+                except BrokenProcessPool:
+                    broken.append(futures[future])
         except BaseException:
             # Ctrl+C: finished slides are on disk; the others are not started.
             executor.shutdown(wait=False, cancel_futures=True)
@@ -135,23 +166,25 @@ def _run_in_processes(tasks: list[_Job], jobs: int, on_progress: OnProgress, fin
             executor.shutdown(wait=True, cancel_futures=True)
             messages.put(None)
             listener.join(timeout=5)
+    return broken
+
+
+def _follow_parent() -> None:
+    """Set up a process of ours: Ctrl+C is the parent's business, and when the parent is gone, so is this one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
 def _listen(messages: queue.Queue[Any], on_progress: OnProgress) -> None:
     while (message := messages.get()) is not None:
         on_progress(*message)
-
-
-def _outcome_of(future: Future[Outcome], task: _Job) -> Outcome:
-    try:
-        return future.result()
-    except BrokenProcessPool:
-        return Outcome(
-            task.source.slide_id,
-            "failed",
-            f"{task.source.path}: the working process was ended by the system, most likely for lack of memory; "
-            "run the same command again with fewer --jobs (finished slides are kept).",
-        )
 
 
 def _work_remote(task: _Job, messages: queue.Queue[Any]) -> Outcome:
@@ -199,5 +232,6 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
         overlay = draw_overlay(slide, result)
     with replacing(task.study.slide_folder(slide_id) / "overlay.jpg") as temporary:
         overlay.save(temporary, quality=88)
-    task.study.save(result, run_id=run_id, source=task.source.path, config=task.config)
-    return Outcome(slide_id, "done", follicles=len(result.follicles), sections=len(result.sections), flags=result.flags)
+    kept = task.study.save(result, run_id=run_id, source=task.source.path, config=task.config)
+    flags = (*result.flags, *kept)
+    return Outcome(slide_id, "done", follicles=len(result.follicles), sections=len(result.sections), flags=flags)

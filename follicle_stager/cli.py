@@ -23,7 +23,6 @@ from follicle_stager.batch import Outcome, run_batch
 from follicle_stager.config import Config, load_config
 from follicle_stager.doctor import report as doctor_report
 from follicle_stager.errors import UserError, describe_os_error
-from follicle_stager.files import write_text
 from follicle_stager.progress import BatchProgress
 from follicle_stager.stages import COUNTED
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
@@ -72,7 +71,6 @@ def run(
     sources = list_slides(slides)
     sheet = read_samples(samples, sources)
     study = Study.create(out_folder, config)
-    write_text(study.samples_path, samples.read_text(encoding="utf-8-sig"))
     scales: dict[str, float] | float | None = mpp
     if mpp is None:
         scales = {s.slide: s.mpp for s in sheet if s.mpp is not None}
@@ -80,12 +78,15 @@ def run(
     if all(o.state == "failed" for o in outcomes):
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
     if any(o.state == "failed" for o in outcomes):
+        older = (
+            " Tables of an earlier run are still there, and are older than this one." if study.tables.exists() else ""
+        )
         out.print(
             "Counts are not written, because slides are missing: mend them, or take them out of the folder and "
-            "the sample sheet, and run the same command again. Finished slides are kept."
+            f"the sample sheet, and run the same command again. Finished slides are kept.{older}"
         )
         raise typer.Exit(1)
-    _show_counts(count_study(study))
+    _show_counts(count_study(study, samples_path=samples))
     out.print(f"\nTables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
 
 
@@ -116,10 +117,7 @@ def count(
     samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet, if the study has none yet.")] = None,
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
-    study = Study.open(study_folder)
-    if samples is not None:
-        write_text(study.samples_path, samples.read_text(encoding="utf-8-sig"))
-    _show_counts(count_study(study))
+    _show_counts(count_study(Study.open(study_folder), samples_path=samples))
 
 
 @app.command()
@@ -165,6 +163,8 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what goes on.")] = False,
 ) -> None:
+    # Its warnings on damaged files come before our own error, and frighten.
+    logging.getLogger("tifffile").setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if version:
         out.print(f"follicle-stager {follicle_stager.__version__}")
@@ -182,16 +182,14 @@ def _config(config_file: Path | None, min_score: float | None) -> Config:
 def _process(
     study: Study, sources: list[SlideSource], config: Config, mpp: dict[str, float] | float | None, jobs: int
 ) -> list[Outcome]:
-    with BatchProgress(err, total=len(sources)) as progress:
-        outcomes = run_batch(
-            study,
-            sources,
-            config,
-            mpp=mpp,
-            jobs=jobs,
-            on_progress=progress.step,
-            on_done=progress.done,
-        )
+    try:
+        with BatchProgress(err, total=len(sources)) as progress:
+            outcomes = run_batch(
+                study, sources, config, mpp=mpp, jobs=jobs, on_progress=progress.step, on_done=progress.done
+            )
+    except KeyboardInterrupt:
+        err.print("stopped; finished slides are kept. Run the same command again to go on.")
+        raise typer.Exit(130) from None
     failed = [o for o in outcomes if o.state == "failed"]
     kept = sum(o.state == "kept" for o in outcomes)
     found = sum(o.follicles for o in outcomes)
@@ -199,6 +197,8 @@ def _process(
     if kept:
         summary += f" ({kept} slides were finished before and kept)"
     out.print(summary)
+    if not found and len(failed) < len(outcomes):
+        out.print("No follicle was found. Look at overlay.jpg; a lower --min-score finds more, and claims more.")
     for outcome in outcomes:
         for flag in outcome.flags:
             out.print(f"  note: {escape(outcome.slide_id)}: {flag}", style="yellow", highlight=False)
@@ -264,9 +264,6 @@ def main() -> None:
     except OSError as error:
         err.print(f"error: {escape(describe_os_error(error))}", style="red", highlight=False, soft_wrap=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("stopped; finished slides are kept. Run the same command again to go on.")
-        sys.exit(130)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from typing import TYPE_CHECKING, Annotated
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from follicle_stager.errors import UserError
 
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _check_order(part: BaseModel, *names: str) -> None:
+    """Refuse ranges that are upside down."""
+    for low, high in pairwise(names):
+        if getattr(part, low) >= getattr(part, high):
+            raise ValueError(f"{low} must be smaller than {high}")
 
 
 class TissueConfig(_Part):
@@ -46,6 +55,8 @@ class DetectionConfig(_Part):
     """µm/px of the second pass, for primordial and transitional follicles."""
     primordial_max_mpp: Positive = 0.6
     """Coarser slides cannot show primordials; they are then not available, which is not zero."""
+    max_mpp: Positive = 3.0
+    """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them."""
     min_oocyte_um: Positive = 20.0
     """Smallest oocyte of the first pass; a growing oocyte is larger than a primordial one."""
     max_oocyte_um: Positive = 85.0
@@ -60,6 +71,12 @@ class DetectionConfig(_Part):
     """Smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
     max_follicle_um: Positive = 600.0
     """Largest follicle; preovulatory ones pass 400 µm."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_order(self, "min_primordial_oocyte_um", "min_oocyte_um", "max_oocyte_um")
+        _check_order(self, "primordial_mpp", "primordial_max_mpp", "max_mpp")
+        return self
 
 
 class ContentsConfig(_Part):
@@ -86,6 +103,11 @@ class ContentsConfig(_Part):
     nucleus_min_contrast: Positive = 0.13
     """Hematoxylin of nucleus minus cytoplasm from which the nucleus counts as seen [M]."""
 
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_order(self, "nucleus_min_radius_um", "nucleus_max_radius_um")
+        return self
+
 
 class MorphometryConfig(_Part):
     """Cell sizes for counting layers."""
@@ -102,7 +124,7 @@ class MorphometryConfig(_Part):
     """A pyknotic nucleus is darker than the lower quartile of the follicle's nuclei by this factor [M]."""
     pyknotic_compactness: Positive = 1.1
     """... and small: ratio of the responses at 0.6 of the nuclear size and at nuclear size [M]."""
-    pyknosis_min_nuclei: int = 15
+    pyknosis_min_nuclei: Annotated[int, Field(ge=1)] = 15
     """Fewer nuclei give no fraction."""
 
 
@@ -121,9 +143,9 @@ class StagingConfig(_Part):
     """Share of the single layer that is cuboidal from which it is primary."""
     cuboidal_none: Fraction = 0.25
     """... and below which it is primordial; between the two it is transitional."""
-    fluid_min_fraction: Fraction = 0.015
+    fluid_min_fraction: Share = 0.015
     """Fluid share of the granulosa's area from which there is fluid."""
-    antral_min_fraction: Fraction = 0.20
+    antral_min_fraction: Share = 0.20
     """Share of the largest space from which it is one large cavity; below it the follicle is early antral."""
     preovulatory_um: Positive = 400.0
     """Griffin 2006."""
@@ -135,6 +157,11 @@ class StagingConfig(_Part):
     """Above it a follicle is atretic; 15-20 % were reported in follicles called intact."""
     oocyte_min_aspect: Fraction = 0.55
     """Short by long axis below which an oocyte is misshapen, a weak sign of atresia."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        _check_order(self, "cuboidal_none", "cuboidal_complete")
+        return self
 
 
 class Config(_Part):
@@ -167,7 +194,11 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this is not valid TOML ({error}).") from None
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        problems = "; ".join(
+            f"{'.'.join(map(str, e['loc']))}: "
+            + ("there is no such parameter" if e["type"] == "extra_forbidden" else e["msg"])
+            for e in error.errors()
+        )
         raise UserError(f"{path}: {problems}. The names and defaults are in docs/parameters.md.") from None
 
 

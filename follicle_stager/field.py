@@ -74,23 +74,6 @@ class Field:
         """Hematoxylin without single-pixel noise: Gaussian of 0.8 µm."""
         return np.asarray(ndi.gaussian_filter(np.minimum(self.hematoxylin, 1.5), 0.8 / self.mpp))
 
-    def crop(self, bounds: tuple[float, float, float, float], margin_um: float) -> Field:
-        """The part of the field around a box of (x0, y0, x1, y1) µm, as a field of its own."""
-        x0, y0 = (int((v - margin_um - o) / self.mpp) for v, o in zip(bounds, (self.x_um, self.y_um), strict=False))
-        x1, y1 = (
-            int((v + margin_um - o) / self.mpp) + 1 for v, o in zip(bounds[2:], (self.x_um, self.y_um), strict=False)
-        )
-        rows = slice(max(0, y0), min(self.shape[0], y1))
-        columns = slice(max(0, x0), min(self.shape[1], x1))
-        return Field(
-            self.rgb[rows, columns],
-            self.tissue[rows, columns],
-            self.stain,
-            self.mpp,
-            self.x_um + columns.start * self.mpp,
-            self.y_um + rows.start * self.mpp,
-        )
-
     @property
     def shape(self) -> tuple[int, int]:
         """Height and width, px."""

@@ -15,6 +15,7 @@ from shapely.geometry import MultiPolygon, Point, Polygon
 
 from follicle_stager.detection import FoundFollicle, find_follicles, resolve_overlaps
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
+from follicle_stager.errors import SlideError
 from follicle_stager.field import Field
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
@@ -34,12 +35,14 @@ if TYPE_CHECKING:
 
 G = TypeVar("G", Polygon, MultiPolygon)
 
-# Side of a window's core and the margin around it, µm. A follicle is found by the window in whose core the centre
-# of its oocyte or cavity lies, so windows never disagree; the margin holds the largest follicle around it.
-TILE_UM = 1200.0
+# Side of a window's core and the margin around it, µm. A follicle is found by the window in whose core its centre
+# lies; the margin holds the largest follicle around it. A centre may move by a fraction of a pixel from window to
+# window, so cores overlap by a seam, and doubles are settled with all other overlaps.
+TILE_UM = 1600.0
 MARGIN_UM = 420.0
-PRIMORDIAL_TILE_UM = 600.0
+PRIMORDIAL_TILE_UM = 1000.0
 PRIMORDIAL_MARGIN_UM = 80.0
+SEAM_UM = 5.0
 
 
 def process_slide(
@@ -72,6 +75,11 @@ def process_slide(
         If µm/px is unknown, the slide has no tissue, or pixels cannot be read.
     """
     pixel_size = slide.scale
+    if pixel_size.mpp > config.detection.max_mpp:
+        raise SlideError(
+            f"{slide.path}: {pixel_size.mpp:.3g} µm/px is too coarse to tell stages "
+            f"(limit {config.detection.max_mpp:g}); scan or export it at a higher resolution."
+        )
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     progress("tissue", 0, 1)
@@ -111,7 +119,7 @@ def process_slide(
         follicles=tuple(follicles),
         visible_stages=visible_stages(pixel_size.mpp, config),
         quality=overview.quality,
-        flags=overview.flags,
+        flags=(*overview.flags, *slide.notes),
         seconds={step: round(value, 3) for step, value in seconds.items()},
     )
 
@@ -137,7 +145,7 @@ def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progre
         x0, y0, x1, y1 = core
         field = _read_field(slide, overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin), mpp)
         claims = find_follicles(field, detection, primordial=primordial)
-        found += [c for c in claims if _inside(_anchor(c), core)]
+        found += [c for c in claims if _inside(c.outline.centroid, core, SEAM_UM)]
     progress("detection", len(windows), len(windows))
     return resolve_overlaps(found)
 
@@ -166,13 +174,9 @@ def _read_field(slide: Slide, overview: Overview, box_um: tuple[float, float, fl
     return Field(rgb, tissue, overview.stain, mpp, x_um, y_um)
 
 
-def _anchor(claim: FoundFollicle) -> Point:
-    return (claim.oocyte or claim.outline).centroid
-
-
-def _inside(point: Point, core: tuple[float, float, float, float]) -> bool:
+def _inside(point: Point, core: tuple[float, float, float, float], margin: float) -> bool:
     x0, y0, x1, y1 = core
-    return bool(x0 <= point.x < x1 and y0 <= point.y < y1)
+    return bool(x0 - margin <= point.x < x1 + margin and y0 - margin <= point.y < y1 + margin)
 
 
 def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:

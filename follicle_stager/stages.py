@@ -38,11 +38,6 @@ class Stage(StrEnum):
         """UBERON id of the stage, where the ontology has one."""
         return _ONTOLOGY.get(self)
 
-    @property
-    def four_class(self) -> str | None:
-        """Class in the public four-class scheme, None outside it."""
-        return _FOUR_CLASS.get(self)
-
 
 class Health(StrEnum):
     """Whether the follicle degenerates; kept beside the stage that it had."""
@@ -104,15 +99,6 @@ _ONTOLOGY: dict[Stage, str] = {
     Stage.PRIMARY: "UBERON:0000035",
     Stage.SECONDARY: "UBERON:0000036",
     Stage.ANTRAL: "UBERON:0000037",
-}
-
-_FOUR_CLASS: dict[Stage, str] = {
-    Stage.PRIMORDIAL: "Primordial",
-    Stage.PRIMARY: "Primary",
-    Stage.SECONDARY: "Secondary",
-    Stage.EARLY_ANTRAL: "Tertiary",
-    Stage.ANTRAL: "Tertiary",
-    Stage.PREOVULATORY: "Tertiary",
 }
 
 

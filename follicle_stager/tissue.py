@@ -66,16 +66,8 @@ class Overview:
     flags: tuple[str, ...]
 
     def tissue_window(self, x_um: float, y_um: float, shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:
-        """The tissue mask over a window of another µm/px, nearest neighbour."""
-        rows = ((y_um + (np.arange(shape[0]) + 0.5) * mpp) / self.mpp).astype(np.intp)
-        columns = ((x_um + (np.arange(shape[1]) + 0.5) * mpp) / self.mpp).astype(np.intp)
-        inside_y = (rows >= 0) & (rows < self.tissue.shape[0])
-        inside_x = (columns >= 0) & (columns < self.tissue.shape[1])
-        window = self.tissue[
-            np.clip(rows, 0, self.tissue.shape[0] - 1)[:, None],
-            np.clip(columns, 0, self.tissue.shape[1] - 1)[None, :],
-        ]
-        return np.asarray(window & inside_y[:, None] & inside_x[None, :])
+        """The tissue mask over a window of another µm/px; outside the slide there is none."""
+        return _mask_window(self.tissue, self.mpp, x_um, y_um, shape, mpp)
 
 
 def survey(slide: Slide, config: TissueConfig) -> Overview:
@@ -110,6 +102,13 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     pen = ndi.binary_opening(is_pen(od), disk(2))
     tissue = tissue_mask(od.mean(axis=2), pen, mpp=mpp)
     sections = find_sections(tissue, mpp=mpp, config=config)
+    image_mm2 = height * width * mpp**2 / 1e6
+    if not sections and image_mm2 < 4 * config.min_section_mm2:
+        raise SlideError(
+            f"{slide.path}: no piece of tissue of at least {config.min_section_mm2:g} mm² (the whole image is "
+            f"{image_mm2:.3f} mm² at {slide.scale.mpp:.3g} µm/px); for small fields lower tissue.min_section_mm2 "
+            "in a --config file."
+        )
     if not sections:
         raise SlideError(
             f"{slide.path}: no tissue found (no piece of at least {config.min_section_mm2:g} mm² at "
@@ -119,7 +118,7 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     tissue &= ndi.binary_dilation(footprint, iterations=2)
     stain, focus = _stain_and_focus(slide, tissue, mpp, white)
     quality = {
-        "tissue_mm2": round(float(footprint.sum()) * mpp**2 / 1e6, 4),
+        "tissue_mm2": round(sum(section.area for section in sections) / 1e6, 4),
         "focus": round(focus, 3),
         "fold_fraction": round(_fold_fraction(od.mean(axis=2), tissue, mpp=mpp), 4),
         "pen_fraction": round(float(pen.mean()), 4),
@@ -248,9 +247,7 @@ def _stain_and_focus(
     for column, row in corners[::every]:
         x, y = round(column * mpp / detail_mpp), round(row * mpp / detail_mpp)
         rgb = read_at_mpp(slide, x, y, _DETAIL_WINDOW, _DETAIL_WINDOW, detail_mpp)
-        rows = np.minimum(((y + np.arange(_DETAIL_WINDOW)) * detail_mpp / mpp).astype(int), tissue.shape[0] - 1)
-        columns = np.minimum(((x + np.arange(_DETAIL_WINDOW)) * detail_mpp / mpp).astype(int), tissue.shape[1] - 1)
-        mask = tissue[rows[:, None], columns[None, :]]
+        mask = _mask_window(tissue, mpp, x * detail_mpp, y * detail_mpp, rgb.shape[:2], detail_mpp)
         windows.append(rgb)
         masks.append(mask)
         if mask.mean() > 0.2:
@@ -289,9 +286,28 @@ def _as_multipolygon(geometry: BaseGeometry) -> MultiPolygon:
     return MultiPolygon([p for p in parts if isinstance(p, Polygon)])
 
 
+def _mask_window(
+    mask: NDArray[np.bool_], mask_mpp: float, x_um: float, y_um: float, shape: tuple[int, int], mpp: float
+) -> NDArray[np.bool_]:
+    """Nearest neighbour of a slide's mask on another grid; False outside the slide."""
+    rows = ((y_um + (np.arange(shape[0]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
+    columns = ((x_um + (np.arange(shape[1]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
+    inside = (rows < mask.shape[0])[:, None] & (columns < mask.shape[1])[None, :]
+    window = mask[
+        np.clip(rows, 0, mask.shape[0] - 1)[:, None],
+        np.clip(columns, 0, mask.shape[1] - 1)[None, :],
+    ]
+    return np.asarray(window & inside)
+
+
 def _rasterise(sections: list[MultiPolygon], shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:
-    y, x = (np.indices(shape) + 0.5) * mpp
     mask = np.zeros(shape, bool)
     for section in sections:
-        mask |= shapely.contains_xy(section.buffer(mpp), x.ravel(), y.ravel()).reshape(shape)
+        area = section.buffer(mpp)
+        x0, y0, x1, y1 = (int(v / mpp) for v in area.bounds)
+        rows, columns = slice(max(0, y0), y1 + 1), slice(max(0, x0), x1 + 1)
+        part = mask[rows, columns]
+        y, x = np.indices(part.shape)
+        inside = shapely.contains_xy(area, (x + columns.start + 0.5) * mpp, (y + rows.start + 0.5) * mpp)
+        part |= inside
     return mask

@@ -80,7 +80,10 @@ def read_geojson(path: Path) -> list[Follicle]:
         if name in _PART_COLORS and "follicle" in metadata:
             parts.setdefault(metadata["follicle"], []).append((name, outline))
             continue
-        follicles.append(_follicle(feature, properties, metadata, outline, name))
+        try:
+            follicles.append(_follicle(feature, properties, metadata, outline, name))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{path}: feature {number} holds something that cannot be read ({error}).") from None
     return [_with_parts(f, parts.get(f.id, [])) for f in follicles]
 
 
@@ -112,20 +115,25 @@ def write_sections(path: Path, sections: Iterable[Section]) -> None:
 def read_sections(path: Path) -> list[Section]:
     """Read the sections of a slide as `write_sections` wrote them."""
     sections = []
-    for feature in _features(path):
-        properties = feature["properties"]
-        geometry = shape(feature["geometry"])
-        sections.append(
-            Section(
-                section_id=properties["metadata"]["section_id"],
-                outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
-                area_mm2=float(properties["measurements"]["Area mm2"]),
-                order=int(properties["measurements"]["Order"]),
-                included=properties["metadata"].get("included", "yes") == "yes",
-                reason=properties["metadata"].get("reason", ""),
-            )
-        )
+    for number, feature in enumerate(_features(path), start=1):
+        try:
+            sections.append(_section(feature))
+        except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+            raise UserError(f"{path}: section {number} cannot be read ({error!r}); run 'stage' again.") from None
     return sections
+
+
+def _section(feature: dict[str, Any]) -> Section:
+    properties = feature["properties"]
+    geometry = shape(feature["geometry"])
+    return Section(
+        section_id=properties["metadata"]["section_id"],
+        outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
+        area_mm2=float(properties["measurements"]["Area mm2"]),
+        order=int(properties["measurements"]["Order"]),
+        included=properties["metadata"].get("included", "yes") == "yes",
+        reason=properties["metadata"].get("reason", ""),
+    )
 
 
 def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
@@ -216,7 +224,7 @@ def _features(path: Path) -> list[dict[str, Any]]:
 def _outline(path: Path, number: int, feature: dict[str, Any]) -> Polygon | None:
     try:
         geometry = shape(feature["geometry"])
-    except (KeyError, TypeError, ValueError, ShapelyError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise UserError(f"{path}: the geometry of feature {number} cannot be read ({error}).") from None
     if isinstance(geometry, MultiPolygon):
         geometry = max(geometry.geoms, key=lambda g: g.area)

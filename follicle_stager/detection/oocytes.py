@@ -14,7 +14,6 @@ import numpy as np
 from scipy import ndimage as ndi
 
 from follicle_stager.detection.polar import (
-    N_ANGLES,
     Contours,
     best_closed_path,
     mean_between,
@@ -150,6 +149,3 @@ def judge_oocytes(field: Field, contours: Contours) -> OocyteEvidence:
         whiteness=(at(field.density, inside) < field.stain.clear_density).mean(axis=(1, 2)),
         counterstain=at(field.counterstain, inside).mean(axis=(1, 2)).astype(np.float64),
     )
-
-
-__all__ = ["N_ANGLES", "OocyteEvidence", "judge_oocytes", "trace_oocytes"]

@@ -54,8 +54,10 @@ class Contours:
         points = np.column_stack([self.x[i] + self.radius[i] * COS, self.y[i] + self.radius[i] * SIN])
         polygon = Polygon(points)
         if not polygon.is_valid:
-            parts = [p for p in getattr(make_valid(polygon), "geoms", [polygon]) if p.geom_type == "Polygon"]
-            polygon = max(parts, key=lambda p: p.area)
+            fixed = make_valid(polygon)
+            polygon = max(
+                (p for p in getattr(fixed, "geoms", [fixed]) if p.geom_type == "Polygon"), key=lambda p: p.area
+            )
         return polygon
 
     @classmethod

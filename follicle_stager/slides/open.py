@@ -49,30 +49,36 @@ def open_slide(path: str | Path, *, mpp: float | None = None, image: int = 0) ->
         If the file is missing, no slide, damaged, or not a brightfield picture.
     """
     path = Path(path)
-    suffix = path.suffix.lower()
     if not path.exists():
         raise SlideError(f"{path}: no such file; check the path.")
-    if path.is_dir() and suffix != ".zarr":
+    if path.is_dir() and path.suffix.lower() != ".zarr":
         raise SlideError(f"{path}: this is a folder, not a slide.")
     if path.is_file() and path.stat().st_size == 0:
         raise SlideError(f"{path}: the file is empty (0 bytes); copy or export it again.")
-    if suffix == ".zarr":
-        slide = open_ome_zarr(path)
-    elif suffix in TIFF_SUFFIXES:
-        slide = open_tiff(path, image)
-    elif suffix in OPENSLIDE_SUFFIXES:
-        slide = open_openslide(path)
-    elif suffix in PLAIN_SUFFIXES:
-        slide = open_plain(path)
-    else:
-        endings = " ".join(SLIDE_SUFFIXES)
-        raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")
-    if slide.width < MIN_PIXELS or slide.height < MIN_PIXELS:
+    slide = _open_by_suffix(path, image)
+    try:
+        if slide.width < MIN_PIXELS or slide.height < MIN_PIXELS:
+            raise SlideError(
+                f"{path}: the image is {slide.width} x {slide.height} px, too small to be a section; "
+                "was a thumbnail exported instead of the slide?"
+            )
+        if mpp is not None:
+            slide.set_mpp(mpp)
+    except SlideError:
         slide.close()
-        raise SlideError(
-            f"{path}: the image is {slide.width} x {slide.height} px, too small to be a section; "
-            "was a thumbnail exported instead of the slide?"
-        )
-    if mpp is not None:
-        slide.set_mpp(mpp)
+        raise
     return slide
+
+
+def _open_by_suffix(path: Path, image: int) -> Slide:
+    suffix = path.suffix.lower()
+    if suffix == ".zarr":
+        return open_ome_zarr(path)
+    if suffix in TIFF_SUFFIXES:
+        return open_tiff(path, image)
+    if suffix in OPENSLIDE_SUFFIXES:
+        return open_openslide(path)
+    if suffix in PLAIN_SUFFIXES:
+        return open_plain(path)
+    endings = " ".join(SLIDE_SUFFIXES)
+    raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")

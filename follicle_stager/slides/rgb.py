@@ -27,6 +27,7 @@ def to_rgb8(
     full_scale: int = 255,
     palette: NDArray[np.uint8] | None = None,
     cmyk: bool = False,
+    alpha: bool = True,
     inverted: bool = False,
 ) -> NDArray[np.uint8]:
     """Convert one region to 8-bit RGB.
@@ -41,6 +42,8 @@ def to_rgb8(
         (n, 3) colours of a palette image.
     cmyk
         The four channels are ink, not colour and transparency.
+    alpha
+        A fourth channel is transparency; if not, it is left out.
     inverted
         Zero is white (some gray TIFFs).
 
@@ -70,7 +73,7 @@ def to_rgb8(
     if cmyk:
         ink = 255 - eight.astype(np.uint16)
         return np.asarray(ink[..., :3] * ink[..., 3:4] // 255, np.uint8)
-    if channels == 4:
+    if channels == 4 and alpha:
         return over_white(eight[..., :3], eight[..., 3])
     return np.ascontiguousarray(eight[..., :3])
 

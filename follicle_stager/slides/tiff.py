@@ -58,10 +58,10 @@ def open_tiff(path: Path, image: int = 0) -> Slide:
             raise SlideError(f"{path}: it holds {len(images)} image(s); there is no image {image + 1}.")
         chosen = images[image]
         for page_level in chosen:
-            _refuse_truncated(tif, page_level, path)
+            _refuse_truncated(page_level, path)
         convert = _converter(chosen[0], path)
         levels = [_level(level, convert) for level in chosen]
-        size = _pixel_size(tif, chosen[0], image)
+        size = _pixel_size(tif, chosen[0])
     except (SlideError, OSError, MemoryError):
         tif.close()
         raise
@@ -70,7 +70,7 @@ def open_tiff(path: Path, image: int = 0) -> Slide:
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
     notes: tuple[str, ...] = ()
     if len(images) > 1:
-        notes = (f"the file holds {len(images)} images; this is number {image + 1}",)
+        notes = (f"the file holds {len(images)} full-size images; only number {image + 1} was read",)
     return Slide(path, levels, size, tif.close, notes)
 
 
@@ -124,11 +124,11 @@ def _is_reduced_copy(small: Any, large: Any) -> bool:
     return factor_x > 1.3 and abs(factor_x - factor_y) < tolerance
 
 
-def _refuse_truncated(tif: Any, level: Any, path: Path) -> None:
-    size_bytes = tif.filehandle.size
+def _refuse_truncated(level: Any, path: Path) -> None:
     for page in level.pages:
         if page is None:
             continue
+        size_bytes = page.parent.filehandle.size
         needed = max((int(o) + int(c) for o, c in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
         if needed > size_bytes:
             raise SlideError(
@@ -148,6 +148,10 @@ def _converter(level: Any, path: Path) -> Callable[[NDArray[np.generic]], NDArra
         return functools.partial(to_rgb8, palette=palette)
     if photometric == "YCBCR" and page.compression.name not in ("JPEG", "OJPEG", "JPEG_2000_LOSSY"):
         raise SlideError(f"{path}: colours are stored as {page.compression.name} YCbCr; export it as RGB.")
+    if page.compression.name == "APERIO_JP2000_YCBC":
+        raise SlideError(
+            f'{path}: its JPEG 2000 colours need OpenSlide; install it with  pip install "follicle-stager[wsi]"'
+        )
     full_scale = 255
     if level.dtype == np.uint16:
         full_scale = white_level(_sample(level))
@@ -155,6 +159,7 @@ def _converter(level: Any, path: Path) -> Callable[[NDArray[np.generic]], NDArra
         to_rgb8,
         full_scale=full_scale,
         cmyk=photometric == "SEPARATED",
+        alpha=any(int(sample) in (1, 2) for sample in page.extrasamples),
         inverted=photometric == "MINISWHITE",
     )
 
@@ -187,10 +192,10 @@ def _reader(level: Any) -> Callable[[int, int, int, int], NDArray[np.generic]]:
         return np.asarray(source[y0:y1, x0:x1])
 
     page = level.keyframe
-    plain = len(level.pages) == 1 and page.is_memmappable and level.dtype.isnative
-    if plain and level.dataoffset is not None:
-        mapped = np.memmap(page.parent.filehandle.path, level.dtype, "r", offset=level.dataoffset, shape=level.shape)
-        return functools.partial(window, mapped)
+    if len(level.pages) == 1 and page.is_memmappable and level.dataoffset is not None:
+        stored = level.dtype.newbyteorder(page.parent.byteorder)  # tifffile names the native order
+        mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=level.dataoffset, shape=level.shape)
+        return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(level.dtype, copy=False)
     array = zarr.open(level.aszarr(level=0, multiscales=False), mode="r")
     if array.chunks == array.shape and level.nbytes <= _ONE_CHUNK_LIMIT_BYTES:
         whole = functools.cache(lambda: np.asarray(array[:]))
@@ -198,10 +203,11 @@ def _reader(level: Any) -> Callable[[int, int, int, int], NDArray[np.generic]]:
     return functools.partial(window, array)
 
 
-def _pixel_size(tif: Any, level: Any, image: int) -> scale.PixelSize | None:
+def _pixel_size(tif: Any, level: Any) -> scale.PixelSize | None:
     page = level.keyframe
     if tif.is_ome:
-        size = _ome_pixel_size(tif, image)
+        # An OME file has one Image element per series, macro and label included.
+        size = _ome_pixel_size(tif, tif.series.index(level))
         if size:
             return size
     if tif.is_svs:

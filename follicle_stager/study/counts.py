@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from follicle_stager.errors import StudyError
-from follicle_stager.files import write_csv
+from follicle_stager.files import write_csv, write_text
 from follicle_stager.stages import COUNTED, Countable, Health, Stage, Status
 from follicle_stager.study.samples import Sample, read_samples
 from follicle_stager.study.sources import SlideSource
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from follicle_stager.records import Follicle, Section
     from follicle_stager.study.folder import Study
 
@@ -38,13 +40,15 @@ class Counts:
     genotype: pd.DataFrame
 
 
-def count_study(study: Study) -> Counts:
+def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
     """Count a study and write its tables.
 
     Parameters
     ----------
     study
-        With a sample sheet and finished slides.
+        With finished slides.
+    samples_path
+        A sample sheet that replaces the study's own once it is found to be right.
 
     Returns
     -------
@@ -63,11 +67,14 @@ def count_study(study: Study) -> Counts:
         info = study.run_info(slide_id) or {}
         sources.append(SlideSource(slide_id, study.path / str(info.get("source", slide_id))))
     samples = read_samples(
-        study.samples_path,
+        samples_path or study.samples_path,
         sources,
         without_row=f"add one, or delete the slide's folder in {study.path / 'slides'} if it is no longer part of it",
     )
-    section_rows, follicle_rows = [], []
+    if samples_path is not None:
+        write_text(study.samples_path, samples_path.read_text(encoding="utf-8-sig"))
+    section_rows: list[dict[str, object]] = []
+    follicle_rows: list[dict[str, object]] = []
     # Tables follow the order of the sample sheet, as its author arranged it.
     for slide_id in dict.fromkeys(s.slide for s in samples):
         follicles = study.follicles(slide_id)
@@ -75,8 +82,11 @@ def count_study(study: Study) -> Counts:
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
         own_rows = [s for s in samples if s.slide == slide_id]
         for counted in assign_sections(slide_id, study.sections(slide_id), own_rows):
-            own = [f for f in follicles if f.section_id in {piece.section_id for piece in counted.pieces}]
-            follicle_rows += [{**counted.keys(), **_follicle_columns(f)} for f in own]
+            ids = {piece.section_id for piece in counted.pieces}
+            # Numbers are those on the overlay.
+            numbered = [(n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids]
+            own = [f for _, f in numbered]
+            follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
     if not section_rows:
         raise StudyError(f"{study.path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
@@ -162,11 +172,12 @@ def _follicle_columns(f: Follicle) -> dict[str, object]:
 
 
 def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: set[Stage]) -> list[dict[str, object]]:
-    rows = []
+    rows: list[dict[str, object]] = []
     interval = counted.sample.interval
     for stage in COUNTED:
         own = [f for f in follicles if f.stage == stage and f.status != Status.REJECTED]
-        seen = stage in visible or bool(own)
+        # A chance outline does not make a stage visible; a person's own does.
+        seen = stage in visible or any(f.status != Status.PREDICTED for f in own)
         countable = sum(f.countable == Countable.YES for f in own) if seen else math.nan
         rows.append(
             {
@@ -215,8 +226,9 @@ def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
     out["sections"] = grouped["sections"].sum()
     for column in ("n_profiles", "n_countable"):
         values = grouped[column]
-        out[f"{column}_mean"] = values.mean().round(3)
-        out[f"{column}_sd"] = values.std(ddof=1).round(3)
+        # One animal that cannot show a stage makes it NA for the group: the others are no sample of all.
+        out[f"{column}_mean"] = values.agg(lambda v: v.mean(skipna=False)).round(3)
+        out[f"{column}_sd"] = values.agg(lambda v: v.std(ddof=1, skipna=False)).round(3)
     return out.reset_index()
 
 

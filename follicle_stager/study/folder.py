@@ -17,7 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -99,16 +99,25 @@ class Study:
             return None
         return info if isinstance(info, dict) else None
 
-    def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
-        """Write one slide's result; ``run.json`` comes last."""
+    def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> tuple[str, ...]:
+        """Write one slide's result; ``run.json`` comes last.
+
+        Returns
+        -------
+        tuple of str
+            What a person must know: corrections in ``follicles.geojson`` that were set aside.
+        """
         folder = self.slide_folder(result.slide_id)
+        kept = self._set_corrections_aside(result.slide_id)
+        # From here on the slide counts as unfinished, until the new run.json is there.
+        (folder / "run.json").unlink(missing_ok=True)
         write_geojson(folder / "predictions" / f"{run_id}.geojson", result.follicles)
         write_geojson(folder / "follicles.geojson", result.follicles)
         write_sections(folder / "sections.geojson", result.sections)
         info = {
             "run_id": run_id,
             "slide": result.slide_id,
-            "source": str(source),
+            "source": str(source.resolve()),
             "software": f"follicle-stager {follicle_stager.__version__}",
             "python": platform.python_version(),
             "config": config.fingerprint(),
@@ -125,10 +134,48 @@ class Study:
             "seconds": result.seconds,
         }
         write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+        return kept
+
+    def _set_corrections_aside(self, slide_id: str) -> tuple[str, ...]:
+        """Keep a follicles.geojson that a person changed under another name before a new run replaces it."""
+        folder = self.slide_folder(slide_id)
+        current = folder / "follicles.geojson"
+        before = (self.run_info(slide_id) or {}).get("run_id")
+        if before is None or not current.exists():
+            return ()
+        predicted = folder / "predictions" / f"{before}.geojson"
+        if predicted.exists() and predicted.read_bytes() == current.read_bytes():
+            return ()
+        number = 1
+        while (aside := folder / f"follicles.edited_{number}.geojson").exists():
+            number += 1
+        current.replace(aside)
+        return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
 
     def follicles(self, slide_id: str) -> list[Follicle]:
-        """The follicles of a slide as they stand."""
-        return read_geojson(self.slide_folder(slide_id) / "follicles.geojson")
+        """The follicles of a slide as they stand; those that a person drew elsewhere are given to a section.
+
+        Raises
+        ------
+        StudyError
+            If one lies on no section, so that it would not be counted.
+        """
+        path = self.slide_folder(slide_id) / "follicles.geojson"
+        sections = self.sections(slide_id)
+        known = {section.section_id for section in sections}
+        placed = []
+        for follicle in read_geojson(path):
+            if follicle.section_id not in known:
+                best = max(sections, key=lambda s: s.outline.intersection(follicle.outline).area, default=None)
+                if best is None or not best.outline.intersects(follicle.outline):
+                    centre = follicle.outline.centroid
+                    raise StudyError(
+                        f"{path}: the {follicle.stage.label} outline at x = {centre.x:.0f}, y = {centre.y:.0f} lies on "
+                        "no section and cannot be counted; move or delete it."
+                    )
+                follicle = replace(follicle, section_id=best.section_id)
+            placed.append(follicle)
+        return placed
 
     def sections(self, slide_id: str) -> list[Section]:
         """The sections of a slide."""
@@ -142,12 +189,15 @@ def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
     """
     digest = hashlib.sha256()
     digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {mpp}".encode())
-    files = sorted(p for p in source.rglob("*") if p.is_file()) if source.is_dir() else [source]
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}".encode())
-        with file.open("rb") as handle:
-            for start in sorted({0, max(0, size // 2), max(0, size - _SAMPLE_BYTES)}):
-                handle.seek(start)
-                digest.update(handle.read(_SAMPLE_BYTES))
+    if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
+        for file in sorted(p for p in source.rglob("*") if p.is_file()):
+            stat = file.stat()
+            digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()[:12]
+    size = source.stat().st_size
+    digest.update(f"{source.name} {size}".encode())
+    with source.open("rb") as handle:
+        for start in sorted({0, max(0, size // 2), max(0, size - _SAMPLE_BYTES)}):
+            handle.seek(start)
+            digest.update(handle.read(_SAMPLE_BYTES))
     return digest.hexdigest()[:12]

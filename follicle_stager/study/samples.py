@@ -27,7 +27,7 @@ class Sample(BaseModel):
 
     Attributes
     ----------
-    line
+    sheet_line
         Line of the file, for messages.
     section
         Name of the section. Empty: all sections found on the slide belong to this row.
@@ -37,7 +37,7 @@ class Sample(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True, str_strip_whitespace=True)
 
-    line: int
+    sheet_line: int
     slide: str = Field(min_length=1)
     animal: str = Field(min_length=1)
     genotype: str = Field(min_length=1)
@@ -112,7 +112,7 @@ def read_samples(
     samples, problems = [], []
     for line, row in rows:
         try:
-            samples.append(Sample.model_validate({"line": line, **row}))
+            samples.append(Sample.model_validate({**row, "sheet_line": line}))
         except ValidationError as error:
             for detail in error.errors():
                 column = str(detail["loc"][0])
@@ -122,6 +122,7 @@ def read_samples(
     samples, unknown = _with_ids(samples, slides)
     problems += unknown
     problems += _duplicates(samples)
+    problems += _contradictions(samples)
     if not problems:
         named = {s.slide for s in samples}
         problems += [f"slide {s.path.name} has no row; {without_row}" for s in slides if s.slide_id not in named]
@@ -144,14 +145,17 @@ def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
         raise SampleSheetError(
-            f"{path}: line 1: column {' and '.join(missing)} missing; the sheet needs the columns "
-            f"{', '.join(REQUIRED)} (found: {', '.join(columns) or 'nothing'})"
+            f"{path}: line 1: missing column: {', '.join(missing)}; the sheet needs "
+            f"{', '.join(REQUIRED)} (found: {', '.join(columns) or 'nothing, the file is empty'})"
         )
     rows = []
-    for raw in reader:
-        row = {(k or "").strip(): (v or "").strip() for k, v in raw.items() if isinstance(v, str | None)}
-        if any(row.values()):
-            rows.append((reader.line_num, row))
+    try:
+        for raw in reader:
+            row = {(k or "").strip(): (v or "").strip() for k, v in raw.items() if isinstance(v, str | None)}
+            if any(row.values()):
+                rows.append((reader.line_num, row))
+    except csv.Error as error:
+        raise SampleSheetError(f"{path}: line {reader.line_num}: {error}; is a quotation mark missing?") from None
     if not rows:
         raise SampleSheetError(f"{path}: no rows below the header; add one per slide.")
     return rows
@@ -164,7 +168,7 @@ def _with_ids(samples: list[Sample], slides: Sequence[SlideSource]) -> tuple[lis
         if source is None:
             names = ", ".join(s.path.name for s in slides[:4]) + (" ..." if len(slides) > 4 else "")
             problems.append(
-                f"line {sample.line}, column slide: there is no slide {sample.slide!r}; the slides are {names}"
+                f"line {sample.sheet_line}, column slide: there is no slide {sample.slide!r}; the slides are {names}"
             )
         else:
             known.append(sample.model_copy(update={"slide": source.slide_id}))
@@ -176,19 +180,40 @@ def _duplicates(samples: list[Sample]) -> list[str]:
     on_slide: dict[tuple[str, str], int] = {}
     of_ovary: dict[tuple[str, str, str], int] = {}
     for s in samples:
-        first = on_slide.setdefault((s.slide, s.section), s.line)
-        if first != s.line:
+        first = on_slide.setdefault((s.slide, s.section), s.sheet_line)
+        if first != s.sheet_line:
             name = f"section {s.section!r}" if s.section else "a row without section"
             problems.append(
-                f"line {s.line}, column section: slide {s.slide} has {name} already in line {first}; "
+                f"line {s.sheet_line}, column section: slide {s.slide} has {name} already in line {first}; "
                 "give each row a section of its own, or remove one"
             )
             continue
         if s.section:
-            first = of_ovary.setdefault((s.animal, s.ovary, s.section), s.line)
-            if first != s.line:
+            first = of_ovary.setdefault((s.animal, s.ovary, s.section), s.sheet_line)
+            if first != s.sheet_line:
                 problems.append(
-                    f"line {s.line}, column section: animal {s.animal}, ovary {s.ovary or '(empty)'} has section "
+                    f"line {s.sheet_line}, column section: animal {s.animal}, ovary {s.ovary or '(empty)'} has section "
                     f"{s.section!r} already in line {first}; a section is counted once"
                 )
+    return problems
+
+
+def _contradictions(samples: list[Sample]) -> list[str]:
+    """An animal has one genotype and group, a slide one µm/px."""
+    problems = []
+    animals: dict[tuple[str, str], Sample] = {}
+    scales: dict[str, Sample] = {}
+    for s in samples:
+        first = animals.setdefault((s.model, s.animal), s)
+        if (first.genotype, first.group) != (s.genotype, s.group):
+            problems.append(
+                f"line {s.sheet_line}, column genotype: animal {s.animal} is {s.genotype} ({s.group}) here and "
+                f"{first.genotype} ({first.group}) in line {first.sheet_line}; write the same, or name two animals"
+            )
+        first = scales.setdefault(s.slide, s)
+        if first.mpp != s.mpp:
+            problems.append(
+                f"line {s.sheet_line}, column mpp: slide {s.slide} has {s.mpp} here and {first.mpp} in line "
+                f"{first.sheet_line}; write the same"
+            )
     return problems

@@ -43,7 +43,8 @@ def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, nam
     name
         Of the layer.
     """
-    outlines = [np.asarray(f.outline.exterior.coords)[:-1, ::-1] for f in follicles]
+    # napari counts from pixel centres, the library from pixel edges.
+    outlines = [np.asarray(f.outline.exterior.coords)[:-1, ::-1] - 0.5 for f in follicles]
     features = {
         "id": [f.id for f in follicles],
         "stage": [f.stage.label for f in follicles],

@@ -62,7 +62,7 @@ def _study_slide(folder: Path) -> list[LayerData]:
     size = _pixel_size(folder)
     layers = [follicle_layer(read_geojson(folder / "follicles.geojson"), size)]
     source = Path(info.get("source", ""))
-    if source.is_file():
+    if source.exists():
         slide = open_slide(source)
         slide.pixel_size = size
         layers.insert(0, slide_layer(slide))

@@ -16,7 +16,7 @@ from PIL import Image
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import main
 from follicle_stager.config import Config
-from follicle_stager.study import Study, list_slides
+from follicle_stager.study import SlideSource, Study, list_slides
 
 
 def call(*args, monkeypatch, capsys):
@@ -123,6 +123,40 @@ def test_count_after_an_edit_outside(finished, tmp_path, cli):
     assert here["n_profiles"].sum() == 0
 
 
+def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path, cli):
+    study = tmp_path / "copy"
+    shutil.copytree(finished[0], study)
+    path = sorted(study.glob("slides/*/follicles.geojson"))[0]
+    edited = path.read_text().replace('"Secondary"', '"Antral"').replace('"Primary"', '"Antral"')
+    path.write_text(edited)
+    code, shown = cli("stage", cohort, "--out", study, "--min-score", 0.6)
+    assert code == 0
+    assert "kept as follicles.edited_1.geojson" in shown
+    assert (path.parent / "follicles.edited_1.geojson").read_text() == edited
+
+
+def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
+    """The worker of one slide dies (as if out of memory); all others are done."""
+    sources = list_slides(cohort)
+    poison = tmp_path / "slides" / "poison.tif"
+    poison.parent.mkdir()
+    poison.write_bytes(b"x")
+    (tmp_path / "sitecustomize.py").write_text(
+        "import builtins, os\n"
+        "import follicle_stager.batch as b\n"
+        "real = b.open_slide\n"
+        "def dies(path, **kw):\n"
+        "    if path.name == 'poison.tif': os._exit(9)\n"
+        "    return real(path, **kw)\n"
+        "b.open_slide = dies\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    study = Study.create(tmp_path / "study", Config())
+    outcomes = run_batch(study, [SlideSource("poison", poison), *sources], Config(), jobs=2)
+    assert [o.state for o in outcomes] == ["failed"] + ["done"] * len(sources)
+    assert "ended by the system" in outcomes[0].message
+
+
 @pytest.mark.parametrize("verb", ["run", "stage", "count", "doctor", "demo", "phantom"])
 def test_help(cli, verb):
     code, shown = cli(verb, "--help")
@@ -174,7 +208,7 @@ class TestBadInput:
     def test_sheet_is_checked_before_any_slide(self, cli, cohort, tmp_path):
         (tmp_path / "s.csv").write_text("slide,animal\na,b\n")
         shown = self.fails(cli, "run", cohort, "--samples", tmp_path / "s.csv", "--out", tmp_path / "study")
-        assert "column genotype and group missing" in shown
+        assert "missing column: genotype, group" in shown
         assert not (tmp_path / "study").exists()
 
     def test_no_study(self, cli, tmp_path):

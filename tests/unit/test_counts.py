@@ -15,7 +15,7 @@ from shapely.geometry import MultiPolygon, Point, box
 
 from follicle_stager.annotations import write_geojson, write_sections
 from follicle_stager.config import Config
-from follicle_stager.errors import StudyError
+from follicle_stager.errors import SampleSheetError, StudyError
 from follicle_stager.files import write_text
 from follicle_stager.records import Follicle, Section, follicle_id
 from follicle_stager.stages import COUNTED, LADDER, Countable, Stage, Status
@@ -102,6 +102,39 @@ def test_a_stage_that_cannot_be_seen_is_na(counts):
     written = pd.read_csv(study.tables / "counts_by_animal.csv", keep_default_na=False)
     assert value(written, "n_profiles", animal="m1", stage="primordial") == "NA"
     assert value(written, "n_profiles", animal="m3", stage="antral") == "0"
+
+
+def test_a_chance_outline_does_not_make_a_stage_visible(tmp_path):
+    rows = ["a,m1,+/+,control,,,,,", "b,m2,+/+,control,,,,,"]
+    c = count_study(make_study(tmp_path, {"a": [[(Stage.PRIMORDIAL, YES)]], "b": [[]]}, rows))
+    assert value(c.animal, "n_profiles", animal="m1", stage="primordial") is pd.NA
+    assert np.isnan(value(c.genotype, "n_profiles_mean", genotype="+/+", stage="primordial"))
+
+
+def test_a_follicle_drawn_by_hand_is_counted_where_it_lies(tmp_path):
+    study = make_study(tmp_path, {"a": [[], []]}, ["a,m1,+/+,control,,,,,"])
+    path = study.slide_folder("a") / "follicles.geojson"
+    ring = [[2100, 100], [2150, 100], [2150, 150], [2100, 150], [2100, 100]]
+    drawn = {
+        "type": "Feature",
+        "geometry": {"type": "Polygon", "coordinates": [ring]},
+        "properties": {"objectType": "annotation", "classification": {"name": "Antral", "color": [1, 2, 3]}},
+    }
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [drawn]}))
+    assert value(count_study(study).section, "n_profiles", section="a_s2", stage="antral") == 1
+    drawn["geometry"]["coordinates"] = [[[x + 9000, y] for x, y in ring]]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [drawn]}))
+    with pytest.raises(StudyError, match="x = 11125, y = 125 lies on no section"):
+        count_study(study)
+
+
+def test_a_bad_sheet_does_not_replace_the_good_one(counts, tmp_path):
+    study, _ = counts
+    (tmp_path / "bad.csv").write_text("slide,animal\n")
+    before = study.samples_path.read_text()
+    with pytest.raises(SampleSheetError):
+        count_study(study, samples_path=tmp_path / "bad.csv")
+    assert study.samples_path.read_text() == before
 
 
 def test_without_interval_nothing_is_extrapolated(counts):

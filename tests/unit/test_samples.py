@@ -22,7 +22,7 @@ def read(tmp_path, *lines, encoding="utf-8"):
 
 def test_a_good_sheet(tmp_path):
     a, b = read(tmp_path, HEADER, GOOD_A, "", GOOD_B)
-    assert (a.slide, a.animal, a.interval, a.thickness_um, a.line) == ("a", "m1", 10, 5.0, 2)
+    assert (a.slide, a.animal, a.interval, a.thickness_um, a.sheet_line) == ("a", "m1", 10, 5.0, 2)
     assert (b.slide, b.group, b.ovary) == ("b", "knockout", "R")
 
 
@@ -42,8 +42,8 @@ def test_only_four_columns_are_needed(tmp_path):
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["slide,animal,group", "a,m1,control"], r"samples\.csv: line 1: column genotype missing"),
-        ([""], "column slide and animal and genotype and group missing"),
+        (["slide,animal,group", "a,m1,control"], r"samples\.csv: line 1: missing column: genotype"),
+        ([""], "missing column: slide, animal, genotype, group"),
         ([HEADER], "no rows"),
         ([HEADER, GOOD_A, GOOD_B, "c.tif,m3,x,control,,,,,"], r"line 4, column slide: there is no slide 'c\.tif'"),
         ([HEADER, GOOD_A], r"slide b\.png has no row"),
@@ -55,6 +55,7 @@ def test_only_four_columns_are_needed(tmp_path):
         ([HEADER, GOOD_A, GOOD_B.replace(",R,", ",left,")], "column ovary: 'left'"),
         ([HEADER, GOOD_A, GOOD_B.replace("m2", "")], "line 3, column animal: '' is not valid; fill it in"),
         ([HEADER + ",mpp", GOOD_A + ",352.8", GOOD_B + ",1"], "column mpp: '352.8'"),
+        ([HEADER, GOOD_A, GOOD_B.replace("m2", "m1")], "line 3, column genotype: animal m1 is Igfals -/-"),
         (
             [HEADER, GOOD_A.replace(",,", ",3,"), GOOD_B.replace("m2", "m1").replace("R,,", "L,3,")],
             "line 3, column section: animal m1, ovary L has section '3' already in line 2",
@@ -64,6 +65,17 @@ def test_only_four_columns_are_needed(tmp_path):
 def test_mistakes_are_named(tmp_path, lines, message):
     with pytest.raises(SampleSheetError, match=message):
         read(tmp_path, *lines)
+
+
+def test_a_mouse_line_is_a_column_like_any_other(tmp_path):
+    a, _ = read(tmp_path, "line,slide,animal,genotype,group", "C57BL/6,a,m1,wt,control", "C57BL/6,b,m2,ko,knockout")
+    assert a.sheet_line == 2
+
+
+def test_one_slide_has_one_scale(tmp_path):
+    header = "slide,animal,genotype,group,section,mpp"
+    with pytest.raises(SampleSheetError, match=r"line 3, column mpp: slide a has 0\.5 here and 0\.25"):
+        read(tmp_path, header, "a,m1,wt,control,1,0.25", "a,m1,wt,control,2,0.5", "b,m2,ko,knockout,1,1")
 
 
 def test_all_mistakes_are_told_at_once(tmp_path):

@@ -36,6 +36,15 @@ def test_ome_unit_nm(tmp_path):
     assert write(tmp_path / "a.ome.tif", metadata=metadata).mpp == pytest.approx(0.25)
 
 
+def test_scale_is_that_of_the_slide_and_not_of_its_macro(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif", ome=True) as tif:
+        for picture, mpp in ((BLANK[:40, :50], 16.0), (np.repeat(np.repeat(BLANK, 5, 0), 5, 1), 0.5)):
+            metadata = {"axes": "YXS", "PhysicalSizeX": mpp, "PhysicalSizeY": mpp}
+            tif.write(picture, photometric="rgb", metadata=metadata)
+    with open_slide(tmp_path / "a.ome.tif") as slide:
+        assert (slide.width, slide.mpp) == (400, 0.5)
+
+
 def test_tiff_resolution_cm(tmp_path):
     size = write(tmp_path / "a.tif", resolution=(20000, 40000), resolutionunit="CENTIMETER")
     assert (size.mpp_x, size.mpp_y) == (pytest.approx(0.5), pytest.approx(0.25))

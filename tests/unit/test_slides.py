@@ -170,6 +170,18 @@ class TestColours:
             difference = slide.read_region(0, 0, 416, 320).astype(int) - picture
         assert np.abs(difference[1:]).max() <= 1
 
+    def test_big_endian_as_imagej_writes_it(self, tmp_path, picture):
+        deep = picture.astype(np.uint16) * 257
+        tifffile.imwrite(tmp_path / "a.tif", deep, photometric="rgb", byteorder=">")
+        with open_slide(tmp_path / "a.tif") as slide:
+            np.testing.assert_array_equal(slide.read_region(0, 0, 416, 320), picture)
+
+    def test_a_fourth_channel_that_is_no_transparency_is_left_out(self, tmp_path, picture):
+        four = np.dstack([picture, np.zeros(picture.shape[:2], np.uint8)])
+        tifffile.imwrite(tmp_path / "a.tif", four, photometric="rgb", extrasamples=["unspecified"])
+        with open_slide(tmp_path / "a.tif") as slide:
+            np.testing.assert_array_equal(slide.read_region(0, 0, 416, 320), picture)
+
     def test_cmyk_is_ink(self, tmp_path, picture):
         Image.fromarray(picture).convert("CMYK").save(tmp_path / "a.tif", compression="tiff_lzw")
         with open_slide(tmp_path / "a.tif") as slide:
