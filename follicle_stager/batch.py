@@ -15,8 +15,7 @@ import traceback
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.managers import SyncManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.files import replacing
@@ -26,12 +25,13 @@ from follicle_stager.slides import open_slide
 from follicle_stager.study.folder import Study, run_id_of
 
 if TYPE_CHECKING:
-    import queue
     from collections.abc import Callable, Sequence
 
     from follicle_stager.config import Config
     from follicle_stager.study.sources import SlideSource
 
+    #: ``(slide_id, step, done, total)``, or None at the end
+    Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
     #: ``on_progress(slide_id, step, done, total)``
     OnProgress = Callable[[str, str, int, int], None]
 
@@ -140,37 +140,46 @@ def _run_in_processes(
     tasks: list[_Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
 ) -> list[_Job]:
     """Work in spawned processes; returns the jobs that were lost because a process was ended from outside."""
-    broken = []
     context = multiprocessing.get_context("spawn")
-    manager = SyncManager(ctx=context)
-    manager.start(_follow_parent)
-    with manager:
-        messages: queue.Queue[Any] = manager.Queue()
-        listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
-        listener.start()
-        executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_follow_parent)
-        try:
-            futures: dict[Future[Outcome], _Job] = {
-                executor.submit(_work_remote, task, messages): task for task in tasks
-            }
-            for future in as_completed(futures):
-                try:
-                    finish(future.result())
-                except BrokenProcessPool:
-                    broken.append(futures[future])
-        except BaseException:
-            # Ctrl+C: finished slides are on disk; the others are not started.
-            executor.shutdown(wait=False, cancel_futures=True)
-            raise
-        finally:
-            executor.shutdown(wait=True, cancel_futures=True)
-            messages.put(None)
-            listener.join(timeout=5)
+    messages: Messages = context.Queue()
+    listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
+    listener.start()
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages,))
+    broken = []
+    try:
+        futures: dict[Future[Outcome], _Job] = {executor.submit(_work_remote, task): task for task in tasks}
+        for future in as_completed(futures):
+            try:
+                finish(future.result())
+            except BrokenProcessPool:
+                broken.append(futures[future])
+    except BaseException:
+        # Ctrl+C: finished slides are on disk, writes are atomic, and nobody wants to wait for the others.
+        executor.shutdown(wait=False, cancel_futures=True)
+        for child in multiprocessing.active_children():
+            child.terminate()
+        raise
+    finally:
+        messages.put(None)
+        listener.join(timeout=5)
+        messages.cancel_join_thread()
+    executor.shutdown()
     return broken
 
 
-def _follow_parent() -> None:
+def _listen(messages: Messages, on_progress: OnProgress) -> None:
+    while (message := messages.get()) is not None:
+        on_progress(*message)
+
+
+# Set in each worker when it starts.
+_messages: Messages | None = None
+
+
+def _start_worker(messages: Messages) -> None:
     """Set up a process of ours: Ctrl+C is the parent's business, and when the parent is gone, so is this one."""
+    global _messages
+    _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -182,13 +191,8 @@ def _follow_parent() -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _listen(messages: queue.Queue[Any], on_progress: OnProgress) -> None:
-    while (message := messages.get()) is not None:
-        on_progress(*message)
-
-
-def _work_remote(task: _Job, messages: queue.Queue[Any]) -> Outcome:
-    return _work(task, lambda *message: messages.put(message))
+def _work_remote(task: _Job) -> Outcome:
+    return _work(task, lambda *message: _messages.put(message) if _messages is not None else None)
 
 
 def _work(task: _Job, on_progress: OnProgress) -> Outcome:
