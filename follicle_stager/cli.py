@@ -234,7 +234,9 @@ def _show_counts(counts: Counts) -> None:
         ("n_profiles", "Follicle profiles per animal, mean ± SD"),
         ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
     ):
-        table = Table(title=title, caption="NA: these slides cannot show the stage, which is not zero.")
+        table = Table(
+            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
+        )
         table.add_column("stage")
         for (_, _, genotype), rows in groups:
             head = f"{genotype}\n{rows['n_animals'].iloc[0]} animals\n{rows['sections'].iloc[0]} sections"

@@ -50,19 +50,14 @@ class DetectionConfig(_Part):
     """The classical detector."""
 
     working_mpp: Positive = 1.0
-    """µm/px for primary and larger follicles: granulosa nuclei (6-7 µm) are still told apart."""
-    primordial_mpp: Positive = 0.5
-    """µm/px of the second pass, for primordial and transitional follicles."""
-    primordial_max_mpp: Positive = 0.6
-    """Coarser slides cannot show primordials; they are then not available, which is not zero."""
+    """µm/px of detection and measurement: granulosa nuclei (6-7 µm) are still told apart."""
     max_mpp: Positive = 3.0
     """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them."""
     min_oocyte_um: Positive = 20.0
-    """Smallest oocyte of the first pass; a growing oocyte is larger than a primordial one."""
+    """Smallest oocyte that is looked for. Primordial ones have 12-20 µm [M]; at 12 and below they are looked for too,
+    with many false claims for each true one (docs/classical-detector.md)."""
     max_oocyte_um: Positive = 85.0
     """Largest oocyte: 72 µm in a Graafian follicle (Griffin 2006), with zona."""
-    min_primordial_oocyte_um: Positive = 10.0
-    """Smallest oocyte of the second pass; primordial oocytes have 12-20 µm [M], caps less."""
     min_seed: Fraction = 0.03
     """Response of the disc-in-ring filter from which a spot is looked at more closely."""
     min_score: Fraction = 0.4
@@ -74,8 +69,7 @@ class DetectionConfig(_Part):
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
-        _check_order(self, "min_primordial_oocyte_um", "min_oocyte_um", "max_oocyte_um")
-        _check_order(self, "primordial_mpp", "primordial_max_mpp", "max_mpp")
+        _check_order(self, "min_oocyte_um", "max_oocyte_um")
         return self
 
 

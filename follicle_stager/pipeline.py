@@ -40,9 +40,11 @@ G = TypeVar("G", Polygon, MultiPolygon)
 # window, so cores overlap by a seam, and doubles are settled with all other overlaps.
 TILE_UM = 1600.0
 MARGIN_UM = 420.0
-PRIMORDIAL_TILE_UM = 1000.0
-PRIMORDIAL_MARGIN_UM = 80.0
 SEAM_UM = 5.0
+
+# Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
+_PRIMORDIAL_MPP = 0.6
+_PRIMORDIAL_OOCYTE_UM = 12.0
 
 
 def process_slide(
@@ -125,28 +127,23 @@ def process_slide(
 
 
 def visible_stages(mpp: float, config: Config) -> tuple[Stage, ...]:
-    """Stages that a slide of this µm/px can show; the others are not available, which is not zero."""
-    if mpp <= config.detection.primordial_max_mpp:
+    """Stages that a slide of this µm/px can show to this detector; the others are not available, which is not zero."""
+    if mpp <= _PRIMORDIAL_MPP and config.detection.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM:
         return LADDER
     return tuple(s for s in LADDER if s not in (Stage.PRIMORDIAL, Stage.TRANSITIONAL))
 
 
 def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progress) -> list[FoundFollicle]:
-    detection = config.detection
-    passes = [(detection.working_mpp, TILE_UM, MARGIN_UM, False)]
-    if slide.scale.mpp <= detection.primordial_max_mpp:
-        passes.append((detection.primordial_mpp, PRIMORDIAL_TILE_UM, PRIMORDIAL_MARGIN_UM, True))
-    windows = [
-        (core, margin, mpp, primordial) for mpp, tile, margin, primordial in passes for core in _tiles(overview, tile)
-    ]
+    cores = list(_tiles(overview, TILE_UM))
     found: list[FoundFollicle] = []
-    for index, (core, margin, mpp, primordial) in enumerate(windows):
-        progress("detection", index, len(windows))
+    for index, core in enumerate(cores):
+        progress("detection", index, len(cores))
         x0, y0, x1, y1 = core
-        field = _read_field(slide, overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin), mpp)
-        claims = find_follicles(field, detection, primordial=primordial)
+        window = (x0 - MARGIN_UM, y0 - MARGIN_UM, x1 + MARGIN_UM, y1 + MARGIN_UM)
+        field = _read_field(slide, overview, window, config.detection.working_mpp)
+        claims = find_follicles(field, config.detection)
         found += [c for c in claims if _inside(c.outline.centroid, core, SEAM_UM)]
-    progress("detection", len(windows), len(windows))
+    progress("detection", len(cores), len(cores))
     return resolve_overlaps(found)
 
 
@@ -195,13 +192,9 @@ def _complete(
     section: Section,
 ) -> Follicle:
     """Look inside a found follicle, measure and stage it."""
-    small = claim.oocyte is not None and (
-        2 * np.sqrt(claim.oocyte.area / np.pi) < config.detection.min_oocyte_um
-        and slide.scale.mpp <= config.detection.primordial_max_mpp
-    )
-    mpp = config.detection.primordial_mpp if small else config.detection.working_mpp
     x0, y0, x1, y1 = claim.outline.bounds
-    field = _read_field(slide, overview, (x0 - 20, y0 - 20, x1 + 20, y1 + 20), mpp)
+    window = (x0 - 20, y0 - 20, x1 + 20, y1 + 20)
+    field = _read_field(slide, overview, window, config.detection.working_mpp)
     oocyte, nucleus, contrast = None, None, float("nan")
     if claim.oocyte is not None:
         oocyte = refine_oocyte(field, claim.oocyte, config.contents)

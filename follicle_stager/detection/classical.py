@@ -32,17 +32,15 @@ _WALL_UM = (10.0, 80.0)
 _CUMULUS_UM = 30.0
 
 
-def find_follicles(field: Field, config: DetectionConfig, *, primordial: bool = False) -> list[FoundFollicle]:
+def find_follicles(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
     """Find the follicles in one window.
 
     Parameters
     ----------
     field
-        At ``config.working_mpp``, or at ``config.primordial_mpp`` for the second pass.
+        At ``config.working_mpp``.
     config
         Sizes and threshold.
-    primordial
-        Second pass: oocytes below ``config.min_oocyte_um`` instead of those above.
 
     Returns
     -------
@@ -51,27 +49,23 @@ def find_follicles(field: Field, config: DetectionConfig, *, primordial: bool = 
     """
     if not field.tissue.any():
         return []
-    if primordial:
-        return _from_oocytes(field, config, config.min_primordial_oocyte_um, config.min_oocyte_um)
-    from_oocytes = _from_oocytes(field, config, config.min_oocyte_um, config.max_oocyte_um)
-    return _with_cavities(field, config, from_oocytes)
+    return _with_cavities(field, config, _from_oocytes(field, config))
 
 
-def _from_oocytes(
-    field: Field, config: DetectionConfig, min_diameter_um: float, max_diameter_um: float
-) -> list[FoundFollicle]:
+def _from_oocytes(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
+    low_um, high_um = config.min_oocyte_um, config.max_oocyte_um
     seeds = find_seeds(
         field,
-        min_diameter_um=min_diameter_um,
-        max_diameter_um=max_diameter_um,
+        min_diameter_um=low_um,
+        max_diameter_um=high_um,
         min_response=config.min_seed,
     )
     if not len(seeds):
         return []
-    oocytes = trace_oocytes(field, seeds, max_diameter_um=1.3 * max_diameter_um)
+    oocytes = trace_oocytes(field, seeds, max_diameter_um=1.3 * high_um)
     evidence = judge_oocytes(field, oocytes)
     score = evidence.score()
-    fits = (evidence.diameter_um >= 0.9 * min_diameter_um) & (evidence.diameter_um <= 1.2 * max_diameter_um)
+    fits = (evidence.diameter_um >= 0.9 * low_um) & (evidence.diameter_um <= 1.2 * high_um)
     chosen = np.nonzero(fits & (score >= config.min_score))[0]
     if not len(chosen):
         return []

@@ -99,6 +99,8 @@ def test_nothing_is_measured_without_a_scale(section, tmp_path):
         process_slide(slide, Config(), slide_id="a")
 
 
-def test_coarse_slides_show_no_primordials():
-    assert visible_stages(0.5, Config()) == LADDER
-    assert Stage.PRIMORDIAL not in visible_stages(1.0, Config())
+def test_primordials_are_available_only_where_they_are_looked_for():
+    searching = Config.model_validate({"detection": {"min_oocyte_um": 12}})
+    assert visible_stages(0.5, searching) == LADDER
+    assert Stage.PRIMORDIAL not in visible_stages(1.0, searching)
+    assert Stage.PRIMORDIAL not in visible_stages(0.5, Config())
