@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rich import box
 from rich.table import Table
 
 from follicle_stager.annotations import read_geojson
@@ -39,6 +40,9 @@ def comparison(study: Study) -> Table:
     the oocyte are listed apart: the classical detector finds follicles by their oocyte or their cavity.
     """
     table = Table(
+        box=box.SIMPLE,
+        padding=(0, 0, 0, 1),
+        pad_edge=False,
         title="Example slides against their truth (synthetic; outlines matched at IoU 0.5)",
         caption="nucleus seen: countable ones of 'true'; right stage, unsure: of 'found'; "
         "claimed: all outlines called so; false: those of them that match no true follicle.",
@@ -54,7 +58,7 @@ def comparison(study: Study) -> Table:
         "claimed",
         "false",
     ):
-        table.add_column(name, justify="left" if name == "stage" else "right")
+        table.add_column(name, justify="left" if name == "stage" else "right", no_wrap=True)
     slide_ids = study.slide_ids()
     pairs = [_matched(study, slide_id) for slide_id in slide_ids]
     visible = {s for slide_id in slide_ids for s in (study.run_info(slide_id) or {})["visible_stages"]}

@@ -41,6 +41,8 @@ G = TypeVar("G", Polygon, MultiPolygon)
 TILE_UM = 1600.0
 MARGIN_UM = 420.0
 SEAM_UM = 5.0
+# Glass kept around tissue: the reach of the largest filter.
+GLASS_UM = 100.0
 
 # Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
 _PRIMORDIAL_MPP = 0.6
@@ -139,7 +141,7 @@ def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progre
     for index, core in enumerate(cores):
         progress("detection", index, len(cores))
         x0, y0, x1, y1 = core
-        window = (x0 - MARGIN_UM, y0 - MARGIN_UM, x1 + MARGIN_UM, y1 + MARGIN_UM)
+        window = _around_tissue(overview, (x0 - MARGIN_UM, y0 - MARGIN_UM, x1 + MARGIN_UM, y1 + MARGIN_UM))
         field = _read_field(slide, overview, window, config.detection.working_mpp)
         claims = find_follicles(field, config.detection)
         found += [c for c in claims if _inside(c.outline.centroid, core, SEAM_UM)]
@@ -156,6 +158,18 @@ def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, f
             columns = slice(int(x / overview.mpp), int((x + side_um) / overview.mpp) + 1)
             if overview.tissue[rows, columns].any():
                 yield float(x), float(y), float(x + side_um), float(y + side_um)
+
+
+def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """The part of a box that holds its tissue, with glass around it for the filters: most of a slide is glass."""
+    left, top, right, bottom = (int(max(0.0, v) / overview.mpp) for v in box_um)
+    rows, columns = np.nonzero(overview.tissue[top : bottom + 1, left : right + 1])
+    return (
+        max(box_um[0], (left + columns.min()) * overview.mpp - GLASS_UM),
+        max(box_um[1], (top + rows.min()) * overview.mpp - GLASS_UM),
+        min(box_um[2], (left + columns.max() + 1) * overview.mpp + GLASS_UM),
+        min(box_um[3], (top + rows.max() + 1) * overview.mpp + GLASS_UM),
+    )
 
 
 def _read_field(slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float) -> Field:
