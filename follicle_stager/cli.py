@@ -239,7 +239,8 @@ def _show_counts(counts: Counts) -> None:
         )
         table.add_column("stage")
         for (_, _, genotype), rows in groups:
-            head = f"{genotype}\n{rows['n_animals'].iloc[0]} animals\n{rows['sections'].iloc[0]} sections"
+            animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])
+            head = f"{genotype}\n{animals} animal{'s' * (animals > 1)}\n{sections} section{'s' * (sections > 1)}"
             table.add_column(escape(head), justify="right")
         for stage_ in COUNTED:
             cells = []

@@ -7,14 +7,15 @@ unit: means and SDs of genotypes are over animals.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_csv, write_text
-from follicle_stager.stages import COUNTED, Countable, Health, Stage, Status
+from follicle_stager.morphometry import Measurements
+from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
 from follicle_stager.study.samples import Sample, read_samples
 from follicle_stager.study.sources import SlideSource
 
@@ -165,8 +166,9 @@ def _follicle_columns(f: Follicle) -> dict[str, object]:
         "countable": f.countable.value,
         "status": f.status.value,
         "score": round(f.score, 3),
-        **{name: round(value, 3) for name, value in f.measurements.items()},
-        **{f"p_{stage.value}": round(p, 3) for stage, p in f.probabilities.items()},
+        # The same columns for every study: outlines have no entry for what could not be measured.
+        **{field.name: round(f.measurements.get(field.name, math.nan), 3) for field in fields(Measurements)},
+        **{f"p_{stage.value}": round(f.probabilities.get(stage, math.nan), 3) for stage in LADDER},
         "reasons": "; ".join(f.reasons),
     }
 

@@ -200,3 +200,9 @@ def test_levels_add_up(slides):
         assert table["n_profiles"].sum() == total
         assert (table["n_countable"].fillna(0) <= table["n_profiles"].fillna(0)).all()
     assert len(c.follicles) == total
+
+
+def test_follicle_columns_do_not_depend_on_the_data(counts):
+    study, _ = counts
+    columns = pd.read_csv(study.tables / "follicles.csv").columns
+    assert {"number", "nucleus_um", "layers", "p_antral", "reasons"} <= set(columns)
