@@ -12,7 +12,9 @@ from shapely.affinity import rotate, scale, translate
 from shapely.geometry import Point, Polygon, box
 
 from follicle_stager.detection import FoundFollicle, resolve_overlaps
+from follicle_stager.detection.oocytes import judge_oocytes, trace_oocytes
 from follicle_stager.detection.polar import N_ANGLES, Contours, best_closed_path
+from follicle_stager.detection.seeds import find_seeds
 from follicle_stager.evaluation import match_outlines
 from follicle_stager.evaluation.matching import iou
 from follicle_stager.field import Field
@@ -95,6 +97,24 @@ def test_matching_a_set_with_itself_is_perfect(raw):
     outlines = [translate(Point(0, 0).buffer(r), 1000 * i, y) for i, (_, y, r, _) in enumerate(raw)]
     matches = match_outlines(outlines, outlines, min_iou=0.9)
     assert sorted((m.found, m.true) for m in matches) == [(i, i) for i in range(len(outlines))]
+
+
+@pytest.mark.parametrize("aspect", [1.0, 1.5, 2.0])
+def test_round_and_long_oocytes_are_traced(aspect):
+    """A pale even body in a dense ring, from a circle to twice as long as wide."""
+    y, x = np.mgrid[0:220, 0:220] + 0.5
+    distance = np.hypot((x - 110) / aspect, y - 110)
+    amount = np.where(distance < 20, 0.2, np.where(distance < 34, 1.0, 0.5))
+    rgb = np.repeat((250 * np.exp(-amount))[..., None], 3, axis=2).astype(np.uint8)
+    stain = StainModel(np.full(3, 250.0), np.ones(3) / 3**0.5, np.array([0.1, 0.9, 0.1]), 3**0.5, 1.0, False)
+    field = Field(rgb, np.ones(rgb.shape[:2], bool), stain, 1.0, 0.0, 0.0)
+    seeds = find_seeds(field, min_diameter_um=20, max_diameter_um=85, min_response=0.03)
+    traced = trace_oocytes(field, seeds, max_diameter_um=110)
+    score = judge_oocytes(field, traced).score()
+    oocyte = scale(Point(110, 110).buffer(20), aspect, 1)
+    best = int(score.argmax())
+    assert score[best] > 0.4
+    assert iou(traced.polygon(best), oocyte) > 0.75
 
 
 def test_matching_makes_as_many_pairs_as_possible():
