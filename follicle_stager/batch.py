@@ -216,17 +216,18 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
 
 def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
+    run_id = run_id_of(task.source.path, task.config, task.mpp)
+    before = task.study.run_info(slide_id)
+    # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
+    if before is not None and before.get("run_id") == run_id:
+        return Outcome(
+            slide_id,
+            "kept",
+            follicles=int(before["follicles"]),
+            sections=int(before["sections"]),
+            flags=tuple(before["flags"]),
+        )
     with open_slide(task.source.path, mpp=task.mpp) as slide:
-        run_id = run_id_of(task.source.path, task.config, task.mpp)
-        before = task.study.run_info(slide_id)
-        if before is not None and before.get("run_id") == run_id:
-            return Outcome(
-                slide_id,
-                "kept",
-                follicles=int(before["follicles"]),
-                sections=int(before["sections"]),
-                flags=tuple(before["flags"]),
-            )
         result = process_slide(
             slide,
             task.config,
