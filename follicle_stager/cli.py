@@ -6,7 +6,6 @@ Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input w
 from __future__ import annotations
 
 import logging
-import math
 import os
 import sys
 from pathlib import Path
@@ -19,16 +18,21 @@ from rich.table import Table
 
 import follicle_stager
 from follicle_stager import examples
+from follicle_stager.annotations import read_annotations
 from follicle_stager.batch import Outcome, run_batch
-from follicle_stager.config import Config, load_config
+from follicle_stager.config import Config, load_config, read_values
 from follicle_stager.doctor import report as doctor_report
 from follicle_stager.errors import UserError, describe_os_error
+from follicle_stager.evaluation import Criterion, load_pairs
+from follicle_stager.evaluation import agreement as compare_annotators
+from follicle_stager.evaluation import evaluate as evaluate_pairs
+from follicle_stager.files import write_csv
 from follicle_stager.progress import BatchProgress
-from follicle_stager.stages import COUNTED
+from follicle_stager.report.console import agreement_tables, count_tables, evaluation_tables
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
-    from follicle_stager.study.counts import Counts
+    from follicle_stager.evaluation import Evaluation
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -86,7 +90,7 @@ def run(
             f"the sample sheet, and run the same command again. Finished slides are kept.{older}"
         )
         raise typer.Exit(1)
-    _show_counts(count_study(study, samples_path=samples))
+    out.print(*count_tables(count_study(study, samples_path=samples)), sep="\n")
     out.print(f"\nTables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
 
 
@@ -117,7 +121,7 @@ def count(
     samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet, if the study has none yet.")] = None,
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
-    _show_counts(count_study(Study.open(study_folder), samples_path=samples))
+    out.print(*count_tables(count_study(Study.open(study_folder), samples_path=samples)), sep="\n")
 
 
 @app.command()
@@ -128,28 +132,87 @@ def demo(
     """Run the whole job on the example slides (synthetic), and compare the counts with their truth."""
     folder = examples.folder()
     run(folder, folder / "samples.csv", out_folder, jobs=jobs)
-    out.print()
-    out.print(examples.comparison(Study.open(out_folder)))
+    out.print("\nThe slides are synthetic, so the truth is known:\n")
+    _show_evaluation(evaluate_pairs(load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
 
 
 @app.command()
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder for the cohort.")],
-    animals: Annotated[int, typer.Option("--animals", min=1, help="Animals per group.")] = 4,
-    sections: Annotated[int, typer.Option("--sections", min=1, help="Sections per animal.")] = 3,
-    arrest: Annotated[
-        float, typer.Option("--arrest", min=0, max=1, help="Share of follicles blocked before the antrum.")
-    ] = 0.8,
-    mpp: Annotated[float, typer.Option("--mpp", min=0.2, max=4, help="µm per pixel.")] = 1.0,
-    seed: Annotated[int, typer.Option("--seed", help="Everything follows from it.")] = 20260101,
+    animals: Annotated[int | None, typer.Option("--animals", help="Animals per group.")] = None,
+    sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, spread evenly.")] = None,
+    interval: Annotated[int | None, typer.Option("--interval", help="Instead: every how many-th section.")] = None,
+    block_after: Annotated[
+        str | None,
+        typer.Option("--block-after", help="Planted arrest: none, primary, secondary or early_antral."),
+    ] = None,
+    block: Annotated[float | None, typer.Option("--block", help="Share of follicles that is blocked there.")] = None,
+    depletion: Annotated[float | None, typer.Option("--depletion", help="Share of all follicles missing.")] = None,
+    mpp: Annotated[float | None, typer.Option("--mpp", help="µm per pixel.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="faithful, or randomised for training.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Also write label images.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Everything follows from it.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="All parameters as TOML, or a truth/plan.json.")
+    ] = None,
+    jobs: Jobs = _PROCESSORS,
 ) -> None:
-    """Render a synthetic cohort with truth: slides, samples.csv and truth/*.geojson."""
-    from follicle_stager.phantom import CohortPlan, write_cohort
+    """Render a synthetic cohort with full truth: slides, samples.csv and truth/."""
+    from follicle_stager.phantom import make_plan, write_cohort
 
-    plan = CohortPlan(animals=animals, sections=sections, arrest=arrest, mpp=mpp, seed=seed)
-    with BatchProgress(err, total=4 * animals) as progress:
-        write_cohort(folder, plan, progress=lambda done, total: progress.advance_to(done))
-    out.print(f"{4 * animals} slides in {escape(str(folder))}")
+    values = read_values(config_file) if config_file else {}
+    given = {
+        "animals": animals,
+        "sections": sections,
+        "interval": interval,
+        "block_after": None if block_after == "none" else block_after,
+        "block_probability": block,
+        "depletion": depletion,
+        "mpp": mpp,
+        "mode": mode,
+        "labels": labels or None,
+        "seed": seed,
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    if interval is not None:
+        values.setdefault("sections", None)
+    if block_after == "none":
+        values |= {"block_after": None, "block_probability": 0.0}
+    plan = make_plan(values)
+    total = 2 * len(plan.models) * plan.animals
+    with BatchProgress(err, total=total) as progress:
+        write_cohort(folder, plan, jobs=jobs, progress=lambda done, total: progress.advance_to(done))
+    out.print(f"The slides of {total} animals, samples.csv and truth/ are in {escape(str(folder))}")
+
+
+@app.command()
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="What was found: a study, a folder of GeoJSON, or one file.")],
+    truth: Annotated[Path, typer.Argument(help="What is true: a phantom cohort, a folder of GeoJSON, or one file.")],
+    min_iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="Least overlap of a match.")] = 0.5,
+    distance_um: Annotated[
+        float | None, typer.Option("--distance-um", min=0, help="Match by distance of the centres instead.")
+    ] = None,
+    mpp: Mpp = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables there, as CSV.")] = None,
+) -> None:
+    """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
+    pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp)
+    _show_evaluation(evaluate_pairs(pairs), out_folder)
+
+
+@app.command()
+def agreement(
+    a: Annotated[Path, typer.Argument(help="One annotator: QuPath measurement table or GeoJSON.")],
+    b: Annotated[Path, typer.Argument(help="The other annotator, of the same slide.")],
+    distance_um: Annotated[
+        float, typer.Option("--distance-um", min=0, help="Marks further apart are not of one follicle.")
+    ] = 40.0,
+    mpp: Mpp = None,
+) -> None:
+    """Compare two annotators of one slide: which follicles both saw, and whether they call them the same."""
+    result = compare_annotators(read_annotations(a, mpp=mpp), read_annotations(b, mpp=mpp), distance_um=distance_um)
+    out.print(*agreement_tables(result), sep="\n")
 
 
 @app.command()
@@ -227,34 +290,12 @@ def _show_follicles(study: Study, slide_id: str) -> None:
     out.print(f"Picture: {escape(str(study.slide_folder(slide_id) / 'overlay.jpg'))}", soft_wrap=True)
 
 
-def _show_counts(counts: Counts) -> None:
-    """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
-    groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
-    for column, title in (
-        ("n_profiles", "Follicle profiles per animal, mean ± SD"),
-        ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
-    ):
-        table = Table(
-            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
-        )
-        table.add_column("stage")
-        for (_, _, genotype), rows in groups:
-            animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])
-            head = f"{genotype}\n{animals} animal{'s' * (animals > 1)}\n{sections} section{'s' * (sections > 1)}"
-            table.add_column(escape(head), justify="right")
-        for stage_ in COUNTED:
-            cells = []
-            for _, rows in groups:
-                row = rows[rows["stage"] == stage_.value].iloc[0]
-                cells.append(_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]))
-            table.add_row(stage_.label, *cells)
-        out.print(table)
-
-
-def _mean_sd(mean: float, sd: float) -> str:
-    if math.isnan(mean):
-        return "NA"
-    return f"{mean:.1f}" if math.isnan(sd) else f"{mean:.1f} ± {sd:.1f}"
+def _show_evaluation(result: Evaluation, folder: Path | None) -> None:
+    out.print(*evaluation_tables(result), sep="\n")
+    if folder is not None:
+        for name, table in result.tables().items():
+            write_csv(folder / f"{name}.csv", table)
+        out.print(f"Tables: {escape(str(folder))}")
 
 
 def main() -> None:

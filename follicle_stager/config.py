@@ -8,9 +8,10 @@ are widely used or were set here by looking, and are no sourced standard; change
 from __future__ import annotations
 
 import hashlib
+import json
 import tomllib
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -180,13 +181,9 @@ def load_config(path: Path) -> Config:
     UserError
         If the file is missing, no TOML, or has an unknown name or a value out of range.
     """
+    values = read_values(path)
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
         return Config.model_validate(values)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: this is not valid TOML ({error}).") from None
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(map(str, e['loc']))}: "
@@ -194,6 +191,27 @@ def load_config(path: Path) -> Config:
             for e in error.errors()
         )
         raise UserError(f"{path}: {problems}. The names and defaults are in docs/parameters.md.") from None
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """Read parameters from TOML, or from JSON that this software wrote.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or neither.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; check the path.") from None
+    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
+        raise UserError(f"{path}: this is not valid {kind} ({error}).") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: this holds no named parameters.")
+    return values
 
 
 def dump_config(config: Config) -> str:

@@ -34,6 +34,11 @@ class Stage(StrEnum):
         return _COLORS[self]
 
     @property
+    def four_class(self) -> str | None:
+        """Class in the public four-class protocol; None for what is no growing or resting follicle."""
+        return _FOUR_CLASSES.get(self)
+
+    @property
     def ontology_id(self) -> str | None:
         """UBERON id of the stage, where the ontology has one."""
         return _ONTOLOGY.get(self)
@@ -93,6 +98,19 @@ _COLORS: dict[Stage, tuple[int, int, int]] = {
     Stage.UNSURE: (70, 70, 70),
     Stage.NOT_FOLLICLE: (170, 170, 170),
 }
+
+_FOUR_CLASSES: dict[Stage, str] = {
+    Stage.PRIMORDIAL: "Primordial",
+    Stage.TRANSITIONAL: "Primordial",
+    Stage.PRIMARY: "Primary",
+    Stage.SECONDARY: "Secondary",
+    Stage.EARLY_ANTRAL: "Tertiary",
+    Stage.ANTRAL: "Tertiary",
+    Stage.PREOVULATORY: "Tertiary",
+}
+
+#: Names of the four classes, earliest first.
+FOUR_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(_FOUR_CLASSES.values()))
 
 _ONTOLOGY: dict[Stage, str] = {
     Stage.PRIMORDIAL: "UBERON:0003981",

@@ -7,20 +7,37 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from follicle_stager.phantom import Appearance, GenotypeModel, plan_section, render_section
-from follicle_stager.phantom.cohort import write_ome_tiff
-from follicle_stager.stages import Stage
+from follicle_stager.phantom import (
+    CohortPlan,
+    build_ovary,
+    faithful,
+    render_slide,
+    series,
+    small_ovary,
+    write_cohort,
+)
+from follicle_stager.phantom.slide import write_ome_tiff
 
 REAL = Path(__file__).parents[2] / "shared" / "real_sections"
 
 
+def tiny_ovary(**numbers: float):
+    """Parameters of an ovary of 0.75 mm without atresia; ``numbers`` per stage."""
+    stages = {
+        stage: model.model_copy(update={"per_ovary": numbers.get(stage.value, 0.0), "atretic": 0.0})
+        for stage, model in small_ovary().stages.items()
+    }
+    return small_ovary(length_mm=(0.72, 0.78), stages=stages, vessels=4, animal_cv=0, stage_cv=0)
+
+
 @pytest.fixture(scope="session")
 def section():
-    """A small H&E section at 1 µm/px and the plan that it was drawn from."""
-    rng = np.random.default_rng(23)
-    rates = {Stage.PRIMARY: 4.0, Stage.SECONDARY: 6.0, Stage.ANTRAL: 1.0}
-    plan = plan_section(rng, rates, atretic=0.0, size_um=620)
-    return plan, render_section(plan, Appearance.draw(rng, "H&E"), mpp=1.0)
+    """A clean H&E section at 1 µm/px: its true follicles, in pixels, and the picture."""
+    rng = np.random.default_rng(6)
+    ovary = build_ovary(rng, tiny_ovary(primary=40, secondary=14, antral=1))
+    cuts = series(ovary, thickness_um=5, interval=1)
+    slide = render_slide(ovary, [cuts[len(cuts) // 2]], faithful(rng, "H&E", faults=0), rng, mpp=1.0)
+    return slide.follicles, slide.picture
 
 
 @pytest.fixture(scope="session")
@@ -32,19 +49,18 @@ def section_path(section, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def cohort(tmp_path_factory):
-    """Two animals per group of one model, one small section each, with a sample sheet."""
-    from follicle_stager.phantom import CohortPlan, write_cohort
+def plan():
+    """Two animals per group of one model, two small sections each."""
+    control = tiny_ovary(primordial=60, primary=30, secondary=12, antral=1)
+    return CohortPlan(models={"Igfals": "H&E"}, animals=2, sections=2, control=control, block_after="secondary", seed=5)
 
+
+@pytest.fixture(scope="session")
+def cohort(plan, tmp_path_factory):
+    """The slides of `plan`, with sample sheet and truth."""
     folder = tmp_path_factory.mktemp("cohort")
-    plan = CohortPlan(models={"Igfals": "H&E"}, animals=2, sections=1, section_um=420, seed=5)
     write_cohort(folder, plan)
     return folder
-
-
-@pytest.fixture
-def rates():
-    return GenotypeModel().rates()
 
 
 @pytest.fixture(scope="session")

@@ -70,13 +70,13 @@ def read_geojson(path: Path) -> list[Follicle]:
     """
     follicles: list[Follicle] = []
     parts: dict[str, list[tuple[str, Polygon]]] = {}
-    for number, feature in enumerate(_features(path), start=1):
+    for number, feature in enumerate(read_features(path), start=1):
         properties = feature.get("properties") or {}
         metadata = properties.get("metadata") or {}
         outline = _outline(path, number, feature)
         if outline is None:
             continue
-        name = _class_name(properties)
+        name = class_name(properties)
         if name in _PART_COLORS and "follicle" in metadata:
             parts.setdefault(metadata["follicle"], []).append((name, outline))
             continue
@@ -115,7 +115,7 @@ def write_sections(path: Path, sections: Iterable[Section]) -> None:
 def read_sections(path: Path) -> list[Section]:
     """Read the sections of a slide as `write_sections` wrote them."""
     sections = []
-    for number, feature in enumerate(_features(path), start=1):
+    for number, feature in enumerate(read_features(path), start=1):
         try:
             sections.append(_section(feature))
         except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
@@ -203,7 +203,8 @@ def _write(path: Path, features: list[dict[str, Any]]) -> None:
     write_text(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n')
 
 
-def _features(path: Path) -> list[dict[str, Any]]:
+def read_features(path: Path) -> list[dict[str, Any]]:
+    """Features of a GeoJSON file, children included, as they are written."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -233,7 +234,8 @@ def _outline(path: Path, number: int, feature: dict[str, Any]) -> Polygon | None
     return geometry
 
 
-def _class_name(properties: dict[str, Any]) -> str:
+def class_name(properties: dict[str, Any]) -> str:
+    """Classification of a feature as it is written, the first of several; empty without one."""
     classification = properties.get("classification") or {}
     names = classification.get("names") or [classification.get("name") or ""]
     return str(names[0])

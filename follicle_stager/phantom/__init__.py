@@ -1,23 +1,38 @@
-"""Synthetic ovarian sections with exact truth: anatomy -> appearance -> pixels; cohorts with a planted arrest.
+"""The virtual ovary: synthetic sections with exact truth.
 
-They are drawings made by rules, not photographs: good for tests, the demo and for measuring what a detector
-misses, and no evidence about real tissue.
+An ovary in three dimensions (`biology` says what it holds, `anatomy` grows it) is cut (`sectioning`), drawn (`render`,
+with `painting` and `cells`, from `tissues`), stained and scanned (`appearance`), laid on slides (`slide`) and written
+as a study (`cohort`), or given out as training patches (`patches`). They are drawings made by rules, not photographs:
+good for tests, training, the demo and for measuring what a detector misses, and no evidence about real tissue.
 """
 
-from follicle_stager.phantom.anatomy import GenotypeModel, ProfileTruth, SectionPlan, plan_section
-from follicle_stager.phantom.appearance import STAINS, Appearance
-from follicle_stager.phantom.cohort import CohortPlan, render_slide, write_cohort
-from follicle_stager.phantom.render import render_section
+from follicle_stager.phantom.anatomy import Ovary, build_ovary
+from follicle_stager.phantom.appearance import STAINS, Look, faithful, randomised
+from follicle_stager.phantom.biology import GenotypeModel, StageModel, small_ovary
+from follicle_stager.phantom.cohort import CohortPlan, make_plan, write_cohort
+from follicle_stager.phantom.patches import Patch, patches
+from follicle_stager.phantom.sectioning import Cut, Profile, profiles, series
+from follicle_stager.phantom.slide import SlideTruth, render_slide
 
 __all__ = [
     "STAINS",
-    "Appearance",
     "CohortPlan",
+    "Cut",
     "GenotypeModel",
-    "ProfileTruth",
-    "SectionPlan",
-    "plan_section",
-    "render_section",
+    "Look",
+    "Ovary",
+    "Patch",
+    "Profile",
+    "SlideTruth",
+    "StageModel",
+    "build_ovary",
+    "faithful",
+    "make_plan",
+    "patches",
+    "profiles",
+    "randomised",
     "render_slide",
+    "series",
+    "small_ovary",
     "write_cohort",
 ]

@@ -1,368 +1,412 @@
-"""What lies in a section: follicles of every stage, cut at random heights, and the look-alikes between them.
+"""The ovary in three dimensions: follicles, corpora lutea and vessels that lie in it without overlap.
 
-A follicle is a sphere with an oocyte, granulosa layers and fluid; the section cuts it at a random height, so
-caps without oocyte, and oocytes without nucleus, come out as often as geometry says. Sizes follow Griffin 2006
-(BioNumbers 102237) where it gives them and are [M] otherwise: common values, no sourced standard. Lengths are µm.
+Lengths are µm; the origin is the ovary's centre and the sections are cut at right angles to z.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from shapely.geometry import Polygon
 
-from follicle_stager.stages import Health, Stage
+from follicle_stager.phantom.biology import LAYER_UM, GenotypeModel, StageModel, between
+from follicle_stager.phantom.fields import first_free, rotation, settle
+from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
 
-N_THETA = 128
-THETA = np.arange(N_THETA) * (2 * np.pi / N_THETA)
+log = logging.getLogger(__name__)
 
-#: Height of one layer of cuboidal granulosa cells, µm [M].
-LAYER_UM = 7.5
+#: Spheres of mixed size can still be pushed apart when they fill this share of a space.
+_PACKED = 0.42
 
-# Mean profiles per section of a control animal, at the section size of the demo. Ratios between stages follow
-# a cycling adult; the absolute level is set so that a small section is neither empty nor full [M].
-_CONTROL_PROFILES: dict[Stage, float] = {
-    Stage.PRIMORDIAL: 5.0,
-    Stage.TRANSITIONAL: 1.0,
-    Stage.PRIMARY: 3.0,
-    Stage.SECONDARY: 4.0,
-    Stage.EARLY_ANTRAL: 1.6,
-    Stage.ANTRAL: 1.6,
-}
+#: One row per follicle. ``bumps``: rows of direction, amount and phase, see `fields.bumpiness`.
+FOLLICLE = np.dtype(
+    [
+        ("stage", np.int64),  # place on the LADDER
+        ("health", np.int64),  # 0 healthy, 1 early atresia (pyknosis), 2 late (collapsed)
+        ("x", np.float64),
+        ("y", np.float64),
+        ("z", np.float64),
+        ("radius", np.float64),  # of the basement membrane
+        ("bumps", np.float64, (5, 5)),
+        ("ox", np.float64),
+        ("oy", np.float64),
+        ("oz", np.float64),
+        ("oocyte", np.float64),  # radius without zona
+        ("oocyte_bumps", np.float64, (3, 5)),
+        ("nx", np.float64),
+        ("ny", np.float64),
+        ("nz", np.float64),
+        ("nucleus", np.float64),  # radius; 0 where it has broken down
+        ("zona", np.float64),
+        ("theca", np.float64),
+        ("layers", np.int64),
+        ("layer", np.float64),
+        ("fluid", np.int64),  # 0 none, 1 lakes, 2 one cavity
+        ("fluid_um", np.float64),  # size of the lakes
+        ("fluid_cut", np.float64),  # the lower, the larger they are
+        ("wall", np.float64),
+        ("cumulus", np.float64),
+        ("pyknosis", np.float64),  # share of granulosa nuclei
+        ("zona_gap", np.float64),  # shrinkage between oocyte and granulosa, µm
+        ("theca_gap", np.float64),  # shrinkage outside the basement membrane, µm
+        ("seed", np.int64),
+    ]
+)
+
+CORPUS_LUTEUM = np.dtype(
+    [
+        ("x", np.float64),
+        ("y", np.float64),
+        ("z", np.float64),
+        ("radius", np.float64),
+        ("bumps", np.float64, (5, 5)),
+        ("age", np.int64),  # 0 fresh with a clot, 1 mature, 2 regressing
+        ("core", np.float64),  # radius of what is in the middle
+        ("seed", np.int64),
+    ]
+)
+
+#: A straight piece of a vessel.
+VESSEL = np.dtype(
+    [
+        ("x0", np.float64),
+        ("y0", np.float64),
+        ("z0", np.float64),
+        ("x1", np.float64),
+        ("y1", np.float64),
+        ("z1", np.float64),
+        ("radius", np.float64),
+        ("wall", np.float64),
+        ("content", np.int64),  # 0 empty, 1 red cells, 2 plasma, 3 lined by a cuboidal epithelium
+        ("seed", np.int64),
+    ]
+)
 
 
-@dataclass(frozen=True)
-class GenotypeModel:
-    """How many follicles a section of one genotype shows.
+@dataclass(frozen=True, eq=False)
+class Ovary:
+    """One ovary.
 
     Attributes
     ----------
-    profiles
-        Mean number per section and stage before the arrest.
-    arrest
-        Share of follicles that should have formed an antrum and do not. They stay at the secondary stage or die:
-        ``accumulate`` of them are still seen as secondary.
-    accumulate
-        See ``arrest``.
-    animal_cv
-        Coefficient of variation of the follicle number between animals (34 % in old, 7-12 % in young mice).
-    atretic
-        Share of secondary and larger follicles that degenerate.
+    axes
+        (3, 4) unit vectors and half axes of the ellipsoid.
+    lobes
+        (n, 5) bulges and clefts, see `fields.ovary_grid`.
+    follicles, corpora_lutea, vessels
+        Record arrays of the types above.
+    lost_cap_um
+        A nucleus cut less deep than this is not seen.
+    seed
+        Of all that is a function of position: cells, zones of tissue.
     """
 
-    profiles: Mapping[Stage, float] = field(default_factory=lambda: dict(_CONTROL_PROFILES))
-    arrest: float = 0.0
-    accumulate: float = 0.5
-    animal_cv: float = 0.15
-    atretic: float = 0.12
+    axes: NDArray[np.float64]
+    lobes: NDArray[np.float64]
+    follicles: NDArray[np.void]
+    corpora_lutea: NDArray[np.void]
+    vessels: NDArray[np.void]
+    lost_cap_um: float
+    seed: int
 
-    def rates(self) -> dict[Stage, float]:
-        """Mean profiles per section with the arrest planted."""
-        rates = dict(self.profiles)
-        blocked = 0.0
-        for stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL):
-            blocked += self.arrest * rates[stage]
-            rates[stage] *= 1 - self.arrest
-        rates[Stage.SECONDARY] += self.accumulate * blocked
-        return rates
-
-
-@dataclass(frozen=True)
-class ProfileTruth:
-    """One follicle as the section shows it: exact, since it was drawn from this.
-
-    ``outline``, ``oocyte``, ``nucleus`` and ``fluid`` are polygons in µm from the section's corner.
-    """
-
-    stage: Stage
-    health: Health
-    outline: Polygon
-    oocyte: Polygon | None
-    nucleus: Polygon | None
-    fluid: tuple[Polygon, ...]
-    layers: int
-
-
-@dataclass
-class Body:
-    """A closed shape as radius(angle) around a centre, and how it is filled."""
-
-    x: float
-    y: float
-    radius: NDArray[np.float64]
-
-    def polygon(self, grow: float = 0.0) -> Polygon:
-        """The shape in µm."""
-        r = self.radius + grow
-        return Polygon(np.column_stack([self.x + r * np.cos(THETA), self.y + r * np.sin(THETA)])).buffer(0)
+    def counts(self) -> dict[Stage, int]:
+        """True number of follicles per stage."""
+        return {stage: int((self.follicles["stage"] == i).sum()) for i, stage in enumerate(LADDER)}
 
     @property
     def reach(self) -> float:
-        """Largest radius."""
-        return float(self.radius.max())
+        """No part of the ovary is further than this from its centre."""
+        return float(self.axes[:, 3].max() * (1 + np.clip(self.lobes[:, 3], 0, None).sum()))
+
+    @property
+    def extent_z(self) -> tuple[float, float]:
+        """Where the ovary begins and ends along the direction of cutting, to 1 µm."""
+        directions = _sphere(4000)
+        height = directions[:, 2] * _surface(self.axes, self.lobes, directions)
+        return float(height.min()) - 1, float(height.max()) + 1
 
 
-@dataclass
-class FollicleBody:
-    """A follicle's profile in the plane of the section."""
-
-    stage: Stage
-    health: Health
-    outline: Body
-    oocyte: Body | None
-    nucleus: Body | None
-    fluid: list[Body]
-    layers: int
-    zona_um: float
-    theca_um: float
-
-    def truth(self) -> ProfileTruth:
-        """Polygons of what was drawn."""
-        outline = self.outline.polygon()
-        oocyte = self.oocyte.polygon() if self.oocyte else None
-        solid = oocyte.buffer(self.zona_um + 2) if oocyte else None
-        fluid = []
-        for body in self.fluid:
-            space = body.polygon().intersection(outline)
-            space = space.difference(solid) if solid else space
-            fluid += [p for p in getattr(space, "geoms", [space]) if p.geom_type == "Polygon" and p.area > 50]
-        nucleus = self.nucleus.polygon() if self.nucleus else None
-        return ProfileTruth(self.stage, self.health, outline, oocyte, nucleus, tuple(fluid), self.layers)
-
-
-@dataclass
-class SectionPlan:
-    """All bodies of one section, µm."""
-
-    width: float
-    height: float
-    surface: Body
-    follicles: list[FollicleBody]
-    corpora_lutea: list[Body]
-    vessels: list[tuple[Body, str]]
-    seed: int
-
-
-def plan_section(
-    rng: np.random.Generator, rates: Mapping[Stage, float], *, atretic: float = 0.12, size_um: float = 900.0
-) -> SectionPlan:
-    """Draw the anatomy of one section.
+def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[Stage, float] | None = None) -> Ovary:
+    """Grow an ovary, turned in a random direction.
 
     Parameters
     ----------
     rng
         Source of all randomness.
-    rates
-        Mean number of profiles per stage.
-    atretic
-        Share of secondary and larger follicles that degenerate.
-    size_um
-        Width of the section.
+    model
+        Genotype.
+    levels
+        The animal's own factor per stage, see `animal_levels`; without it an animal is drawn.
 
     Returns
     -------
-    SectionPlan
+    Ovary
+        Bodies that found no room are left out, of its counts as well; at densities that `GenotypeModel` allows that
+        is rare.
     """
-    width = size_um * rng.uniform(0.95, 1.1)
-    height = width * rng.uniform(0.72, 0.9)
-    surface = Body(0, 0, _ellipse(width / 2, height / 2) * _wobble(rng, 0.05))
-    # Glass all around, wide enough that two sections side by side stay two.
-    margin = 60.0
-    left, top, right, bottom = surface.polygon().bounds
-    surface.x, surface.y = margin - left, margin - top
-    plan = SectionPlan(
-        right - left + 2 * margin, bottom - top + 2 * margin, surface, [], [], [], int(rng.integers(2**31))
+    levels = animal_levels(rng, model) if levels is None else levels
+    half = rng.uniform(*model.length_mm) * 500
+    axes = np.column_stack([rotation(rng), half * np.array([1.0, *rng.uniform(*model.width_share, 2)])])
+    lobes = np.column_stack(
+        [
+            _sphere(model.lobes, rng),
+            rng.normal(0, model.lobe_size, model.lobes).clip(-2 * model.lobe_size, 2 * model.lobe_size),
+            rng.uniform(0.06, 0.35, model.lobes),
+        ]
     )
-    stages = [s for s, rate in rates.items() for _ in range(rng.poisson(rate))]
-    bodies = [_follicle(rng, stage, atretic) for stage in stages]
-    taken: list[Body] = []
-    # Large ones first, as they find room least easily. One that finds none is left out, of the truth as well.
-    for body in sorted(bodies, key=lambda b: -b.outline.reach):
-        small = body.stage in (Stage.PRIMORDIAL, Stage.TRANSITIONAL, Stage.PRIMARY)
-        depth = rng.uniform(10, 45) if body.stage == Stage.PRIMORDIAL else rng.uniform(12, 130)
-        if _place(rng, body, surface, taken, depth=depth if small else None, gap=body.theca_um + 6):
-            plan.follicles.append(body)
-            taken.append(body.outline)
-    for _ in range(rng.integers(0, 3)):
-        lutein = Body(0, 0, rng.uniform(70, 150) * _wobble(rng, 0.05))
-        if _place_body(rng, lutein, surface, taken, gap=12):
-            plan.corpora_lutea.append(lutein)
-            taken.append(lutein)
-    for _ in range(rng.integers(2, 8)):
-        vessel = Body(0, 0, _ellipse(rng.uniform(5, 26), rng.uniform(5, 18)) * _wobble(rng, 0.12))
-        if _place_body(rng, vessel, surface, taken, gap=8):
-            plan.vessels.append((vessel, str(rng.choice(["empty", "red cells", "plasma"], p=[0.5, 0.35, 0.15]))))
-            taken.append(vessel)
-    return plan
+    follicles = np.zeros(0, FOLLICLE)
+    for stage, mean in model.means().items():
+        number = rng.poisson(mean * levels[stage])
+        follicles = np.concatenate([follicles, _grow(rng, stage, model.stages[stage], number)])
+    lutea = _corpora_lutea(rng, model, rng.poisson(model.corpora_lutea))
+    # An ovary is at least as large as its contents need, bumps and theca included.
+    volume = float((_surface(axes, lobes, _sphere(2000)) ** 3).mean())
+    contents = ((_widest(follicles) + follicles["theca"] + 3) ** 3).sum() + ((_widest(lutea) + 8) ** 3).sum()
+    axes[:, 3] *= max(1.0, float(contents) / volume / _PACKED) ** (1 / 3)
+    follicles, lutea = _place(rng, model, axes, lobes, follicles, lutea)
+    vessels = _vessels(rng, axes, lobes, rng.poisson(model.vessels))
+    return Ovary(axes, lobes, follicles, lutea, vessels, model.lost_cap_um, int(rng.integers(2**40)))
 
 
-def _follicle(rng: np.random.Generator, stage: Stage, atretic: float) -> FollicleBody:
-    """A follicle of a stage, cut at a random height, centred at the origin."""
-    oocyte_d, thickness, layers = _sizes(rng, stage)
-    zona = 0.0 if stage in (Stage.PRIMORDIAL, Stage.TRANSITIONAL) else rng.uniform(2.0, 5.0)
-    radius3 = oocyte_d / 2 + zona + thickness
-    large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL)
-    health = Health.ATRETIC if large and rng.random() < atretic else Health.HEALTHY
-    antral = stage == Stage.ANTRAL
-    # The oocyte of an antral follicle sits in the cumulus near the wall.
-    eccentric = radius3 - oocyte_d / 2 - rng.uniform(20, 32) if antral else 0.0
-    direction = rng.normal(size=3)
-    direction /= np.linalg.norm(direction)
-    ox, oy, oz = direction * eccentric
-    # A plane through the body at a random height; thin caps are not recognised as follicles by anyone.
-    z = rng.uniform(-0.9, 0.9) * radius3
-    cut = np.sqrt(radius3**2 - z**2)
-    outline = Body(0.0, 0.0, cut * _ellipse(1.0, rng.uniform(0.84, 1.0)) * _wobble(rng, 0.025))
-    dz = z - oz
-    oocyte = nucleus = None
-    if abs(dz) < 0.93 * oocyte_d / 2:
-        oocyte_r = np.sqrt((oocyte_d / 2) ** 2 - dz**2)
-        if health == Health.ATRETIC:
-            oocyte_r *= rng.uniform(0.6, 0.9)
-        oocyte_r = min(oocyte_r, float(outline.radius.min()) - 2.5)
-        oocyte = Body(ox, oy, oocyte_r * _ellipse(1.0, rng.uniform(0.88, 1.0)) * _wobble(rng, 0.02))
-        nucleus_r = min(0.45 * oocyte_d / 2, rng.uniform(10.0, 14.0))
-        nucleus_z = dz + rng.uniform(-0.25, 0.25) * oocyte_d / 2
-        if abs(nucleus_z) < 0.85 * nucleus_r and health == Health.HEALTHY:
-            inner = min(np.sqrt(nucleus_r**2 - nucleus_z**2), 0.65 * oocyte_r)
-            shift = rng.uniform(0, max(0.0, 0.8 * oocyte_r - inner))
-            angle = rng.uniform(0, 2 * np.pi)
-            nucleus = Body(ox + shift * np.cos(angle), oy + shift * np.sin(angle), inner * _wobble(rng, 0.02))
-    fluid = _fluid(rng, stage, outline, oocyte, (ox, oy), oocyte_d)
-    return FollicleBody(
-        stage=stage,
-        health=health,
-        outline=outline,
-        oocyte=oocyte,
-        nucleus=nucleus,
-        fluid=fluid,
-        layers=layers,
-        zona_um=zona,
-        theca_um={Stage.PRIMORDIAL: 0.0, Stage.TRANSITIONAL: 2.0, Stage.PRIMARY: 4.0}.get(stage, rng.uniform(8, 16)),
-    )
+def animal_levels(rng: np.random.Generator, model: GenotypeModel) -> dict[Stage, float]:
+    """How an animal differs from the mean of its genotype: a factor of mean 1 per stage."""
+    common = _factor(rng, model.animal_cv)
+    return {stage: common * _factor(rng, model.stage_cv) for stage in model.means()}
 
 
-def _sizes(rng: np.random.Generator, stage: Stage) -> tuple[float, float, int]:
-    """Oocyte diameter, granulosa thickness (µm) and number of layers of a stage."""
-    if stage == Stage.PRIMORDIAL:
-        return rng.uniform(12, 18), rng.uniform(2.0, 3.5), 1
-    if stage == Stage.TRANSITIONAL:
-        return rng.uniform(15, 21), rng.uniform(3.5, 5.5), 1
-    if stage == Stage.PRIMARY:
-        return rng.uniform(22, 45), rng.uniform(7.0, 9.5), 1
-    if stage == Stage.SECONDARY:
-        layers = int(rng.integers(2, 7))
-        return (
-            min(72.0, 38 + 6 * layers + rng.uniform(-6, 8)),
-            layers * LAYER_UM * rng.uniform(0.95, 1.1),
-            layers,
-        )
-    if stage == Stage.EARLY_ANTRAL:
-        layers = int(rng.integers(6, 9))
-        return rng.uniform(64, 74), layers * LAYER_UM + rng.uniform(8, 20), layers
-    return rng.uniform(66, 74), rng.uniform(90, 140), int(rng.integers(5, 9))
+def _factor(rng: np.random.Generator, cv: float) -> float:
+    """Gamma of mean 1: counts are then negative-binomial over animals."""
+    return float(rng.gamma(1 / cv**2, cv**2)) if cv else 1.0
 
 
-def _fluid(
-    rng: np.random.Generator,
-    stage: Stage,
-    outline: Body,
-    oocyte: Body | None,
-    oocyte_at: tuple[float, float],
-    oocyte_d: float,
-) -> list[Body]:
-    radius = float(outline.radius.mean())
-    if stage == Stage.ANTRAL:
-        wall = rng.uniform(26, 42)
-        cavity = outline.radius - wall
-        if cavity.min() < 15:
-            return []
-        return [Body(0.0, 0.0, cavity * _wobble(rng, 0.03))]
-    if stage != Stage.EARLY_ANTRAL:
-        return []
-    # Separate lakes in the granulosa, halfway between oocyte and basement membrane.
-    inner = oocyte_d / 2 + 8 if oocyte is not None else 0.2 * radius
-    lakes = []
-    start = rng.uniform(0, 2 * np.pi)
-    count = int(rng.integers(2, 5))
-    for k in range(count):
-        angle = start + 2 * np.pi * k / count + rng.uniform(-0.3, 0.3)
-        room = radius - 16 - inner
-        if room < 12:
-            continue
-        middle = inner + room * rng.uniform(0.4, 0.6)
-        size = rng.uniform(0.28, 0.45) * room
-        shape = _ellipse(size, size * rng.uniform(1.2, 2.2), angle) * _wobble(rng, 0.1)
-        lakes.append(
-            Body(
-                oocyte_at[0] + middle * np.cos(angle),
-                oocyte_at[1] + middle * np.sin(angle),
-                shape,
-            )
-        )
-    return lakes
+def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int) -> NDArray[np.void]:
+    """Follicles of a stage, centred at the origin."""
+    out = np.zeros(number, FOLLICLE)
+    for f in out:
+        grown = rng.random()
+
+        def draw(limits: tuple[float, float], grown: float = grown) -> float:
+            return between(limits, float(np.clip(grown + rng.normal(0, 0.12), 0, 1)))
+
+        f["stage"], f["seed"] = LADDER.index(stage), rng.integers(2**40)
+        f["oocyte"], f["zona"] = draw(model.oocyte_um) / 2, draw(model.zona_um)
+        f["nucleus"] = min(draw(model.nucleus_um) / 2, 0.72 * f["oocyte"])
+        f["layers"], f["layer"] = round(between(model.layers, grown)), draw(model.layer_um)
+        f["theca"] = draw(model.theca_um)
+        wall = f["layers"] * f["layer"]
+        f["radius"] = draw(model.diameter_um) / 2 if model.diameter_um else f["oocyte"] + f["zona"] + wall
+        large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
+        f["bumps"] = _bumps(rng, 5, 0.24, 0.028)
+        f["oocyte_bumps"] = _bumps(rng, 3, 0.10, 0.015)
+        if rng.random() < model.atretic:
+            f["health"] = 1 if rng.random() < 0.55 else 2
+            f["pyknosis"] = rng.uniform(0.25, 0.8)
+        f["zona_gap"] = rng.exponential(1.4) if rng.random() < 0.55 else 0.0
+        f["theca_gap"] = rng.exponential(3.0) if large and rng.random() < 0.4 else 0.0
+        offset = rng.uniform(0, 0.06) * f["radius"]
+        if stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY):
+            f["fluid"] = 1 if stage == Stage.EARLY_ANTRAL else 2
+            f["cumulus"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else rng.uniform(14, 30)
+            f["wall"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else min(wall, 0.4 * f["radius"])
+            f["fluid_um"] = rng.uniform(26, 48)
+            # Early on the lakes are small; towards the antral stage they meet.
+            f["fluid_cut"] = between((0.42, 0.02), grown)
+            # The oocyte moves towards the wall as the cavity grows.
+            room = f["radius"] - f["oocyte"] - f["zona"] - 1.5 * LAYER_UM
+            offset = room * (rng.uniform(0.05, 0.45) if f["fluid"] == 1 else rng.uniform(0.75, 0.98))
+        f["ox"], f["oy"], f["oz"] = offset * _sphere(1, rng)[0]
+        if f["health"]:
+            _degenerate(rng, f)
+        inside = max(0.0, 0.86 * f["oocyte"] - f["nucleus"]) * rng.random() ** 0.5
+        f["nx"], f["ny"], f["nz"] = np.array([f["ox"], f["oy"], f["oz"]]) + inside * _sphere(1, rng)[0]
+    return out
+
+
+def _degenerate(rng: np.random.Generator, f: np.void) -> None:
+    """Atresia: the nucleus breaks down, the oocyte shrinks, late the zona is left in a collapsed mass of cells."""
+    f["nucleus"] = 0.0
+    f["oocyte"] *= rng.uniform(0.75, 0.95) if f["health"] == 1 else rng.uniform(0.3, 0.7)
+    f["oocyte_bumps"] = _bumps(rng, 3, 0.5, 0.08)
+    f["zona_gap"] = rng.uniform(2, 7)
+    if f["health"] == 2:
+        f["radius"] *= rng.uniform(0.6, 0.95)
+        f["fluid"] = 0 if rng.random() < 0.5 else f["fluid"]
+        f["pyknosis"] = rng.uniform(0.1, 0.5)
+        room = max(0.0, f["radius"] - f["oocyte"] - f["zona"] - LAYER_UM)
+        apart = np.sqrt(f["ox"] ** 2 + f["oy"] ** 2 + f["oz"] ** 2)
+        for name in ("ox", "oy", "oz"):
+            f[name] *= min(1.0, room / max(apart, 1e-6))
+
+
+def _corpora_lutea(rng: np.random.Generator, model: GenotypeModel, number: int) -> NDArray[np.void]:
+    out = np.zeros(number, CORPUS_LUTEUM)
+    for c in out:
+        c["age"] = rng.choice(3, p=[0.25, 0.45, 0.3])
+        grown = rng.random() if c["age"] < 2 else 0.5 * rng.random()
+        c["radius"] = between(model.corpus_luteum_um, grown) / 2
+        c["bumps"] = _bumps(rng, 5, 0.2, 0.03)
+        c["core"] = c["radius"] * (rng.uniform(0.15, 0.45) if c["age"] == 0 else rng.uniform(0, 0.2))
+        c["seed"] = rng.integers(2**40)
+    return out
 
 
 def _place(
     rng: np.random.Generator,
-    follicle: FollicleBody,
-    surface: Body,
-    taken: list[Body],
-    *,
-    depth: float | None,
-    gap: float,
-) -> bool:
-    outline = follicle.outline
-    if not _place_body(rng, outline, surface, taken, gap=gap, depth=depth):
-        return False
-    for part in (follicle.oocyte, follicle.nucleus, *follicle.fluid):
-        if part is not None:
-            part.x += outline.x
-            part.y += outline.y
-    return True
+    model: GenotypeModel,
+    axes: NDArray[np.float64],
+    lobes: NDArray[np.float64],
+    follicles: NDArray[np.void],
+    lutea: NDArray[np.void],
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Move all bodies to free places; those without room are left out."""
+    small = follicles["stage"] <= LADDER.index(Stage.TRANSITIONAL)
+    growing, resting = follicles[~small], follicles[small]
+    reach = np.concatenate([_widest(growing) + growing["theca"] + 3, _widest(lutea) + 8])
+    limits = [_depth(model, f) for f in growing] + [(c["radius"], 1e6) for c in lutea]
+    depth = np.array(limits).reshape(-1, 2)
+    order = np.argsort(-reach, kind="stable")
+    at = _inside(rng, axes, lobes, len(reach))
+    # Follicles begin at a depth of their own, so that the small ones stay in the cortex.
+    placed, free = np.empty_like(at), np.empty(len(at), bool)
+    settled = at[order].copy()
+    free[order] = settle(settled, reach[order], depth[order], axes, lobes, 600)
+    placed[order] = settled
+    n = len(growing)
+    kept = free[:n]
+    growing, lutea = _moved(growing[kept], placed[:n][kept]), _moved(lutea[free[n:]], placed[n:][free[n:]])
+    resting = resting[rng.permutation(len(resting))]
+    candidates = _cortical(rng, axes, lobes, resting, model)
+    chosen = first_free(
+        candidates,
+        _widest(resting) + 0.8,
+        np.array([_depth(model, f) for f in resting]).reshape(-1, 2),
+        axes,
+        lobes,
+        placed[free],
+        reach[free],
+    )
+    there = chosen >= 0
+    resting = _moved(resting[there], candidates[np.flatnonzero(there), chosen[there]])
+    together = np.concatenate([resting, growing])
+    left_out = len(follicles) - len(together)
+    if left_out:
+        log.info("%d of %d follicles found no room", left_out, len(follicles))
+    return together[np.argsort(together["stage"], kind="stable")], lutea
 
 
-def _place_body(
+def _depth(model: GenotypeModel, f: np.void) -> tuple[float, float]:
+    low, high = model.stages[LADDER[int(f["stage"])]].depth_um
+    outer = float(f["radius"] + f["theca"]) * 1.08
+    return low + outer, high + outer
+
+
+def _widest(bodies: NDArray[np.void]) -> NDArray[np.float64]:
+    """Largest radius of each body: its bumps included, so that no two outlines overlap."""
+    directions = _sphere(160)
+    along = np.einsum("bik,dk->bdi", bodies["bumps"][:, :, :3], directions)
+    amount, phase = bodies["bumps"][:, None, :, 3], bodies["bumps"][:, None, :, 4]
+    stretched = (amount * (along**2 - 1 / 3))[..., :2].sum(axis=2)
+    dented = (amount * np.sin(3.5 * along + phase))[..., 2:].sum(axis=2)
+    return np.asarray(bodies["radius"] * (1.01 + stretched + dented).max(axis=1, initial=0.0))
+
+
+def _moved(bodies: NDArray[np.void], to: NDArray[np.float64]) -> NDArray[np.void]:
+    out = bodies.copy()
+    names = ("x", "ox", "nx"), ("y", "oy", "ny"), ("z", "oz", "nz")
+    for axis, own in enumerate(names):
+        for name in own:
+            if name in (out.dtype.names or ()):
+                out[name] += to[:, axis]
+    return out
+
+
+def _cortical(
     rng: np.random.Generator,
-    body: Body,
-    surface: Body,
-    taken: list[Body],
-    *,
-    gap: float,
-    depth: float | None = None,
-    tries: int = 60,
-) -> bool:
-    """Move a body to a free place under the surface; False if there is none."""
-    for _ in range(tries):
-        angle = rng.uniform(0, 2 * np.pi)
-        limit = float(np.interp(angle, THETA, surface.radius, period=2 * np.pi))
-        room = limit - body.reach - gap - 6
-        if room <= 0:
-            continue
-        distance = room * np.sqrt(rng.random()) if depth is None else max(0.0, limit - body.reach - depth)
-        x, y = surface.x + distance * np.cos(angle), surface.y + distance * np.sin(angle)
-        if all(np.hypot(x - o.x, y - o.y) > body.reach + o.reach + gap for o in taken):
-            body.x, body.y = x, y
-            return True
-    return False
+    axes: NDArray[np.float64],
+    lobes: NDArray[np.float64],
+    follicles: NDArray[np.void],
+    model: GenotypeModel,
+    tries: int = 24,
+) -> NDArray[np.float64]:
+    """Candidate places of resting follicles: in the cortex, two of three beside others (nests)."""
+    n = len(follicles)
+    if n == 0:
+        return np.zeros((0, tries, 3))
+    nests = _sphere(max(4, n // 7), rng)
+    directions = _sphere(n * tries, rng).reshape(n, tries, 3)
+    near = rng.random((n, tries)) < 0.65
+    picked = nests[rng.integers(len(nests), size=(n, tries))] + rng.normal(0, 0.05, (n, tries, 3))
+    directions[near] = picked[near]
+    directions /= np.linalg.norm(directions, axis=2, keepdims=True)
+    limits = np.array([_depth(model, f) for f in follicles])
+    depth = limits[:, :1] + (limits[:, 1:] - limits[:, :1]) * rng.beta(1.0, 2.2, (n, tries))
+    radius = _surface(axes, lobes, directions.reshape(-1, 3)).reshape(n, tries)
+    return np.asarray(directions * np.maximum(radius - depth, 0)[..., None])
 
 
-def _ellipse(a: float, b: float, turn: float | None = None) -> NDArray[np.float64]:
-    """Radius(angle) of an ellipse with half axes a, b."""
-    angle = THETA - (turn or 0.0)
-    return np.asarray(a * b / np.hypot(b * np.cos(angle), a * np.sin(angle)))
+def _vessels(
+    rng: np.random.Generator, axes: NDArray[np.float64], lobes: NDArray[np.float64], number: int
+) -> NDArray[np.void]:
+    """Winding tubes, most of them in the medulla. They give way to follicles where they meet."""
+    pieces = []
+    for start in _inside(rng, axes, lobes, number, power=0.75):
+        radius, content = 2 + rng.gamma(2.0, 4.0), int(rng.choice(4, p=[0.42, 0.34, 0.16, 0.08]))
+        wall = rng.uniform(1.5, 3.0) if rng.random() < 0.6 else rng.uniform(4, 10)
+        if content == 3:
+            wall = rng.uniform(7, 10)
+        direction = _sphere(1, rng)[0]
+        seed = int(rng.integers(2**40))
+        for _ in range(int(rng.integers(2, 5))):
+            direction = direction + rng.normal(0, 0.35, 3)
+            direction /= np.linalg.norm(direction)
+            end = start + direction * rng.uniform(40, 140)
+            pieces.append((*start, *end, min(radius, 45.0), wall, content, seed))
+            start = end
+    return np.array(pieces, VESSEL)
 
 
-def _wobble(rng: np.random.Generator, amount: float) -> NDArray[np.float64]:
-    """A smooth closed factor around 1."""
-    out = np.ones(N_THETA)
-    for k in range(2, 7):
-        out += amount * rng.normal() / k * np.cos(k * THETA + rng.uniform(0, 2 * np.pi)) * 2
-    return np.asarray(np.clip(out, 0.6, 1.5))
+def _bumps(rng: np.random.Generator, rows: int, stretch: float, dent: float) -> NDArray[np.float64]:
+    out = np.zeros((rows, 5))
+    out[:, :3] = _sphere(rows, rng)
+    out[:2, 3] = rng.uniform(-stretch, stretch, 2)
+    out[2:, 3] = rng.normal(0, dent, rows - 2)
+    out[:, 4] = rng.uniform(0, 2 * np.pi, rows)
+    return out
+
+
+def _inside(
+    rng: np.random.Generator,
+    axes: NDArray[np.float64],
+    lobes: NDArray[np.float64],
+    number: int,
+    power: float = 1 / 3,
+) -> NDArray[np.float64]:
+    """Points in the ovary: even for a power of 1/3, towards the centre for a larger one."""
+    directions = _sphere(number, rng)
+    radius = _surface(axes, lobes, directions) * rng.random(number) ** power
+    return np.asarray(directions * radius[:, None])
+
+
+def _surface(
+    axes: NDArray[np.float64], lobes: NDArray[np.float64], directions: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Distance of the surface from the centre in each direction; `fields.depth_in_ovary` for many."""
+    inverse = ((directions @ axes[:, :3].T / axes[:, 3]) ** 2).sum(axis=1)
+    bulge = lobes[:, 3] * np.exp((directions @ lobes[:, :3].T - 1) / lobes[:, 4])
+    return np.asarray((1 + bulge.sum(axis=1)) / np.sqrt(inverse))
+
+
+def _sphere(number: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
+    """Unit vectors: random ones, or spread evenly where there is no generator."""
+    if rng is None:
+        k = np.arange(number) + 0.5
+        z, turn = 1 - 2 * k / number, np.pi * (1 + 5**0.5) * k
+        r = np.sqrt(1 - z**2)
+        return np.column_stack([r * np.cos(turn), r * np.sin(turn), z])
+    v = rng.normal(size=(number, 3))
+    return np.asarray(v / np.maximum(np.linalg.norm(v, axis=1, keepdims=True), 1e-12))

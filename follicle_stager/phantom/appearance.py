@@ -1,71 +1,372 @@
-"""Colours and faults of a slide: stains in optical density (Beer-Lambert), thickness, blur, noise."""
+"""How a slide was stained, scanned and damaged: stain amounts -> picture.
+
+A `Look` holds every choice; `faithful` draws a good slide with the usual spread, `randomised` goes far beyond what
+is natural, for a network that shall not learn the colours of one renderer. Stains mix in optical density
+(Beer-Lambert).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import io
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage as ndi
+
+from follicle_stager.phantom.fields import texture
+from follicle_stager.phantom.tissues import CODE, COLUMNS, table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Directions in RGB optical density: nuclear stain, counterstain; and the counterstain's strength.
-STAINS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], float]] = {
-    "H&E": ((0.65, 0.70, 0.29), (0.20, 0.94, 0.28), 1.0),
-    "hematoxylin": ((0.68, 0.67, 0.30), (0.45, 0.80, 0.35), 0.18),
-    "PAS": ((0.68, 0.66, 0.32), (0.17, 0.91, 0.38), 0.8),
+#: Stains: direction of the nuclear stain and of the counterstain in RGB optical density, strength of the
+#: counterstain, and which column of the tissues it follows.
+STAINS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], float, str]] = {
+    "H&E": ((0.65, 0.70, 0.29), (0.20, 0.94, 0.28), 1.0, "eosin"),
+    "hematoxylin": ((0.69, 0.66, 0.30), (0.62, 0.70, 0.34), 0.30, "eosin"),
+    "PAS": ((0.70, 0.64, 0.31), (0.17, 0.91, 0.38), 0.9, "pas"),
 }
 
 
-@dataclass(frozen=True)
-class Appearance:
-    """How a slide was stained and scanned."""
+@dataclass(frozen=True, eq=False)
+class Look:
+    """One slide's stain, optics and faults.
 
-    stain: str
-    nuclear: float
-    counter: float
+    Attributes
+    ----------
+    tissues
+        Table of tissues, see `tissues.table`.
+    counterstain
+        Column of the second stain.
+    nuclear, counter
+        Direction in RGB optical density times strength, (3,).
+    white
+        Colour of empty glass, 0-255.
+    blur_um, sharpen, noise
+        Point spread, unsharp masking by the scanner, sensor noise (grey values).
+    uneven
+        Amount of slow variation of thickness and stain.
+    faults
+        Probability of each fault, in a section (`SECTION_FAULTS`) and on the slide (`SLIDE_FAULTS`).
+    jpeg
+        Quality; 0 for none.
+    zones
+        How little interstitial gland there is, and the size of its patches, µm.
+    """
+
+    tissues: NDArray[np.float64]
+    counterstain: str
+    nuclear: NDArray[np.float64]
+    counter: NDArray[np.float64]
+    white: NDArray[np.float64]
     blur_um: float
+    sharpen: float
     noise: float
-    white: tuple[float, float, float]
+    uneven: float
+    faults: float
+    jpeg: int = 0
+    zones: tuple[float, float] = (0.0, 70.0)
+    contrast: NDArray[np.float64] = field(default_factory=lambda: np.ones(2))
 
-    @classmethod
-    def draw(cls, rng: np.random.Generator, stain: str) -> Appearance:
-        """A good slide with the usual spread between stainings."""
-        return cls(
-            stain=stain,
-            nuclear=rng.uniform(0.9, 1.25),
-            counter=rng.uniform(0.75, 1.2),
-            blur_um=rng.uniform(0.5, 0.9),
-            noise=rng.uniform(1.0, 3.0),
-            white=(rng.uniform(242, 252), rng.uniform(242, 252), rng.uniform(240, 252)),
-        )
 
-    def develop(
-        self,
-        rng: np.random.Generator,
-        nuclear: NDArray[np.float32],
-        counter: NDArray[np.float32],
-        *,
-        mpp: float,
-    ) -> NDArray[np.uint8]:
-        """Turn amounts of stain into an 8-bit picture.
+def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Look:
+    """A good slide.
 
-        Parameters
-        ----------
-        rng
-            For noise.
-        nuclear, counter
-            (y, x) amounts; 1 is a dark nucleus, or well-stained muscle.
-        mpp
-            µm/px.
-        """
-        first, second, strength = STAINS[self.stain]
-        sigma = self.blur_um / mpp
-        h = ndi.gaussian_filter(nuclear, sigma) * self.nuclear
-        e = ndi.gaussian_filter(counter, sigma) * self.counter * strength
-        od = h[..., None] * np.array(first, np.float32) + e[..., None] * np.array(second, np.float32)
-        picture = np.array(self.white, np.float32) * np.exp(-od)
-        picture += rng.normal(0, self.noise, picture.shape).astype(np.float32)
-        return np.asarray(np.clip(picture + 0.5, 0, 255), np.uint8)
+    Parameters
+    ----------
+    rng
+        The spread between stainings and animals.
+    stain
+        A key of `STAINS`.
+    faults
+        Probability of each fault, 0 to 1.
+    """
+    first, second, strength, column = STAINS[stain]
+    tissues = table()
+    # Animals and batches differ a little in how dense and dark each tissue is.
+    for name in ("dark", "eosin", "pas", "basophil", "gaps"):
+        tissues[:, COLUMNS[name]] *= rng.lognormal(0, 0.10, len(tissues))
+    granulosa = [CODE[n] for n in ("granulosa", "granulosa rim")]
+    tissues[granulosa, COLUMNS["basophil"]] *= rng.uniform(0.7, 1.6)
+    tissues[granulosa, COLUMNS["gaps"]] *= rng.uniform(0.3, 3.0)
+    return Look(
+        tissues=tissues,
+        counterstain=column,
+        nuclear=_direction(rng, first, 0.02) * rng.uniform(0.85, 1.3),
+        counter=_direction(rng, second, 0.02) * strength * rng.uniform(0.75, 1.15),
+        white=np.clip(rng.uniform(238, 250) + rng.normal(0, 2.5, 3), 225, 253),
+        blur_um=rng.uniform(0.3, 0.55),
+        sharpen=rng.choice([0.0, 0.3]),
+        noise=rng.uniform(0.8, 2.5),
+        uneven=rng.uniform(0.05, 0.14),
+        faults=faults,
+        zones=(rng.uniform(-0.25, 0.25), rng.uniform(55, 100)),
+    )
+
+
+def randomised(rng: np.random.Generator) -> Look:
+    """A slide from far outside the natural range: colours, contrasts and textures of every tissue at random."""
+    tissues = table()
+    n = len(tissues)
+
+    def spread(name: str, common: float, each: float) -> None:
+        column = COLUMNS[name]
+        tissues[:, column] *= np.exp(rng.uniform(-common, common) + rng.normal(0, each, n))
+
+    spread("dark", 0.5, 0.18)
+    spread("dark_cv", 0.6, 0.3)
+    spread("vesicular", 0.9, 0.4)
+    spread("basophil", 1.0, 0.6)
+    spread("eosin", 0.5, 0.4)
+    spread("pas", 0.5, 0.4)
+    spread("grain", 0.7, 0.4)
+    spread("gaps", 1.2, 0.8)
+    spread("pitch", 0.10, 0.08)
+    spread("nucleus", 0.10, 0.07)
+    spread("cytoplasm", 0.08, 0.08)
+    tissues[:, COLUMNS["elongation"]] = np.maximum(1, tissues[:, COLUMNS["elongation"]] * rng.lognormal(0, 0.15, n))
+    tissues[:, COLUMNS["between"]] = np.clip(tissues[:, COLUMNS["between"]] + rng.normal(0, 0.2, n), 0.05, 1)
+    tissues[:, COLUMNS["hollow"]] = np.clip(tissues[:, COLUMNS["hollow"]] * rng.lognormal(0, 0.7, n), 0, 0.4)
+    tissues[:, COLUMNS["gaps"]] = np.minimum(tissues[:, COLUMNS["gaps"]], 0.4)
+    tissues[:, COLUMNS["vesicular"]] = np.minimum(tissues[:, COLUMNS["vesicular"]], 0.9)
+    first, second, strength, column = STAINS[str(rng.choice(list(STAINS)))]
+    return Look(
+        tissues=tissues,
+        counterstain=column,
+        nuclear=_direction(rng, first, 0.12) * np.exp(rng.uniform(-0.5, 0.45)),
+        counter=_direction(rng, second, 0.15) * strength * np.exp(rng.uniform(-0.9, 0.6)),
+        white=np.clip(rng.uniform(195, 255) + rng.normal(0, 5, 3), 170, 255),
+        blur_um=np.exp(rng.uniform(np.log(0.15), np.log(1.6))),
+        sharpen=rng.choice([0.0, rng.uniform(0.2, 1.0)]),
+        noise=rng.uniform(0, 6),
+        uneven=rng.uniform(0, 0.4),
+        faults=rng.choice([0.0, 0.35]),
+        jpeg=int(rng.integers(40, 95)) if rng.random() < 0.5 else 0,
+        zones=(rng.uniform(-0.6, 0.6), rng.uniform(35, 140)),
+        contrast=np.exp(rng.uniform(-0.25, 0.25, 2)),
+    )
+
+
+def handle(
+    look: Look,
+    rng: np.random.Generator,
+    nuclear: NDArray[np.float32],
+    counter: NDArray[np.float32],
+    *,
+    mpp: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What cutting, mounting and staining do to one section: uneven thickness, folds, tears, spilt red cells.
+
+    Nothing is moved, so the truth of the section stays what it was.
+
+    Parameters
+    ----------
+    look
+        Of the slide.
+    rng
+        Where the faults lie.
+    nuclear, counter
+        (y, x) float32 amounts, see `render.Maps`.
+    mpp
+        µm/px.
+
+    Returns
+    -------
+    nuclear, counter
+        New arrays.
+    """
+    h, e = nuclear ** np.float32(look.contrast[0]), counter ** np.float32(look.contrast[1])
+    if look.uneven:
+        h *= 1 + np.float32(look.uneven) * slow(rng, h.shape, 350.0, mpp)
+        e *= 1 + np.float32(look.uneven) * slow(rng, h.shape, 250.0, mpp)
+    for fault in SECTION_FAULTS:
+        if rng.random() < look.faults:
+            h, e = fault(rng, h, e, mpp)
+    return h, e
+
+
+def develop(
+    look: Look,
+    rng: np.random.Generator,
+    nuclear: NDArray[np.float32],
+    counter: NDArray[np.float32],
+    *,
+    mpp: float,
+) -> NDArray[np.uint8]:
+    """Turn the amounts of stain on a slide into a picture.
+
+    Parameters
+    ----------
+    look
+        Of the slide.
+    rng
+        Where the faults lie, and noise.
+    nuclear, counter
+        (y, x) float32 amounts, see `render.Maps`.
+    mpp
+        µm/px.
+
+    Returns
+    -------
+    ndarray of uint8, (y, x, 3)
+    """
+    h, e = nuclear, counter
+    sigma = look.blur_um / mpp
+    soft_h, soft_e = ndi.gaussian_filter(h, sigma), ndi.gaussian_filter(e, sigma)
+    if rng.random() < look.faults:  # a part of the section is out of focus
+        share = np.clip(1.5 * slow(rng, h.shape, 300.0, mpp) - 0.2, 0, 1)
+        far = rng.uniform(1.5, 4.0) / mpp
+        soft_h += share * (ndi.gaussian_filter(h, far) - soft_h)
+        soft_e += share * (ndi.gaussian_filter(e, far) - soft_e)
+    light = np.empty((*h.shape, 3), np.float32)
+    for channel in range(3):
+        density = soft_h * np.float32(look.nuclear[channel]) + soft_e * np.float32(look.counter[channel])
+        np.exp(-density, out=density)
+        light[..., channel] = look.white[channel] * density
+    for fault in SLIDE_FAULTS:
+        if rng.random() < look.faults:
+            light = fault(rng, light, mpp)
+    if look.sharpen:
+        light += np.float32(look.sharpen) * (light - ndi.gaussian_filter(light, (1, 1, 0)))
+    if look.noise:
+        light += rng.standard_normal(light.shape, np.float32) * np.float32(look.noise)
+    picture = np.asarray(np.clip(light + 0.5, 0, 255), np.uint8)
+    return compress(picture, look.jpeg) if look.jpeg else picture
+
+
+def slow(rng: np.random.Generator, shape: tuple[int, ...], size_um: float, mpp: float) -> NDArray[np.float32]:
+    """Slow variation, about -1 to 1, (y, x) float32."""
+    step = max(1, int(size_um / mpp / 12))
+    rows, columns = shape[0] // step + 2, shape[1] // step + 2
+    at = rng.uniform(0, 1e5, 2)
+    coarse = texture(at[0], at[1], step * mpp, rows, columns, size_um, int(rng.integers(2**30)))
+    # Rows and columns between the points of the grid, one axis after the other.
+    at_row, at_column = np.arange(shape[0]) / step, np.arange(shape[1]) / step
+    return _between(_between(coarse, at_row).T, at_column).T
+
+
+def _between(values: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Rows of an array at fractional positions, linear."""
+    first = at.astype(np.intp)
+    share = (at - first).astype(np.float32)[:, None]
+    return np.asarray(values[first] * (1 - share) + values[first + 1] * share)
+
+
+def compress(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
+    """What JPEG leaves of a picture."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file).convert("RGB"))
+
+
+def _direction(rng: np.random.Generator, vector: tuple[float, float, float], spread: float) -> NDArray[np.float64]:
+    v = np.maximum(np.array(vector) + rng.normal(0, spread, 3), 0.02)
+    return np.asarray(v / np.linalg.norm(v))
+
+
+def _fold(
+    rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A fold: in a winding band the section lies double."""
+    y, x = np.ogrid[: h.shape[0], : h.shape[1]]
+    turn, away = rng.uniform(0, np.pi), rng.uniform(0.2, 0.8, 2)
+    line = (x - away[0] * h.shape[1]) * np.cos(turn) + (y - away[1] * h.shape[0]) * np.sin(turn)
+    along = (y - away[1] * h.shape[0]) * np.cos(turn) - (x - away[0] * h.shape[1]) * np.sin(turn)
+    bend = 25 / mpp * np.sin(along * mpp / rng.uniform(60, 160))
+    width = rng.uniform(6, 28) / mpp
+    band = np.clip(1.3 - np.abs(line + bend) / width, 0, 1).astype(np.float32)
+    band *= np.clip(1.4 - np.abs(along) / (rng.uniform(150, 600) / mpp), 0, 1)
+    shift = round(2 * width)
+    turned = np.roll(h, (round(shift * np.sin(turn)), round(shift * np.cos(turn))), (0, 1))
+    turned_e = np.roll(e, (round(shift * np.sin(turn)), round(shift * np.cos(turn))), (0, 1))
+    return h + band * turned, e + band * turned_e
+
+
+def _dust(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
+    """Specks on the glass, dark and out of focus."""
+    for _ in range(int(rng.integers(1, 12))):
+        radius = rng.uniform(2, 12) / mpp
+        cy, cx = rng.uniform(0, light.shape[0]), rng.uniform(0, light.shape[1])
+        window = _around(light, cy, cx, 2 * radius)
+        y, x = np.ogrid[window]
+        d = np.hypot(y - cy, (x - cx) * rng.uniform(0.5, 2)) / radius
+        light[window] *= 1 - (rng.uniform(0.3, 0.8) * np.clip(1.4 - d, 0, 1))[..., None].astype(np.float32)
+    return light
+
+
+def _pen(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
+    """A stroke of a felt pen on the cover slip, mostly along an edge of the picture."""
+    colour = np.array([[0.75, 0.35, 0.2], [0.2, 0.6, 0.5], [0.9, 0.9, 0.9], [0.1, 0.8, 0.9]])[rng.integers(4)]
+    y, x = np.ogrid[: light.shape[0], : light.shape[1]]
+    along, across = (y, x) if rng.random() < 0.5 else (x, y)
+    size = light.shape[1] if across is x else light.shape[0]
+    middle = size * rng.choice([rng.uniform(0.0, 0.08), rng.uniform(0.92, 1.0)])
+    path = middle + 20 / mpp * np.sin(along * mpp / rng.uniform(100, 400))
+    stroke = np.clip((rng.uniform(15, 45) / mpp - np.abs(across - path)) / (3 / mpp), 0, 1)
+    return np.asarray(light * np.exp(-stroke[..., None] * colour * rng.uniform(0.5, 1.5)).astype(np.float32))
+
+
+def _seam(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
+    """Fields of view that were stitched: a step in brightness, and a shift of a pixel or two."""
+    size = int(rng.uniform(350, 900) / mpp)
+    for start in range(int(rng.integers(1, size)), light.shape[1], size):
+        light[:, start:] *= np.float32(rng.uniform(0.95, 1.04))
+        light[:, start : start + size] = np.roll(light[:, start : start + size], int(rng.integers(-2, 3)), axis=0)
+    return light
+
+
+def _vignette(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
+    """Uneven illumination across the picture."""
+    y, x = np.ogrid[-1 : 1 : light.shape[0] * 1j, -1 : 1 : light.shape[1] * 1j]
+    slope = rng.uniform(-0.03, 0.03, 2)
+    shade = 1 + slope[0] * x + slope[1] * y - rng.uniform(0, 0.03) * (x**2 + y**2)
+    return np.asarray(light * shade[..., None].astype(np.float32))
+
+
+def _red_cells(
+    rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Red cells that were spilt over the section."""
+    cy, cx = rng.uniform(0, h.shape[0]), rng.uniform(0, h.shape[1])
+    for _ in range(int(rng.integers(20, 200))):
+        y0, x0 = cy + rng.normal(0, 60) / mpp, cx + rng.normal(0, 60) / mpp
+        radius = rng.uniform(2.2, 3.2) / mpp
+        window = _around(e, y0, x0, radius + 1)
+        y, x = np.ogrid[window]
+        e[window] += np.clip(radius - np.hypot(y - y0, x - x0) + 0.5, 0, 1).astype(np.float32)
+    return h, e
+
+
+def _tear(
+    rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """A notch torn into the border: nothing where tissue was."""
+    n, m = h.shape
+    cy, cx = [(0, rng.uniform(0, m)), (n, rng.uniform(0, m)), (rng.uniform(0, n), 0), (rng.uniform(0, n), m)][
+        rng.integers(4)
+    ]
+    y, x = np.ogrid[:n, :m]
+    ty, tx = n / 2 - cy, m / 2 - cx
+    long = np.hypot(ty, tx)
+    along = ((y - cy) * ty + (x - cx) * tx) / long
+    across = ((x - cx) * ty - (y - cy) * tx) / long
+    width = np.clip(1 - along / (long * rng.uniform(0.35, 0.6)), 0, 1) * rng.uniform(10, 40) / mpp
+    rough = slow(rng, (n, m), 30.0, mpp) * 6 / mpp
+    there = 1 - np.clip(width - np.abs(across + 8 / mpp * np.sin(along * mpp / 40)) + rough * (width > 0), 0, 1)
+    return h * there.astype(np.float32), e * there.astype(np.float32)
+
+
+#: What happens to a section, on its stain amounts; and to the slide or its scan, on the picture.
+SECTION_FAULTS = (_fold, _tear, _red_cells)
+SLIDE_FAULTS = (_dust, _pen, _seam, _vignette)
+
+
+def _around(values: NDArray[np.float32], y: float, x: float, reach: float) -> tuple[slice, slice]:
+    """The part of an array within reach of a place."""
+    limits = [
+        (int(np.clip(v - reach, 0, n)), int(np.clip(v + reach + 2, 0, n)))
+        for v, n in ((y, values.shape[0]), (x, values.shape[1]))
+    ]
+    return slice(*limits[0]), slice(*limits[1])

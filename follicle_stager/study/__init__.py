@@ -3,6 +3,6 @@
 from follicle_stager.study.counts import count_study
 from follicle_stager.study.folder import Study
 from follicle_stager.study.samples import Sample, read_samples
-from follicle_stager.study.sources import SlideSource, list_slides
+from follicle_stager.study.sources import SlideSource, list_slides, slide_name
 
-__all__ = ["Sample", "SlideSource", "Study", "count_study", "list_slides", "read_samples"]
+__all__ = ["Sample", "SlideSource", "Study", "count_study", "list_slides", "read_samples", "slide_name"]

@@ -50,13 +50,24 @@ def list_slides(path: Path) -> list[SlideSource]:
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; check the path.")
     if path.is_file() or path.suffix.lower() == ".zarr":
-        return [SlideSource(_stem(path), path)]
+        return [SlideSource(slide_name(path), path)]
     files = sorted(p for p in path.iterdir() if is_slide(p))
     if not files:
         raise StudyError(f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}")
-    stems = Counter(_stem(p).lower() for p in files)
-    return [SlideSource(_stem(p) if stems[_stem(p).lower()] == 1 else p.name.replace(".", "_"), p) for p in files]
+    stems = Counter(slide_name(p).lower() for p in files)
+    return [
+        SlideSource(slide_name(p) if stems[slide_name(p).lower()] == 1 else p.name.replace(".", "_"), p) for p in files
+    ]
 
 
-def _stem(path: Path) -> str:
-    return path.stem.removesuffix(".ome")
+def slide_name(name: str | Path) -> str:
+    """A slide's name in the study from that of its file, ``a.ome.tif`` -> ``a``.
+
+    A name that has no slide's ending already is left as it is.
+    """
+    text = str(getattr(name, "name", name))
+    for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
+        if text.lower().endswith(suffix):
+            text = text[: -len(suffix)]
+            break
+    return text.removesuffix(".ome")

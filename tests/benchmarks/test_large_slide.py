@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from follicle_stager.phantom import GenotypeModel, render_slide
+from follicle_stager.phantom import Cut, build_ovary, faithful, render_slide, small_ovary
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
 
@@ -40,7 +40,8 @@ def _tiles(picture: np.ndarray, spots: list[tuple[int, int]], level: int):
 def large_slide(tmp_path_factory):
     """Twelve copies of a synthetic section on a large glass, as a JPEG-compressed OME-TIFF pyramid."""
     rng = np.random.default_rng(1)
-    picture, _ = render_slide(rng, GenotypeModel(), stain="H&E", sections=1, mpp=MPP)
+    ovary = build_ovary(rng, small_ovary())
+    picture = render_slide(ovary, [Cut(0, 0.0, 5.0)], faithful(rng, "H&E", faults=0), rng, mpp=MPP).picture
     spots = [(2000 + 6500 * i, 2000 + 5500 * j) for j in range(3) for i in range(4)]
     path = tmp_path_factory.mktemp("large") / "large.ome.tif"
     options = {

@@ -7,8 +7,8 @@ import pytest
 
 from follicle_stager.config import Config
 from follicle_stager.evaluation import match_outlines
-from follicle_stager.phantom import GenotypeModel, render_slide
-from follicle_stager.phantom.cohort import write_ome_tiff
+from follicle_stager.phantom import Cut, build_ovary, faithful, render_slide, small_ovary
+from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import Stage
@@ -19,8 +19,11 @@ SMALL = (Stage.PRIMORDIAL, Stage.TRANSITIONAL)
 @pytest.mark.parametrize("min_oocyte_um", [20.0, 12.0])
 @pytest.mark.parametrize("stain", ["H&E", "hematoxylin"])
 def test_small_oocytes(stain, min_oocyte_um, tmp_path):
-    picture, truth = render_slide(np.random.default_rng(100), GenotypeModel(), stain=stain, sections=2, mpp=0.5)
-    write_ome_tiff(tmp_path / "a.ome.tif", picture, mpp=0.5)
+    rng = np.random.default_rng(100)
+    ovary = build_ovary(rng, small_ovary())
+    slide = render_slide(ovary, [Cut(0, -100.0, 5.0), Cut(1, 50.0, 5.0)], faithful(rng, stain), rng, mpp=0.5)
+    truth = slide.follicles
+    write_ome_tiff(tmp_path / "a.ome.tif", slide.picture, mpp=0.5)
     config = Config.model_validate({"detection": {"min_oocyte_um": min_oocyte_um, "working_mpp": 0.5}})
     with open_slide(tmp_path / "a.ome.tif") as slide:
         found = process_slide(slide, config, slide_id="a").follicles

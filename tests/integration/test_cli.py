@@ -123,6 +123,38 @@ def test_count_after_an_edit_outside(finished, tmp_path, cli):
     assert here["n_profiles"].sum() == 0
 
 
+def test_evaluate_prints_and_writes(finished, cohort, cli, tmp_path):
+    code, shown = cli("evaluate", finished[0], cohort, "--out", tmp_path)
+    assert code == 0
+    assert "95 % interval over animals" in shown
+    assert {p.name for p in tmp_path.iterdir()} == {
+        f"{name}.csv" for name in ("summary", "stages", "kinds", "confusion", "counts", "classes")
+    }
+    counts = pd.read_csv(tmp_path / "counts.csv").set_index("stage")
+    truth = pd.read_csv(cohort / "truth" / "profiles.csv")
+    seen = truth[truth["recognisable"] & (truth["stage"] == "secondary")]
+    assert counts.loc["secondary", "true_per_section"] * counts.loc["secondary", "sections"] == len(seen)
+    # This detector cannot see them, which is not the same as none.
+    assert np.isnan(counts.loc["primordial", "found_per_section"])
+
+
+def test_phantom_is_made_again_from_its_plan(cohort, cli, tmp_path):
+    code, _ = cli("phantom", tmp_path / "again", "--config", cohort / "truth" / "plan.json", "--jobs", 1)
+    assert code == 0
+    name = "truth/fingerprints.csv"
+    assert (tmp_path / "again" / name).read_text() == (cohort / name).read_text()
+
+
+def test_agreement_of_two_tables(cli, tmp_path):
+    table = "Class\tCentroid X µm\tCentroid Y µm\nPrimary\t10\t10\nAntral\t{}\t10\n"
+    for name, x in (("a", 300), ("b", 330)):
+        (tmp_path / f"{name}.txt").write_text(table.format(x), encoding="utf-8")
+    code, shown = cli("agreement", tmp_path / "a.txt", tmp_path / "b.txt", "--distance-um", 20)
+    assert code == 0
+    assert "F1 of detection" in shown
+    assert "0.50" in shown
+
+
 def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path, cli):
     study = tmp_path / "copy"
     shutil.copytree(finished[0], study)
@@ -157,7 +189,7 @@ def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
     assert "ended by the system" in outcomes[0].message
 
 
-@pytest.mark.parametrize("verb", ["run", "stage", "count", "doctor", "demo", "phantom"])
+@pytest.mark.parametrize("verb", ["run", "stage", "count", "doctor", "demo", "phantom", "evaluate", "agreement"])
 def test_help(cli, verb):
     code, shown = cli(verb, "--help")
     assert code == 0
@@ -218,6 +250,24 @@ class TestBadInput:
         (tmp_path / "c.toml").write_text("[detection]\nmin_scor = 0.5\n")
         shown = self.fails(cli, "stage", cohort, "--out", tmp_path / "s", "--config", tmp_path / "c.toml")
         assert "detection.min_scor" in shown
+
+    def test_evaluate_without_truth(self, cli, finished, tmp_path):
+        assert "no GeoJSON here" in self.fails(cli, "evaluate", finished[0], tmp_path)
+        assert "no such file" in self.fails(cli, "evaluate", finished[0], tmp_path / "x")
+
+    @pytest.mark.parametrize(
+        ("options", "reason"),
+        [
+            (["--interval", 0], "interval"),
+            (["--mpp", -1], "mpp"),
+            (["--depletion", 1.5], "depletion"),
+            (["--block-after", "antral"], "can be blocked after"),
+            (["--mode", "pretty"], "mode"),
+        ],
+    )
+    def test_impossible_ovaries(self, cli, tmp_path, options, reason):
+        assert reason in self.fails(cli, "phantom", tmp_path / "c", *options)
+        assert not (tmp_path / "c").exists()
 
     def test_full_disk_is_said_and_costs_nothing(self, cli, cohort, tmp_path, monkeypatch):
         import errno

@@ -1,87 +1,378 @@
-"""The synthetic sections: seeded, true to their truth, and with the arrest that was planted."""
+"""The virtual ovary: bodies without overlap, truth that is where the pixels are, and the effect that was planted."""
 
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
+import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from shapely import contains_xy, union_all
 
-from follicle_stager.phantom import Appearance, GenotypeModel, plan_section, render_section, render_slide
-from follicle_stager.stages import Countable, Health, Stage
-
-
-def test_a_seed_gives_the_same_pixels(rates):
-    pictures = []
-    for _ in range(2):
-        rng = np.random.default_rng(4)
-        plan = plan_section(rng, rates, size_um=300)
-        pictures.append(render_section(plan, Appearance.draw(rng, "H&E"), mpp=1.5))
-    np.testing.assert_array_equal(*pictures)
-
-
-@pytest.mark.parametrize("mpp", [0.7, 1.0, 2.0])
-def test_truth_is_where_the_pixels_are(mpp):
-    """Healthy oocytes are paler in hematoxylin than the granulosa around them; fluid is the brightest."""
-    rng = np.random.default_rng(8)
-    plan = plan_section(rng, {Stage.SECONDARY: 4.0, Stage.ANTRAL: 1.0}, atretic=0, size_um=600)
-    look = Appearance.draw(rng, "hematoxylin")
-    picture = render_section(plan, look, mpp=mpp).astype(float)
-    from shapely import contains_xy
-
-    y, x = (np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]] + 0.5) * mpp
-    checked = 0
-    for body in plan.follicles:
-        truth = body.truth()
-        inside = contains_xy(truth.outline, x, y)
-        brightness = {"granulosa": inside}
-        if truth.oocyte is not None:
-            core = contains_xy(truth.oocyte.buffer(-2), x, y)
-            brightness = {"oocyte": core, "granulosa": inside & ~contains_xy(truth.oocyte.buffer(6), x, y)}
-        for space in truth.fluid:
-            brightness["granulosa"] = brightness["granulosa"] & ~contains_xy(space.buffer(3), x, y)
-            assert picture[contains_xy(space.buffer(-3), x, y), 0].mean() > 215
-        means = {name: picture[mask, 0].mean() for name, mask in brightness.items() if mask.sum() > 20}
-        if "oocyte" in means:
-            checked += 1
-            assert means["oocyte"] > means["granulosa"] + 25
-    assert checked
+from follicle_stager.annotations import read_geojson
+from follicle_stager.errors import UserError
+from follicle_stager.phantom import (
+    STAINS,
+    Cut,
+    GenotypeModel,
+    StageModel,
+    build_ovary,
+    faithful,
+    make_plan,
+    patches,
+    profiles,
+    render_slide,
+    series,
+    small_ovary,
+    write_cohort,
+)
+from follicle_stager.phantom.anatomy import animal_levels
+from follicle_stager.phantom.fields import depth_in_ovary
+from follicle_stager.phantom.sectioning import nuclei_in
+from follicle_stager.phantom.slide import draw
+from follicle_stager.phantom.tissues import CODE
+from follicle_stager.stages import LADDER, Countable, Stage
+from follicle_stager.study.sampling import abercrombie
+from tests.conftest import tiny_ovary
 
 
-def test_planted_arrest_moves_follicles_from_antral_to_secondary():
-    control, knockout = GenotypeModel().rates(), GenotypeModel(arrest=0.8).rates()
-    assert knockout[Stage.ANTRAL] == pytest.approx(0.2 * control[Stage.ANTRAL])
-    assert knockout[Stage.SECONDARY] > control[Stage.SECONDARY]
-    assert knockout[Stage.PRIMARY] == control[Stage.PRIMARY]
-
-
-def test_counts_follow_the_rates():
-    """Means over many sections are the Poisson rates, as long as the section has room."""
-    rng = np.random.default_rng(0)
-    rates = {Stage.PRIMARY: 2.0, Stage.SECONDARY: 1.0}
-    plans = [plan_section(rng, rates, size_um=900) for _ in range(80)]
-    for stage, rate in rates.items():
-        mean = np.mean([sum(f.stage == stage for f in p.follicles) for p in plans])
-        assert mean == pytest.approx(rate, abs=3 * np.sqrt(rate / 80))
-
-
-def test_nuclei_and_caps_are_as_often_as_geometry_says():
-    """A plane at a random height meets the nucleus of fewer follicles than their oocyte."""
-    rng = np.random.default_rng(1)
-    plans = [plan_section(rng, {Stage.SECONDARY: 5.0}, atretic=0, size_um=900) for _ in range(40)]
-    truth = [f.truth() for p in plans for f in p.follicles]
-    with_oocyte = np.mean([t.oocyte is not None for t in truth])
-    with_nucleus = np.mean([t.nucleus is not None for t in truth])
-    assert 0.3 < with_oocyte < 0.8
-    assert 0.1 < with_nucleus < with_oocyte
-
-
-def test_slide_truth_is_in_pixels_of_the_slide():
-    picture, truth = render_slide(
-        np.random.default_rng(2), GenotypeModel(), stain="PAS", sections=2, mpp=1.5, section_um=300
+@pytest.fixture(scope="module")
+def ovary():
+    return build_ovary(
+        np.random.default_rng(12), tiny_ovary(primordial=30, primary=20, secondary=8, early_antral=1, antral=1)
     )
-    assert {f.section_id for f in truth} <= {"section 1", "section 2"}
-    for f in truth:
-        x0, y0, x1, y1 = f.outline.bounds
-        assert 0 <= x0 < x1 <= picture.shape[1]
-        assert 0 <= y0 < y1 <= picture.shape[0]
-        assert (f.countable == Countable.YES) == (f.nucleus is not None)
-        assert f.health in (Health.HEALTHY, Health.ATRETIC)
+
+
+@pytest.fixture(scope="module")
+def look():
+    return faithful(np.random.default_rng(0), "hematoxylin", faults=0)
+
+
+def middle(ovary, at=0.0):
+    return Cut(100, at - 2.5, 5.0)
+
+
+class TestAnatomy:
+    @settings(max_examples=8, deadline=None)
+    @given(seed=st.integers(0, 2**32))
+    def test_follicles_do_not_overlap_and_lie_in_the_ovary(self, seed):
+        ovary = build_ovary(np.random.default_rng(seed), small_ovary())
+        f = ovary.follicles
+        at = np.column_stack([f["x"], f["y"], f["z"]])
+        apart = np.linalg.norm(at[:, None] - at[None], axis=2)
+        touch = f["radius"][:, None] + f["radius"][None]
+        np.fill_diagonal(apart, np.inf)
+        assert (apart > touch).all()
+        depth = [depth_in_ovary(*p, ovary.axes, ovary.lobes) for p in at]
+        assert (np.array(depth) > f["radius"]).all()
+
+    @settings(max_examples=8, deadline=None)
+    @given(seed=st.integers(0, 2**32))
+    def test_an_oocyte_lies_in_its_follicle_and_its_nucleus_in_it(self, seed):
+        f = build_ovary(np.random.default_rng(seed), small_ovary()).follicles
+        centre, oocyte, nucleus = (
+            np.column_stack([f[n] for n in names]) for names in ("xyz", ["ox", "oy", "oz"], ["nx", "ny", "nz"])
+        )
+        assert (np.linalg.norm(oocyte - centre, axis=1) + f["oocyte"] < 1.05 * f["radius"]).all()
+        alive = f["nucleus"] > 0
+        assert (np.linalg.norm(nucleus - oocyte, axis=1) + f["nucleus"] < f["oocyte"])[alive].all()
+        assert (alive == (f["health"] == 0)).all()
+
+    def test_primordials_lie_in_the_cortex_and_large_ones_deeper(self):
+        ovary = build_ovary(np.random.default_rng(1), GenotypeModel())
+        f = ovary.follicles
+        depth = np.array(
+            [depth_in_ovary(x, y, z, ovary.axes, ovary.lobes) for x, y, z in zip(f["x"], f["y"], f["z"], strict=True)]
+        )
+        of = {
+            s: np.median(depth[f["stage"] == LADDER.index(s)]) for s in (Stage.PRIMORDIAL, Stage.PRIMARY, Stage.ANTRAL)
+        }
+        assert of[Stage.PRIMORDIAL] < of[Stage.PRIMARY] < of[Stage.ANTRAL]
+
+    def test_numbers_follow_the_model(self):
+        """Means over ovaries are those of the genotype; animals vary more than chance alone would let them."""
+        model = small_ovary(animal_cv=0.4)
+        counts = pd.DataFrame([build_ovary(np.random.default_rng(s), model).counts() for s in range(40)])
+        for stage in (Stage.PRIMORDIAL, Stage.PRIMARY, Stage.SECONDARY):
+            expected = model.means()[stage]
+            assert counts[stage].mean() == pytest.approx(expected, abs=4 * expected * 0.42 / np.sqrt(40))
+        assert counts[Stage.PRIMORDIAL].var() > 10 * counts[Stage.PRIMORDIAL].mean()
+
+    def test_an_animals_levels_have_mean_one(self):
+        rng = np.random.default_rng(3)
+        levels = pd.DataFrame([animal_levels(rng, small_ovary(animal_cv=0.3, stage_cv=0.2)) for _ in range(3000)])
+        assert levels.mean().to_numpy() == pytest.approx(1, abs=0.03)
+        assert levels.std().to_numpy() == pytest.approx(np.sqrt(0.3**2 + 0.2**2 + 0.3**2 * 0.2**2), abs=0.03)
+
+
+class TestPlantedEffect:
+    """By hand: primary 60, secondary 30, early antral 5, antral 3; 80 % are blocked, and half of those accumulate."""
+
+    @pytest.mark.parametrize(
+        ("after", "expected"),
+        [
+            (Stage.PRIMARY, {"primary": 60 + 0.4 * 38, "secondary": 6, "early_antral": 1, "antral": 0.6}),
+            (Stage.SECONDARY, {"primary": 60, "secondary": 30 + 0.4 * 8, "early_antral": 1, "antral": 0.6}),
+            (Stage.EARLY_ANTRAL, {"primary": 60, "secondary": 30, "early_antral": 5 + 0.4 * 3, "antral": 0.6}),
+        ],
+    )
+    def test_block(self, after, expected):
+        means = small_ovary(block_after=after, block_probability=0.8, accumulate=0.5).means()
+        assert {s: means[Stage(s)] for s in expected} == pytest.approx(expected)
+
+    def test_those_that_do_not_accumulate_vanish(self):
+        means = small_ovary(block_after="secondary", block_probability=1.0, accumulate=0.0).means()
+        assert means[Stage.SECONDARY] == 30
+        assert means[Stage.ANTRAL] == means[Stage.EARLY_ANTRAL] == 0
+
+    def test_depletion_takes_from_every_stage(self):
+        whole, depleted = small_ovary().means(), small_ovary(depletion=0.3).means()
+        assert all(depleted[s] == pytest.approx(0.7 * n) for s, n in whole.items())
+
+
+class TestTruth:
+    @pytest.mark.parametrize("mpp", [0.5, 1.0, 2.0])
+    @pytest.mark.parametrize("z", [-90.0, 10.0])
+    def test_polygons_are_where_the_pixels_are(self, ovary, look, mpp, z):
+        """Every pixel well inside a polygon is drawn as that tissue, and no pixel well outside is."""
+        cut, n = middle(ovary, z), int(900 / mpp)
+        maps = draw(ovary, cut, look, x_um=-450, y_um=-450, shape=(n, n), mpp=mpp)
+        y, x = (np.mgrid[0:n, 0:n] + 0.5) * mpp - 450
+        own = profiles(ovary, cut)
+        assert len(own) >= 5
+        for p in own:
+            drawn = maps.owner == p.body
+            assert drawn[contains_xy(p.outline.buffer(-0.3 - 0.02 * mpp), x, y)].all()
+            assert not drawn[~contains_xy(p.outline.buffer(0.3 + 0.02 * mpp), x, y)].any()
+            for polygons, kind in (((p.oocyte,) if p.oocyte else (), "ooplasm"), (p.fluid, "fluid")):
+                for polygon in polygons:
+                    inside = contains_xy(polygon.buffer(-0.5), x, y)
+                    assert (maps.kind[inside] == CODE[kind]).all()
+
+    def test_no_two_follicles_share_a_place(self):
+        ovary = build_ovary(np.random.default_rng(8), small_ovary())
+        for cut in series(ovary, thickness_um=5, interval=20):
+            outlines = [p.outline for p in profiles(ovary, cut)]
+            assert union_all(outlines).area == pytest.approx(sum(o.area for o in outlines), abs=0.5)
+
+    def test_an_oocyte_is_paler_than_its_granulosa(self, section):
+        truth, picture = section
+        y, x = np.mgrid[0 : picture.shape[0], 0 : picture.shape[1]] + 0.5
+        checked = 0
+        for t in truth:
+            if t.oocyte is None or t.oocyte.area < 300:
+                continue
+            core, around = contains_xy(t.oocyte.buffer(-3), x, y), contains_xy(t.outline.buffer(-1), x, y)
+            around &= ~contains_xy(t.oocyte.buffer(6), x, y)
+            for space in t.fluid:
+                around &= ~contains_xy(space.buffer(2), x, y)
+            if around.sum() > 200:
+                checked += 1
+                assert picture[core, 0].mean() > picture[around, 0].mean() + 12
+        assert checked >= 4
+
+    def test_a_nucleus_shows_where_the_slab_meets_it(self, ovary):
+        f = ovary.follicles
+        for body in np.flatnonzero(f["health"] == 0)[:12]:
+            low, high = f["nz"][body] - f["nucleus"][body], f["nz"][body] + f["nucleus"][body]
+            for z, shows in ((low - 5.1, False), (low - 4.9, True), (high - 0.1, True), (high + 0.1, False)):
+                assert nuclei_in(ovary, Cut(0, z, 5.0))[body] == shows
+
+    def test_an_antral_follicle_without_fluid_in_the_section_looks_secondary(self):
+        ovaries = [build_ovary(np.random.default_rng(seed), tiny_ovary(early_antral=5)) for seed in range(6)]
+        looked = [p for o in ovaries for cut in series(o, thickness_um=5, interval=2) for p in profiles(o, cut)]
+        hidden = [p for p in looked if p.stage != p.stage_3d]
+        assert hidden
+        assert {p.stage for p in hidden} == {Stage.SECONDARY}
+        assert all(p.oocyte is not None and sum(s.area for s in p.fluid) < 250 for p in hidden)
+
+    def test_caps_show_nothing_that_tells_their_stage(self, ovary):
+        looked = [p for cut in series(ovary, thickness_um=5, interval=5) for p in profiles(ovary, cut)]
+        caps = [p for p in looked if not p.recognisable]
+        assert caps
+        assert all(p.oocyte is None and p.nucleus is None for p in caps)
+        assert np.mean([abs(p.height) for p in caps]) > np.mean([abs(p.height) for p in looked if p.recognisable])
+
+    def test_neighbouring_sections_meet_the_same_follicles_and_cells(self, ovary, look):
+        """What is cut at 0 µm is nearly what is cut at 2 µm, and nothing like what is cut at 60 µm."""
+        maps = {
+            z: draw(ovary, middle(ovary, z), look, x_um=-150, y_um=-150, shape=(300, 300), mpp=1.0) for z in (0, 2, 60)
+        }
+        like = {z: np.corrcoef(maps[0].nuclear.ravel(), maps[z].nuclear.ravel())[0, 1] for z in (2, 60)}
+        assert like[2] > 0.5
+        assert like[60] < 0.35
+        areas = {z: {p.body: p.outline.area for p in profiles(ovary, middle(ovary, z))} for z in (0, 2)}
+        shared = set(areas[0]) & set(areas[2])
+        assert len(shared) >= 5
+        assert all(areas[2][b] == pytest.approx(areas[0][b], rel=0.5, abs=400) for b in shared)
+
+
+class TestPixels:
+    def test_a_window_is_that_part_of_the_whole(self, ovary, look):
+        whole = draw(ovary, middle(ovary), look, x_um=-200, y_um=-200, shape=(400, 400), mpp=1.0)
+        part = draw(ovary, middle(ovary), look, x_um=-80, y_um=-40, shape=(100, 120), mpp=1.0)
+        at = slice(160, 260), slice(120, 240)
+        # Rounding may tip a pixel on a border.
+        assert (whole.kind[at] != part.kind).mean() < 1e-3
+        assert np.abs(whole.nuclear[at] - part.nuclear).mean() < 1e-3
+
+    @pytest.mark.parametrize("stain", STAINS)
+    def test_a_seed_gives_the_same_pixels(self, ovary, stain):
+        pictures = []
+        for _ in range(2):
+            rng = np.random.default_rng(4)
+            slide = render_slide(ovary, [middle(ovary)], faithful(rng, stain, faults=1), rng, mpp=2.0)
+            pictures.append(slide.picture)
+        np.testing.assert_array_equal(*pictures)
+        assert pictures[0].std() > 10
+
+    def test_faults_move_nothing(self, ovary):
+        """The truth of a slide with every fault is that of the clean one."""
+        slides = [
+            render_slide(
+                ovary,
+                [middle(ovary)],
+                faithful(np.random.default_rng(1), "H&E", faults=f),
+                np.random.default_rng(2),
+                mpp=2.0,
+            )
+            for f in (0.0, 1.0)
+        ]
+        assert slides[0].follicles == slides[1].follicles
+        np.testing.assert_array_equal(slides[0].classes, slides[1].classes)
+        assert (slides[0].picture != slides[1].picture).mean() > 0.3
+
+    def test_sections_lie_apart_and_truth_on_its_own(self, ovary):
+        cuts = series(ovary, thickness_um=5, interval=12)[3:8]
+        rng = np.random.default_rng(1)
+        slide = render_slide(ovary, cuts, faithful(rng, "PAS", faults=0), rng, mpp=2.0)
+        assert {f.section_id for f in slide.follicles} == {f"section {c.number}" for c in cuts}
+        for f in slide.follicles:
+            x, y = f.outline.representative_point().coords[0]
+            assert slide.instances[int(y), int(x)] == f.measurements["Body"] + 1
+            assert (f.countable == Countable.YES) == (f.nucleus is not None)
+
+    def test_patches_are_seeded_and_varied(self):
+        first, second = ([next(stream) for _ in range(6)] for stream in (patches(3, size=96), patches(3, size=96)))
+        for a, b in zip(first, second, strict=True):
+            np.testing.assert_array_equal(a.picture, b.picture)
+            np.testing.assert_array_equal(a.kind, b.kind)
+            assert a.picture.shape == (96, 96, 3)
+            assert 0.25 <= a.mpp <= 2.0
+            assert a.owner.max() < len(a.ovary.follicles)
+        assert len({p.mpp for p in first}) == 6
+        assert np.ptp([p.picture.mean() for p in first]) > 15
+
+
+class TestStereology:
+    def test_scaled_counts_are_too_high_by_theory_and_abercrombie_is_not(self):
+        """48 ovaries: n·k over-counts by (T + h)/T, its correction is right within 3 % or 2 standard errors."""
+        thickness, interval = 5.0, 3
+        rows = []
+        for seed in range(48):
+            rng = np.random.default_rng([11, seed])
+            ovary = build_ovary(rng, tiny_ovary(primordial=60, primary=30, secondary=9))
+            f = ovary.follicles
+            cuts = series(ovary, thickness_um=thickness, interval=interval, start=int(rng.integers(interval)))
+            seen = sum(np.bincount(f["stage"][nuclei_in(ovary, cut)], minlength=7) for cut in cuts)
+            for i in (0, 2, 3):
+                own = f["stage"] == i
+                rows.append((i, own.sum(), seen[i], 2 * f["nucleus"][own].sum()))
+        table = pd.DataFrame(rows, columns=["stage", "true", "seen", "height"])
+        for _, own in table.groupby("stage"):
+            total = own.sum()
+            height = total["height"] / total["true"]
+            ratio = own["seen"] * interval / own["true"] / ((thickness + height) / thickness)
+            error = 2 * ratio.std() / np.sqrt(len(own))
+            corrected = abercrombie(total["seen"], interval, thickness_um=thickness, height_um=height)
+            assert corrected / total["true"] == pytest.approx(1, abs=max(0.03, error))
+            assert total["seen"] * interval / total["true"] > 2.5
+
+    def test_a_lost_cap_hides_grazed_nuclei(self, ovary):
+        from dataclasses import replace
+
+        cuts = series(ovary, thickness_um=5, interval=1)
+        seen, fewer = (
+            sum(int(nuclei_in(o, cut).sum()) for cut in cuts) for o in (ovary, replace(ovary, lost_cap_um=1.5))
+        )
+        # Each end of each nucleus is lost for 1.5 µm of 5.
+        whole = int((ovary.follicles["nucleus"] > 0).sum())
+        assert seen - fewer == pytest.approx(2 * 1.5 / 5 * whole, rel=0.3)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"length_mm": (-1, 2)}, "greater than 0"),
+            ({"length_mm": (2, 1)}, "runs downwards"),
+            ({"animal_cv": -0.1}, "greater than or equal to 0"),
+            ({"corpora_lutea": 60}, "impossible density"),
+            ({"block_after": "antral", "block_probability": 0.5}, "can be blocked after"),
+            ({"block_probability": 0.5}, "say after which stage"),
+            ({"widht_share": (0.5, 0.6)}, "Extra inputs"),
+        ],
+    )
+    def test_ovary(self, values, reason):
+        with pytest.raises(ValidationError, match=reason):
+            GenotypeModel(**values)
+
+    def test_stage(self):
+        with pytest.raises(ValidationError, match="nucleus_um must be smaller"):
+            StageModel(per_ovary=1, oocyte_um=(20, 30), nucleus_um=(20, 40), layers=(1, 1))
+        with pytest.raises(ValidationError, match="no room for the oocyte"):
+            StageModel(per_ovary=1, oocyte_um=(60, 70), nucleus_um=(20, 25), layers=(1, 1), diameter_um=(70, 90))
+
+    @pytest.mark.parametrize(
+        ("values", "reason"),
+        [
+            ({"interval": 0, "sections": None}, "interval"),
+            ({"interval": 5}, "either sections or interval"),
+            ({"thickness_um": -5}, "thickness_um"),
+            ({"models": {"Igfals": "Masson"}}, "is no stain"),
+            ({"models": {"../x": "H&E"}}, "file names"),
+            ({"control": {"length_mm": [0.3, 0.4]}}, "impossible density"),
+        ],
+    )
+    def test_cohort(self, values, reason):
+        with pytest.raises(UserError, match=reason):
+            make_plan(values)
+
+    @pytest.mark.parametrize("values", [{"interval": 0}, {"thickness_um": 0}, {"interval": 3, "start": 3}])
+    def test_series(self, ovary, values):
+        with pytest.raises(UserError):
+            series(ovary, **({"thickness_um": 5, "interval": 1} | values))
+
+
+class TestCohort:
+    def test_any_number_of_workers_gives_the_same(self, cohort, plan, tmp_path):
+        write_cohort(tmp_path, plan, jobs=2)
+        for name in ("truth/fingerprints.csv", "truth/ovaries.csv", "truth/profiles.csv", "samples.csv"):
+            assert (tmp_path / name).read_text() == (cohort / name).read_text()
+
+    def test_true_counts_are_those_of_the_profiles(self, cohort):
+        """No more follicles of a stage are cut than the ovary has, and the numbers of the GeoJSON are those rows."""
+        ovaries = pd.read_csv(cohort / "truth" / "ovaries.csv")
+        cut = pd.read_csv(cohort / "truth" / "profiles.csv")
+        for animal, rows in cut.groupby("animal"):
+            true = ovaries[ovaries["animal"] == animal].set_index("stage")["n_true"]
+            distinct = rows.groupby("stage_3d")["body"].nunique()
+            assert (distinct <= true.reindex(distinct.index)).all()
+            slide = rows["slide"].iloc[0]
+            outlined = rows[rows["stage"].notna()]
+            found = read_geojson(cohort / "truth" / f"{slide}.geojson")
+            assert sorted(f.measurements["Body"] for f in found) == sorted(outlined["body"])
+            assert [f.stage.value for f in found] == list(outlined["stage"])
+
+    def test_label_images_on_demand(self, plan, tmp_path):
+        small = plan.model_copy(update={"labels": True, "animals": 1, "mpp": 2.0})
+        write_cohort(tmp_path, small)
+        classes = tifffile.imread(tmp_path / "labels" / "Igfals_WT_1.classes.tif")
+        instances = tifffile.imread(tmp_path / "labels" / "Igfals_WT_1.instances.tif")
+        assert classes.shape == instances.shape
+        truth = read_geojson(tmp_path / "truth" / "Igfals_WT_1.geojson")
+        bodies = {int(f.measurements["Body"]) + 1 for f in truth if f.outline.area > 25}
+        assert bodies <= set(np.unique(instances)) | {0}
+        assert CODE["cortex"] in classes

@@ -1,0 +1,129 @@
+"""How far two readers agree: chance-corrected on what both marked, and what only one of them saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.evaluation.matching import match_points
+from follicle_stager.stages import LADDER, parse_stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from follicle_stager.annotations import Annotation
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two annotators of one slide.
+
+    Attributes
+    ----------
+    n_a, n_b, n_matched
+        Marks of each, and pairs.
+    detection_f1
+        2 · pairs / (marks of A + marks of B).
+    same_class
+        Share of the pairs with equal names.
+    kappa
+        Cohen's, over all names that occur in the pairs.
+    weighted_kappa
+        Quadratic weights along the ladder of growth; over the pairs where both names are steps of it.
+    n_on_ladder
+        How many pairs these are.
+    confusion
+        Names of A (rows) by names of B (columns), and ``(only A)`` / ``(only B)``.
+    """
+
+    n_a: int
+    n_b: int
+    n_matched: int
+    detection_f1: float
+    same_class: float
+    kappa: float
+    weighted_kappa: float
+    n_on_ladder: int
+    confusion: pd.DataFrame
+
+
+def agreement(a: Sequence[Annotation], b: Sequence[Annotation], *, distance_um: float = 40.0) -> Agreement:
+    """Compare two annotators.
+
+    Parameters
+    ----------
+    a, b
+        What each marked on the same slide.
+    distance_um
+        Marks further apart are not of the same follicle.
+
+    Returns
+    -------
+    Agreement
+        Shares and kappas are NaN where there is nothing to compare.
+    """
+    pairs = match_points([(m.x_um, m.y_um) for m in a], [(m.x_um, m.y_um) for m in b], max_distance=distance_um)
+    names_a, names_b = [a[p.found].label for p in pairs], [b[p.true].label for p in pairs]
+    steps = [(s, t) for s, t in zip(map(_step, names_a), map(_step, names_b), strict=True) if s >= 0 and t >= 0]
+    alone_a, alone_b = (
+        {*range(len(m))} - taken for m, taken in ((a, {p.found for p in pairs}), (b, {p.true for p in pairs}))
+    )
+    rows = [*zip(names_a, names_b, strict=True)]
+    rows += [(a[i].label, "(only A)") for i in sorted(alone_a)] + [("(only B)", b[i].label) for i in sorted(alone_b)]
+    table = pd.DataFrame(rows, columns=["A", "B"])
+    return Agreement(
+        n_a=len(a),
+        n_b=len(b),
+        n_matched=len(pairs),
+        detection_f1=2 * len(pairs) / (len(a) + len(b)) if len(a) + len(b) else float("nan"),
+        same_class=float(np.mean([x == y for x, y in zip(names_a, names_b, strict=True)])) if pairs else float("nan"),
+        kappa=cohen_kappa(names_a, names_b),
+        weighted_kappa=weighted_kappa([s for s, _ in steps], [t for _, t in steps], len(LADDER)),
+        n_on_ladder=len(steps),
+        confusion=pd.crosstab(table["A"], table["B"]) if rows else pd.DataFrame(),
+    )
+
+
+def _step(name: str) -> int:
+    """Place of a stage's name on the ladder, -1 for other names."""
+    try:
+        stage = parse_stage(name)
+    except ValueError:
+        return -1
+    return LADDER.index(stage) if stage in LADDER else -1
+
+
+def cohen_kappa(a: Sequence[str], b: Sequence[str]) -> float:
+    """Cohen's kappa (1960): agreement beyond what the frequencies of the names give by chance.
+
+    NaN without pairs, or where both always use one and the same name.
+    """
+    codes = {name: i for i, name in enumerate(sorted({*a, *b}))}
+    return kappa_of(_crossed([codes[x] for x in a], [codes[y] for y in b], len(codes)))
+
+
+def weighted_kappa(a: Sequence[int], b: Sequence[int], steps: int) -> float:
+    """Cohen's kappa (1968) with quadratic weights: a disagreement counts by the square of its steps."""
+    return kappa_of(_crossed(a, b, steps), quadratic=True)
+
+
+def kappa_of(crossed: NDArray[np.float64], *, quadratic: bool = False) -> float:
+    """Kappa of a square table of counts, plain or with quadratic weights; NaN where chance explains nothing."""
+    total = crossed.sum()
+    if not total:
+        return float("nan")
+    at = np.arange(len(crossed))
+    cost = (at[:, None] - at[None, :]) ** 2.0 if quadratic else 1 - np.eye(len(crossed))
+    expected = float((cost * np.outer(crossed.sum(axis=1), crossed.sum(axis=0))).sum()) / total**2
+    return 1 - float((cost * crossed).sum()) / total / expected if expected else float("nan")
+
+
+def _crossed(a: Sequence[int], b: Sequence[int], size: int) -> NDArray[np.float64]:
+    table = np.zeros((size, size))
+    np.add.at(table, (np.asarray(a, np.intp), np.asarray(b, np.intp)), 1)
+    return table

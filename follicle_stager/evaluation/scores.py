@@ -1,0 +1,434 @@
+"""The yardstick: what was found against the truth, over a cohort, with intervals over animals.
+
+A truth may say of a follicle that nobody could recognise it (measurement ``Recognisable`` 0: a cap without oocyte,
+nucleus and fluid). Such profiles are neutral, neither missed nor false when claimed, and are counted on a line of
+their own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from shapely import distance, line_interpolate_point
+
+from follicle_stager.evaluation.agreement import kappa_of
+from follicle_stager.evaluation.matching import match_outlines, match_points, overlaps
+from follicle_stager.evaluation.precision import average_precision, judge
+from follicle_stager.stages import FOUR_CLASSES, LADDER, Countable, Health, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+    from shapely.geometry import Polygon
+
+    from follicle_stager.records import Follicle
+
+#: The public protocol of the four classes.
+PROTOCOL_IOU = 0.25
+#: Stages that a matched follicle can be given.
+_GIVEN = (*LADDER, Stage.UNSURE)
+_ANTRAL = (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """When a found follicle is a true one: overlap of outlines, or distance of centres where that is given."""
+
+    min_iou: float = 0.5
+    distance_um: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Tally:
+    """Sums over a slide, and the stages given (columns) to found follicles of each true stage (rows)."""
+
+    sums: dict[str, float]
+    given: NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class SlidePair:
+    """What was found on a slide, and what is true.
+
+    Attributes
+    ----------
+    slide, animal
+        Names; the animal is the unit of the intervals.
+    found, true
+        Outlines in the same pixels.
+    mpp
+        µm per pixel; None if not known: then there are no lengths.
+    visible
+        Stages that the slide and the detector can show.
+    """
+
+    slide: str
+    animal: str
+    found: Sequence[Follicle]
+    true: Sequence[Follicle]
+    mpp: float | None = None
+    visible: frozenset[Stage] = frozenset(LADDER)
+    criterion: Criterion = field(default_factory=Criterion)
+
+    @cached_property
+    def recognisable(self) -> list[bool]:
+        """Of each true follicle, whether it counts."""
+        return [t.measurements.get("Recognisable", 1.0) > 0 and t.stage in LADDER for t in self.true]
+
+    @cached_property
+    def partner(self) -> dict[int, int]:
+        """True follicle -> the found one that is it. Those that count choose first."""
+        pairs: dict[int, int] = {}
+        for wanted in (True, False):
+            true = [i for i, r in enumerate(self.recognisable) if r is wanted]
+            found = [i for i in range(len(self.found)) if i not in pairs.values()]
+            pairs |= {true[t]: found[f] for f, t in self._match(found, true)}
+        return pairs
+
+    def _match(self, found: list[int], true: list[int]) -> list[tuple[int, int]]:
+        outlines = [self.found[i].outline for i in found], [self.true[i].outline for i in true]
+        if self.criterion.distance_um is None:
+            matches = match_outlines(*outlines, min_iou=self.criterion.min_iou)
+        else:
+            scale = self.mpp or 1.0
+            centres = [[(p.centroid.x * scale, p.centroid.y * scale) for p in side] for side in outlines]
+            matches = match_points(*centres, max_distance=self.criterion.distance_um)
+        return [(m.found, m.true) for m in matches]
+
+    @cached_property
+    def claims(self) -> pd.DataFrame:
+        """One row per found follicle: its stage, and the true stage or why there is none."""
+        true_of = {f: t for t, f in self.partner.items()}
+        rows = []
+        for i, f in enumerate(self.found):
+            t = true_of.get(i)
+            kind = "false" if t is None else "true" if self.recognisable[t] else "cap"
+            rows.append((f.stage, kind, self.true[t].stage if t is not None else None, self._section_of(f)))
+        return pd.DataFrame(rows, columns=["stage", "kind", "true_stage", "section"])
+
+    @cached_property
+    def truths(self) -> pd.DataFrame:
+        """One row per true follicle that counts."""
+        rows = []
+        for i, t in enumerate(self.true):
+            if not self.recognisable[i]:
+                continue
+            f = self.found[self.partner[i]] if i in self.partner else None
+            rows.append(
+                {
+                    "stage": t.stage,
+                    "section": t.section_id,
+                    "found": f is not None,
+                    "found_stage": f.stage if f else None,
+                    "nucleus": t.countable == Countable.YES,
+                    "oocyte": t.oocyte is not None,
+                    "atretic": t.health == Health.ATRETIC,
+                    "called_atretic": bool(f and f.health == Health.ATRETIC),
+                    "dice": _dice(f.outline, t.outline) if f else np.nan,
+                    "boundary_um": boundary_distance(f.outline, t.outline) * self.mpp if f and self.mpp else np.nan,
+                    "oocyte_dice": _dice(f.oocyte, t.oocyte) if f and f.oocyte and t.oocyte else np.nan,
+                }
+            )
+        columns = ["stage", "section", "found", "found_stage", "nucleus", "oocyte", "atretic", "called_atretic"]
+        columns += ["dice", "boundary_um", "oocyte_dice"]
+        flags = ["found", "nucleus", "oocyte", "atretic", "called_atretic"]
+        kinds = dict.fromkeys(flags, bool) | dict.fromkeys(["dice", "boundary_um", "oocyte_dice"], float)
+        return pd.DataFrame(rows, columns=columns).astype(kinds)
+
+    @cached_property
+    def tally(self) -> _Tally:
+        """What the headline figures are sums of."""
+        truths, kinds = self.truths, self.claims["kind"]
+        matched = truths[truths["found"]]
+        given = np.zeros((len(_GIVEN), len(_GIVEN)))
+        for true, found in zip(matched["stage"], matched["found_stage"], strict=True):
+            given[_GIVEN.index(true), _GIVEN.index(found)] += 1
+        visible = truths["stage"].isin(self.visible)
+        sums = {
+            "true": len(truths),
+            "hits": len(matched),
+            "claims": (kinds != "cap").sum(),
+            "true_visible": visible.sum(),
+            "hits_visible": (visible & truths["found"]).sum(),
+            "true_nucleus": truths["nucleus"].sum(),
+            "hits_nucleus": matched["nucleus"].sum(),
+            "dice": matched["dice"].sum(),
+            "boundary": matched["boundary_um"].sum(),
+            "boundaries": matched["boundary_um"].notna().sum(),
+            "oocyte_dice": matched["oocyte_dice"].sum(),
+            "oocytes": matched["oocyte_dice"].notna().sum(),
+        }
+        return _Tally({name: float(value) for name, value in sums.items()}, given)
+
+    @cached_property
+    def ranked(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]]:
+        """Per class of the four: scores and verdicts of the claims, and how many there are."""
+        out = {}
+        for name in FOUR_CLASSES:
+            claims = [f for f in self.found if f.stage.four_class == name]
+            # A true follicle of another class is no partner, one that nobody recognises is neutral.
+            true = [
+                (t, not ok)
+                for t, ok in zip(self.true, self.recognisable, strict=True)
+                if not ok or t.stage.four_class == name
+            ]
+            overlap = overlaps([f.outline for f in claims], [t.outline for t, _ in true])
+            scores = np.array([f.score for f in claims])
+            ignored = np.array([i for _, i in true], bool)
+            out[name] = (scores, judge(overlap, scores, ignored, min_iou=PROTOCOL_IOU), int((~ignored).sum()))
+        return out
+
+    def _section_of(self, f: Follicle) -> str:
+        """The truth's section that a found follicle lies in: that of the nearest true one."""
+        if not self.true:
+            return ""
+        return min(self.true, key=lambda t: f.outline.centroid.distance(t.outline.centroid)).section_id
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Tables of an evaluation; shares are 0-1, and NaN where there is nothing to divide by.
+
+    Attributes
+    ----------
+    summary
+        Headline figures, each with a 95 % interval over animals (``low``, ``high``).
+    stages
+        Per stage: true, found, right stage, claimed, false; precision, recall and F1 of the stage.
+    kinds
+        How many are found by what the section shows of them, and of atretic ones.
+    confusion
+        True stage (rows) by the stage that was given, with ``missed``, and ``false`` for claims of nothing.
+    counts
+        Per stage: follicles per section, true and found, and the error.
+    classes
+        Average precision of the four-class protocol.
+    """
+
+    summary: pd.DataFrame
+    stages: pd.DataFrame
+    kinds: pd.DataFrame
+    confusion: pd.DataFrame
+    counts: pd.DataFrame
+    classes: pd.DataFrame
+
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """All tables by name, as they are written to files."""
+        return {n: getattr(self, n) for n in ("summary", "stages", "kinds", "confusion", "counts", "classes")}
+
+
+def evaluate(pairs: Sequence[SlidePair], *, resamples: int = 1000, seed: int = 1) -> Evaluation:
+    """Compare what was found with the truth.
+
+    Parameters
+    ----------
+    pairs
+        One per slide.
+    resamples
+        Bootstrap samples of whole animals for the intervals.
+    seed
+        Of the bootstrap.
+
+    Returns
+    -------
+    Evaluation
+    """
+    truths = pd.concat([p.truths for p in pairs], ignore_index=True)
+    claims = pd.concat([p.claims for p in pairs], ignore_index=True)
+    return Evaluation(
+        summary=_summary(pairs, resamples, seed),
+        stages=_stages(truths, claims),
+        kinds=_kinds(truths, pairs),
+        confusion=_confusion(truths, claims),
+        counts=_counts(pairs),
+        classes=pd.DataFrame(
+            [{"class": n, "n_true": sum(p.ranked[n][2] for p in pairs), "ap": _ap(pairs, n)} for n in FOUR_CLASSES]
+        ),
+    )
+
+
+def boundary_distance(a: Polygon, b: Polygon) -> float:
+    """Mean distance between two outlines, both ways, in their own unit.
+
+    Each outline is walked in 100 steps; 0 where the two are equal.
+    """
+    return 0.5 * (_one_way(a, b) + _one_way(b, a))
+
+
+def _one_way(a: Polygon, b: Polygon) -> float:
+    ring, other = a.exterior, b.exterior
+    steps = line_interpolate_point(ring, np.linspace(0, 1, 100, endpoint=False), normalized=True)
+    return float(np.mean(distance(steps, other)))
+
+
+def _dice(a: Polygon, b: Polygon) -> float:
+    a, b = (g if g.is_valid else g.buffer(0) for g in (a, b))
+    return float(2 * a.intersection(b).area / max(a.area + b.area, 1e-9))
+
+
+def _ap(pairs: Sequence[SlidePair], name: str) -> float:
+    ranked = [p.ranked[name] for p in pairs]
+    scores, verdicts = (np.concatenate([r[i] for r in ranked]) for i in (0, 1))
+    return average_precision(scores, verdicts, sum(r[2] for r in ranked))
+
+
+def _share(part: float, whole: float) -> float:
+    return float(part / whole) if whole else float("nan")
+
+
+def _f1(precision: float, recall: float) -> float:
+    if np.isnan(precision) or np.isnan(recall):
+        return float("nan")
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
+    """The figures that stand for the whole. Slides may occur more than once, as the bootstrap draws them."""
+    tallies = [p.tally for p in pairs]
+    n = {name: sum(t.sums[name] for t in tallies) for name in tallies[0].sums}
+    given = sum((t.given for t in tallies), np.zeros_like(tallies[0].given))
+    antral, secondary = [_GIVEN.index(s) for s in _ANTRAL], [_GIVEN.index(Stage.SECONDARY)]
+
+    def called(true: list[int], as_: list[int] | None = None) -> float:
+        return float(given[true].sum() if as_ is None else given[np.ix_(true, as_)].sum())
+
+    confused = called(antral, secondary) + called(secondary, antral)
+    precision, recall = _share(n["hits"], n["claims"]), _share(n["hits"], n["true"])
+    recall_visible = _share(n["hits_visible"], n["true_visible"])
+    aps = [_ap(pairs, name) for name in FOUR_CLASSES]
+    ladder = len(LADDER)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": _f1(precision, recall),
+        "recall_visible": recall_visible,
+        "f1_visible": _f1(precision, recall_visible),
+        "recall_nucleus_seen": _share(n["hits_nucleus"], n["true_nucleus"]),
+        "mean_ap": float(np.nanmean(aps)) if not np.isnan(aps).all() else float("nan"),
+        "right_stage": _share(float(np.trace(given)), float(given.sum())),
+        "kappa": kappa_of(given),
+        "weighted_kappa": kappa_of(given[:ladder, :ladder], quadratic=True),
+        "secondary_antral_confusion": _share(
+            confused, confused + called(antral, antral) + called(secondary, secondary)
+        ),
+        "antral_called_secondary": _share(called(antral, secondary), called(antral)),
+        "secondary_called_antral": _share(called(secondary, antral), called(secondary)),
+        "dice": _share(n["dice"], n["hits"]),
+        "boundary_um": _share(n["boundary"], n["boundaries"]),
+        "oocyte_dice": _share(n["oocyte_dice"], n["oocytes"]),
+    }
+
+
+def _summary(pairs: Sequence[SlidePair], resamples: int, seed: int) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    by_animal: dict[str, list[SlidePair]] = {}
+    for pair in pairs:
+        by_animal.setdefault(pair.animal, []).append(pair)
+    animals = list(by_animal)
+    drawn: list[dict[str, float]] = []
+    if len(animals) > 1:
+        for _ in range(resamples):
+            picked = rng.integers(len(animals), size=len(animals))
+            drawn.append(_headline([p for i in picked for p in by_animal[animals[i]]]))
+    rows = []
+    for name, value in _headline(pairs).items():
+        known = [d[name] for d in drawn if not np.isnan(d[name])]
+        low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+        rows.append({"figure": name, "value": value, "low": float(low), "high": float(high)})
+    return pd.DataFrame(rows)
+
+
+def _stages(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    for stage in LADDER:
+        true, claimed = truths[truths["stage"] == stage], claims[claims["stage"] == stage]
+        if not len(true) and not len(claimed):
+            continue
+        right = (true["found_stage"] == stage).sum()
+        # Claims on what nobody could recognise are neutral.
+        counted = claimed[claimed["kind"] != "cap"]
+        precision, recall = _share(right, len(counted)), _share(right, len(true))
+        rows.append(
+            {
+                "stage": stage.value,
+                "true": len(true),
+                "found": int(true["found"].sum()),
+                "right_stage": int(right),
+                "unsure": int((true["found_stage"] == Stage.UNSURE).sum()),
+                "claimed": len(claimed),
+                "false": int((claimed["kind"] == "false").sum()),
+                "precision": precision,
+                "recall": recall,
+                "f1": _f1(precision, recall),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
+    caps = sum(not r for p in pairs for r in p.recognisable)
+    on_caps = sum((p.claims["kind"] == "cap").sum() for p in pairs)
+    kinds = {
+        "oocyte and its nucleus seen": truths[truths["nucleus"]],
+        "oocyte seen, nucleus not": truths[truths["oocyte"] & ~truths["nucleus"]],
+        "no oocyte, fluid seen": truths[~truths["oocyte"] & ~truths["nucleus"]],
+        "atretic": truths[truths["atretic"]],
+    }
+    rows = [
+        {
+            "what the section shows": name,
+            "true": len(own),
+            "found": int(own["found"].sum()),
+            "right_stage": int((own["stage"] == own["found_stage"]).sum()),
+            "called_atretic": int(own["called_atretic"].sum()),
+        }
+        for name, own in kinds.items()
+    ]
+    nothing = {"what the section shows": "a cap: nobody could tell (neutral)", "true": caps, "found": int(on_caps)}
+    return pd.DataFrame([*rows, nothing]).astype(dict.fromkeys(["right_stage", "called_atretic"], "Int64"))
+
+
+def _confusion(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
+    columns = [*LADDER, Stage.UNSURE]
+    rows = []
+    for stage in LADDER:
+        own = truths[truths["stage"] == stage]
+        if len(own):
+            given = {c.value: int((own["found_stage"] == c).sum()) for c in columns}
+            rows.append({"true": stage.value, **given, "missed": int((~own["found"]).sum())})
+    false = claims[claims["kind"] == "false"]
+    rows.append({"true": "(false)", **{c.value: int((false["stage"] == c).sum()) for c in columns}, "missed": 0})
+    return pd.DataFrame(rows)
+
+
+def _counts(pairs: Sequence[SlidePair]) -> pd.DataFrame:
+    """Per section: what a reader of the truth counts against what the tables would say."""
+    rows = []
+    for stage in LADDER:
+        true: list[int] = []
+        found: list[int] = []
+        seen = True
+        for p in pairs:
+            seen &= stage in p.visible
+            for section in sorted({t.section_id for t in p.true}):
+                true.append(int(((p.truths["section"] == section) & (p.truths["stage"] == stage)).sum()))
+                found.append(int(((p.claims["section"] == section) & (p.claims["stage"] == stage)).sum()))
+        if not sum(true) and not sum(found):
+            continue
+        error = np.array(found, float) - np.array(true, float)
+        rows.append(
+            {
+                "stage": stage.value,
+                "sections": len(true),
+                "true_per_section": float(np.mean(true)),
+                "found_per_section": float(np.mean(found)) if seen else np.nan,
+                "bias": _share(error.sum(), sum(true)) if seen else np.nan,
+                "mean_absolute_error": float(np.abs(error).mean()) if seen else np.nan,
+            }
+        )
+    return pd.DataFrame(rows)

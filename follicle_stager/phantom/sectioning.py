@@ -1,0 +1,201 @@
+"""Cutting an ovary, and what each section shows of each follicle: the truth.
+
+A section is a slab from ``z`` to ``z + thickness``. What lies where is read in its middle, as the renderer draws it;
+a nucleus is in the section as soon as the slab meets it, since a section is looked through. Polygons are the zero
+lines of the same functions that the renderer draws from, so they are exact to about 0.1 µm. Lengths are µm.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from shapely.geometry import Polygon
+from skimage.measure import find_contours
+
+from follicle_stager.errors import UserError
+from follicle_stager.phantom.fields import follicle_grid, ovary_grid
+from follicle_stager.stages import LADDER, Health, Stage
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from shapely.geometry.base import BaseGeometry
+
+    from follicle_stager.phantom.anatomy import Ovary
+
+#: A profile with less fluid than this does not show that there is an antrum: a gap of 18 µm [M].
+SEEN_FLUID_UM2 = 250.0
+
+
+@dataclass(frozen=True)
+class Cut:
+    """One section of an ovary: number in the series, and the slab."""
+
+    number: int
+    z: float
+    thickness: float
+
+    @property
+    def middle(self) -> float:
+        """Height at which outlines are read."""
+        return self.z + self.thickness / 2
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One follicle as a section shows it; polygons in µm of the ovary's x and y.
+
+    Attributes
+    ----------
+    body
+        Row of the follicle in its ovary: equal in all sections that cut it.
+    stage
+        What the section shows: the follicle's own stage, but secondary where oocyte and granulosa are seen and no
+        fluid is.
+    stage_3d
+        The follicle's own stage.
+    health
+    outline, oocyte, nucleus, fluid
+        What is seen of each; the outline is the basement membrane.
+    height
+        Where it is cut, as a share of its radius: 0 through the middle, ±1 at the poles.
+    recognisable
+        False for a cap: neither oocyte nor nucleus nor fluid shows, so nobody can say what it is.
+    layers
+        Of granulosa, in the follicle.
+    """
+
+    body: int
+    stage: Stage
+    stage_3d: Stage
+    health: Health
+    outline: Polygon
+    oocyte: Polygon | None
+    nucleus: Polygon | None
+    fluid: tuple[Polygon, ...]
+    height: float
+    recognisable: bool
+    layers: int
+
+
+def series(ovary: Ovary, *, thickness_um: float, interval: int, start: int = 0) -> list[Cut]:
+    """Every ``interval``-th section of an ovary that is cut from end to end.
+
+    Parameters
+    ----------
+    ovary
+    thickness_um
+        Of a section.
+    interval
+        1 for all sections.
+    start
+        Number of the first one that is taken, less than the interval. For an unbiased sample it is drawn at random.
+
+    Raises
+    ------
+    UserError
+        If thickness or interval are not positive, or start is not below the interval.
+    """
+    if not 0 < thickness_um <= 100:
+        raise UserError(f"thickness_um is {thickness_um:g}: a section has between 0 and 100 µm, usually 5 to 8.")
+    if interval < 1:
+        raise UserError(f"interval is {interval}: take every section (1), every second (2) and so on.")
+    if not 0 <= start < interval:
+        raise UserError(f"start is {start}: it must be from 0 to interval - 1 ({interval - 1}).")
+    low, high = ovary.extent_z
+    numbers = range(start, int(np.ceil((high - low) / thickness_um)), interval)
+    return [Cut(number, low + number * thickness_um, thickness_um) for number in numbers]
+
+
+def nuclei_in(ovary: Ovary, cut: Cut) -> NDArray[np.bool_]:
+    """Which follicles show their oocyte nucleus in a section, (follicle,) bool."""
+    f = ovary.follicles
+    below = f["nz"] + f["nucleus"] - cut.z
+    above = cut.z + cut.thickness - (f["nz"] - f["nucleus"])
+    # What is cut less deep than the lost cap is not seen.
+    deep = np.minimum(below, above)
+    return np.asarray((f["nucleus"] > 0) & (deep > np.minimum(ovary.lost_cap_um, 2 * f["nucleus"] - 1e-9)))
+
+
+def bodies_in(ovary: Ovary, cut: Cut) -> NDArray[np.intp]:
+    """Rows of the follicles that may reach the middle of a section."""
+    f = ovary.follicles
+    return np.flatnonzero(np.abs(f["z"] - cut.middle) < 1.3 * f["radius"])
+
+
+def profiles(ovary: Ovary, cut: Cut) -> list[Profile]:
+    """All follicles that a section shows, in the order of the ovary's rows."""
+    seen = nuclei_in(ovary, cut)
+    found = (_profile(ovary, cut, int(i), bool(seen[i])) for i in bodies_in(ovary, cut))
+    return [p for p in found if p is not None]
+
+
+def section_outline(ovary: Ovary, cut: Cut) -> Polygon | None:
+    """The ovary's border in a section; None beside it."""
+    step = 8.0
+    n = 2 * int(ovary.reach / step) + 3
+    low = -(n // 2) * step
+    depth = ovary_grid(low, low, cut.middle, step, n, n, ovary.axes, ovary.lobes)
+    return _largest(_polygons(depth, low, low, step))
+
+
+def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile | None:
+    f = ovary.follicles[body]
+    reach = 1.3 * float(f["radius"])
+    step = float(np.clip(reach / 45, 0.35, 3.0))
+    n = 2 * int(reach / step) + 3
+    x0, y0 = f["x"] - step * (n // 2), f["y"] - step * (n // 2)
+    grid = follicle_grid(x0, y0, cut.middle, step, n, n, f)
+    outline = _largest(_polygons(grid[0], x0, y0, step))
+    if outline is None or outline.area < 20:
+        return None
+    oocyte = _largest(_polygons(np.minimum(grid[1], grid[0]), x0, y0, step))
+    fluid = tuple(p for p in _polygons(np.minimum(grid[3], grid[0]), x0, y0, step) if p.area > 30)
+    nucleus = _nucleus(f, cut) if nucleus_seen else None
+    stage_3d = LADDER[int(f["stage"])]
+    antral = LADDER.index(stage_3d) > LADDER.index(Stage.SECONDARY)
+    seen_fluid = sum(p.area for p in fluid) >= SEEN_FLUID_UM2
+    if oocyte is not None and oocyte.area < 12:
+        oocyte = None
+    return Profile(
+        body=body,
+        stage=Stage.SECONDARY if antral and oocyte is not None and not seen_fluid else stage_3d,
+        stage_3d=stage_3d,
+        health=Health.ATRETIC if f["health"] else Health.HEALTHY,
+        outline=outline,
+        oocyte=oocyte,
+        nucleus=nucleus,
+        fluid=fluid,
+        height=float(np.clip((cut.middle - f["z"]) / f["radius"], -1, 1)),
+        recognisable=oocyte is not None or nucleus is not None or seen_fluid,
+        layers=int(f["layers"]),
+    )
+
+
+def _nucleus(f: np.void, cut: Cut) -> Polygon | None:
+    """The widest part of the nucleus within the slab, a circle."""
+    dz = max(cut.z - f["nz"], f["nz"] - cut.z - cut.thickness, 0.0)
+    radius = np.sqrt(max(f["nucleus"] ** 2 - dz**2, 0.25))
+    turn = np.linspace(0, 2 * np.pi, 33)[:-1]
+    return Polygon(np.column_stack([f["nx"] + radius * np.cos(turn), f["ny"] + radius * np.sin(turn)]))
+
+
+def _polygons(level: NDArray[np.floating], x0: float, y0: float, step: float) -> list[Polygon]:
+    """Areas where a level is positive, with their holes."""
+    if level.max() <= 0:
+        return []
+    lines = find_contours(np.pad(level, 1, constant_values=-1e-3 - abs(float(level.min()))), 0.0)
+    rings = [
+        Polygon(np.column_stack([x0 + (r[:, 1] - 1) * step, y0 + (r[:, 0] - 1) * step])) for r in lines if len(r) > 3
+    ]
+    rings = sorted((r.buffer(0) for r in rings), key=lambda r: -r.area)
+    area: BaseGeometry = Polygon()
+    for ring in rings:  # even-odd: a ring in a ring is a hole
+        area = area.symmetric_difference(ring)
+    parts = [p for p in getattr(area, "geoms", [area]) if isinstance(p, Polygon) and not p.is_empty]
+    return [p for p in (q.simplify(0.08) for q in parts) if isinstance(p, Polygon) and p.is_valid]
+
+
+def _largest(polygons: list[Polygon]) -> Polygon | None:
+    return max(polygons, key=lambda p: p.area, default=None)

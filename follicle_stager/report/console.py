@@ -1,0 +1,135 @@
+"""Tables for a terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import pandas as pd
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from follicle_stager.stages import COUNTED, Stage
+
+if TYPE_CHECKING:
+    from follicle_stager.evaluation import Agreement, Evaluation
+    from follicle_stager.study.counts import Counts
+
+_FIGURES = {
+    "precision": "precision (claims that are follicles)",
+    "recall": "recall (follicles that were found)",
+    "f1": "F1 of both",
+    "recall_visible": "recall, of the stages that the detector can see",
+    "f1_visible": "F1, of the stages that the detector can see",
+    "recall_nucleus_seen": "recall where the oocyte's nucleus shows",
+    "mean_ap": "mean average precision, four classes, IoU 0.25",
+    "right_stage": "right stage, of those found",
+    "kappa": "Cohen's kappa of the stage",
+    "weighted_kappa": "quadratic-weighted kappa",
+    "secondary_antral_confusion": "secondary <-> antral confused",
+    "antral_called_secondary": "  antral called secondary, of found antral",
+    "secondary_called_antral": "  secondary called antral, of found secondary",
+    "dice": "Dice of outlines",
+    "boundary_um": "distance of outlines, µm",
+    "oocyte_dice": "Dice of oocytes",
+}
+
+
+def count_tables(counts: Counts) -> list[Table]:
+    """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
+    groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
+    tables = []
+    for column, title in (
+        ("n_profiles", "Follicle profiles per animal, mean ± SD"),
+        ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
+    ):
+        table = Table(
+            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
+        )
+        table.add_column("stage")
+        for (_, _, genotype), rows in groups:
+            animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])
+            head = f"{genotype}\n{animals} animal{'s' * (animals > 1)}\n{sections} section{'s' * (sections > 1)}"
+            table.add_column(escape(head), justify="right")
+        for stage in COUNTED:
+            cells = []
+            for _, rows in groups:
+                row = rows[rows["stage"] == stage.value].iloc[0]
+                cells.append(_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]))
+            table.add_row(stage.label, *cells)
+        tables.append(table)
+    return tables
+
+
+def evaluation_tables(result: Evaluation) -> list[Table]:
+    """What a person asks first: found or not, the right stage or not, and do the counts hold."""
+    summary = Table("figure", box=box.SIMPLE, title="Against the truth, 95 % interval over animals")
+    summary.add_column("value", justify="right")
+    summary.add_column("interval", justify="right")
+    for row in result.summary.itertuples():
+        summary.add_row(_FIGURES[str(row.figure)], _number(row.value), f"{_number(row.low)} - {_number(row.high)}")
+    return [
+        _table(
+            result.stages,
+            "Stages. right: of those found; false: claims that match no follicle",
+            drop=("precision", "recall"),
+        ),
+        _table(result.kinds, "What the section shows of them"),
+        _table(
+            result.counts,
+            "Counts per section. NA: the stage cannot be seen with this detector",
+            drop=("mean_absolute_error",),
+        ),
+        summary,
+    ]
+
+
+def agreement_tables(result: Agreement) -> list[Table]:
+    """Two annotators: the figures, and who called what."""
+    figures = Table("figure", box=box.SIMPLE, title="Two annotators")
+    figures.add_column("value", justify="right")
+    for name, value in (
+        ("marks of A", str(result.n_a)),
+        ("marks of B", str(result.n_b)),
+        ("of the same follicle", str(result.n_matched)),
+        ("F1 of detection", _number(result.detection_f1)),
+        ("same class, of these", _number(result.same_class)),
+        ("Cohen's kappa", _number(result.kappa)),
+        (f"quadratic-weighted kappa ({result.n_on_ladder} pairs on the ladder)", _number(result.weighted_kappa)),
+    ):
+        figures.add_row(name, value)
+    cells = ((str(a), str(b), int(n)) for a, row in result.confusion.iterrows() for b, n in row.items())
+    named = Table("A", "B", box=box.SIMPLE, title="Classes given, most frequent first")
+    named.add_column("n", justify="right")
+    for a, b, n in sorted((c for c in cells if c[2]), key=lambda c: -c[2]):
+        named.add_row(escape(a), escape(b), str(n))
+    return [figures, named]
+
+
+def _table(data: pd.DataFrame, title: str, drop: tuple[str, ...] = ()) -> Table:
+    table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)
+    data = data.drop(columns=list(drop))
+    for index, name in enumerate(data.columns):
+        table.add_column(str(name).replace("_", " "), justify="right" if index else "left")
+    for row in data.itertuples(index=False):
+        table.add_row(*(_cell(value) for value in row))
+    return table
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float) or value is pd.NA:
+        return _number(value)
+    return Stage(str(value)).label if value in set(Stage) else str(value)
+
+
+def _number(value: object) -> str:
+    if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return "NA"
+    return f"{value:.2f}"
+
+
+def _mean_sd(mean: float, sd: float) -> str:
+    if math.isnan(mean):
+        return "NA"
+    return f"{mean:.1f}" if math.isnan(sd) else f"{mean:.1f} ± {sd:.1f}"

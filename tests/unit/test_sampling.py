@@ -1,0 +1,45 @@
+"""Sampling corrections against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from follicle_stager.study.sampling import abercrombie, height_from_profiles, interval_scaled
+
+
+@pytest.mark.parametrize(("height", "factor"), [(10, 3), (25, 6)])
+def test_five_micron_sections_count_three_and_six_times(height, factor):
+    assert interval_scaled(60, 10) / abercrombie(60, 10, thickness_um=5, height_um=height) == pytest.approx(factor)
+
+
+def test_a_lost_cap_raises_the_estimate():
+    # 5 / (5 + 10 - 2) instead of 5 / 15
+    assert abercrombie(39, 1, thickness_um=5, height_um=10, lost_cap_um=1) == pytest.approx(15)
+    with pytest.raises(ValueError, match="show no body"):
+        abercrombie(1, 1, thickness_um=2, height_um=1, lost_cap_um=2)
+
+
+@given(diameter=st.floats(5, 100), thickness=st.floats(1, 20))
+def test_height_is_found_again_from_its_profiles(diameter, thickness):
+    mean_profile = (thickness * diameter + np.pi * diameter**2 / 4) / (thickness + diameter)
+    assert height_from_profiles(mean_profile, thickness_um=thickness) == pytest.approx(diameter)
+
+
+def test_height_from_drawn_spheres():
+    """10,000 random sections of a sphere of 20 µm, each as wide as its widest part."""
+    rng = np.random.default_rng(0)
+    z = rng.uniform(-15, 10, 10_000)
+    off = np.maximum(0, np.maximum(z, -z - 5))
+    seen = 2 * np.sqrt(10**2 - np.minimum(off, 10) ** 2)
+    assert height_from_profiles(float(seen.mean()), thickness_um=5) == pytest.approx(20, rel=0.01)
+
+
+@pytest.mark.parametrize("values", [{"thickness_um": 0}, {"thickness_um": -5}])
+def test_impossible_sections_are_refused(values):
+    with pytest.raises(ValueError, match="thickness_um"):
+        abercrombie(1, 1, height_um=10, **values)
+    with pytest.raises(ValueError, match="interval"):
+        interval_scaled(1, 0)
