@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test lint types bench example-slides clean
+.PHONY: demo test bench accuracy contact-sheet example-slides clean
 
 demo: $(VENV)/base.done
 	$(BIN)/follicle-stager demo --out demo_study
@@ -14,13 +14,22 @@ test: $(VENV)/dev.done xvfb
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/npe2 validate follicle-stager --imports
+	# numba does not notice when a function that a compiled one calls has changed in another file.
+	rm -f follicle_stager/phantom/__pycache__/*.nb?
 	$(BIN)/pytest
 
 bench: $(VENV)/dev.done
 	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
 
+# Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
+accuracy: $(VENV)/base.done
+	$(BIN)/python docs/make_accuracy.py
+
+contact-sheet: $(VENV)/base.done
+	$(BIN)/python docs/make_contact_sheet.py
+
 example-slides: $(VENV)/base.done
-	rm -rf example_slides/*.tif example_slides/truth
+	rm -rf example_slides
 	$(BIN)/follicle-stager phantom example_slides
 
 # The environment is made again when the dependencies change.
@@ -48,4 +57,4 @@ xvfb:
 	else echo "Not installed, and not root: $(QT_PACKAGES). The napari tests will be skipped."; fi
 
 clean:
-	rm -rf $(VENV) demo_study build dist
+	rm -rf $(VENV) demo_study build dist follicle_stager/phantom/__pycache__

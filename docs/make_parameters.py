@@ -1,16 +1,25 @@
-"""Write docs/parameters.md from the configuration's own docstrings:  python docs/make_parameters.py."""
+"""Write docs/parameters.md from the parameter objects' own docstrings:  python docs/make_parameters.py."""
 
 from __future__ import annotations
 
 import ast
 import inspect
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from follicle_stager import config
+from follicle_stager.phantom import biology, cohort
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 HEAD = """# Parameters
 
-Every parameter with its default, made from `follicle_stager/config.py` by `python docs/make_parameters.py`.
+Made from the code by `python docs/make_parameters.py`: every parameter with its default. [M] marks values that are
+widely used or were set by looking, and are no sourced standard.
+
+## Finding and staging
+
 Change them in a TOML file and give it with `--config my.toml`; each study keeps the ones that it was made with in
 `study.toml`.
 
@@ -19,26 +28,88 @@ Change them in a TOML file and give it with `--config my.toml`; each study keeps
 min_score = 0.3
 ```
 
-[M] marks values that are widely used or were set by looking, and are no sourced standard.
+| parameter | default | what it is |
+|---|---|---|
+"""
+
+OVARY = """
+## The virtual ovary
+
+For `follicle-stager phantom FOLDER --config my.toml`; the cohort keeps them in `truth/plan.json`.
+
+```toml
+animals = 6
+block_after = "early_antral"
+[models]
+Igf1r = "PAS"
+[control]
+animal_cv = 0.3
+[control.stages.antral]
+per_ovary = 2
+```
+
+`ovary = "adult"` (or `--ovary adult`) starts from a cycling adult ovary of 2 - 2.5 mm with corpora lutea; without it
+the ovary is a small one, before the first ovulation, as in this table.
 
 | parameter | default | what it is |
 |---|---|---|
 """
 
+STAGE = """
+Each stage, `control.stages.<stage>.<name>`; ranges are from the youngest to the oldest of the stage:
+
+"""
+
 
 def main() -> None:
     """Write the page."""
-    tree = ast.parse(inspect.getsource(config))
+    docs = _docstrings(config)
+    text = HEAD + "\n".join(
+        f"| `{part}.{name}` | {value} | {docs[type(values).__name__, name]} |"
+        for part, values in config.Config()
+        for name, value in values
+    )
+    docs = _docstrings(biology) | _docstrings(cohort)
+    plan = cohort.CohortPlan()
+    own = [("", plan, "control"), ("control.", plan.control, "stages")]
+    text += (
+        "\n"
+        + OVARY
+        + "\n".join(
+            f"| `{prefix}{name}` | {_shown(value)} | {docs.get((type(values).__name__, name), '')} |"
+            for prefix, values, nested in own
+            for name, value in values
+            if name != nested
+        )
+    )
+    names = list(biology.StageModel.model_fields)
+    stages = list(plan.control.stages)
+    text += "\n" + STAGE + "| name | " + " | ".join(stages) + " | what it is |\n" + "|---" * (len(stages) + 2) + "|\n"
+    text += "\n".join(
+        f"| `{name}` | "
+        + " | ".join(_shown(getattr(plan.control.stages[s], name)) for s in stages)
+        + f" | {docs.get(('StageModel', name), '')} |"
+        for name in names
+    )
+    Path(__file__).with_name("parameters.md").write_text(text + "\n", encoding="utf-8")
+
+
+def _docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
+    """The text under each field of each class."""
     docs: dict[tuple[str, str], str] = {}
-    for cls in (n for n in tree.body if isinstance(n, ast.ClassDef)):
+    for cls in (n for n in ast.parse(inspect.getsource(module)).body if isinstance(n, ast.ClassDef)):
         for field, text in zip(cls.body, cls.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 docs[cls.name, field.target.id] = " ".join(str(text.value.value).split())
-    rows = []
-    for part, values in config.Config():
-        for name, value in values:
-            rows.append(f"| `{part}.{name}` | {value} | {docs[type(values).__name__, name]} |")
-    Path(__file__).with_name("parameters.md").write_text(HEAD + "\n".join(rows) + "\n", encoding="utf-8")
+    return docs
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return " - ".join(map(str, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{k} = {v}" for k, v in value.items())
+    return "none" if value is None else str(value)
 
 
 if __name__ == "__main__":

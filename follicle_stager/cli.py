@@ -142,6 +142,7 @@ def phantom(
     animals: Annotated[int | None, typer.Option("--animals", help="Animals per group.")] = None,
     sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, spread evenly.")] = None,
     interval: Annotated[int | None, typer.Option("--interval", help="Instead: every how many-th section.")] = None,
+    ovary: Annotated[str | None, typer.Option("--ovary", help="small (the default) or adult.")] = None,
     block_after: Annotated[
         str | None,
         typer.Option("--block-after", help="Planted arrest: none, primary, secondary or early_antral."),
@@ -165,6 +166,7 @@ def phantom(
         "animals": animals,
         "sections": sections,
         "interval": interval,
+        "ovary": ovary,
         "block_after": None if block_after == "none" else block_after,
         "block_probability": block,
         "depletion": depletion,

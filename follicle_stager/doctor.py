@@ -18,6 +18,7 @@ _PARTS = {
     "imagecodecs": ("compressed TIFF", None),
     "zarr": ("OME-Zarr", None),
     "pillow": ("PNG, JPEG", None),
+    "numba": ("virtual ovaries", None),
     "openslide-python": ("mrxs, DICOM, bif, czi", "wsi"),
     "napari": ("correction on screen", "napari"),
     "distributed": ("cluster", "cluster"),

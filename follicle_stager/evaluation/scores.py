@@ -155,8 +155,8 @@ class SlidePair:
             "claims": (kinds != "cap").sum(),
             "true_visible": visible.sum(),
             "hits_visible": (visible & truths["found"]).sum(),
-            "true_nucleus": truths["nucleus"].sum(),
-            "hits_nucleus": matched["nucleus"].sum(),
+            "true_nucleus": (visible & truths["nucleus"]).sum(),
+            "hits_nucleus": (visible & truths["nucleus"] & truths["found"]).sum(),
             "dice": matched["dice"].sum(),
             "boundary": matched["boundary_um"].sum(),
             "boundaries": matched["boundary_um"].notna().sum(),
@@ -373,11 +373,14 @@ def _stages(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
 def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
     caps = sum(not r for p in pairs for r in p.recognisable)
     on_caps = sum((p.claims["kind"] == "cap").sum() for p in pairs)
+    resting = truths["stage"].isin((Stage.PRIMORDIAL, Stage.TRANSITIONAL))
+    growing = truths[~resting]
     kinds = {
-        "oocyte and its nucleus seen": truths[truths["nucleus"]],
-        "oocyte seen, nucleus not": truths[truths["oocyte"] & ~truths["nucleus"]],
-        "no oocyte, fluid seen": truths[~truths["oocyte"] & ~truths["nucleus"]],
-        "atretic": truths[truths["atretic"]],
+        "resting (primordial, transitional)": truths[resting],
+        "growing: oocyte and its nucleus": growing[growing["nucleus"]],
+        "growing: oocyte, no nucleus": growing[growing["oocyte"] & ~growing["nucleus"]],
+        "growing: fluid, no oocyte": growing[~growing["oocyte"] & ~growing["nucleus"]],
+        "growing: atretic": growing[growing["atretic"]],
     }
     rows = [
         {
@@ -389,7 +392,7 @@ def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
         }
         for name, own in kinds.items()
     ]
-    nothing = {"what the section shows": "a cap: nobody could tell (neutral)", "true": caps, "found": int(on_caps)}
+    nothing = {"what the section shows": "a cap: nobody could tell; neutral", "true": caps, "found": int(on_caps)}
     return pd.DataFrame([*rows, nothing]).astype(dict.fromkeys(["right_stage", "called_atretic"], "Int64"))
 
 

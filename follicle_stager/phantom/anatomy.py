@@ -6,7 +6,7 @@ Lengths are µm; the origin is the ovary's centre and the sections are cut at ri
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,6 +117,27 @@ class Ovary:
     def counts(self) -> dict[Stage, int]:
         """True number of follicles per stage."""
         return {stage: int((self.follicles["stage"] == i).sum()) for i, stage in enumerate(LADDER)}
+
+    def turned(self, rotation: NDArray[np.float64]) -> Ovary:
+        """The same ovary, to be cut in another direction.
+
+        Parameters
+        ----------
+        rotation
+            (3, 3) matrix; what it turns onto z becomes the direction of cutting. Follicles, bodies and their numbers
+            stay; the cells between them are those of the new direction.
+        """
+        axes, lobes = self.axes.copy(), self.lobes.copy()
+        axes[:, :3] @= rotation.T
+        lobes[:, :3] @= rotation.T
+        return replace(
+            self,
+            axes=axes,
+            lobes=lobes,
+            follicles=_turned(self.follicles, rotation),
+            corpora_lutea=_turned(self.corpora_lutea, rotation),
+            vessels=_turned(self.vessels, rotation),
+        )
 
     @property
     def reach(self) -> float:
@@ -322,6 +343,20 @@ def _moved(bodies: NDArray[np.void], to: NDArray[np.float64]) -> NDArray[np.void
         for name in own:
             if name in (out.dtype.names or ()):
                 out[name] += to[:, axis]
+    return out
+
+
+def _turned(bodies: NDArray[np.void], rotation: NDArray[np.float64]) -> NDArray[np.void]:
+    out, names = bodies.copy(), bodies.dtype.names or ()
+    for before, after in (("", ""), ("o", ""), ("n", ""), ("", "0"), ("", "1")):
+        point = [f"{before}{axis}{after}" for axis in "xyz"]
+        if point[0] in names:
+            at = np.column_stack([bodies[name] for name in point]) @ rotation.T
+            for name, values in zip(point, at.T, strict=True):
+                out[name] = values
+    for name in ("bumps", "oocyte_bumps"):
+        if name in names:
+            out[name][:, :, :3] = bodies[name][:, :, :3] @ rotation.T
     return out
 
 

@@ -54,9 +54,11 @@ class StageModel(Part):
     layer_um: Range = (LAYER_UM, LAYER_UM)
     """Height of a layer."""
     zona_um: Range = (0.0, 0.0)
+    """Thickness of the zona pellucida."""
     diameter_um: Range | None = None
     """Of the follicle, where fluid fills it; otherwise it follows from oocyte and layers."""
     theca_um: Range = (0.0, 0.0)
+    """Thickness of the theca outside the basement membrane."""
     depth_um: Range = (0.0, 100000.0)
     """Depth of its nearest side under the ovary's surface."""
     atretic: Fraction = 0.0
@@ -166,10 +168,13 @@ class GenotypeModel(Part):
     """
 
     block_after: Stage | None = None
-    """primary, secondary or early_antral; none for a control."""
+    """Stage after which follicles are blocked: primary, secondary, early_antral, or none."""
     block_probability: Fraction = 0.0
+    """Share of the follicles reaching that stage that is blocked."""
     accumulate: Fraction = 0.5
+    """Share of the blocked ones that stay there; the others vanish."""
     depletion: Fraction = 0.0
+    """Share of all follicles that is missing."""
     animal_cv: NotNegative = 0.15
     """Variation of an animal's level, common to its stages (7-12 % in young, 34 % in old mice, OvSim)."""
     stage_cv: NotNegative = 0.10
@@ -179,6 +184,7 @@ class GenotypeModel(Part):
     width_share: tuple[Positive, Positive] = (0.74, 0.9)
     """The other two axes as a share of it."""
     lobes: Annotated[int, Field(ge=0, le=12)] = 5
+    """Number of bulges and clefts of the surface."""
     lobe_size: Annotated[float, Field(ge=0, le=0.4)] = 0.09
     """Spread of bulges and clefts, as a share of the radius."""
     corpora_lutea: NotNegative = 9.0

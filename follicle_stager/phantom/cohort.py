@@ -56,18 +56,26 @@ class CohortPlan(Part):
     interval: Count | None = None
     """Instead of ``sections``: every how many-th section is taken."""
     sections_per_slide: Count = 4
+    """More go on a further slide of the same ovary."""
     thickness_um: Annotated[float, Field(gt=0, le=100)] = 5.0
+    """Of a section."""
     control: GenotypeModel = small_ovary()
     """Ovaries of the controls. Those of the knockouts are the same but for the next four."""
     block_after: Stage | None = Stage.SECONDARY
+    """Stage after which the knockouts' follicles are blocked: primary, secondary, early_antral, or none."""
     block_probability: Fraction = 0.8
+    """Share of the follicles reaching that stage that is blocked."""
     accumulate: Fraction = 0.5
+    """Share of the blocked ones that stay there; the others vanish."""
     depletion: Fraction = 0.0
+    """Share of all follicles that the knockouts lack."""
     mode: Literal["faithful", "randomised"] = "faithful"
+    """Good slides, or looks far beyond the natural range."""
     faults: tuple[Fraction, ...] = (0.12,)
     """Probability of each fault of a slide; with several values the animals of a group take turns."""
     mpp: Annotated[float, Field(ge=0.2, le=4)] = 1.0
-    jpeg: Annotated[int, Field(ge=20, le=100)] = 75
+    """µm per pixel."""
+    jpeg: Annotated[int, Field(ge=20, le=100)] = 70
     """Quality of the slides' compression."""
     labels: bool = False
     """Also write label images."""
@@ -105,11 +113,24 @@ class CohortPlan(Part):
 def make_plan(values: dict[str, Any]) -> CohortPlan:
     """Check the parameters of a cohort.
 
+    Parameters
+    ----------
+    values
+        Fields of `CohortPlan`; what ``control`` and its ``stages`` leave out stays as it is. ``ovary`` says what that
+        is: ``"small"`` (before the first ovulation, the default) or ``"adult"``.
+
     Raises
     ------
     UserError
         That names the parameter and says why it cannot be.
     """
+    kinds: dict[str, Callable[[], GenotypeModel]] = {"small": small_ovary, "adult": GenotypeModel}
+    values = dict(values)
+    kind = values.pop("ovary", "small")
+    if kind not in kinds:
+        raise UserError(f"this ovary cannot be made: ovary: {kind!r} is none of {', '.join(kinds)}.")
+    if isinstance(given := values.get("control", {}), dict):
+        values["control"] = _over(kinds[kind]().model_dump(mode="json"), given)
     try:
         return CohortPlan.model_validate(values)
     except ValidationError as error:
@@ -118,6 +139,15 @@ def make_plan(values: dict[str, Any]) -> CohortPlan:
             for e in error.errors()
         )
         raise UserError(f"this ovary cannot be made: {said}.") from None
+
+
+def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Values with those that were given in their place, at every level."""
+    out = values | given
+    for name, value in given.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            out[name] = _over(values[name], value)
+    return out
 
 
 @dataclass(frozen=True)
@@ -157,6 +187,11 @@ def write_cohort(
         Animals rendered at the same time; the result does not depend on it.
     progress
         Called with animals done and animals in all.
+
+    Raises
+    ------
+    UserError
+        If the folder holds something else than this cohort.
     """
     animals = [
         _Animal(index, model, group, number)
@@ -167,8 +202,13 @@ def write_cohort(
             for number in range(1, plan.animals + 1)
         )
     ]
-    (folder / "truth").mkdir(parents=True, exist_ok=True)
-    write_text(folder / "truth" / "plan.json", plan.model_dump_json(indent=1) + "\n")
+    written = folder / "truth" / "plan.json"
+    text = plan.model_dump_json(indent=1) + "\n"
+    if folder.is_file():
+        raise UserError(f"{folder}: this is a file; give a folder for the cohort.")
+    if folder.exists() and any(folder.iterdir()) and not (written.exists() and written.read_text("utf-8") == text):
+        raise UserError(f"{folder}: this folder holds something else; give an empty or a new folder for the cohort.")
+    write_text(written, text)
     tables: dict[str, list[dict[str, object]]] = {"samples": [], "ovaries": [], "profiles": [], "fingerprints": []}
     for done, rows in enumerate(_in_order(folder, plan, animals, jobs), start=1):
         for name, table in tables.items():

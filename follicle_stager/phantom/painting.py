@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, uniform
+from follicle_stager.phantom.fields import compiled, depth_in_ovary, fluid_level, level, noise, uniform
 from follicle_stager.phantom.tissues import CODE
 
 # Compiled code reads module constants, no dictionaries.
@@ -50,7 +50,7 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
                 away = -depth - (16 + 14 * other)
                 if around > 0.15 and -2.2 < away < 2.2:
                     kind[r, c] = BURSA
-                elif around > 0.45 and 12 < away < 95 * (around - 0.3):
+                elif depth > -115:
                     kind[r, c] = FAT
             elif depth < 6.5:
                 kind[r, c] = EPITHELIUM
@@ -69,27 +69,32 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
 
 
 @compiled
-def paint_fat(x0, y0, z, mpp, kind, seed):
-    """Open the cells of fat: thin walls around empty bodies of 45 µm."""
+def paint_fat(x0, y0, z, mpp, kind, axes, lobes, seed):
+    """Put fat beside the ovary: whole cells of 45 µm, thin walls around nothing; elsewhere there is glass again."""
     size = 45.0
+    k = int(np.floor(z / size))
     for r in range(kind.shape[0]):
         for c in range(kind.shape[1]):
             if kind[r, c] != FAT:
                 continue
             x, y = (x0 + c * mpp) / size, (y0 + r * mpp) / size
-            i, j, k = int(np.floor(x)), int(np.floor(y)), int(np.floor(z / size))
+            i, j = int(np.floor(x)), int(np.floor(y))
             first, second = 9.0, 9.0
-            for a in range(-1, 2):
-                for b in range(-1, 2):
-                    px = i + a + uniform(i + a, j + b, k, seed)
-                    py = j + b + uniform(i + a, j + b, k, seed + 1)
-                    d = np.hypot(px - x, py - y)
+            fi, fj, si, sj = i, j, i, j
+            for a in range(i - 1, i + 2):
+                for b in range(j - 1, j + 2):
+                    d = np.hypot(a + uniform(a, b, k, seed) - x, b + uniform(a, b, k, seed + 1) - y)
                     if d < first:
-                        first, second = d, first
+                        first, second, fi, fj, si, sj = d, first, a, b, fi, fj
                     elif d < second:
-                        second = d
-            if (second - first) * size > 3.0:
-                kind[r, c] = GLASS
+                        second, si, sj = d, a, b
+            kind[r, c] = GLASS
+            if (second - first) * size < 3.0:
+                for a, b in ((fi, fj), (si, sj)):
+                    px, py = (a + uniform(a, b, k, seed)) * size, (b + uniform(a, b, k, seed + 1)) * size
+                    there = noise(px, py, z, 170.0, seed + 2) > 0.25
+                    if there and -88 < depth_in_ovary(px, py, z, axes, lobes) < -34:
+                        kind[r, c] = FAT
 
 
 @compiled

@@ -64,7 +64,6 @@ def draw_window(
     mpp: float,
     looks: NDArray[np.float64],
     counterstain: str = "eosin",
-    surroundings: bool = True,
     zones: tuple[float, float] = (0.0, 70.0),
 ) -> Maps:
     """Draw a window of a section.
@@ -83,8 +82,6 @@ def draw_window(
         Table of tissues, see `tissues.table`.
     counterstain
         ``"eosin"`` or ``"pas"``: the column of the table for the second stain.
-    surroundings
-        Whether bursa and fat lie around the ovary.
     zones
         How far interstitial gland (-1 everywhere to 1 nowhere) reaches, and the size of its patches, µm.
 
@@ -99,7 +96,7 @@ def draw_window(
     owner = np.full((rows, columns), -1, np.int32)
     turn = np.zeros((rows, columns), np.float32)
     z = cut.middle
-    _draw_ground(ovary, cut, x0, y0, mpp, kind, turn, surroundings=surroundings, zones=zones)
+    _draw_ground(ovary, cut, x0, y0, mpp, kind, turn, zones=zones)
     window = x0, y0, mpp, (rows, columns)
     for v in ovary.vessels[_is_near(ovary.vessels, "x0", "y0", *window, reach=200.0)]:
         paint_vessel(v, x0, y0, z, mpp, kind, turn)
@@ -145,7 +142,6 @@ def _draw_ground(
     kind: NDArray[np.uint8],
     turn: NDArray[np.float32],
     *,
-    surroundings: bool,
     zones: tuple[float, float],
 ) -> None:
     """Tissue without bodies: surface, cortex, stroma, interstitial gland, medulla; bursa and fat outside."""
@@ -179,8 +175,7 @@ def _draw_ground(
         kind,
         turn,
     )
-    if surroundings:
-        paint_fat(x0, y0, z, mpp, kind, ovary.seed + 9)
+    paint_fat(x0, y0, z, mpp, kind, ovary.axes, ovary.lobes, ovary.seed + 9)
 
 
 def _is_near(

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from follicle_stager.evaluation import Agreement, Evaluation
     from follicle_stager.study.counts import Counts
 
-_FIGURES = {
+FIGURES = {
     "precision": "precision (claims that are follicles)",
     "recall": "recall (follicles that were found)",
     "f1": "F1 of both",
     "recall_visible": "recall, of the stages that the detector can see",
     "f1_visible": "F1, of the stages that the detector can see",
-    "recall_nucleus_seen": "recall where the oocyte's nucleus shows",
+    "recall_nucleus_seen": "recall of these where the oocyte's nucleus shows",
     "mean_ap": "mean average precision, four classes, IoU 0.25",
     "right_stage": "right stage, of those found",
     "kappa": "Cohen's kappa of the stage",
@@ -68,7 +68,7 @@ def evaluation_tables(result: Evaluation) -> list[Table]:
     summary.add_column("value", justify="right")
     summary.add_column("interval", justify="right")
     for row in result.summary.itertuples():
-        summary.add_row(_FIGURES[str(row.figure)], _number(row.value), f"{_number(row.low)} - {_number(row.high)}")
+        summary.add_row(FIGURES[str(row.figure)], _number(row.value), f"{_number(row.low)} - {_number(row.high)}")
     return [
         _table(
             result.stages,

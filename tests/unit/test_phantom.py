@@ -29,7 +29,7 @@ from follicle_stager.phantom import (
     write_cohort,
 )
 from follicle_stager.phantom.anatomy import animal_levels
-from follicle_stager.phantom.fields import depth_in_ovary
+from follicle_stager.phantom.fields import depth_in_ovary, rotation
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import draw
 from follicle_stager.phantom.tissues import CODE
@@ -79,6 +79,27 @@ class TestAnatomy:
         alive = f["nucleus"] > 0
         assert (np.linalg.norm(nucleus - oocyte, axis=1) + f["nucleus"] < f["oocyte"])[alive].all()
         assert (alive == (f["health"] == 0)).all()
+
+    @settings(max_examples=5, deadline=None)
+    @given(seed=st.integers(0, 2**32))
+    def test_it_can_be_cut_in_any_direction(self, ovary, seed):
+        """Turned, it is the same ovary: the same follicles, sizes and distances, other sections."""
+        turn = rotation(np.random.default_rng(seed))
+        other = ovary.turned(turn)
+        assert other.counts() == ovary.counts()
+        for point in np.random.default_rng(1).uniform(-300, 300, (20, 3)):
+            assert depth_in_ovary(*(turn @ point), other.axes, other.lobes) == pytest.approx(
+                depth_in_ovary(*point, ovary.axes, ovary.lobes)
+            )
+        # A section through the same follicle's middle, in the old direction and the new one.
+        body = int(np.flatnonzero(ovary.follicles["stage"] == 3)[0])
+        views = [
+            next(p for p in profiles(o, Cut(0, o.follicles["z"][body] - 2.5, 5)) if p.body == body)
+            for o in (ovary, other)
+        ]
+        radius = [np.sqrt(p.outline.area / np.pi) for p in views]
+        assert radius == pytest.approx([ovary.follicles["radius"][body]] * 2, rel=0.25)
+        assert views[0].outline.area != views[1].outline.area
 
     def test_primordials_lie_in_the_cortex_and_large_ones_deeper(self):
         ovary = build_ovary(np.random.default_rng(1), GenotypeModel())
@@ -334,6 +355,8 @@ class TestRefusals:
             ({"models": {"Igfals": "Masson"}}, "is no stain"),
             ({"models": {"../x": "H&E"}}, "file names"),
             ({"control": {"length_mm": [0.3, 0.4]}}, "impossible density"),
+            ({"control": {"stages": {"antral": {"per_ovary": -1}}}}, "control.stages.antral.per_ovary"),
+            ({"ovary": "huge"}, "none of small, adult"),
         ],
     )
     def test_cohort(self, values, reason):
@@ -347,6 +370,19 @@ class TestRefusals:
 
 
 class TestCohort:
+    def test_what_is_not_given_stays(self):
+        plan = make_plan({"control": {"stages": {"antral": {"per_ovary": 2}}}, "mpp": 2})
+        assert plan.control.means()[Stage.ANTRAL] == 2
+        assert plan.control.means()[Stage.SECONDARY] == small_ovary().means()[Stage.SECONDARY]
+        assert make_plan({"ovary": "adult"}).control == GenotypeModel()
+
+    def test_another_folder_is_left_alone(self, cohort, plan, tmp_path):
+        (tmp_path / "thesis.docx").write_text("x")
+        with pytest.raises(UserError, match="holds something else"):
+            write_cohort(tmp_path, plan)
+        with pytest.raises(UserError, match="holds something else"):
+            write_cohort(cohort, plan.model_copy(update={"seed": 1}))
+
     def test_any_number_of_workers_gives_the_same(self, cohort, plan, tmp_path):
         write_cohort(tmp_path, plan, jobs=2)
         for name in ("truth/fingerprints.csv", "truth/ovaries.csv", "truth/profiles.csv", "samples.csv"):
