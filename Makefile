@@ -14,8 +14,6 @@ test: $(VENV)/dev.done xvfb
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/npe2 validate follicle-stager --imports
-	# numba does not notice when a function that a compiled one calls has changed in another file.
-	rm -f follicle_stager/phantom/__pycache__/*.nb?
 	$(BIN)/pytest
 
 bench: $(VENV)/dev.done
@@ -57,4 +55,4 @@ xvfb:
 	else echo "Not installed, and not root: $(QT_PACKAGES). The napari tests will be skipped."; fi
 
 clean:
-	rm -rf $(VENV) demo_study build dist follicle_stager/phantom/__pycache__
+	rm -rf $(VENV) demo_study build dist

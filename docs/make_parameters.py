@@ -106,7 +106,7 @@ def _docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
 
 def _shown(value: object) -> str:
     if isinstance(value, tuple):
-        return " - ".join(map(str, value))
+        return f"[{', '.join(map(str, value))}]"
     if isinstance(value, dict):
         return ", ".join(f"{k} = {v}" for k, v in value.items())
     return "none" if value is None else str(value)

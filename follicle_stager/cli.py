@@ -132,7 +132,10 @@ def demo(
     """Run the whole job on the example slides (synthetic), and compare the counts with their truth."""
     folder = examples.folder()
     run(folder, folder / "samples.csv", out_folder, jobs=jobs)
-    out.print("\nThe slides are synthetic, so the truth is known:\n")
+    out.print(
+        "\nThe slides are synthetic: an arrest after the secondary stage is planted in the knockouts (fewer antral "
+        "follicles, not fewer secondary ones), and the truth is known:\n"
+    )
     _show_evaluation(evaluate_pairs(load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
 
 
@@ -167,7 +170,7 @@ def phantom(
         "sections": sections,
         "interval": interval,
         "ovary": ovary,
-        "block_after": None if block_after == "none" else block_after,
+        "block_after": block_after,
         "block_probability": block,
         "depletion": depletion,
         "mpp": mpp,
@@ -176,10 +179,11 @@ def phantom(
         "seed": seed,
     }
     values |= {name: value for name, value in given.items() if value is not None}
-    if interval is not None:
-        values.setdefault("sections", None)
-    if block_after == "none":
-        values |= {"block_after": None, "block_probability": 0.0}
+    # What is typed wins over the file: sections and interval exclude each other.
+    if interval is not None and sections is None:
+        values["sections"] = None
+    elif sections is not None and interval is None:
+        values["interval"] = None
     plan = make_plan(values)
     total = 2 * len(plan.models) * plan.animals
     with BatchProgress(err, total=total) as progress:
@@ -199,6 +203,8 @@ def evaluate(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables there, as CSV.")] = None,
 ) -> None:
     """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
+    if out_folder is not None and out_folder.is_file():
+        raise UserError(f"{out_folder}: this is a file; give a folder for the tables.")
     pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp)
     _show_evaluation(evaluate_pairs(pairs), out_folder)
 

@@ -185,12 +185,24 @@ def load_config(path: Path) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, e['loc']))}: "
-            + ("there is no such parameter" if e["type"] == "extra_forbidden" else e["msg"])
-            for e in error.errors()
-        )
-        raise UserError(f"{path}: {problems}. The names and defaults are in docs/parameters.md.") from None
+        raise UserError(f"{path}: {explain(error)}. The names and defaults are in docs/parameters.md.") from None
+
+
+def explain(error: ValidationError) -> str:
+    """Say which parameters are wrong, and how to write them."""
+    said = {
+        "extra_forbidden": "there is no such parameter",
+        "tuple_type": "write a range, like [220, 310]",
+        "missing": "this is missing",
+    }
+    problems = []
+    for e in error.errors():
+        place = ".".join(str(part) for part in e["loc"] if part != "[key]")
+        text = said.get(e["type"], e["msg"].removeprefix("Value error, "))
+        if e["type"] == "enum" and "stages" in e["loc"]:
+            text = "there is no such stage"
+        problems.append(f"{place}: {text}" if place else text)
+    return "; ".join(dict.fromkeys(problems))
 
 
 def read_values(path: Path) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def tiny_ovary(**numbers: float):
         stage: model.model_copy(update={"per_ovary": numbers.get(stage.value, 0.0), "atretic": 0.0})
         for stage, model in small_ovary().stages.items()
     }
-    return small_ovary(length_mm=(0.72, 0.78), stages=stages, vessels=4, animal_cv=0, stage_cv=0)
+    return small_ovary(length_mm=(0.72, 0.78), stages=stages, vessels=4, animal_cv=0, stage_cv=0, lost_cap_um=0)
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,8 @@ def read_features(path: Path) -> list[dict[str, Any]]:
     features: list[dict[str, Any]] = []
     for feature in data:
         features.append(feature)
-        features += (feature.get("properties") or {}).get("childObjects") or []
+        children = (feature.get("properties") or {}).get("childObjects")
+        features += [child for child in children or [] if isinstance(child, dict)] if isinstance(children, list) else []
     return features
 
 
@@ -237,6 +238,8 @@ def _outline(path: Path, number: int, feature: dict[str, Any]) -> Polygon | None
 def class_name(properties: dict[str, Any]) -> str:
     """Classification of a feature as it is written, the first of several; empty without one."""
     classification = properties.get("classification") or {}
+    if not isinstance(classification, dict):
+        return str(classification)
     names = classification.get("names") or [classification.get("name") or ""]
     return str(names[0])
 

@@ -6,6 +6,7 @@ The class names stay as they were written: two annotators may use names that are
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -53,6 +54,8 @@ def read_annotations(path: Path, *, mpp: float | None = None) -> list[Annotation
     UserError
         If the file cannot be read, or is in pixels and ``mpp`` is missing.
     """
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
     if path.suffix.lower() in (".geojson", ".json"):
         return _from_geojson(path, mpp)
     return _from_table(path, mpp)
@@ -77,7 +80,9 @@ def _from_geojson(path: Path, mpp: float | None) -> list[Annotation]:
 
 def _from_table(path: Path, mpp: float | None) -> list[Annotation]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        raw = path.read_bytes()
+        # QuPath and Excel on some systems write UTF-16.
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path.") from None
     except UnicodeDecodeError:
@@ -85,9 +90,12 @@ def _from_table(path: Path, mpp: float | None) -> list[Annotation]:
     head = text.splitlines()[0] if text.strip() else ""
     separator = max("\t,;", key=head.count)
     try:
-        table = pd.read_csv(StringIO(text), sep=separator)
+        table = pd.read_csv(StringIO(text), sep=separator, index_col=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise UserError(f"{path}: the table cannot be read ({error}); export the measurements again.") from None
+    images = set(table["Image"].dropna()) if "Image" in table.columns else set()
+    if len(images) > 1:
+        raise UserError(f"{path}: the table has marks of {len(images)} images; export one image at a time.")
     x_name, y_name, factor = _position_columns(path, list(table.columns), mpp)
     label = next((c for c in _CLASS_COLUMNS if c in table.columns), None)
     if label is None:

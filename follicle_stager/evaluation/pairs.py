@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import pandas as pd
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.scores import Criterion, SlidePair
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.study import Study, slide_name
+from follicle_stager.study.samples import read_rows
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from follicle_stager.records import Follicle
 
@@ -44,27 +45,34 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
     UserError
         If something cannot be read, slides of the truth have no result, or a distance is asked for without µm/px.
     """
+    if mpp is not None and not 0 < mpp < math.inf:
+        raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
+    if mpp is not None and _is_study(predicted):
+        raise UserError(f"{predicted}: this study knows its µm per pixel; leave --mpp out.")
     found, true = _files(predicted), _files(truth)
-    if len(found) == len(true) == 1:
-        # Two single files belong together whatever they are called.
-        found = {next(iter(true)): next(iter(found.values()))}
-    missing = sorted(set(true) - set(found))
+    name_of = {slide: slide for slide in true}
+    if truth.is_file() and len(found) == 1:
+        # A single file may be called as it likes; what it belongs to is clear.
+        name_of = {next(iter(true)): next(iter(found))}
+    missing = sorted(name for name in name_of.values() if name not in found)
     if missing:
         raise UserError(
             f"{predicted}: no result for {len(missing)} of {len(true)} slides of the truth: {', '.join(missing[:5])}"
             f"{' ...' if len(missing) > 5 else ''}. Run them, or take their truth away; files belong together by name."
         )
+    _check_cohort(predicted, truth, true)
     animals = _animals(truth) | _animals(predicted)
     pairs = []
     for slide, path in sorted(true.items()):
-        scale, visible = _scale(predicted, slide, mpp)
+        name = name_of[slide]
+        scale, visible = _scale(predicted, name, mpp)
         if criterion.distance_um is not None and scale is None:
-            raise UserError(f"{found[slide]}: the file is in pixels; say with --mpp how many µm a pixel has.")
+            raise UserError(f"{found[name]}: the file is in pixels; say with --mpp how many µm a pixel has.")
         pairs.append(
             SlidePair(
                 slide=slide,
-                animal=animals.get(slide, slide),
-                found=_counted(read_geojson(found[slide])),
+                animal=animals.get(name, name),
+                found=_counted(read_geojson(found[name])),
                 true=_counted(read_geojson(path)),
                 mpp=scale,
                 visible=visible,
@@ -78,16 +86,36 @@ def _files(place: Path) -> dict[str, Path]:
     """GeoJSON of each slide."""
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; check the path.")
+    if place.is_file() and place.suffix.lower() not in (".geojson", ".json"):
+        raise UserError(f"{place}: this is no GeoJSON; give a study folder, a folder of .geojson files, or one file.")
     if place.is_file():
         return {slide_name(place.with_suffix("")): place}
-    if (place / "study.toml").is_file():
+    if _is_study(place):
         study = Study.open(place)
+        if not study.slide_ids():
+            raise UserError(f"{place}: no slide is finished in this study; run 'follicle-stager stage' first.")
         return {slide: study.slide_folder(slide) / "follicles.geojson" for slide in study.slide_ids()}
     folder = place / "truth" if (place / "truth").is_dir() else place
     files = {slide_name(p.with_suffix("")): p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".geojson"}
     if not files:
         raise UserError(f"{place}: no GeoJSON here; give a study folder, a folder of .geojson files, or one file.")
     return files
+
+
+def _is_study(place: Path) -> bool:
+    return (place / "study.toml").is_file()
+
+
+def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
+    """Refuse the truth of another synthetic cohort: its slides have the same names."""
+    plan = truth / "truth" / "plan.json"
+    if not _is_study(predicted) or not plan.is_file():
+        return
+    for slide in slides:
+        source = Path(str((Study(predicted).run_info(slide) or {}).get("source", "")))
+        own = source.parent / "truth" / "plan.json"
+        if own.is_file() and own.read_bytes() != plan.read_bytes():
+            raise UserError(f"{predicted}: its slides are those of {source.parent}, and {truth} is another cohort.")
 
 
 def _counted(follicles: list[Follicle]) -> list[Follicle]:
@@ -99,20 +127,22 @@ def _counted(follicles: list[Follicle]) -> list[Follicle]:
 def _animals(place: Path) -> dict[str, str]:
     """Animal of each slide, where a sample sheet lies beside."""
     for sheet in (place / "samples.csv", place.parent / "samples.csv"):
-        if not sheet.is_file():
-            continue
-        try:
-            table = pd.read_csv(sheet, dtype=str, sep=None, engine="python", encoding="utf-8-sig")
-            return {slide_name(n): a for n, a in zip(table["slide"], table["animal"], strict=True)}
-        except (KeyError, TypeError, ValueError, pd.errors.ParserError) as error:
-            raise UserError(f"{sheet}: the slides' animals cannot be read from it ({error}).") from None
+        if sheet.is_file():
+            owners: dict[str, set[str]] = {}
+            for _, row in read_rows(sheet):
+                owners.setdefault(slide_name(row["slide"]), set()).add(row["animal"])
+            # A slide with sections of several animals is a unit of its own.
+            return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
     return {}
 
 
 def _scale(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
     """µm per pixel of a result, and the stages that it could show."""
-    info = Study(place).run_info(slide) if (place / "study.toml").is_file() else None
+    info = Study(place).run_info(slide) if _is_study(place) else None
     if info is None:
         return mpp, frozenset(LADDER)
-    visible = frozenset(Stage(s) for s in info.get("visible_stages", []))
-    return (info["mpp_x"] * info["mpp_y"]) ** 0.5, visible
+    try:
+        visible = frozenset(Stage(s) for s in info["visible_stages"])
+        return (float(info["mpp_x"]) * float(info["mpp_y"])) ** 0.5, visible
+    except (KeyError, TypeError, ValueError):
+        raise UserError(f"{place}: run.json of slide {slide} is damaged; run the slide again.") from None

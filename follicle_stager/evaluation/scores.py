@@ -82,23 +82,15 @@ class SlidePair:
 
     @cached_property
     def partner(self) -> dict[int, int]:
-        """True follicle -> the found one that is it. Those that count choose first."""
-        pairs: dict[int, int] = {}
-        for wanted in (True, False):
-            true = [i for i, r in enumerate(self.recognisable) if r is wanted]
-            found = [i for i in range(len(self.found)) if i not in pairs.values()]
-            pairs |= {true[t]: found[f] for f, t in self._match(found, true)}
-        return pairs
-
-    def _match(self, found: list[int], true: list[int]) -> list[tuple[int, int]]:
-        outlines = [self.found[i].outline for i in found], [self.true[i].outline for i in true]
+        """True follicle -> the found one that is it, caps included: who finds one has found no other."""
+        outlines = [f.outline for f in self.found], [t.outline for t in self.true]
         if self.criterion.distance_um is None:
             matches = match_outlines(*outlines, min_iou=self.criterion.min_iou)
         else:
             scale = self.mpp or 1.0
             centres = [[(p.centroid.x * scale, p.centroid.y * scale) for p in side] for side in outlines]
             matches = match_points(*centres, max_distance=self.criterion.distance_um)
-        return [(m.found, m.true) for m in matches]
+        return {m.true: m.found for m in matches}
 
     @cached_property
     def claims(self) -> pd.DataFrame:
@@ -304,11 +296,11 @@ def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
     ladder = len(LADDER)
     return {
         "precision": precision,
-        "recall": recall,
-        "f1": _f1(precision, recall),
         "recall_visible": recall_visible,
         "f1_visible": _f1(precision, recall_visible),
         "recall_nucleus_seen": _share(n["hits_nucleus"], n["true_nucleus"]),
+        "recall": recall,
+        "f1": _f1(precision, recall),
         "mean_ap": float(np.nanmean(aps)) if not np.isnan(aps).all() else float("nan"),
         "right_stage": _share(float(np.trace(given)), float(given.sum())),
         "kappa": kappa_of(given),
@@ -338,7 +330,9 @@ def _summary(pairs: Sequence[SlidePair], resamples: int, seed: int) -> pd.DataFr
     rows = []
     for name, value in _headline(pairs).items():
         known = [d[name] for d in drawn if not np.isnan(d[name])]
-        low, high = np.quantile(known, [0.025, 0.975]) if known else (np.nan, np.nan)
+        # Where no sample of animals differs from the others, they do not say how sure the figure is.
+        spread = len(known) > 1 and max(known) > min(known)
+        low, high = np.quantile(known, [0.025, 0.975]) if spread else (np.nan, np.nan)
         rows.append({"figure": name, "value": value, "low": float(low), "high": float(high)})
     return pd.DataFrame(rows)
 
@@ -367,7 +361,8 @@ def _stages(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
                 "f1": _f1(precision, recall),
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["stage", "true", "found", "right_stage", "unsure", "claimed", "false", "precision", "recall", "f1"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
@@ -380,7 +375,7 @@ def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
         "growing: oocyte and its nucleus": growing[growing["nucleus"]],
         "growing: oocyte, no nucleus": growing[growing["oocyte"] & ~growing["nucleus"]],
         "growing: fluid, no oocyte": growing[~growing["oocyte"] & ~growing["nucleus"]],
-        "growing: atretic": growing[growing["atretic"]],
+        "  of all growing: atretic": growing[growing["atretic"]],
     }
     rows = [
         {
@@ -410,7 +405,7 @@ def _confusion(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(pairs: Sequence[SlidePair]) -> pd.DataFrame:
-    """Per section: what a reader of the truth counts against what the tables would say."""
+    """Per section: what a reader of the truth counts against what the tables would say, claims on caps included."""
     rows = []
     for stage in LADDER:
         true: list[int] = []
@@ -418,7 +413,7 @@ def _counts(pairs: Sequence[SlidePair]) -> pd.DataFrame:
         seen = True
         for p in pairs:
             seen &= stage in p.visible
-            for section in sorted({t.section_id for t in p.true}):
+            for section in sorted({t.section_id for t in p.true} or {""}):
                 true.append(int(((p.truths["section"] == section) & (p.truths["stage"] == stage)).sum()))
                 found.append(int(((p.claims["section"] == section) & (p.claims["stage"] == stage)).sum()))
         if not sum(true) and not sum(found):
@@ -434,4 +429,5 @@ def _counts(pairs: Sequence[SlidePair]) -> pd.DataFrame:
                 "mean_absolute_error": float(np.abs(error).mean()) if seen else np.nan,
             }
         )
-    return pd.DataFrame(rows)
+    columns = ["stage", "sections", "true_per_section", "found_per_section", "bias", "mean_absolute_error"]
+    return pd.DataFrame(rows, columns=columns)

@@ -202,7 +202,7 @@ def animal_levels(rng: np.random.Generator, model: GenotypeModel) -> dict[Stage,
 
 def _factor(rng: np.random.Generator, cv: float) -> float:
     """Gamma of mean 1: counts are then negative-binomial over animals."""
-    return float(rng.gamma(1 / cv**2, cv**2)) if cv else 1.0
+    return float(rng.gamma(1 / cv**2, cv**2)) if cv > 1e-6 else 1.0
 
 
 def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int) -> NDArray[np.void]:

@@ -222,17 +222,24 @@ def develop(
         soft_e += share * (ndi.gaussian_filter(e, far) - soft_e)
     light = np.empty((*h.shape, 3), np.float32)
     for channel in range(3):
-        density = soft_h * np.float32(look.nuclear[channel]) + soft_e * np.float32(look.counter[channel])
-        np.exp(-density, out=density)
-        light[..., channel] = look.white[channel] * density
+        density = soft_h * np.float32(-look.nuclear[channel])
+        density -= soft_e * np.float32(look.counter[channel])
+        np.exp(density, out=density)
+        light[..., channel] = np.float32(look.white[channel]) * density
+    del soft_h, soft_e, density
     for fault in SLIDE_FAULTS:
         if rng.random() < look.faults:
             light = fault(rng, light, mpp)
-    if look.sharpen:
-        light += np.float32(look.sharpen) * (light - ndi.gaussian_filter(light, (1, 1, 0)))
-    if look.noise:
-        light += rng.standard_normal(light.shape, np.float32) * np.float32(look.noise)
-    picture = np.asarray(np.clip(light + 0.5, 0, 255), np.uint8)
+    picture = np.empty(light.shape, np.uint8)
+    for channel in range(3):  # one at a time: a slide may have a hundred million pixels
+        plane = light[..., channel]
+        if look.sharpen:
+            plane += np.float32(look.sharpen) * (plane - ndi.gaussian_filter(plane, 1.0))
+        if look.noise:
+            plane += rng.standard_normal(plane.shape, np.float32) * np.float32(look.noise)
+        plane += np.float32(0.5)
+        np.clip(plane, 0, 255, out=plane)
+        picture[..., channel] = plane
     return compress(picture, look.jpeg) if look.jpeg else picture
 
 

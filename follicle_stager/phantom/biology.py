@@ -28,9 +28,13 @@ MAX_FILLED = 0.38
 
 
 class Part(BaseModel):
-    """Base of the parameter objects: unknown names are refused, ranges run upwards."""
+    """Base of the parameter objects: unknown names are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Ranged(Part):
+    """Parameters of which every pair is a range."""
 
     @model_validator(mode="after")
     def _upwards(self) -> Self:
@@ -40,7 +44,7 @@ class Part(BaseModel):
         return self
 
 
-class StageModel(Part):
+class StageModel(_Ranged):
     """Follicles of one stage. Ranges are from the youngest to the oldest of the stage."""
 
     per_ovary: NotNegative
@@ -159,7 +163,7 @@ STAGES: dict[Stage, StageModel] = {
 BLOCKS: tuple[Stage, ...] = (Stage.PRIMARY, Stage.SECONDARY, Stage.EARLY_ANTRAL)
 
 
-class GenotypeModel(Part):
+class GenotypeModel(_Ranged):
     """All that makes the ovaries of one genotype.
 
     A follicle that reaches ``block_after`` fails to go on with ``block_probability``; of those that fail,
@@ -193,8 +197,8 @@ class GenotypeModel(Part):
     """Diameter: 300-900 [M]."""
     vessels: NotNegative = 60.0
     """Mean number per ovary [M]."""
-    lost_cap_um: NotNegative = 0.0
-    """A nucleus cut less deep than this is not seen."""
+    lost_cap_um: NotNegative = 1.0
+    """A nucleus that reaches into a section by less than this is not seen [M]."""
     stages: dict[Stage, StageModel] = STAGES
 
     @model_validator(mode="after")
@@ -204,6 +208,8 @@ class GenotypeModel(Part):
             raise ValueError(f"block_after: follicles can be blocked after {names}; not {self.block_after.value}")
         if self.block_after is None and self.block_probability:
             raise ValueError("block_probability without block_after: say after which stage")
+        if self.block_after is not None and self.block_after not in self.stages:
+            raise ValueError(f"block_after: this ovary has no stage {self.block_after.value}")
         wrong = [s.value for s in self.stages if s not in LADDER]
         if wrong:
             raise ValueError(f"stages: {', '.join(wrong)} is no stage of growth")
@@ -212,7 +218,7 @@ class GenotypeModel(Part):
         filled = self.filled()
         if filled > MAX_FILLED:
             raise ValueError(
-                f"impossible density: the follicles and corpora lutea would fill {filled:.0%} of the ovary, and find "
+                f"impossible density: the follicles and corpora lutea would fill {filled:.1%} of the ovary, and find "
                 f"room for at most {MAX_FILLED:.0%}; lower per_ovary or corpora_lutea"
             )
         return self
@@ -272,6 +278,7 @@ def small_ovary(**changes: object) -> GenotypeModel:
         }.items()
         for model in [STAGES[stage]]
     }
+    crowded[Stage.PREOVULATORY] = STAGES[Stage.PREOVULATORY]
     crowded[Stage.ANTRAL] = crowded[Stage.ANTRAL].model_copy(update={"diameter_um": (220.0, 310.0)})
     values = {
         "length_mm": (0.95, 1.2),

@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import numpy as np
 import pandas as pd
 import tifffile
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from follicle_stager.annotations import write_geojson
+from follicle_stager.config import explain
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.anatomy import Ovary, animal_levels, build_ovary
@@ -30,6 +31,7 @@ from follicle_stager.phantom.appearance import STAINS, faithful, randomised
 from follicle_stager.phantom.biology import Fraction, GenotypeModel, Part, small_ovary
 from follicle_stager.phantom.sectioning import Cut, section_outline, series
 from follicle_stager.phantom.slide import render_slide, write_ome_tiff
+from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
@@ -38,8 +40,9 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=1)]
 
-#: Sections smaller than this are left out, as a technician would: nothing can be counted on them.
-_MIN_SECTION_UM2 = 60_000.0
+#: Sections smaller than this, 80 µm across, are left out: they would be lost on the slide. Larger ones must be kept,
+#: or the follicles near the poles would be missing from every estimate.
+_MIN_SECTION_UM2 = 5_000.0
 
 
 class CohortPlan(Part):
@@ -82,6 +85,11 @@ class CohortPlan(Part):
     seed: Annotated[int, Field(ge=0)] = 20260101
     """Everything follows from it."""
 
+    @field_validator("block_after", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        return None if value == "none" else value
+
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if not self.models:
@@ -91,6 +99,9 @@ class CohortPlan(Part):
                 raise ValueError(f"models: {stain!r} (of {model}) is no stain; there are {', '.join(STAINS)}")
             if not model.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"models: {model!r} becomes part of file names; use letters, digits, - and _")
+        names = [model.replace("-", "_").casefold() for model in self.models]
+        if len(set(names)) < len(names):
+            raise ValueError("models: two of them would write files of the same name")
         if (self.sections is None) == (self.interval is None):
             raise ValueError("give either sections or interval: one follows from the other")
         if not self.faults:
@@ -127,18 +138,16 @@ def make_plan(values: dict[str, Any]) -> CohortPlan:
     kinds: dict[str, Callable[[], GenotypeModel]] = {"small": small_ovary, "adult": GenotypeModel}
     values = dict(values)
     kind = values.pop("ovary", "small")
-    if kind not in kinds:
-        raise UserError(f"this ovary cannot be made: ovary: {kind!r} is none of {', '.join(kinds)}.")
+    if not isinstance(kind, str) or kind not in kinds:
+        raise UserError(f"this cohort cannot be made: ovary: {kind!r} is none of {', '.join(kinds)}.")
+    if values.get("interval") is not None:
+        values.setdefault("sections", None)  # one follows from the other
     if isinstance(given := values.get("control", {}), dict):
         values["control"] = _over(kinds[kind]().model_dump(mode="json"), given)
     try:
         return CohortPlan.model_validate(values)
     except ValidationError as error:
-        said = "; ".join(
-            ": ".join([*([".".join(map(str, e["loc"]))] if e["loc"] else []), e["msg"].removeprefix("Value error, ")])
-            for e in error.errors()
-        )
-        raise UserError(f"this ovary cannot be made: {said}.") from None
+        raise UserError(f"this cohort cannot be made: {explain(error)}.") from None
 
 
 def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
@@ -215,6 +224,8 @@ def write_cohort(
             table.extend(rows[name])
         progress(done, len(animals))
     write_csv(folder / "samples.csv", pd.DataFrame(tables.pop("samples")))
+    if plan.labels:
+        write_csv(folder / "labels" / "classes.csv", pd.DataFrame({"code": CODE.values(), "tissue": CODE.keys()}))
     for name, table in tables.items():
         write_csv(folder / "truth" / f"{name}.csv", pd.DataFrame(table))
     planted = [
@@ -237,26 +248,29 @@ def _in_order(folder: Path, plan: CohortPlan, animals: list[_Animal], jobs: int)
 
 
 def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
-    # A stream of its own per animal: the order of rendering does not matter.
-    rng = np.random.default_rng([plan.seed, animal.index])
+    # Streams of their own for animal, ovary and slide: neither the order of rendering matters, nor does biology depend
+    # on how it is pictured.
     model = plan.genotype(animal.group)
-    levels = animal_levels(rng, model)
+    levels = animal_levels(np.random.default_rng([plan.seed, animal.index]), model)
     rows: Rows = {"samples": [], "ovaries": [], "profiles": [], "fingerprints": []}
-    for side in ("L", "R")[: plan.ovaries]:
+    for number_of_side, side in enumerate(("L", "R")[: plan.ovaries], start=1):
+        rng = np.random.default_rng([plan.seed, animal.index, number_of_side])
         ovary = build_ovary(rng, model, levels=levels)
         cuts, interval = _sample(rng, plan, ovary)
         keys = {"animal": animal.name, "genotype": animal.genotype, "group": animal.group, "model": animal.model}
-        height = {s: _nucleus_height(ovary, s) for s in LADDER}
+        nuclei = {s: _nuclei(ovary, s) for s in LADDER}
         rows["ovaries"] += [
             keys
             | {
                 "ovary": side,
                 "stage": stage.value,
                 "n_true": n,
+                "n_with_nucleus": nuclei[stage][0],
                 "n_expected": round(model.means().get(stage, 0.0) * levels.get(stage, 1.0), 3),
-                "nucleus_height_um": height[stage],
+                "nucleus_height_um": nuclei[stage][1],
                 "interval": interval,
                 "thickness_um": plan.thickness_um,
+                "lost_cap_um": model.lost_cap_um,
             }
             for stage, n in ovary.counts().items()
         ]
@@ -265,6 +279,7 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
             name = animal.name.replace("-", "_")
             name += f"_{side}" if plan.ovaries > 1 else ""
             name += f"_{number}" if len(groups) > 1 else ""
+            rng = np.random.default_rng([plan.seed, animal.index, number_of_side, number])
             faults = plan.faults[(animal.number - 1) % len(plan.faults)]
             stain = plan.models[animal.model]
             look = faithful(rng, stain, faults=faults) if plan.mode == "faithful" else randomised(rng)
@@ -285,7 +300,7 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
                     "section": "",
                     "interval": interval,
                     "thickness_um": plan.thickness_um,
-                    "age_days": 56,
+                    "age_days": 56 if model.corpora_lutea else 28,
                     "stimulation": "none",
                 }
             )
@@ -314,7 +329,8 @@ def _sample(rng: np.random.Generator, plan: CohortPlan, ovary: Ovary) -> tuple[l
     return kept, interval
 
 
-def _nucleus_height(ovary: Ovary, stage: Stage) -> float:
-    """Mean height of the oocyte nuclei of a stage, µm; 0 where it has none."""
-    own = ovary.follicles[ovary.follicles["stage"] == LADDER.index(stage)]
-    return round(float(2 * own["nucleus"].mean()), 3) if len(own) else 0.0
+def _nuclei(ovary: Ovary, stage: Stage) -> tuple[int, float]:
+    """How many follicles of a stage have a nucleus (atretic ones have none), and its mean height, µm."""
+    f = ovary.follicles
+    own = f["nucleus"][(f["stage"] == LADDER.index(stage)) & (f["nucleus"] > 0)]
+    return len(own), round(float(2 * own.mean()), 3) if len(own) else 0.0

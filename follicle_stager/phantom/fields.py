@@ -7,15 +7,41 @@ the number of workers cannot matter. Lengths are µm.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numba
 import numpy as np
 
+from follicle_stager.files import write_text
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+
+def _forget_stale_code() -> None:
+    """Delete compiled code that was made from other sources.
+
+    numba notices when a function's own file changes, and not when a function that it calls does; truth and pixels would
+    then be drawn by two versions.
+    """
+    here = Path(__file__).parent
+    names = ("fields", "painting", "cells", "tissues")
+    digest = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
+    stamp = here / "__pycache__" / "compiled_from.txt"
+    with contextlib.suppress(OSError):  # a folder that cannot be written to does not change either
+        if stamp.exists() and stamp.read_text("utf-8") == digest:
+            return
+        for stale in (here / "__pycache__").glob("*.nb?"):
+            stale.unlink(missing_ok=True)
+        write_text(stamp, digest)
+
+
+_forget_stale_code()
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

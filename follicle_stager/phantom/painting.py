@@ -50,7 +50,7 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
                 away = -depth - (16 + 14 * other)
                 if around > 0.15 and -2.2 < away < 2.2:
                     kind[r, c] = BURSA
-                elif depth > -115:
+                elif depth > -95:
                     kind[r, c] = FAT
             elif depth < 6.5:
                 kind[r, c] = EPITHELIUM
@@ -93,7 +93,7 @@ def paint_fat(x0, y0, z, mpp, kind, axes, lobes, seed):
                 for a, b in ((fi, fj), (si, sj)):
                     px, py = (a + uniform(a, b, k, seed)) * size, (b + uniform(a, b, k, seed + 1)) * size
                     there = noise(px, py, z, 170.0, seed + 2) > 0.25
-                    if there and -88 < depth_in_ovary(px, py, z, axes, lobes) < -34:
+                    if there and -62 < depth_in_ovary(px, py, z, axes, lobes) < -34:
                         kind[r, c] = FAT
 
 

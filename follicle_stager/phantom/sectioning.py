@@ -14,7 +14,9 @@ import numpy as np
 from shapely.geometry import Polygon
 from skimage.measure import find_contours
 
+from follicle_stager.config import ContentsConfig, StagingConfig
 from follicle_stager.errors import UserError
+from follicle_stager.geometry import equivalent_diameter
 from follicle_stager.phantom.fields import follicle_grid, ovary_grid
 from follicle_stager.stages import LADDER, Health, Stage
 
@@ -24,8 +26,10 @@ if TYPE_CHECKING:
 
     from follicle_stager.phantom.anatomy import Ovary
 
-#: A profile with less fluid than this does not show that there is an antrum: a gap of 18 µm [M].
-SEEN_FLUID_UM2 = 250.0
+#: The criteria by which a section shows a stage, as the staging of slides has them.
+_SEEN_FLUID_UM2 = ContentsConfig().fluid_min_area_um2
+_ONE_CAVITY = StagingConfig().antral_min_fraction
+_PREOVULATORY_UM = StagingConfig().preovulatory_um
 
 
 @dataclass(frozen=True)
@@ -51,8 +55,9 @@ class Profile:
     body
         Row of the follicle in its ovary: equal in all sections that cut it.
     stage
-        What the section shows: the follicle's own stage, but secondary where oocyte and granulosa are seen and no
-        fluid is.
+        What the section shows. Antral stages go by the fluid in the section: secondary without, early antral with
+        little or several spaces, antral with one large one, preovulatory if also wider than 400 µm. Of a cap, the
+        follicle's own.
     stage_3d
         The follicle's own stage.
     health
@@ -61,7 +66,7 @@ class Profile:
     height
         Where it is cut, as a share of its radius: 0 through the middle, ±1 at the poles.
     recognisable
-        False for a cap: neither oocyte nor nucleus nor fluid shows, so nobody can say what it is.
+        False for a cap: neither oocyte nor fluid shows, so nobody can say what it is.
     layers
         Of granulosa, in the follicle.
     """
@@ -154,13 +159,13 @@ def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile |
     fluid = tuple(p for p in _polygons(np.minimum(grid[3], grid[0]), x0, y0, step) if p.area > 30)
     nucleus = _nucleus(f, cut) if nucleus_seen else None
     stage_3d = LADDER[int(f["stage"])]
-    antral = LADDER.index(stage_3d) > LADDER.index(Stage.SECONDARY)
-    seen_fluid = sum(p.area for p in fluid) >= SEEN_FLUID_UM2
+    seen_fluid = sum(p.area for p in fluid) >= _SEEN_FLUID_UM2
     if oocyte is not None and oocyte.area < 12:
         oocyte = None
+    recognisable = oocyte is not None or seen_fluid
     return Profile(
         body=body,
-        stage=Stage.SECONDARY if antral and oocyte is not None and not seen_fluid else stage_3d,
+        stage=_stage_seen(stage_3d, outline, oocyte, fluid) if recognisable else stage_3d,
         stage_3d=stage_3d,
         health=Health.ATRETIC if f["health"] else Health.HEALTHY,
         outline=outline,
@@ -168,9 +173,21 @@ def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile |
         nucleus=nucleus,
         fluid=fluid,
         height=float(np.clip((cut.middle - f["z"]) / f["radius"], -1, 1)),
-        recognisable=oocyte is not None or nucleus is not None or seen_fluid,
+        recognisable=recognisable,
         layers=int(f["layers"]),
     )
+
+
+def _stage_seen(stage_3d: Stage, outline: Polygon, oocyte: Polygon | None, fluid: tuple[Polygon, ...]) -> Stage:
+    """What a reader with these criteria calls an antral follicle that is cut here; other stages stay."""
+    if LADDER.index(stage_3d) <= LADDER.index(Stage.SECONDARY):
+        return stage_3d
+    if sum(p.area for p in fluid) < _SEEN_FLUID_UM2:
+        return Stage.SECONDARY
+    granulosa = outline.area - (oocyte.area if oocyte else 0.0)
+    if max(p.area for p in fluid) < _ONE_CAVITY * granulosa:
+        return Stage.EARLY_ANTRAL
+    return Stage.PREOVULATORY if equivalent_diameter(outline) >= _PREOVULATORY_UM else Stage.ANTRAL
 
 
 def _nucleus(f: np.void, cut: Cut) -> Polygon | None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from follicle_stager.phantom.anatomy import Ovary
 
 #: Empty glass around a section, µm: bursa and fat lie in it, and two sections stay two.
-_GLASS_UM = 90.0
+_GLASS_UM = 130.0
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 FIGURES = {
     "precision": "precision (claims that are follicles)",
-    "recall": "recall (follicles that were found)",
-    "f1": "F1 of both",
-    "recall_visible": "recall, of the stages that the detector can see",
-    "f1_visible": "F1, of the stages that the detector can see",
-    "recall_nucleus_seen": "recall of these where the oocyte's nucleus shows",
+    "recall_visible": "recall (follicles that were found), stages it can see",
+    "f1_visible": "F1 of both",
+    "recall_nucleus_seen": "  recall of these where the oocyte's nucleus shows",
+    "recall": "recall, with the stages that it cannot see",
+    "f1": "F1, with the stages that it cannot see",
     "mean_ap": "mean average precision, four classes, IoU 0.25",
     "right_stage": "right stage, of those found",
     "kappa": "Cohen's kappa of the stage",
@@ -72,7 +72,8 @@ def evaluation_tables(result: Evaluation) -> list[Table]:
     return [
         _table(
             result.stages,
-            "Stages. right: of those found; false: claims that match no follicle",
+            "Stages. found: with any stage; claimed: outlines called so; false: those that match no follicle;\n"
+            "f1: found with this stage, against claimed",
             drop=("precision", "recall"),
         ),
         _table(result.kinds, "What the section shows of them"),

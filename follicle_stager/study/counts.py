@@ -17,6 +17,7 @@ from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
 from follicle_stager.study.samples import Sample, read_samples
+from follicle_stager.study.sampling import interval_scaled
 from follicle_stager.study.sources import SlideSource
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 "n_atretic": sum(f.health == Health.ATRETIC for f in own) if seen else math.nan,
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
-                "interval_scaled": countable * interval if interval else math.nan,
+                "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
             }
         )
     return rows

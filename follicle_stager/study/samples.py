@@ -108,7 +108,7 @@ def read_samples(
     SampleSheetError
         With all problems of the file, one a line.
     """
-    rows = _read_rows(path)
+    rows = read_rows(path)
     samples, problems = [], []
     for line, row in rows:
         try:
@@ -131,7 +131,8 @@ def read_samples(
     return samples
 
 
-def _read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    """Read the rows of a sample sheet with their line numbers, as text; the columns that must be are there."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:

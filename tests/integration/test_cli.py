@@ -254,6 +254,8 @@ class TestBadInput:
     def test_evaluate_without_truth(self, cli, finished, tmp_path):
         assert "no GeoJSON here" in self.fails(cli, "evaluate", finished[0], tmp_path)
         assert "no such file" in self.fails(cli, "evaluate", finished[0], tmp_path / "x")
+        (tmp_path / "x.png").write_bytes(b"x")
+        assert "this is no GeoJSON" in self.fails(cli, "evaluate", finished[0], tmp_path / "x.png")
 
     @pytest.mark.parametrize(
         ("options", "reason"),

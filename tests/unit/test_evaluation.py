@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import uuid
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from shapely.geometry import Point, box
 from sklearn.metrics import cohen_kappa_score
 
 from follicle_stager.annotations import Annotation, read_annotations, write_geojson
+from follicle_stager.config import Config
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation import (
     Criterion,
@@ -31,8 +33,10 @@ from follicle_stager.evaluation import (
 )
 from follicle_stager.evaluation.precision import average_precision, judge
 from follicle_stager.evaluation.scores import boundary_distance
+from follicle_stager.phantom import write_cohort
 from follicle_stager.records import Follicle
 from follicle_stager.stages import LADDER, Countable, Stage
+from follicle_stager.study import Study
 
 PAIR = Path(__file__).parents[3] / "shared" / "annotator_pair"
 
@@ -229,6 +233,18 @@ class TestEvaluation:
         assert np.isnan(counts.loc["primary", "found_per_section"])
         assert counts.loc["secondary", "found_per_section"] == 0
 
+    def test_a_slide_without_follicles_counts_what_is_claimed_there(self):
+        pairs = [SlidePair("x", "A", [follicle(9, 9, Stage.PRIMARY)], []), SlidePair("y", "B", TRUE[:1], TRUE[:1])]
+        primary = evaluate(pairs).counts.set_index("stage").loc["primary"]
+        assert (primary["sections"], primary["found_per_section"], primary["bias"]) == (2, 1.0, 1.0)
+
+    def test_who_claims_a_cap_has_found_nothing_else(self):
+        cap = replace(TRUE[CAP], outline=translate(TRUE[0].outline, 60, 0))
+        pair = SlidePair("a", "A", [cap], [TRUE[0], cap], 1.0, criterion=Criterion(distance_um=70))
+        values = dict(zip(*(evaluate([pair]).summary[c] for c in ("figure", "value")), strict=True))
+        assert values["recall"] == 0
+        assert np.isnan(values["precision"])
+
     def test_confusion_accounts_for_all(self):
         found = [TRUE[0], replace(TRUE[1], stage=Stage.UNSURE), follicle(400, 400, Stage.PRIMARY)]
         table = evaluate([SlidePair("a", "A", found, TRUE)]).confusion.set_index("true")
@@ -252,7 +268,8 @@ class TestEvaluation:
         values = figures([])
         assert values["recall"] == 0
         assert np.isnan(values["precision"])
-        evaluate([SlidePair("a", "A", [], [])])
+        for table in evaluate([SlidePair("a", "A", [], [])]).tables().values():
+            assert len(table.columns)
 
 
 class TestFiles:
@@ -266,6 +283,38 @@ class TestFiles:
         (tmp_path / "Igfals_WT_1.geojson").unlink()
         with pytest.raises(UserError, match="no result for 1 of 4 slides of the truth: Igfals_WT_1"):
             load_pairs(tmp_path, cohort, criterion=Criterion())
+
+    def test_the_truth_of_another_cohort_is_refused(self, cohort, plan, tmp_path):
+        """Its slides are called the same; the study knows where its own are from."""
+        study = Study.create(tmp_path / "study", Config())
+        for path in sorted((cohort / "truth").glob("*.geojson")):
+            study.slide_folder(path.stem).mkdir(parents=True)
+            source = str(cohort / f"{path.stem}.ome.tif")
+            info = {"source": source, "mpp_x": 1, "mpp_y": 1, "visible_stages": ["primary"]}
+            (study.slide_folder(path.stem) / "run.json").write_text(json.dumps(info))
+            (study.slide_folder(path.stem) / "follicles.geojson").write_bytes(path.read_bytes())
+        assert len(load_pairs(study.path, cohort, criterion=Criterion())) == 4
+        write_cohort(tmp_path / "other", plan.model_copy(update={"seed": 6, "mpp": 4.0}))
+        with pytest.raises(UserError, match="is another cohort"):
+            load_pairs(study.path, tmp_path / "other", criterion=Criterion())
+        with pytest.raises(UserError, match="leave --mpp out"):
+            load_pairs(study.path, cohort, criterion=Criterion(), mpp=1.0)
+
+    @pytest.mark.parametrize("mpp", [0, -1, float("nan"), float("inf")])
+    def test_impossible_scales(self, tmp_path, mpp):
+        write_geojson(tmp_path / "a.geojson", TRUE)
+        with pytest.raises(UserError, match="more than 0"):
+            load_pairs(tmp_path / "a.geojson", tmp_path / "a.geojson", criterion=Criterion(), mpp=mpp)
+        with pytest.raises(UserError, match="more than 0"):
+            read_annotations(tmp_path / "a.geojson", mpp=mpp)
+
+    def test_one_file_may_have_any_name(self, tmp_path):
+        for folder, name in (("a", "slide7"), ("b", "mine")):
+            write_geojson(tmp_path / folder / f"{name}.geojson", TRUE)
+        found, mine = tmp_path / "a" / "slide7.geojson", tmp_path / "b" / "mine.geojson"
+        assert len(load_pairs(found, mine, criterion=Criterion())) == 1
+        with pytest.raises(UserError, match="belong together by name"):
+            load_pairs(tmp_path / "a", tmp_path / "b", criterion=Criterion())
 
     def test_distance_needs_a_scale(self, tmp_path):
         write_geojson(tmp_path / "a.geojson", TRUE)
@@ -305,6 +354,10 @@ class TestAgreement:
         (tmp_path / "b.txt").write_text("Class\tCentroid X µm\tCentroid Y µm\r\nAntral\t1\t2\r\nPIE\tNaN\tNaN\r\n")
         assert read_annotations(tmp_path / "b.txt") == [Annotation(1, 2, "Antral")]
 
+    def test_a_separator_too_many_moves_nothing(self, tmp_path):
+        (tmp_path / "a.txt").write_text("Class\tCentroid X µm\tCentroid Y µm\nAntral\t1\t2\t\n")
+        assert read_annotations(tmp_path / "a.txt") == [Annotation(1, 2, "Antral")]
+
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
@@ -312,6 +365,7 @@ class TestAgreement:
             ("Class,x,y\nA,1,2\n", "no columns 'Centroid X"),
             ("Centroid X µm,Centroid Y µm\n1,2\n", "no column says the class"),
             ("", "cannot be read"),
+            ("Image,Class,Centroid X µm,Centroid Y µm\na,A,1,2\nb,A,1,2\n", "marks of 2 images"),
         ],
     )
     def test_bad_tables(self, tmp_path, text, reason):

@@ -157,3 +157,12 @@ def test_sections_round_trip(tmp_path):
         False,
         "torn",
     )
+
+
+@pytest.mark.parametrize(
+    "properties", [{"classification": "Primary"}, {"classification": {"name": "Primary"}, "childObjects": "none"}]
+)
+def test_odd_but_readable_properties(tmp_path, properties):
+    square = {"type": "Polygon", "coordinates": [[[0, 0], [9, 0], [9, 9], [0, 0]]]}
+    (tmp_path / "a.geojson").write_text(json.dumps([{"type": "Feature", "geometry": square, "properties": properties}]))
+    assert [f.stage for f in read_geojson(tmp_path / "a.geojson")] == [Stage.PRIMARY]

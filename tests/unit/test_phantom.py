@@ -201,19 +201,28 @@ class TestTruth:
             for z, shows in ((low - 5.1, False), (low - 4.9, True), (high - 0.1, True), (high + 0.1, False)):
                 assert nuclei_in(ovary, Cut(0, z, 5.0))[body] == shows
 
-    def test_an_antral_follicle_without_fluid_in_the_section_looks_secondary(self):
-        ovaries = [build_ovary(np.random.default_rng(seed), tiny_ovary(early_antral=5)) for seed in range(6)]
+    def test_the_stage_is_what_the_section_shows(self):
+        """Antral stages go by the fluid in the section, by the staging's own criteria; others keep their stage."""
+        model = tiny_ovary(secondary=3, early_antral=3, antral=1)
+        ovaries = [build_ovary(np.random.default_rng(seed), model) for seed in range(8)]
         looked = [p for o in ovaries for cut in series(o, thickness_um=5, interval=2) for p in profiles(o, cut)]
-        hidden = [p for p in looked if p.stage != p.stage_3d]
-        assert hidden
-        assert {p.stage for p in hidden} == {Stage.SECONDARY}
-        assert all(p.oocyte is not None and sum(s.area for s in p.fluid) < 250 for p in hidden)
+        seen = {stage: 0 for stage in LADDER}
+        for p in (p for p in looked if p.recognisable):
+            if p.stage_3d in (Stage.EARLY_ANTRAL, Stage.ANTRAL):
+                fluid, granulosa = [s.area for s in p.fluid], p.outline.area - (p.oocyte.area if p.oocyte else 0)
+                one_cavity = max(fluid, default=0) >= 0.20 * granulosa
+                expected = Stage.ANTRAL if one_cavity else Stage.EARLY_ANTRAL if sum(fluid) >= 250 else Stage.SECONDARY
+                seen[expected] += 1
+                assert p.stage == expected
+            else:
+                assert p.stage == p.stage_3d
+        assert all(seen[s] for s in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL))
 
     def test_caps_show_nothing_that_tells_their_stage(self, ovary):
         looked = [p for cut in series(ovary, thickness_um=5, interval=5) for p in profiles(ovary, cut)]
         caps = [p for p in looked if not p.recognisable]
         assert caps
-        assert all(p.oocyte is None and p.nucleus is None for p in caps)
+        assert all(p.oocyte is None and sum(s.area for s in p.fluid) < 250 for p in caps)
         assert np.mean([abs(p.height) for p in caps]) > np.mean([abs(p.height) for p in looked if p.recognisable])
 
     def test_neighbouring_sections_meet_the_same_follicles_and_cells(self, ovary, look):
@@ -350,13 +359,15 @@ class TestRefusals:
         ("values", "reason"),
         [
             ({"interval": 0, "sections": None}, "interval"),
-            ({"interval": 5}, "either sections or interval"),
+            ({"interval": 5, "sections": 3}, "either sections or interval"),
             ({"thickness_um": -5}, "thickness_um"),
             ({"models": {"Igfals": "Masson"}}, "is no stain"),
             ({"models": {"../x": "H&E"}}, "file names"),
             ({"control": {"length_mm": [0.3, 0.4]}}, "impossible density"),
             ({"control": {"stages": {"antral": {"per_ovary": -1}}}}, "control.stages.antral.per_ovary"),
             ({"ovary": "huge"}, "none of small, adult"),
+            ({"ovary": ["small"]}, "none of small, adult"),
+            ({"models": {"Igf-1": "H&E", "igf_1": "PAS"}}, "files of the same name"),
         ],
     )
     def test_cohort(self, values, reason):
@@ -375,6 +386,15 @@ class TestCohort:
         assert plan.control.means()[Stage.ANTRAL] == 2
         assert plan.control.means()[Stage.SECONDARY] == small_ovary().means()[Stage.SECONDARY]
         assert make_plan({"ovary": "adult"}).control == GenotypeModel()
+        assert make_plan({"interval": 5}).sections is None
+        assert make_plan({"block_after": "none"}).genotype("knockout").means() == small_ovary().means()
+        assert make_plan({"faults": [0.5, 0.1]}).faults == (0.5, 0.1)
+
+    def test_biology_does_not_depend_on_the_picture(self, plan, tmp_path):
+        for name, mpp in (("a", 3.0), ("b", 4.0)):
+            write_cohort(tmp_path / name, plan.model_copy(update={"ovaries": 2, "animals": 1, "mpp": mpp}))
+        a, b = ((tmp_path / name / "truth" / "ovaries.csv").read_text() for name in "ab")
+        assert a == b
 
     def test_another_folder_is_left_alone(self, cohort, plan, tmp_path):
         (tmp_path / "thesis.docx").write_text("x")
@@ -401,6 +421,29 @@ class TestCohort:
             found = read_geojson(cohort / "truth" / f"{slide}.geojson")
             assert sorted(f.measurements["Body"] for f in found) == sorted(outlined["body"])
             assert [f.stage.value for f in found] == list(outlined["stage"])
+
+    def test_the_written_files_give_the_written_truth(self, plan, tmp_path):
+        """Nuclei in profiles.csv, corrected with what ovaries.csv says, are the follicles that have one."""
+        model = tiny_ovary(primordial=150, primary=40)
+        values = {"sections": None, "interval": 4, "animals": 2, "mpp": 4.0, "control": model, "block_after": None}
+        write_cohort(tmp_path, plan.model_copy(update=values | {"block_probability": 0.0}), jobs=2)
+        truth = pd.read_csv(tmp_path / "truth" / "ovaries.csv")
+        seen = pd.read_csv(tmp_path / "truth" / "profiles.csv")
+        seen = seen[seen["shows_nucleus"]].groupby(["animal", "stage_3d"]).size()
+        for stage in ("primordial", "primary"):
+            own = truth[truth["stage"] == stage].set_index("animal")
+            estimate = sum(
+                abercrombie(
+                    seen[animal, stage],
+                    row.interval,
+                    thickness_um=row.thickness_um,
+                    height_um=row.nucleus_height_um,
+                    lost_cap_um=row.lost_cap_um,
+                )
+                for animal, row in own.iterrows()
+            )
+            n = own["n_with_nucleus"].sum()
+            assert estimate == pytest.approx(n, rel=max(0.03, 2 * 0.45 / np.sqrt(n)))
 
     def test_label_images_on_demand(self, plan, tmp_path):
         small = plan.model_copy(update={"labels": True, "animals": 1, "mpp": 2.0})
