@@ -63,6 +63,11 @@ Each stage, `control.stages.<stage>.<name>`; ranges are from the youngest to the
 
 def main() -> None:
     """Write the page."""
+    Path(__file__).with_name("parameters.md").write_text(page(), encoding="utf-8")
+
+
+def page() -> str:
+    """The page."""
     docs = _docstrings(config)
     text = HEAD + "\n".join(
         f"| `{part}.{name}` | {value} | {docs[type(values).__name__, name]} |"
@@ -91,7 +96,7 @@ def main() -> None:
         + f" | {docs.get(('StageModel', name), '')} |"
         for name in names
     )
-    Path(__file__).with_name("parameters.md").write_text(text + "\n", encoding="utf-8")
+    return text + "\n"
 
 
 def _docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
