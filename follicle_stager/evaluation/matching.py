@@ -42,13 +42,17 @@ def box_iou(a: BaseGeometry, b: BaseGeometry) -> float:
     return iou(box(*a.bounds), box(*b.bounds))
 
 
+def valid(area: BaseGeometry) -> BaseGeometry:
+    """An area that may be measured: a drawn outline can cross itself, and is then taken for its parts."""
+    return area if area.is_valid else area.buffer(0)
+
+
 def overlaps(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry]) -> NDArray[np.float64]:
     """IoU of every found outline with every true one, (found, true)."""
     values = np.zeros((len(found), len(true)))
     if not found or not true:
         return values
-    # A drawn outline may cross itself; its area is then that of its parts.
-    found, true = ([g if g.is_valid else g.buffer(0) for g in side] for side in (found, true))
+    found, true = ([valid(g) for g in side] for side in (found, true))
     tree = STRtree(true)
     for i, outline in enumerate(found):
         for j in tree.query(outline, predicate="intersects"):

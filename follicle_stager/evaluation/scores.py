@@ -16,7 +16,7 @@ import pandas as pd
 from shapely import distance, line_interpolate_point
 
 from follicle_stager.evaluation.agreement import kappa_of
-from follicle_stager.evaluation.matching import match_outlines, match_points, overlaps
+from follicle_stager.evaluation.matching import iou, match_outlines, match_points, overlaps, valid
 from follicle_stager.evaluation.precision import average_precision, judge
 from follicle_stager.stages import FOUR_CLASSES, LADDER, Countable, Health, Stage
 
@@ -94,14 +94,14 @@ class SlidePair:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """One row per found follicle: its stage, and the true stage or why there is none."""
+        """One row per found follicle: its stage, and whether it is a true one, a cap or false."""
         true_of = {f: t for t, f in self.partner.items()}
         rows = []
         for i, f in enumerate(self.found):
             t = true_of.get(i)
             kind = "false" if t is None else "true" if self.recognisable[t] else "cap"
-            rows.append((f.stage, kind, self.true[t].stage if t is not None else None, self._section_of(f)))
-        return pd.DataFrame(rows, columns=["stage", "kind", "true_stage", "section"])
+            rows.append((f.stage, kind, self._section_of(f)))
+        return pd.DataFrame(rows, columns=["stage", "kind", "section"])
 
     @cached_property
     def truths(self) -> pd.DataFrame:
@@ -259,8 +259,8 @@ def _one_way(a: Polygon, b: Polygon) -> float:
 
 
 def _dice(a: Polygon, b: Polygon) -> float:
-    a, b = (g if g.is_valid else g.buffer(0) for g in (a, b))
-    return float(2 * a.intersection(b).area / max(a.area + b.area, 1e-9))
+    overlap = iou(valid(a), valid(b))
+    return 2 * overlap / (1 + overlap)
 
 
 def _ap(pairs: Sequence[SlidePair], name: str) -> float:

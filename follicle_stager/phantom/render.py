@@ -6,6 +6,7 @@ random is a function of position (`fields`).
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -194,8 +195,14 @@ def _is_near(
     return np.asarray(in_x & (bodies[y] > y0 - far) & (bodies[y] < y0 + shape[0] * mpp + far))
 
 
+@functools.cache
+def _texture_levels() -> NDArray[np.float32]:
+    """Sorted values of the texture that opens gaps: the same for every window."""
+    return np.asarray(np.sort(texture(0.0, 0.0, 1.0, 256, 256, 6.5, 1).ravel()))
+
+
 def _gap_level(share: NDArray[np.float64]) -> NDArray[np.float64]:
     """Level of `fields.texture` that this share of it exceeds; out of reach for none."""
-    sample = np.sort(texture(0.0, 0.0, 1.0, 256, 256, 6.5, 1).ravel())
+    sample = _texture_levels()
     at = sample[np.clip(((1 - share) * sample.size).astype(np.intp), 0, sample.size - 1)]
     return np.asarray(np.where(share > 0, at, 9.0))
