@@ -41,7 +41,7 @@ $(VENV)/base.done: pyproject.toml | $(VENV)/bin/python
 
 $(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[napari,wsi,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[napari,wsi,train,dev]"
 	touch $@ $(VENV)/base.done
 
 # napari's tests need a screen and Qt's system libraries; where they cannot be had, the tests are skipped, and say so.

@@ -5,6 +5,7 @@ Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input w
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -20,7 +22,8 @@ import follicle_stager
 from follicle_stager import examples
 from follicle_stager.annotations import read_annotations
 from follicle_stager.batch import Outcome, run_batch
-from follicle_stager.config import Config, load_config, read_values
+from follicle_stager.config import Config, DetectionConfig, explain, load_config, read_values
+from follicle_stager.detection import detector_id
 from follicle_stager.doctor import report as doctor_report
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.evaluation import Criterion, load_pairs
@@ -54,6 +57,9 @@ Mpp = Annotated[
 ]
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Slides processed at the same time.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Parameters as TOML (see docs/parameters.md).")]
+Detector = Annotated[
+    str | None, typer.Option("--detector", help="network (the default where it can run) or classical.")
+]
 MinScore = Annotated[
     float | None,
     typer.Option("--min-score", min=0, max=1, help="Detection threshold; lower finds more and claims more."),
@@ -69,9 +75,10 @@ def run(
     jobs: Jobs = 1,
     config_file: ConfigFile = None,
     min_score: MinScore = None,
+    detector: Detector = None,
 ) -> None:
     """Find and stage the follicles of all slides, and count them per animal and genotype."""
-    config = _config(config_file, min_score)
+    config = _config(config_file, min_score, detector)
     sources = list_slides(slides)
     sheet = read_samples(samples, sources)
     study = Study.create(out_folder, config)
@@ -102,9 +109,10 @@ def stage(
     jobs: Jobs = 1,
     config_file: ConfigFile = None,
     min_score: MinScore = None,
+    detector: Detector = None,
 ) -> None:
     """Find and stage the follicles of a slide or a folder, without a sample sheet."""
-    config = _config(config_file, min_score)
+    config = _config(config_file, min_score, detector)
     sources = list_slides(slides)
     study = Study.create(out_folder, config)
     outcomes = _process(study, sources, config, mpp, jobs)
@@ -224,6 +232,34 @@ def agreement(
 
 
 @app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="What to train, as TOML; the shipped network's is in training/.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")],
+    patches: Annotated[
+        Path | None, typer.Option("--patches", help="Folder for rendered patches, to share (default: in --out).")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render patches.")] = _PROCESSORS,
+) -> None:
+    """Train a detection network on virtual ovaries (extra "train"); it goes on after an interruption."""
+    _need("torch", "train")
+    from follicle_stager.training import load_recipe, train_network
+
+    settings = load_recipe(recipe, workers=jobs)
+    steps = {scale.name: scale.steps for scale in settings.scales}
+
+    def show(scale: str, step: int, losses: dict[str, float]) -> None:
+        progress.step(scale, f"loss {sum(losses.values()):.2f}", step, steps[scale])
+
+    try:
+        with BatchProgress(err, total=len(steps)) as progress:
+            network = train_network(settings, out_folder, patches=patches or out_folder / "patches", on_step=show)
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on.")
+        raise typer.Exit(130) from None
+    out.print(f"Network: {escape(str(network))}   Use it with detection.network in a --config file.", soft_wrap=True)
+
+
+@app.command()
 def doctor() -> None:
     """Say what this installation can read and run."""
     out.print(doctor_report())
@@ -242,12 +278,23 @@ def _root(
         raise typer.Exit
 
 
-def _config(config_file: Path | None, min_score: float | None) -> Config:
+def _need(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f'{module} is not installed; pip install "follicle-stager[{extra}]"')
+
+
+def _config(config_file: Path | None, min_score: float | None, detector: str | None) -> Config:
     config = load_config(config_file) if config_file else Config()
-    if min_score is not None:
-        detection = config.detection.model_copy(update={"min_score": min_score})
-        config = config.model_copy(update={"detection": detection})
-    return config
+    given = {"min_score": min_score, "detector": detector}
+    try:
+        detection = DetectionConfig.model_validate(
+            config.detection.model_dump() | {name: value for name, value in given.items() if value is not None}
+        )
+    except ValidationError as error:
+        raise UserError(f"--{explain(error)}") from None
+    # A network that cannot be read is said before the first slide is opened.
+    detector_id(detection)
+    return config.model_copy(update={"detection": detection})
 
 
 def _process(

@@ -11,7 +11,7 @@ import hashlib
 import json
 import tomllib
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -48,25 +48,30 @@ class TissueConfig(_Part):
 
 
 class DetectionConfig(_Part):
-    """The classical detector."""
+    """How follicles are found."""
 
+    detector: Literal["auto", "network", "classical"] = "auto"
+    """``network`` needs onnxruntime; ``classical`` needs no weights; ``auto`` is the network where it can run."""
+    network: str = ""
+    """Folder of another network than the one that comes with the package."""
     working_mpp: Positive = 1.0
-    """µm/px of detection and measurement: granulosa nuclei (6-7 µm) are still told apart."""
+    """µm/px of measurement, and of the classical detector: granulosa nuclei (6-7 µm) are still told apart."""
     max_mpp: Positive = 3.0
     """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them."""
     min_oocyte_um: Positive = 20.0
-    """Smallest oocyte that is looked for. Primordial ones have 12-20 µm [M]; at 12 and below they are looked for too,
-    with many false claims for each true one (docs/classical-detector.md)."""
+    """Classical: smallest oocyte that is looked for. Primordial ones have 12-20 µm [M]; at 12 and below they are looked
+    for too, with many false claims for each true one (docs/classical-detector.md)."""
     max_oocyte_um: Positive = 85.0
-    """Largest oocyte: 72 µm in a Graafian follicle (Griffin 2006), with zona."""
+    """Classical: largest oocyte: 72 µm in a Graafian follicle (Griffin 2006), with zona."""
     min_seed: Fraction = 0.03
-    """Response of the disc-in-ring filter from which a spot is looked at more closely."""
+    """Classical: response of the disc-in-ring filter from which a spot is looked at more closely."""
     min_score: Fraction = 0.4
-    """The detection threshold: lower finds more follicles and claims more that are none."""
+    """The detection threshold: lower finds more follicles and claims more that are none. The network's score is the
+    probability that a claim is a follicle, on virtual sections."""
     min_cavity_um: Positive = 60.0
-    """Smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
+    """Classical: smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
     max_follicle_um: Positive = 600.0
-    """Largest follicle; preovulatory ones pass 400 µm."""
+    """Classical: largest follicle; preovulatory ones pass 400 µm."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -150,6 +155,8 @@ class StagingConfig(_Part):
     """Below it the answer is unsure."""
     pyknosis_max_fraction: Fraction = 0.20
     """Above it a follicle is atretic; 15-20 % were reported in follicles called intact."""
+    dying_max_fraction: Fraction = 0.5
+    """Network: above this share of dying granulosa a follicle is atretic [M]."""
     oocyte_min_aspect: Fraction = 0.55
     """Short by long axis below which an oocyte is misshapen, a weak sign of atresia."""
 

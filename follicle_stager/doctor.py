@@ -12,6 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 import follicle_stager
+from follicle_stager.config import DetectionConfig
+from follicle_stager.detection import choose_detector
+from follicle_stager.detection.network import model
 
 _PARTS = {
     "tifffile": ("TIFF, OME-TIFF, svs, ndpi", None),
@@ -19,6 +22,7 @@ _PARTS = {
     "zarr": ("OME-Zarr", None),
     "pillow": ("PNG, JPEG", None),
     "numba": ("virtual ovaries", None),
+    "onnxruntime": ("network detection", None),
     "openslide-python": ("mrxs, DICOM, bif, czi", "wsi"),
     "napari": ("correction on screen", "napari"),
     "distributed": ("cluster", "cluster"),
@@ -38,7 +42,10 @@ def report() -> Table:
         if version is None and extra:
             version = escape(f'not installed; pip install "follicle-stager[{extra}]"')
         table.add_row(name, version or "missing: reinstall follicle-stager", purpose)
-    table.add_row("detector", "classical", "needs no weights")
+    table.add_row("detector", choose_detector(DetectionConfig()), "the default here; classical needs no weights")
+    for scale in model.describe().scales if model.is_available() else ():
+        said = f"follicles of {scale.smallest_um:g}-{scale.largest_um:g} µm at {scale.mpp:g} µm/px"
+        table.add_row(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said)
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     table.add_row("machine", f"{os.cpu_count()} processors", f"{free_gb:.0f} GB free on this disk")
     return table

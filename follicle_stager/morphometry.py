@@ -56,6 +56,8 @@ class Measurements:
         Share of them that are small and very dark.
     surface_distance_um
         From the outline to the section's border.
+    dying_fraction
+        Share of the granulosa that looks like an atretic follicle's; only the network says so.
     """
 
     diameter_um: float
@@ -77,6 +79,7 @@ class Measurements:
     granulosa_nuclei: float
     pyknotic_fraction: float
     surface_distance_um: float
+    dying_fraction: float = float("nan")
 
 
 def measure(
@@ -89,6 +92,7 @@ def measure(
     fluid: tuple[Polygon, ...],
     section: MultiPolygon,
     config: MorphometryConfig,
+    dying_fraction: float = float("nan"),
 ) -> Measurements:
     """Measure one follicle.
 
@@ -102,6 +106,8 @@ def measure(
         From `detection.contents.find_nucleus`.
     config
         Cell sizes.
+    dying_fraction
+        From the network.
 
     Returns
     -------
@@ -142,6 +148,7 @@ def measure(
         granulosa_nuclei=float(len(nuclei.x)),
         pyknotic_fraction=nuclei.pyknotic_fraction(config),
         surface_distance_um=float(section.boundary.distance(outline)),
+        dying_fraction=dying_fraction,
     )
 
 

@@ -13,14 +13,13 @@ import numpy as np
 from shapely import affinity
 from shapely.geometry import MultiPolygon, Point, Polygon
 
-from follicle_stager.detection import FoundFollicle, find_follicles, resolve_overlaps
+from follicle_stager.detection import FoundFollicle, Pass, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.errors import SlideError
 from follicle_stager.field import Field
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
 from follicle_stager.slides.resample import read_at_mpp
-from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import judge
 from follicle_stager.tissue import Overview, survey
 
@@ -35,18 +34,11 @@ if TYPE_CHECKING:
 
 G = TypeVar("G", Polygon, MultiPolygon)
 
-# Side of a window's core and the margin around it, µm. A follicle is found by the window in whose core its centre
-# lies; the margin holds the largest follicle around it. A centre may move by a fraction of a pixel from window to
-# window, so cores overlap by a seam, and doubles are settled with all other overlaps.
-TILE_UM = 1600.0
-MARGIN_UM = 420.0
+# A follicle is found by the window in whose core its centre lies. A centre may move by a fraction of a pixel from
+# window to window, so cores overlap by a seam, µm, and doubles are settled with all other overlaps.
 SEAM_UM = 5.0
 # Glass kept around tissue: the reach of the largest filter.
 GLASS_UM = 100.0
-
-# Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
-_PRIMORDIAL_MPP = 0.6
-_PRIMORDIAL_OOCYTE_UM = 12.0
 
 
 def process_slide(
@@ -92,7 +84,16 @@ def process_slide(
     seconds["tissue"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    found = _find_all(slide, overview, config, progress)
+    looks = passes(config.detection, pixel_size.mpp)
+    claims: list[FoundFollicle] = []
+    for number, look in enumerate(looks):
+
+        def windows(done: int, total: int, number: int = number) -> None:
+            progress("detection", number * total + done, len(looks) * total)
+
+        claims += search(slide, overview, look, progress=windows)
+    found = resolve_overlaps(claims)
+    progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
 
     started = time.perf_counter()
@@ -121,32 +122,36 @@ def process_slide(
         pixel_size=pixel_size,
         sections=sections,
         follicles=tuple(follicles),
-        visible_stages=visible_stages(pixel_size.mpp, config),
+        visible_stages=visible_stages(config.detection, pixel_size.mpp),
         quality=overview.quality,
         flags=(*overview.flags, *slide.notes),
         seconds={step: round(value, 3) for step, value in seconds.items()},
     )
 
 
-def visible_stages(mpp: float, config: Config) -> tuple[Stage, ...]:
-    """Stages that a slide of this µm/px can show to this detector; the others are not available, which is not zero."""
-    if mpp <= _PRIMORDIAL_MPP and config.detection.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM:
-        return LADDER
-    return tuple(s for s in LADDER if s not in (Stage.PRIMORDIAL, Stage.TRANSITIONAL))
+def search(
+    slide: Slide, overview: Overview, look: Pass, *, progress: Callable[[int, int], None] = lambda done, total: None
+) -> list[FoundFollicle]:
+    """All claims of one pass over a slide, overlapping ones included.
 
-
-def _find_all(slide: Slide, overview: Overview, config: Config, progress: Progress) -> list[FoundFollicle]:
-    cores = list(_tiles(overview, TILE_UM))
+    Parameters
+    ----------
+    slide, overview
+        The slide and its survey.
+    look
+        From `detection.passes`.
+    progress
+        Called with the number of windows done, and in all.
+    """
+    cores = list(_tiles(overview, look.core_um))
+    margin = look.margin_um
     found: list[FoundFollicle] = []
-    for index, core in enumerate(cores):
-        progress("detection", index, len(cores))
-        x0, y0, x1, y1 = core
-        window = _around_tissue(overview, (x0 - MARGIN_UM, y0 - MARGIN_UM, x1 + MARGIN_UM, y1 + MARGIN_UM))
-        field = _read_field(slide, overview, window, config.detection.working_mpp)
-        claims = find_follicles(field, config.detection)
-        found += [c for c in claims if _inside(c.outline.centroid, core, SEAM_UM)]
-    progress("detection", len(cores), len(cores))
-    return resolve_overlaps(found)
+    for index, (x0, y0, x1, y1) in enumerate(cores):
+        progress(index, len(cores))
+        window = _around_tissue(overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin))
+        field = _read_field(slide, overview, window, look.mpp, align_px=look.align_px)
+        found += [c for c in look.find(field) if _inside(c.outline.centroid, (x0, y0, x1, y1), SEAM_UM)]
+    return found
 
 
 def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:
@@ -172,13 +177,16 @@ def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]
     )
 
 
-def _read_field(slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float) -> Field:
-    """The field of a box, on the slide's fixed grid, cut to the slide."""
+def _read_field(
+    slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float, *, align_px: int = 1
+) -> Field:
+    """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
     limit_x = slide.width * slide.scale.mpp_x
     limit_y = slide.height * slide.scale.mpp_y
     left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
     right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
-    width, height = max(1, right - left), max(1, bottom - top)
+    left, top = left // align_px * align_px, top // align_px * align_px
+    width, height = (max(1, -(-n // align_px)) * align_px for n in (right - left, bottom - top))
     rgb = read_at_mpp(slide, left, top, width, height, mpp)
     x_um, y_um = left * mpp, top * mpp
     tissue = overview.tissue_window(x_um, y_um, (height, width), mpp)
@@ -209,11 +217,14 @@ def _complete(
     x0, y0, x1, y1 = claim.outline.bounds
     window = (x0 - 20, y0 - 20, x1 + 20, y1 + 20)
     field = _read_field(slide, overview, window, config.detection.working_mpp)
-    oocyte, nucleus, contrast = None, None, float("nan")
-    if claim.oocyte is not None:
-        oocyte = refine_oocyte(field, claim.oocyte, config.contents)
-        nucleus, contrast = find_nucleus(field, oocyte, config.contents)
-    fluid = find_fluid(field, claim.outline, oocyte, config.contents)
+    oocyte, nucleus, contrast = claim.oocyte, claim.nucleus, float("nan")
+    if claim.fluid is not None:
+        fluid = tuple(space for space in claim.fluid if space.area >= config.contents.fluid_min_area_um2)
+    else:
+        if oocyte is not None:
+            oocyte = refine_oocyte(field, oocyte, config.contents)
+            nucleus, contrast = find_nucleus(field, oocyte, config.contents)
+        fluid = find_fluid(field, claim.outline, oocyte, config.contents)
     measurements = measure(
         field,
         claim.outline,
@@ -223,6 +234,7 @@ def _complete(
         fluid=fluid,
         section=section_um,
         config=config.morphometry,
+        dying_fraction=claim.evidence.get("dying", float("nan")),
     )
     verdict = judge(measurements, config.staging)
 

@@ -7,7 +7,7 @@ to a line; then the counterstain is set to a reference direction instead of bein
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,6 +43,8 @@ class StainModel:
         (3,) directions in optical density, unit length. The counterstain is eosin, PAS or the like.
     hematoxylin_full, counterstain_full
         Amount (95th percentile over tissue) that counts as 1.
+    density_full
+        (3,) optical density per colour that 9 of 10 tissue pixels stay below.
     two_stains
         Whether a second stain was found; if not, ``counterstain`` is a reference.
     clear_density
@@ -57,6 +59,7 @@ class StainModel:
     counterstain_full: float
     two_stains: bool
     clear_density: float = 0.10
+    density_full: NDArray[np.float64] = field(default_factory=lambda: np.full(3, 0.5))
 
     def optical_density(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(y, x, 3) optical density (natural log) of a region; 0 is empty glass."""
@@ -77,6 +80,11 @@ class StainModel:
         inverse = np.linalg.pinv(basis).astype(np.float32)
         amounts = np.maximum(od @ inverse.T, 0)
         return amounts[..., 0] / self.hematoxylin_full, amounts[..., 1] / self.counterstain_full
+
+
+# Optical density that no tissue falls below; and the least that counts as full, where there is next to none.
+_TISSUE_DENSITY = 0.10
+_LEAST_FULL = 0.15
 
 
 def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
@@ -163,7 +171,28 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     full_h, full_c = (max(float(np.percentile(values, 95)), 0.05) for values in (h, c))
     if not two_stains:
         full_c = 1.0  # what is left beside hematoxylin is noise, and must not be blown up
-    return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains, clear_density)
+    density = density_full(rgb[tissue], white)
+    return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains, clear_density, density)
+
+
+def density_full(rgb: NDArray[np.uint8], white: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Optical density per colour that 9 of 10 pixels of tissue stay below, (3,).
+
+    Parameters
+    ----------
+    rgb
+        (..., 3) pixels; what is as clear as glass is left out.
+    white
+        (3,) from `estimate_white`.
+    """
+    pixels = rgb.reshape(-1, 3)
+    if len(pixels) > 200_000:
+        pixels = pixels[:: len(pixels) // 200_000 + 1]
+    od = np.maximum(np.log(white / np.maximum(pixels, 1)), 0)
+    tissue = od[od.mean(axis=1) > _TISSUE_DENSITY]
+    if len(tissue) < 50:
+        return np.full(3, 0.5)
+    return np.asarray(np.maximum(np.percentile(tissue, 90, axis=0), _LEAST_FULL))
 
 
 def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

@@ -25,12 +25,18 @@ class FoundFollicle:
         0-1, higher is surer; ``DetectionConfig.min_score`` is the threshold.
     evidence
         What the score is made of.
+    nucleus
+        Of the oocyte.
+    fluid
+        Fluid spaces, largest first; None where the detector does not look for them.
     """
 
     outline: Polygon
     oocyte: Polygon | None
     score: float
     evidence: dict[str, float] = field(default_factory=dict)
+    nucleus: Polygon | None = None
+    fluid: tuple[Polygon, ...] | None = None
 
 
 def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) -> list[FoundFollicle]:

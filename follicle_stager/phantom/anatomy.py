@@ -37,7 +37,7 @@ FOLLICLE = np.dtype(
         ("oy", np.float64),
         ("oz", np.float64),
         ("oocyte", np.float64),  # radius without zona
-        ("oocyte_bumps", np.float64, (3, 5)),
+        ("oocyte_bumps", np.float64, (4, 5)),
         ("nx", np.float64),
         ("ny", np.float64),
         ("nz", np.float64),
@@ -53,6 +53,7 @@ FOLLICLE = np.dtype(
         ("cumulus", np.float64),
         ("pyknosis", np.float64),  # share of granulosa nuclei
         ("zona_gap", np.float64),  # shrinkage between oocyte and granulosa, µm
+        ("loose", np.float64),  # how far granulosa cells came apart: 0 not at all, 1 ragged
         ("theca_gap", np.float64),  # shrinkage outside the basement membrane, µm
         ("seed", np.int64),
     ]
@@ -222,12 +223,16 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         wall = f["layers"] * f["layer"]
         f["radius"] = draw(model.diameter_um) / 2 if model.diameter_um else f["oocyte"] + f["zona"] + wall
         large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
-        f["bumps"] = _bumps(rng, 5, 0.24, 0.028)
-        f["oocyte_bumps"] = _bumps(rng, 3, 0.10, 0.015)
+        # Most follicles are nearly round, some are pressed to ovals, and the oocyte with them.
+        f["bumps"] = _bumps(rng, 5, 0.20 if rng.random() < 0.65 else 0.45, 0.03)
+        f["oocyte_bumps"] = _bumps(rng, 4, 0.0, 0.03)
+        f["oocyte_bumps"][:2] = f["bumps"][:2]
+        f["oocyte_bumps"][:2, 3] *= np.clip(f["oocyte"] / f["radius"] + rng.normal(0, 0.1, 2), 0.2, 1)
         if rng.random() < model.atretic:
             f["health"] = 1 if rng.random() < 0.55 else 2
             f["pyknosis"] = rng.uniform(0.25, 0.8)
         f["zona_gap"] = rng.exponential(1.4) if rng.random() < 0.55 else 0.0
+        f["loose"] = rng.random() if rng.random() < 0.5 else 0.0
         f["theca_gap"] = rng.exponential(3.0) if large and rng.random() < 0.4 else 0.0
         offset = rng.uniform(0, 0.06) * f["radius"]
         if stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY):
@@ -252,7 +257,7 @@ def _degenerate(rng: np.random.Generator, f: np.void) -> None:
     """Atresia: the nucleus breaks down, the oocyte shrinks, late the zona is left in a collapsed mass of cells."""
     f["nucleus"] = 0.0
     f["oocyte"] *= rng.uniform(0.75, 0.95) if f["health"] == 1 else rng.uniform(0.3, 0.7)
-    f["oocyte_bumps"] = _bumps(rng, 3, 0.5, 0.08)
+    f["oocyte_bumps"] = _bumps(rng, 4, 0.5, 0.08)
     f["zona_gap"] = rng.uniform(2, 7)
     if f["health"] == 2:
         f["radius"] *= rng.uniform(0.6, 0.95)

@@ -61,7 +61,8 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
             elif depth > half * (0.72 + 0.2 * other):
                 kind[r, c] = MEDULLA
             elif zone > 0.0 and depth > 40:
-                kind[r, c] = GLAND
+                # Nests of gland cells, parted by thin septa.
+                kind[r, c] = GLAND if abs(other) > 0.045 else STROMA
             elif other > 0.35 and depth < 160:
                 kind[r, c] = CORTEX
             else:
@@ -223,6 +224,11 @@ def _inside(f, x, y, z, depth, flat):
         return FLUID
     if flat:
         return FLAT
+    if f.loose > 0 and depth > 1.2 * f.layer:
+        # Fixation pulls the cells apart, most of all around the oocyte; the basal layer holds.
+        near = np.exp(-(away - f.zona) / 14)
+        if noise(x, y, z, 7.5, f.seed + 7) > 0.95 - f.loose * (0.35 + 0.35 * near):
+            return LUMEN
     if f.health:
         if f.health == 1 and depth < 3 + 4 * noise(x, y, z, 40.0, f.seed + 3):
             return LUMEN  # granulosa comes off the basement membrane

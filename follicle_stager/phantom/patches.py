@@ -16,9 +16,10 @@ from follicle_stager.phantom.appearance import develop, handle, randomised
 from follicle_stager.phantom.biology import GenotypeModel, small_ovary
 from follicle_stager.phantom.sectioning import Cut
 from follicle_stager.phantom.slide import draw
+from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -52,7 +53,12 @@ class Patch:
 
 
 def patches(
-    seed: int, *, size: int = 256, mpp: tuple[float, float] = (0.25, 2.0), per_ovary: int = 64
+    seed: int | list[int],
+    *,
+    size: int = 256,
+    mpp: tuple[float, float] = (0.25, 2.0),
+    stages: Collection[Stage] = LADDER,
+    per_ovary: int = 64,
 ) -> Iterator[Patch]:
     """Endless stream of randomised patches; workers take different seeds.
 
@@ -64,6 +70,8 @@ def patches(
         Width and height, px.
     mpp
         Range of µm/px, drawn evenly on a log scale.
+    stages
+        Of the follicles that patches are laid over; others appear where they lie.
     per_ovary
         Patches from one ovary before the next is grown.
 
@@ -72,19 +80,20 @@ def patches(
     Patch
     """
     rng = np.random.default_rng(seed)
+    wanted = np.array([LADDER.index(stage) for stage in stages])
     while True:
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
         ovary = build_ovary(rng, model)
         for _ in range(per_ovary):
-            yield _patch(rng, ovary, size, float(np.exp(rng.uniform(*np.log(mpp)))))
+            yield _patch(rng, ovary, size, float(np.exp(rng.uniform(*np.log(mpp)))), wanted)
 
 
-def _patch(rng: np.random.Generator, ovary: Ovary, size: int, mpp: float) -> Patch:
+def _patch(rng: np.random.Generator, ovary: Ovary, size: int, mpp: float, stages: NDArray[np.intp]) -> Patch:
     thickness = float(rng.uniform(3, 10))
-    if rng.random() < 0.85 and len(ovary.follicles):
+    present = np.intersect1d(ovary.follicles["stage"], stages)
+    if rng.random() < 0.85 and len(present):
         # Every stage as often as the others, cut anywhere.
-        stage = rng.choice(np.unique(ovary.follicles["stage"]))
-        f = rng.choice(ovary.follicles[ovary.follicles["stage"] == stage])
+        f = rng.choice(ovary.follicles[ovary.follicles["stage"] == rng.choice(present)])
         z = f["z"] + rng.uniform(-0.95, 0.95) * f["radius"]
         at = np.array([f["x"], f["y"]]) + rng.uniform(-0.4, 0.4, 2) * size * mpp
     else:

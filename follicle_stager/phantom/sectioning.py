@@ -136,6 +136,17 @@ def profiles(ovary: Ovary, cut: Cut) -> list[Profile]:
     return [p for p in found if p is not None]
 
 
+def profiles_near(ovary: Ovary, cut: Cut, x_um: float, y_um: float, side_um: float) -> list[Profile]:
+    """Those of `profiles` that may reach into a square with its top-left corner at ``x_um, y_um``."""
+    f, seen = ovary.follicles, nuclei_in(ovary, cut)
+    rows = bodies_in(ovary, cut)
+    far = 1.3 * f["radius"][rows]
+    x, y = f["x"][rows] - x_um, f["y"][rows] - y_um
+    near = (x > -far) & (x < side_um + far) & (y > -far) & (y < side_um + far)
+    found = (_profile(ovary, cut, int(i), bool(seen[i])) for i in rows[near])
+    return [p for p in found if p is not None]
+
+
 def section_outline(ovary: Ovary, cut: Cut) -> Polygon | None:
     """The ovary's border in a section; None beside it."""
     step = 8.0

@@ -155,7 +155,9 @@ def _several_layers(m: Measurements, config: StagingConfig) -> float:
 
 
 def _health(m: Measurements, config: StagingConfig) -> tuple[Health, tuple[str, ...]]:
-    """Atretic: pyknosis above the limit, or two weaker signs together; never shrinkage alone."""
+    """Atretic: dying granulosa or pyknosis above the limit, or two weaker signs together; never shrinkage alone."""
+    if m.dying_fraction > config.dying_max_fraction:
+        return Health.ATRETIC, (f"{m.dying_fraction:.0%} of the granulosa looks atretic",)
     if not math.isfinite(m.pyknotic_fraction):
         return Health.UNKNOWN, ()
     signs = []

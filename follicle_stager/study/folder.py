@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import follicle_stager
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
 from follicle_stager.config import Config, dump_config
+from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_text
 
@@ -121,7 +122,7 @@ class Study:
             "software": f"follicle-stager {follicle_stager.__version__}",
             "python": platform.python_version(),
             "config": config.fingerprint(),
-            "detector": "classical",
+            "detector": detector_id(config.detection),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "mpp_x": result.pixel_size.mpp_x,
             "mpp_y": result.pixel_size.mpp_y,
@@ -183,12 +184,13 @@ class Study:
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
-    """Name of a run: equal for the same slide, configuration, µm/px and software version.
+    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version.
 
     A slide of gigabytes is not read for it: size, first, middle and last megabyte stand for the content.
     """
     digest = hashlib.sha256()
-    digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {mpp}".encode())
+    detector = detector_id(config.detection)
+    digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {detector} {mpp}".encode())
     if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             stat = file.stat()

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
 
 import follicle_stager.pipeline as pipeline
-from follicle_stager.config import Config
+from follicle_stager.config import Config, DetectionConfig
+from follicle_stager.detection import passes, visible_stages
 from follicle_stager.errors import SlideError
 from follicle_stager.evaluation import match_outlines
-from follicle_stager.pipeline import process_slide, visible_stages
+from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import PixelSize, open_slide
 from follicle_stager.stages import LADDER, Stage
 
 
+@pytest.fixture(scope="module", params=["classical", "network"])
+def config(request):
+    return Config(detection=DetectionConfig(detector=request.param))
+
+
 @pytest.fixture(scope="module")
-def result(section_path):
+def result(section_path, config):
     with open_slide(section_path) as slide:
-        return process_slide(slide, Config(), slide_id="ovary")
+        return process_slide(slide, config, slide_id="ovary")
 
 
 def test_follicles_with_an_oocyte_or_a_cavity_are_found(result, section):
@@ -39,28 +47,28 @@ def test_sizes_agree_with_what_was_drawn(result, section):
         assert result.follicles[m.found].measurements["diameter_um"] == pytest.approx(drawn, rel=0.25)
 
 
-def test_the_same_slide_gives_the_same_result(result, section_path):
+def test_the_same_slide_gives_the_same_result(result, section_path, config):
     with open_slide(section_path) as slide:
-        again = process_slide(slide, Config(), slide_id="ovary")
+        again = process_slide(slide, config, slide_id="ovary")
     assert repr(again.follicles) == repr(result.follicles)  # NaN is not equal to itself
 
 
-def test_tiles_do_not_change_the_result(result, section_path, monkeypatch):
+def test_tiles_do_not_change_the_result(result, section_path, config, monkeypatch):
     """Windows of another size cut follicles elsewhere; each comes out the same."""
-    monkeypatch.setattr(pipeline, "TILE_UM", 230.0)
+    monkeypatch.setattr(pipeline, "passes", lambda c, mpp: [replace(look, core_um=230.0) for look in passes(c, mpp)])
     with open_slide(section_path) as slide:
-        tiled = process_slide(slide, Config(), slide_id="ovary")
+        tiled = process_slide(slide, config, slide_id="ovary")
     matches = match_outlines([f.outline for f in tiled.follicles], [f.outline for f in result.follicles], min_iou=0.9)
     assert len(matches) == len(tiled.follicles) == len(result.follicles)
     assert all(tiled.follicles[m.found].stage == result.follicles[m.true].stage for m in matches)
 
 
-def test_anisotropic_pixels_are_the_same_tissue(result, section, tmp_path):
+def test_anisotropic_pixels_are_the_same_tissue(result, section, config, tmp_path):
     """Every second row left out and µm/px doubled in y: the follicles stay where they are, in µm."""
     tifffile.imwrite(tmp_path / "a.tif", np.ascontiguousarray(section[1][::2]), photometric="rgb")
     with open_slide(tmp_path / "a.tif") as slide:
         slide.pixel_size = PixelSize(1.0, 2.0, "test")
-        squeezed = process_slide(slide, Config(), slide_id="a")
+        squeezed = process_slide(slide, config, slide_id="a")
     from shapely.affinity import scale
 
     stretched = [scale(f.outline, 1, 2, origin=(0, 0)) for f in squeezed.follicles]
@@ -99,7 +107,7 @@ def test_nothing_is_measured_without_a_scale(section, tmp_path):
 
 
 def test_primordials_are_available_only_where_they_are_looked_for():
-    searching = Config.model_validate({"detection": {"min_oocyte_um": 12}})
-    assert visible_stages(0.5, searching) == LADDER
-    assert Stage.PRIMORDIAL not in visible_stages(1.0, searching)
-    assert Stage.PRIMORDIAL not in visible_stages(0.5, Config())
+    searching = DetectionConfig(detector="classical", min_oocyte_um=12)
+    assert visible_stages(searching, 0.5) == LADDER
+    assert Stage.PRIMORDIAL not in visible_stages(searching, 1.0)
+    assert Stage.PRIMORDIAL not in visible_stages(DetectionConfig(detector="classical"), 0.5)

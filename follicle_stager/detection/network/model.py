@@ -1,0 +1,152 @@
+"""A trained network on disk: a folder with ``network.toml`` and one ONNX file for each scale.
+
+The description names each file's SHA-256; weights that do not match are refused. ONNX holds arithmetic and nothing that
+could run.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.util
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from follicle_stager.config import Positive, explain, read_values
+from follicle_stager.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: The weights that come with the package.
+SHIPPED = Path(__file__).resolve().parents[2] / "models"
+DESCRIPTION = "network.toml"
+
+
+class Scale(BaseModel):
+    """One scale of a network; lengths are µm."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    file: Annotated[str, Field(pattern=r"^[\w-]+\.onnx$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    mpp: Positive
+    """Slides are brought to it."""
+    smallest_um: Positive
+    """Follicles of this diameter are looked for,"""
+    largest_um: Positive
+    """... up to this one."""
+    intercept: float = 0.0
+    weights: dict[str, float] = {}
+    """Logistic regression from what a claim is made of to the probability that it is a follicle."""
+
+
+class Description(BaseModel):
+    """What ``network.toml`` says."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    scales: tuple[Scale, ...] = Field(min_length=1)
+
+
+@dataclass(frozen=True, eq=False)
+class Maps:
+    """What the network answers for a window, see `layout`: probabilities, and rays in px of the window."""
+
+    classes: NDArray[np.float32]
+    border: NDArray[np.float32]
+    centre: NDArray[np.float32]
+    rays: NDArray[np.float32]
+
+
+class Network:
+    """One scale, ready to run.
+
+    Parameters
+    ----------
+    folder
+        Of the description.
+    scale
+        Which of its scales.
+
+    Raises
+    ------
+    UserError
+        If the file is missing or another than described.
+    """
+
+    def __init__(self, folder: Path, scale: Scale) -> None:
+        import onnxruntime
+
+        path = folder / scale.file
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            raise UserError(f"{path}: the network's weights are missing; install follicle-stager again.") from None
+        if hashlib.sha256(content).hexdigest() != scale.sha256:
+            raise UserError(
+                f"{path}: these are not the weights that {folder / DESCRIPTION} describes (SHA-256 differs): the file "
+                "is damaged or was exchanged. Install follicle-stager again, or export the network again."
+            )
+        options = onnxruntime.SessionOptions()
+        # A process of a batch has neighbours; a single one may use the machine.
+        options.intra_op_num_threads = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
+        options.enable_mem_pattern = False  # windows differ in size, and a plan for each would be kept
+        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.scale = scale
+
+    def __call__(self, shown: NDArray[np.float32]) -> Maps:
+        """Answer for a window, (3, y, x) from `layout.shown`; sides are multiples of `layout.STEP`."""
+        answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": shown[None]})
+        return Maps(*(a[0] for a in answer))
+
+
+def is_available() -> bool:
+    """Whether networks can run here, and one is installed."""
+    return importlib.util.find_spec("onnxruntime") is not None and (SHIPPED / DESCRIPTION).exists()
+
+
+def describe(folder: Path = SHIPPED) -> Description:
+    """Read a network's description.
+
+    Raises
+    ------
+    UserError
+        If there is none, or it is damaged.
+    """
+    path = folder / DESCRIPTION
+    try:
+        return Description.model_validate(read_values(path))
+    except ValidationError as error:
+        raise UserError(f"{path}: {explain(error)}. Export the network again.") from None
+
+
+@functools.lru_cache(maxsize=4)
+def load(folder: Path, index: int) -> Network:
+    """One scale of the network in a folder; loaded once per process."""
+    return Network(folder, describe(folder).scales[index])
+
+
+def toml_of(description: Description) -> str:
+    """A description as TOML."""
+
+    def text(value: Any) -> str:
+        return f'"{value}"' if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+    lines = [f'name = "{description.name}"']
+    for scale in description.scales:
+        values = scale.model_dump()
+        weights = values.pop("weights")
+        lines += ["", "[[scales]]", *(f"{name} = {text(value)}" for name, value in values.items())]
+        if weights:
+            lines.append(
+                "weights = { " + ", ".join(f"{name} = {text(value)}" for name, value in weights.items()) + " }"
+            )
+    return "\n".join(lines) + "\n"

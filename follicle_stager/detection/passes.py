@@ -1,0 +1,121 @@
+"""Which detector looks at a slide, at which scales: the one thing that the pipeline knows of detectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from follicle_stager.detection import classical
+from follicle_stager.detection.network import layout, model
+from follicle_stager.detection.network.instances import Window, find_in
+from follicle_stager.errors import UserError
+from follicle_stager.stages import LADDER, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from follicle_stager.config import DetectionConfig
+    from follicle_stager.detection.found import FoundFollicle
+    from follicle_stager.field import Field
+
+# Side of the part of a window that a network answers for, px: a gigabyte of memory at the most.
+_CORE_PX = 1600
+# A slide this much coarser than a scale can still be read at it.
+_COARSER = 1.3
+# Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
+_PRIMORDIAL_MPP = 0.65
+_PRIMORDIAL_OOCYTE_UM = 12.0
+_RESTING = (Stage.PRIMORDIAL, Stage.TRANSITIONAL)
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One look at the whole slide at one scale.
+
+    Attributes
+    ----------
+    mpp
+        µm/px.
+    core_um
+        Side of the squares that the slide is searched in.
+    margin_um
+        What a window shows around the part that it answers for: the largest follicle, and the reach of filters.
+    align_px
+        Windows start and end at multiples of it.
+    find
+        From a window to claims.
+    """
+
+    mpp: float
+    core_um: float
+    margin_um: float
+    align_px: int
+    find: Callable[[Field], list[FoundFollicle]]
+
+
+def choose_detector(config: DetectionConfig) -> str:
+    """Name of the detector that ``auto`` stands for here.
+
+    Raises
+    ------
+    UserError
+        If the network is asked for and cannot run.
+    """
+    if config.detector == "classical":
+        return "classical"
+    if model.is_available():
+        return "network"
+    if config.detector == "network":
+        raise UserError(
+            "The network cannot run: onnxruntime is not installed (pip install onnxruntime). --detector classical "
+            "needs nothing."
+        )
+    return "classical"
+
+
+def detector_id(config: DetectionConfig) -> str:
+    """What results depend on besides the configuration: the detector that runs here, and its weights."""
+    if choose_detector(config) == "classical":
+        return "classical"
+    return " ".join(["network", *(scale.sha256[:12] for scale in model.describe(_folder(config)).scales)])
+
+
+def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
+    """How a slide of this µm/px is searched."""
+    if choose_detector(config) == "classical":
+        return [Pass(config.working_mpp, 1600.0, 420.0, 1, lambda field: classical.find_follicles(field, config))]
+    folder = _folder(config)
+    return [
+        network_pass(folder, index, scale, config.min_score)
+        for index, scale in enumerate(model.describe(folder).scales)
+        if mpp <= _COARSER * scale.mpp or index == 0
+    ]
+
+
+def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
+    """Stages that a slide of this µm/px can show to the detector; the others are not available, which is not zero."""
+    if mpp <= _PRIMORDIAL_MPP:
+        if choose_detector(config) == "network":
+            return LADDER
+        if config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM:
+            return LADDER
+    return tuple(s for s in LADDER if s not in _RESTING)
+
+
+def _folder(config: DetectionConfig) -> Path:
+    return Path(config.network) if config.network else model.SHIPPED
+
+
+def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float) -> Pass:
+    """One scale of the network in a folder; claims below ``min_score`` are left out."""
+
+    def find(field: Field) -> list[FoundFollicle]:
+        picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)
+        maps = model.load(folder, index)(picture)
+        found = find_in(Window(maps, field.x_um, field.y_um, field.mpp), scale)
+        return [f for f in found if f.score >= min_score]
+
+    # A follicle whose centre is at the edge of the part, and as much around it as the network looks at.
+    margin_um = 0.6 * scale.largest_um + layout.REACH * scale.mpp
+    return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, layout.STEP, find)

