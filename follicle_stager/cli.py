@@ -31,7 +31,7 @@ from follicle_stager.evaluation import agreement as compare_annotators
 from follicle_stager.evaluation import evaluate as evaluate_pairs
 from follicle_stager.files import write_csv
 from follicle_stager.progress import BatchProgress
-from follicle_stager.report.console import agreement_tables, count_tables, evaluation_tables
+from follicle_stager.report.console import agreement_tables, before_after_table, count_tables, evaluation_tables
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
@@ -233,18 +233,27 @@ def agreement(
 
 @app.command()
 def train(
-    recipe: Annotated[Path, typer.Argument(help="What to train, as TOML; the shipped network's is in training/.")],
     out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="What to train, as TOML (default: how the shipped network was made).")
+    ] = None,
+    from_study: Annotated[
+        Path | None,
+        typer.Option("--from-study", help="Instead: train the network further on a study's corrected slides."),
+    ] = None,
     patches: Annotated[
         Path | None, typer.Option("--patches", help="Folder for rendered patches, to share (default: in --out).")
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render patches.")] = _PROCESSORS,
 ) -> None:
-    """Train a detection network on virtual ovaries (extra "train"); it goes on after an interruption."""
+    """Train a detection network (extra "train"); it goes on after an interruption."""
     _need("torch", "train")
-    from follicle_stager.training import load_recipe, train_network
+    from follicle_stager import training
 
-    settings = load_recipe(recipe, workers=jobs)
+    shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
+    settings = training.load_recipe(recipe or shipped, workers=jobs)
+    study = Study.open(from_study) if from_study else None
+    patches = patches or out_folder / "patches"
     steps = {scale.name: scale.steps for scale in settings.scales}
 
     def show(scale: str, step: int, losses: dict[str, float]) -> None:
@@ -252,11 +261,19 @@ def train(
 
     try:
         with BatchProgress(err, total=len(steps)) as progress:
-            network = train_network(settings, out_folder, patches=patches or out_folder / "patches", on_step=show)
+            if study is None:
+                network = training.train_network(settings, out_folder, patches=patches, on_step=show)
+            else:
+                network, table = training.fine_tune(study, settings, out_folder, patches=patches, on_step=show)
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to go on.")
         raise typer.Exit(130) from None
-    out.print(f"Network: {escape(str(network))}   Use it with detection.network in a --config file.", soft_wrap=True)
+    if study is not None:
+        out.print(before_after_table(table))
+    out.print(
+        f'To use it, put into a --config file:\n\\[detection]\nnetwork = "{escape(network.resolve().as_posix())}"',
+        soft_wrap=True,
+    )
 
 
 @app.command()

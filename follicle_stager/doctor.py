@@ -43,7 +43,7 @@ def report() -> Table:
             version = escape(f'not installed; pip install "follicle-stager[{extra}]"')
         table.add_row(name, version or "missing: reinstall follicle-stager", purpose)
     table.add_row("detector", choose_detector(DetectionConfig()), "the default here; classical needs no weights")
-    for scale in model.describe().scales if model.is_available() else ():
+    for scale in model.describe().scales if model.can_run() else ():
         said = f"follicles of {scale.smallest_um:g}-{scale.largest_um:g} µm at {scale.mpp:g} µm/px"
         table.add_row(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said)
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9

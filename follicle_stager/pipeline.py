@@ -221,10 +221,10 @@ def _complete(
     if claim.fluid is not None:
         fluid = tuple(space for space in claim.fluid if space.area >= config.contents.fluid_min_area_um2)
     else:
-        if oocyte is not None:
-            oocyte = refine_oocyte(field, oocyte, config.contents)
-            nucleus, contrast = find_nucleus(field, oocyte, config.contents)
+        oocyte = refine_oocyte(field, oocyte, config.contents) if oocyte is not None else None
         fluid = find_fluid(field, claim.outline, oocyte, config.contents)
+    if oocyte is not None and nucleus is None:
+        nucleus, contrast = find_nucleus(field, oocyte, config.contents)
     measurements = measure(
         field,
         claim.outline,

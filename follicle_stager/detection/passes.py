@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from follicle_stager.field import Field
 
 # Side of the part of a window that a network answers for, px: a gigabyte of memory at the most.
-_CORE_PX = 1600
+_CORE_PX = 1024
 # A slide this much coarser than a scale can still be read at it.
 _COARSER = 1.3
 # Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
@@ -64,7 +64,7 @@ def choose_detector(config: DetectionConfig) -> str:
     """
     if config.detector == "classical":
         return "classical"
-    if model.is_available():
+    if model.can_run():
         return "network"
     if config.detector == "network":
         raise UserError(

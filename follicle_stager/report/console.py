@@ -108,6 +108,16 @@ def agreement_tables(result: Agreement) -> list[Table]:
     return [figures, named]
 
 
+def before_after_table(figures: pd.DataFrame) -> Table:
+    """What training on corrected slides changed, on animals that it did not see: ``figure``, ``before``, ``after``."""
+    table = Table("figure", box=box.SIMPLE, title="On the corrected slides of animals held back")
+    table.add_column("before", justify="right")
+    table.add_column("after", justify="right")
+    for row in figures.itertuples():
+        table.add_row(FIGURES[str(row.figure)], _number(row.before), _number(row.after))
+    return table
+
+
 def _table(data: pd.DataFrame, title: str, drop: tuple[str, ...] = ()) -> Table:
     table = Table(box=box.SIMPLE, padding=(0, 1, 0, 0), title=title)
     data = data.drop(columns=list(drop))

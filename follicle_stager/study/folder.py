@@ -137,20 +137,23 @@ class Study:
         write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
         return kept
 
-    def _set_corrections_aside(self, slide_id: str) -> tuple[str, ...]:
-        """Keep a follicles.geojson that a person changed under another name before a new run replaces it."""
-        folder = self.slide_folder(slide_id)
-        current = folder / "follicles.geojson"
+    def is_edited(self, slide_id: str) -> bool:
+        """Whether a person changed a slide's follicles.geojson."""
+        current = self.slide_folder(slide_id) / "follicles.geojson"
         before = (self.run_info(slide_id) or {}).get("run_id")
         if before is None or not current.exists():
+            return False
+        predicted = self.slide_folder(slide_id) / "predictions" / f"{before}.geojson"
+        return not predicted.exists() or predicted.read_bytes() != current.read_bytes()
+
+    def _set_corrections_aside(self, slide_id: str) -> tuple[str, ...]:
+        """Keep a follicles.geojson that a person changed under another name before a new run replaces it."""
+        if not self.is_edited(slide_id):
             return ()
-        predicted = folder / "predictions" / f"{before}.geojson"
-        if predicted.exists() and predicted.read_bytes() == current.read_bytes():
-            return ()
-        number = 1
+        folder, number = self.slide_folder(slide_id), 1
         while (aside := folder / f"follicles.edited_{number}.geojson").exists():
             number += 1
-        current.replace(aside)
+        (folder / "follicles.geojson").replace(aside)
         return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
 
     def follicles(self, slide_id: str) -> list[Follicle]:

@@ -16,7 +16,6 @@ from follicle_stager.annotations import read_geojson
 from follicle_stager.config import TissueConfig
 from follicle_stager.detection.passes import network_pass
 from follicle_stager.evaluation.matching import match_outlines
-from follicle_stager.geometry import equivalent_diameter
 from follicle_stager.pipeline import search
 from follicle_stager.slides import open_slide
 from follicle_stager.study import list_slides
@@ -33,9 +32,10 @@ if TYPE_CHECKING:
     from follicle_stager.detection.network.model import Scale
 
 #: What of a claim's evidence the probability is worked out from.
-EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "border", "granulosa", "cut", "fluid", "other")
+EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "moved", "border", "granulosa", "cut", "fluid", "other")
 #: Claims overlap a true follicle this much to be it, as in the evaluation.
 _MIN_IOU = 0.5
+_LEAST_SPREAD = 0.05
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFr
     Returns
     -------
     DataFrame
-        One row per claim: evidence, ``true`` (whether it is a recognisable follicle) and ``slide``. Claims on what no
-        one could recognise are left out.
+        One row per claim: evidence, ``true`` and ``slide``. A follicle cut beside oocyte and fluid is no true one:
+        nobody could give it a stage.
     """
     look = network_pass(folder, index, scale, 0.0)
     rows = []
@@ -83,10 +83,8 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFr
         size = slide.scale.mpp
         outlines = [t.outline for t in truth]
         for m, claim in zip(_partners(found, outlines, size), found, strict=True):
-            if m is not None and truth[m].measurements.get("Recognisable", 1.0) == 0:
-                continue
-            fits = m is not None and equivalent_diameter(outlines[m]) * size >= scale.smallest_um
-            rows.append(claim.evidence | {"true": fits, "slide": source.slide_id})
+            true = m is not None and truth[m].measurements.get("Recognisable", 1.0) > 0
+            rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
     return pd.DataFrame(rows)
 
 
@@ -106,12 +104,15 @@ def fit(claims: pd.DataFrame) -> Calibration:
     from sklearn.model_selection import GroupKFold
 
     x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
-    held_out = np.zeros(len(y))
+    # What hardly varies here must not decide on slides where it does.
+    spread = np.maximum(x.std(axis=0), _LEAST_SPREAD)
     groups = claims["slide"].to_numpy()
+    model = LogisticRegression(max_iter=1000)
+    held_out = np.zeros(len(y))
     for train, test in GroupKFold(min(5, len(np.unique(groups)))).split(x, y, groups):
-        held_out[test] = LogisticRegression(C=1.0, max_iter=1000).fit(x[train], y[train]).predict_proba(x[test])[:, 1]
-    model = LogisticRegression(C=1.0, max_iter=1000).fit(x, y)
-    weights = dict(zip(EVIDENCE, (float(w) for w in model.coef_[0]), strict=True))
+        held_out[test] = model.fit(x[train] / spread, y[train]).predict_proba(x[test] / spread)[:, 1]
+    model.fit(x / spread, y)
+    weights = dict(zip(EVIDENCE, (model.coef_[0] / spread).tolist(), strict=True))
     return Calibration(float(model.intercept_[0]), weights, _reliability(held_out, y))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,13 +22,13 @@ from follicle_stager.detection.network import layout
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_text
 from follicle_stager.stain import density_full
-from follicle_stager.training.architecture import Answer, Exported, build
+from follicle_stager.training.architecture import Answer, build
 from follicle_stager.training.shards import PER_BLOCK, PER_SHARD, Arrays, Shards, render_shard, turned
 from follicle_stager.training.targets import decode_rays
+from follicle_stager.training.weights import read_onnx, write_onnx
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -127,6 +128,8 @@ class _Run:
         self._device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
         self.net = build(settings.encoder, settings.widths).to(self._device)
+        if settings.start:
+            read_onnx(self.net, Path(settings.start))
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs do not know it
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
@@ -258,47 +261,8 @@ class _Run:
     def export(self) -> Path:
         """Write the network as ONNX."""
         path = self.folder / f"{self.settings.name}.onnx"
-        net = Exported(self.net).to("cpu").eval()
-        side = 8 * layout.STEP
-        free = {0: "batch", 2: "y", 3: "x"}
-        with replacing(path) as temporary:
-            torch.onnx.export(
-                net,
-                (torch.zeros(1, 3, side, side),),
-                str(temporary),
-                dynamo=False,
-                opset_version=17,
-                input_names=["picture"],
-                output_names=list(Answer._fields),
-                dynamic_axes={
-                    "picture": free,
-                    "classes": free,
-                    "border": {0: "batch", 1: "half_y", 2: "half_x"},
-                    "centre": {0: "batch", 1: "quarter_y", 2: "quarter_x"},
-                    "rays": {0: "batch", 2: "quarter_y", 3: "quarter_x"},
-                },
-            )
-        _halve(path)
+        write_onnx(self.net, path)
         return path
-
-
-def _halve(path: Path) -> None:
-    """Store the weights in half precision; they are brought back to single precision when the network is loaded."""
-    import onnx
-
-    network = onnx.load(str(path))
-    casts = []
-    for weight in network.graph.initializer:
-        values = onnx.numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < 64:
-            continue
-        name = weight.name
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}_half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}_half"], [name], to=onnx.TensorProto.FLOAT))
-    for place, cast in enumerate(casts):
-        network.graph.node.insert(place, cast)
-    with replacing(path) as temporary:
-        onnx.save(network, str(temporary))
 
 
 def _shown(picture: NDArray[np.uint8], rng: np.random.Generator | None) -> NDArray[np.float32]:

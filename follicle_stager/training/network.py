@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from follicle_stager.detection.network.model import DESCRIPTION, Description, Scale, toml_of
+from follicle_stager.detection.network import model
+from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
 from follicle_stager.training.calibration import claims_on, fit
 from follicle_stager.training.loop import train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from follicle_stager.training.settings import Recipe, TrainSettings
+    from follicle_stager.training.settings import Recipe
 
 #: Of the slides on which probabilities are calibrated; no run trains on ovaries of this seed.
 _CALIBRATION_SEED = 20261124
@@ -67,36 +68,56 @@ def train_network(
 
         weights[settings.name] = train(settings, folder / settings.name, patches=patches, on_step=report)
     cohort = _calibration_slides(patches / "calibration", recipe)
-    network = folder / "network"
-    network.mkdir(exist_ok=True)
-    for name, path in weights.items():
-        with replacing(network / f"{name}.onnx") as temporary:
-            temporary.write_bytes(path.read_bytes())
-    scales = tuple(_scale(settings, network) for settings in recipe.scales)
-    _describe(network, recipe.name, scales)
+    known = [
+        Scale(
+            file=f"{settings.name}.onnx",
+            sha256="0" * 64,  # of the file: `describe_network` fills it in
+            mpp=settings.mpp,
+            smallest_um=settings.smallest_um,
+            largest_um=settings.largest_um,
+        )
+        for settings in recipe.scales
+    ]
+    raw = describe_network(folder / "uncalibrated", recipe.name, weights, known)
     calibrated, tables = [], []
-    for index, (settings, scale) in enumerate(zip(recipe.scales, scales, strict=True)):
-        calibration = fit(claims_on(cohort, network, index, scale))
-        calibrated.append(scale.model_copy(update={"intercept": calibration.intercept, "weights": calibration.weights}))
-        tables.append(calibration.reliability.assign(scale=settings.name))
+    for index, scale in enumerate(model.describe(raw).scales):
+        calibration = fit(claims_on(cohort, raw, index, scale))
+        update = {"intercept": calibration.intercept, "weights": calibration.weights}
+        calibrated.append(scale.model_copy(update=update))
+        tables.append(calibration.reliability.assign(scale=recipe.scales[index].name))
     write_csv(folder / "reliability.csv", pd.concat(tables))
-    _describe(network, recipe.name, tuple(calibrated))
-    return network
+    return describe_network(folder / "network", recipe.name, weights, calibrated)
 
 
-def _scale(settings: TrainSettings, network: Path) -> Scale:
-    file = f"{settings.name}.onnx"
-    return Scale(
-        file=file,
-        sha256=hashlib.sha256((network / file).read_bytes()).hexdigest(),
-        mpp=settings.mpp,
-        smallest_um=settings.smallest_um,
-        largest_um=settings.largest_um,
-    )
+def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: Sequence[Scale]) -> Path:
+    """Put a network's files into one folder.
 
+    Parameters
+    ----------
+    folder
+        To write to.
+    name
+        Of the network.
+    weights
+        ONNX file of each scale, by its name.
+    scales
+        What else is to be said of each, in the same order.
 
-def _describe(network: Path, name: str, scales: tuple[Scale, ...]) -> None:
-    write_text(network / DESCRIPTION, toml_of(Description(name=name, scales=scales)))
+    Returns
+    -------
+    Path
+        The folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = []
+    for (own, path), scale in zip(weights.items(), scales, strict=True):
+        content = path.read_bytes()
+        with replacing(folder / f"{own}.onnx") as temporary:
+            temporary.write_bytes(content)
+        update = {"file": f"{own}.onnx", "sha256": hashlib.sha256(content).hexdigest()}
+        described.append(scale.model_copy(update=update))
+    write_text(folder / model.DESCRIPTION, model.toml_of(model.Description(name=name, scales=tuple(described))))
+    return folder
 
 
 def _calibration_slides(folder: Path, recipe: Recipe) -> Path:

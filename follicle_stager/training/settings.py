@@ -48,6 +48,10 @@ class TrainSettings(BaseModel):
     """Way down of the network: EfficientNet-Lite0 from ImageNet or from random weights, or plain convolutions."""
     widths: tuple[Count, ...] = (32, 64, 112, 160)
     """Channels at 1/4, 1/8, 1/16 and (plain) 1/32 of the resolution."""
+    start: str = ""
+    """ONNX file of this architecture whose weights the run starts from, instead of those of ``encoder``."""
+    study: str = ""
+    """Study folder: half of the patches are then from its corrected slides."""
     seed: int = 1
     """Of weights, order and turns."""
     data_seed: int = 1

@@ -19,6 +19,7 @@ import numpy as np
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
 from follicle_stager.phantom.patches import patches
+from follicle_stager.training.corrected import corrected_patches
 from follicle_stager.training.targets import Target, make_target
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ Arrays = dict[str, "NDArray[np.uint8]"]
 def patch_key(settings: TrainSettings) -> str:
     """Short hash of what patches depend on: the name of their folder."""
     chosen = settings.model_dump(mode="json", include=set(_PATCH_SETTINGS))
+    if settings.study:  # the slides may have been corrected further, so these patches are not shared
+        chosen |= {"study": settings.study, "start": settings.start}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def render_shard(settings: TrainSettings, number: int) -> Arrays:
-    """Render the patches of one shard with their targets."""
+    """Render the patches of one shard with their targets; half of them from a study, if one is given."""
     spread = 1 + settings.mpp_spread
     stream = patches(
         [settings.data_seed, number],
@@ -56,9 +59,13 @@ def render_shard(settings: TrainSettings, number: int) -> Arrays:
         per_ovary=PER_SHARD,
     )
     rows: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("picture", *(f.name for f in fields(Target)))}
-    for patch in islice(stream, PER_SHARD):
-        target = make_target(patch, smallest_um=settings.smallest_um, largest_um=settings.largest_um)
-        rows["picture"].append(patch.picture)
+    made = (
+        (patch.picture, make_target(patch, smallest_um=settings.smallest_um, largest_um=settings.largest_um))
+        for patch in stream
+    )
+    own = corrected_patches(settings, number) if settings.study else made
+    for picture, target in (*islice(made, PER_SHARD // 2), *islice(own, PER_SHARD // 2)):
+        rows["picture"].append(picture)
         for f in fields(Target):
             rows[f.name].append(getattr(target, f.name))
     return {name: np.stack(values) for name, values in rows.items()}

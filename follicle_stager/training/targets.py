@@ -1,9 +1,9 @@
-"""What the network shall answer for a patch, from the exact truth of the virtual ovary."""
+"""What the network shall answer for a patch: from the exact truth of the virtual ovary, or from a person's outlines."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import shapely
@@ -19,6 +19,8 @@ from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import Health
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
     from shapely.geometry import Polygon
 
@@ -82,35 +84,65 @@ def decode_rays(byte: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.asarray(np.log(_SHORTEST) + byte.astype(np.float32) / 255 * np.log(_LONGEST / _SHORTEST), np.float32)
 
 
+class Seen(NamedTuple):
+    """A follicle that a patch shows: corners of its outline, (n, 2) px of the patch; whether it can be recognised."""
+
+    ring: NDArray[np.float64]
+    recognisable: bool
+
+
 def make_target(patch: Patch, *, smallest_um: float, largest_um: float) -> Target:
-    """Work out what the network shall answer.
+    """Work out what the network shall answer for a patch of a virtual ovary.
 
     Parameters
     ----------
     patch
         From `phantom.patches`; its side is a multiple of 4.
     smallest_um, largest_um
+        See `target_of`.
+    """
+    size = patch.kind.shape[0]
+    classes = _CLASS_OF[patch.kind][:: layout.FINE, :: layout.FINE].copy()
+    owner = patch.owner[:: layout.FINE, :: layout.FINE]
+    seen = []
+    for p in profiles_near(patch.ovary, patch.cut, patch.x_um, patch.y_um, size * patch.mpp):
+        _paint(classes, owner == p.body, p, patch)
+        seen.append(Seen(_to_px(p.outline, patch), p.recognisable))
+    return target_of(classes, seen, patch.mpp, smallest_um=smallest_um, largest_um=largest_um)
+
+
+def target_of(
+    classes: NDArray[np.uint8], seen: Sequence[Seen], mpp: float, *, smallest_um: float, largest_um: float
+) -> Target:
+    """Add borders, middles and rays to a map of tissue.
+
+    Parameters
+    ----------
+    classes
+        (y, x) at half the patch's resolution; changed where follicles are too small.
+    seen
+        The follicles.
+    mpp
+        µm per pixel of the patch.
+    smallest_um, largest_um
         Follicles of this diameter are looked for at this scale. Smaller ones are ignored: a few pixels tell nothing.
         Of larger ones the tissue counts, the outline does not: they do not fit into view.
     """
-    size = patch.kind.shape[0]
-    half, quarter = size // layout.FINE, size // layout.COARSE
-    classes = _CLASS_OF[patch.kind][:: layout.FINE, :: layout.FINE].copy()
-    owner = patch.owner[:: layout.FINE, :: layout.FINE]
+    half = classes.shape[0]
+    size, quarter = half * layout.FINE, half * layout.FINE // layout.COARSE
     border = np.zeros((half, half), bool)
     centre = np.zeros((quarter, quarter), np.uint8)
     follicle = np.zeros((quarter, quarter), np.uint8)
     rays = np.zeros((layout.N_RAYS, quarter, quarter), np.uint8)
     box = shapely.box(0, 0, size, size)
-    for p in profiles_near(patch.ovary, patch.cut, patch.x_um, patch.y_um, size * patch.mpp):
-        ring = _to_px(p.outline, patch)
-        if not box.intersects(shapely.Polygon(ring)):
+    for ring, recognisable in seen:
+        outline = shapely.Polygon(ring)
+        if not box.intersects(outline):
             continue
-        _paint(classes, owner == p.body, p, patch)
-        diameter = equivalent_diameter(p.outline)
-        inside = _filled(ring, quarter, layout.COARSE)
+        diameter = equivalent_diameter(outline) * mpp
+        inside = filled(ring, quarter, layout.COARSE)
         if diameter < max(smallest_um, _SMALLEST_UM):
-            classes[_grown(_filled(ring, half, layout.FINE))] = layout.IGNORE
+            classes[_grown(filled(ring, half, layout.FINE))] = layout.IGNORE
             centre[_grown(inside)] = layout.IGNORE
             continue
         if diameter > largest_um:
@@ -126,12 +158,12 @@ def make_target(patch: Patch, *, smallest_um: float, largest_um: float) -> Targe
         at = (np.column_stack([columns, rows]) + 0.5) * layout.COARSE
         distance = ray_distances(at, ring, np.cos(layout.ANGLES), np.sin(layout.ANGLES))
         rays[:, rows, columns] = encode_rays(distance).T
-        follicle[rows, columns] = 1 if p.recognisable else 2
-        if p.recognisable:
+        follicle[rows, columns] = 1 if recognisable else 2
+        if recognisable:
             opposite = distance[:, : layout.N_RAYS // 2], distance[:, layout.N_RAYS // 2 :]
             evenness = (np.minimum(*opposite) / np.maximum(np.maximum(*opposite), 1e-6)).mean(axis=1)
             centre[rows, columns] = np.round(254 * evenness)
-    return Target(classes, _soft(border, patch.mpp), centre, rays, follicle)
+    return Target(classes, _soft(border, mpp), centre, rays, follicle)
 
 
 def _paint(classes: NDArray[np.uint8], own: NDArray[np.bool_], p: Profile, patch: Patch) -> None:
@@ -145,7 +177,7 @@ def _paint(classes: NDArray[np.uint8], own: NDArray[np.bool_], p: Profile, patch
     else:
         classes[granulosa] = layout.GRANULOSA
     if p.nucleus is not None:
-        nucleus = _filled(_to_px(p.nucleus, patch), classes.shape[0], layout.FINE)
+        nucleus = filled(_to_px(p.nucleus, patch), classes.shape[0], layout.FINE)
         classes[nucleus & (classes == layout.OOCYTE)] = layout.NUCLEUS
 
 
@@ -155,7 +187,8 @@ def _to_px(outline: Polygon, patch: Patch) -> NDArray[np.float64]:
     return np.asarray((corners - (patch.x_um, patch.y_um)) / patch.mpp)
 
 
-def _filled(ring: NDArray[np.float64], side: int, step: int) -> NDArray[np.bool_]:
+def filled(ring: NDArray[np.float64], side: int, step: int) -> NDArray[np.bool_]:
+    """Pixels of a square map, ``step`` px of the patch each, whose centres lie in a ring (n, 2) of px."""
     mask = np.zeros((side, side), bool)
     mask[fill(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=mask.shape)] = True
     return mask

@@ -24,7 +24,8 @@ def test_small_oocytes(stain, min_oocyte_um, tmp_path):
     slide = render_slide(ovary, [Cut(0, -100.0, 5.0), Cut(1, 50.0, 5.0)], faithful(rng, stain), rng, mpp=0.5)
     truth = slide.follicles
     write_ome_tiff(tmp_path / "a.ome.tif", slide.picture, mpp=0.5)
-    config = Config.model_validate({"detection": {"min_oocyte_um": min_oocyte_um, "working_mpp": 0.5}})
+    detection = {"detector": "classical", "min_oocyte_um": min_oocyte_um, "working_mpp": 0.5}
+    config = Config.model_validate({"detection": detection})
     with open_slide(tmp_path / "a.ome.tif") as slide:
         found = process_slide(slide, config, slide_id="a").follicles
     matches = match_outlines([f.outline for f in found], [t.outline for t in truth], min_iou=0.3)

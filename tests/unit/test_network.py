@@ -139,7 +139,7 @@ class TestChoice:
     def test_the_network_is_the_default_and_classical_stays(self, monkeypatch):
         assert choose_detector(DetectionConfig()) == "network"
         assert choose_detector(DetectionConfig(detector="classical")) == "classical"
-        monkeypatch.setattr(model, "is_available", lambda: False)
+        monkeypatch.setattr(model, "can_run", lambda: False)
         assert choose_detector(DetectionConfig()) == "classical"
         with pytest.raises(UserError, match="onnxruntime"):
             choose_detector(DetectionConfig(detector="network"))

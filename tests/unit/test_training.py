@@ -7,6 +7,7 @@ import onnxruntime
 import pandas as pd
 import pytest
 import shapely
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -15,9 +16,11 @@ from follicle_stager.detection.network import layout
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import patches
 from follicle_stager.training import loop, shards
+from follicle_stager.training.architecture import Exported, build
 from follicle_stager.training.settings import TrainSettings, load_recipe
 from follicle_stager.training.shards import Shards, render_shard, turned
 from follicle_stager.training.targets import decode_rays, encode_rays, make_target, ray_distances
+from follicle_stager.training.weights import read_onnx, write_onnx
 
 COS, SIN = np.cos(layout.ANGLES), np.sin(layout.ANGLES)
 
@@ -33,6 +36,7 @@ def tiny(**changes) -> TrainSettings:
             "batch": 4,
             "steps": 12,
             "reuse": 1,
+            "encoder": "plain",
             "widths": (8, 8, 8, 8),
             "workers": 1,
             "checkpoint_steps": 6,
@@ -83,9 +87,9 @@ class TestTargets:
         assert on_border > 0.9 * drawn
 
     def test_every_class_is_learned_somewhere(self):
-        stream = patches(2, size=128, mpp=(1.4, 1.6))
+        stream = patches(2, size=128, mpp=(1.4, 1.6), per_ovary=12)
         seen = set()
-        for _ in range(120):
+        for _ in range(72):
             seen |= set(np.unique(make_target(next(stream), smallest_um=28, largest_um=700).classes))
         assert seen >= set(range(len(layout.CLASSES)))
 
@@ -119,7 +123,7 @@ class TestLoop:
     @pytest.fixture(autouse=True)
     def _quick(self, monkeypatch):
         monkeypatch.setattr(loop, "_VALIDATION_SHARDS", 1)
-        monkeypatch.setattr(loop.torch, "set_num_threads", lambda n: None)
+        monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
 
     def test_an_interrupted_run_ends_where_an_unbroken_one_does(self, tmp_path):
         class Stopped(Exception):
@@ -150,7 +154,7 @@ class TestLoop:
             patches=tmp_path / "patches",
             on_step=lambda step, losses: seen.append(sum(losses.values())),
         )
-        assert np.mean(seen[-10:]) < 0.7 * np.mean(seen[:10])
+        assert np.mean(seen[-10:]) < 0.85 * np.mean(seen[:10])
 
     def test_a_folder_of_another_run_is_left_alone(self, tmp_path):
         loop.train(tiny(steps=2), tmp_path / "run", patches=tmp_path / "patches")
@@ -158,11 +162,42 @@ class TestLoop:
             loop.train(tiny(steps=3), tmp_path / "run", patches=tmp_path / "patches")
 
 
+class TestWeights:
+    @pytest.mark.parametrize("encoder", ["plain", "lite"])
+    def test_the_written_network_answers_as_the_trained_one(self, tmp_path, encoder):
+        torch.manual_seed(3)
+        net = build(encoder, (16, 16, 24, 32)).eval()
+        write_onnx(net, tmp_path / "a.onnx")
+        x = torch.randn(2, 3, 96, 128)
+        with torch.no_grad():
+            own = Exported(net)(x)
+        session = onnxruntime.InferenceSession(str(tmp_path / "a.onnx"))
+        for a, b in zip(own, session.run(None, {"picture": x.numpy()}), strict=True):
+            assert a.shape == b.shape
+            assert_allclose(a, b, rtol=0.02, atol=0.01)  # half precision
+
+    def test_training_can_start_from_it(self, tmp_path):
+        torch.manual_seed(3)
+        net, other = build("lite", (16, 16, 24)), build("lite", (16, 16, 24))
+        write_onnx(net, tmp_path / "a.onnx")
+        read_onnx(other, tmp_path / "a.onnx")
+        for name, value in net.state_dict().items():
+            assert_allclose(other.state_dict()[name], value, rtol=1e-3, atol=1e-4)
+
+    def test_another_architecture_is_refused(self, tmp_path):
+        write_onnx(build("plain", (8, 8, 8, 8)), tmp_path / "a.onnx")
+        with pytest.raises(UserError, match="another architecture"):
+            read_onnx(build("lite", (8, 8, 8)), tmp_path / "a.onnx")
+        (tmp_path / "b.onnx").write_text("no network")
+        with pytest.raises(UserError, match=r"b\.onnx"):
+            read_onnx(build("lite", (8, 8, 8)), tmp_path / "b.onnx")
+
+
 class TestRecipe:
     def test_the_shipped_recipe_is_valid(self):
         from pathlib import Path
 
-        recipe = load_recipe(Path(loop.__file__).with_name("mouse-ovary.toml"))
+        recipe = load_recipe(Path(loop.__file__).with_name("mouse_ovary.toml"))
         assert [s.name for s in recipe.scales] == ["growing", "resting"]
 
     @pytest.mark.parametrize(

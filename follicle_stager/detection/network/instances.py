@@ -1,8 +1,10 @@
 """From the network's maps to follicles: one outline for each oocyte, and for each middle of a follicle without one.
 
-Every pixel inside a follicle says where the outline is (`rays`). The pixels of a seed vote; the outline is the median
-vote, taken twice: first around the seed, then around the middle of what was found, since an oocyte lies off the middle
-of an antral follicle and looks at its far side from far away.
+Every pixel inside a follicle says where the outline is (`rays`). The pixels of a seed vote, twice: first those of the
+seed, then those around the middle of what was found, since an oocyte lies off the middle of an antral follicle and
+looks at its far side from far away. Near the median vote the closed path along the predicted `border` is the outline.
+(Rays alone are rounder than follicles are; a path around the oocyte alone loses antral ones. docs/network-detector.md
+has the figures.)
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from skimage.measure import find_contours
 
 from follicle_stager.detection.found import FoundFollicle
 from follicle_stager.detection.network import layout
+from follicle_stager.detection.polar import COS, N_ANGLES, SIN, best_closed_path
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +33,10 @@ _OOCYTE, _OOCYTE_PEAK = 0.4, 0.6
 _CENTRE = 0.35
 # Pixels that vote for an outline.
 _VOTERS = 40
+# The outline is looked for between these shares of the rays' vote, in so many steps; a step from one direction to the
+# next costs so much of the border's probability.
+_TRACED, _STEPS, _STEP_COST = (0.65, 1.4), 48, 0.02
+_TURNS = np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES
 _SMALLEST_OOCYTE_UM = 7.0
 _SMALLEST_FLUID_UM2 = 60.0
 
@@ -59,6 +66,33 @@ class Window:
         return np.asarray(at + (self.x_um, self.y_um), np.float64)
 
 
+@dataclass(frozen=True, eq=False)
+class _Seed:
+    """Where a follicle may be.
+
+    Attributes
+    ----------
+    voters
+        (n, 2) rows and columns of ``centre`` whose rays are asked.
+    oocyte, probability
+        Its oocyte (µm) and how sure that is; None and 0 where no oocyte is seen.
+    """
+
+    voters: NDArray[np.intp]
+    oocyte: Polygon | None = None
+    probability: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _Around:
+    """What a seed's pixels agree on: middle (x, y) and distance of the outline along `ANGLES`, px; disagreement."""
+
+    seed: _Seed
+    at: NDArray[np.float64]
+    radius: NDArray[np.float64]
+    spread: float
+
+
 def find_in(window: Window, scale: Scale) -> list[FoundFollicle]:
     """Follicles of a window; they may overlap.
 
@@ -69,72 +103,95 @@ def find_in(window: Window, scale: Scale) -> list[FoundFollicle]:
     scale
         Which sizes are looked for, and how a score is worked out.
     """
-    maps = window.maps
-    oocyte = maps.classes[layout.OOCYTE] + maps.classes[layout.NUCLEUS]
-    labels, count = ndi.label(oocyte > _OOCYTE)
-    boxes = ndi.find_objects(labels)
-    peaks = ndi.maximum(oocyte, labels, np.arange(1, count + 1)) if count else np.empty(0)
-    found = []
-    taken = np.zeros(maps.centre.shape, bool)
-    pixel_um2 = (layout.FINE * window.mpp) ** 2
-    for number in range(1, count + 1):
-        box = boxes[number - 1]
+    around: list[_Around] = []
+    taken = np.zeros(window.maps.centre.shape, bool)
+    for seeds in (_oocytes(window), _middles(window, scale)):
+        for seed in seeds:
+            # A middle that an oocyte's follicle covers is no other follicle.
+            if seed.oocyte is None and taken[tuple(seed.voters[0])]:
+                continue
+            own = _agree(window, seed, scale)
+            if own is not None:
+                around.append(own)
+                taken[_filled(_ring(own.at, own.radius, layout.ANGLES), layout.COARSE, taken.shape)] = True
+    claims = (_claim(window, scale, a, r) for a, r in zip(around, _traced(window, around), strict=True))
+    return [claim for claim in claims if claim is not None]
+
+
+def _oocytes(window: Window) -> list[_Seed]:
+    oocyte = window.maps.classes[layout.OOCYTE] + window.maps.classes[layout.NUCLEUS]
+    labels, _ = ndi.label(oocyte > _OOCYTE)
+    least_px = np.pi / 4 * (_SMALLEST_OOCYTE_UM / (layout.FINE * window.mpp)) ** 2
+    seeds = []
+    for number, box in enumerate(ndi.find_objects(labels), start=1):
         own = labels[box] == number
-        area_um2 = float(own.sum()) * pixel_um2
-        if peaks[number - 1] < _OOCYTE_PEAK or area_um2 < np.pi / 4 * _SMALLEST_OOCYTE_UM**2:
+        values = oocyte[box][own]
+        if values.max() < _OOCYTE_PEAK or own.sum() < least_px:
             continue
-        rows, columns = np.nonzero(own)
-        voters = np.unique(
-            np.column_stack([rows + box[0].start, columns + box[1].start]) * layout.FINE // layout.COARSE, axis=0
-        )
-        border = contour(window, np.where(labels == number, oocyte, 0.0), box)
-        claim = _claim(window, scale, voters, border, float(oocyte[box][own].mean()))
-        if claim is not None:
-            found.append(claim[0])
-            taken[claim[1]] = True
-    centre = ndi.gaussian_filter(maps.centre, 1.0)
+        top, left = box[0].start, box[1].start
+        outline = max(contours(window, np.where(own, oocyte[box], 0), top, left), key=lambda p: p.area, default=None)
+        at = np.argwhere(own) + (top, left)
+        seeds.append(_Seed(np.unique(at * layout.FINE // layout.COARSE, axis=0), outline, float(values.mean())))
+    return seeds
+
+
+def _middles(window: Window, scale: Scale) -> list[_Seed]:
+    centre = ndi.gaussian_filter(window.maps.centre, 1.0)
     reach = max(3, round(0.25 * scale.smallest_um / (layout.COARSE * window.mpp)))
-    peak = (centre == ndi.maximum_filter(centre, 2 * reach + 1)) & (centre > _CENTRE) & ~taken
-    rows, columns = np.nonzero(peak)
-    for index in np.argsort(-centre[rows, columns], kind="stable"):
-        row, column = rows[index], columns[index]
-        if taken[row, column]:
-            continue
-        claim = _claim(window, scale, np.array([[row, column]]), None, 0.0)
-        if claim is not None:
-            found.append(claim[0])
-            taken[claim[1]] = True
-    return found
+    peaks = np.argwhere((centre == ndi.maximum_filter(centre, 2 * reach + 1)) & (centre > _CENTRE))
+    order = np.argsort(-centre[peaks[:, 0], peaks[:, 1]], kind="stable")
+    return [_Seed(peaks[i][None]) for i in order]
 
 
-def _claim(
-    window: Window, scale: Scale, voters: NDArray[np.intp], oocyte: Polygon | None, oocyte_probability: float
-) -> tuple[FoundFollicle, tuple[NDArray[np.intp], NDArray[np.intp]]] | None:
-    """A follicle around a seed, and the pixels of ``centre`` that it covers; None if its size is out of range."""
-    maps = window.maps
+def _agree(window: Window, seed: _Seed, scale: Scale) -> _Around | None:
+    """Ask a seed's pixels, then those around the middle of what they say; None if its size is out of range."""
+    maps, voters = window.maps, seed.voters
     for _ in range(2):
         chosen = voters[np.argsort(-maps.centre[voters[:, 0], voters[:, 1]], kind="stable")[:_VOTERS]]
         at, radius, spread = consensus(maps.rays, chosen)
-        ring = at + radius[:, None] * np.column_stack([np.cos(layout.ANGLES), np.sin(layout.ANGLES)])
-        inside = fill(ring[:, 1] / layout.COARSE - 0.5, ring[:, 0] / layout.COARSE - 0.5, shape=maps.centre.shape)
+        inside = _filled(_ring(at, radius, layout.ANGLES), layout.COARSE, maps.centre.shape)
         if not len(inside[0]):
             return None
         voters = np.column_stack(inside)
+    diameter_um = 2 * float(np.sqrt((radius**2).mean())) * window.mpp
+    fits = 0.8 * scale.smallest_um <= diameter_um <= 1.2 * scale.largest_um
+    return _Around(seed, at, radius, spread) if fits else None
+
+
+def _traced(window: Window, around: list[_Around]) -> NDArray[np.float64]:
+    """Distance (n, N_ANGLES) px to the outline: the closed path along the predicted border nearest to the rays' vote.
+
+    The rays know which follicle is meant and about where it ends, the border knows exactly.
+    """
+    if not around:
+        return np.empty((0, N_ANGLES))
+    vote = np.stack([np.interp(_TURNS, layout.ANGLES, a.radius, period=2 * np.pi) for a in around])
+    radii = vote[:, :, None] * np.linspace(*_TRACED, _STEPS)
+    at = np.stack([a.at for a in around])[:, None, None]
+    x, y = (at[..., 0] + COS[:, None] * radii, at[..., 1] + SIN[:, None] * radii)
+    gain = ndi.map_coordinates(window.maps.border, [y / layout.FINE - 0.5, x / layout.FINE - 0.5], order=1)
+    path = best_closed_path(gain.astype(np.float32), step_cost=_STEP_COST)
+    return np.asarray(np.take_along_axis(radii, path[:, :, None], axis=2)[..., 0])
+
+
+def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.float64]) -> FoundFollicle | None:
+    """A follicle with what speaks for it and what is in it."""
+    maps, seed = window.maps, around.seed
+    ring = _ring(around.at, radius, _TURNS)
     outline = Polygon(ring * window.mpp + (window.x_um, window.y_um)).buffer(0)
-    if not isinstance(outline, Polygon) or outline.is_empty:
+    half = _filled(ring, layout.FINE, maps.border.shape)
+    if not isinstance(outline, Polygon) or outline.is_empty or not len(half[0]):
         return None
-    diameter_um = 2 * np.sqrt(outline.area / np.pi)
-    if not 0.8 * scale.smallest_um <= diameter_um <= 1.2 * scale.largest_um:
-        return None
-    half = fill(ring[:, 1] / layout.FINE - 0.5, ring[:, 0] / layout.FINE - 0.5, shape=maps.border.shape)
-    share = maps.classes[:, half[0], half[1]].mean(axis=1) if len(half[0]) else np.zeros(len(layout.CLASSES))
-    line = np.clip(np.round(ring / layout.FINE - 0.5).astype(np.intp), 0, np.array(maps.border.shape)[::-1] - 1)
+    share = maps.classes[:, half[0], half[1]].mean(axis=1)
     granulosa = share[layout.GRANULOSA] + share[layout.DYING]
+    line = np.clip(np.round(ring / layout.FINE - 0.5).astype(np.intp), 0, np.array(maps.border.shape)[::-1] - 1)
+    vote = np.interp(_TURNS, layout.ANGLES, around.radius, period=2 * np.pi)
     evidence = {
-        "oocyte": oocyte_probability,
+        "oocyte": seed.probability,
         "oocyte_share": float(share[layout.OOCYTE] + share[layout.NUCLEUS]),
-        "centre": float(maps.centre[inside].max()),
-        "spread": float(spread),
+        "centre": float(maps.centre[_filled(ring, layout.COARSE, maps.centre.shape)].max(initial=0.0)),
+        "spread": around.spread,
+        "moved": float(np.abs(np.log(radius / vote)).mean()),
         "border": float(maps.border[line[:, 1], line[:, 0]].mean()),
         "granulosa": float(granulosa + share[layout.ZONA]),
         "cut": float(share[layout.CUT]),
@@ -144,15 +201,26 @@ def _claim(
     }
     logit = scale.intercept + sum(weight * evidence[name] for name, weight in scale.weights.items())
     score = float(1 / (1 + np.exp(-logit))) if scale.weights else evidence["centre"]
-    box = _box(ring / layout.FINE, maps.border.shape)
-    nucleus = contour(window, maps.classes[layout.NUCLEUS], box) if oocyte is not None else None
-    if nucleus is not None and oocyte is not None and not nucleus.within(oocyte.buffer(2)):
+    top, left = half[0].min(), half[1].min()
+    part = maps.classes[:, top : half[0].max() + 1, left : half[1].max() + 1]
+    nuclei = contours(window, part[layout.NUCLEUS], top, left) if seed.oocyte is not None else []
+    nucleus = max(nuclei, key=lambda p: p.area, default=None)
+    if nucleus is not None and seed.oocyte is not None and not nucleus.within(seed.oocyte.buffer(2)):
         nucleus = None
-    spaces = (p.intersection(outline) for p in contours(window, maps.classes[layout.FLUID], box))
-    fluid = tuple(
-        sorted((p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2), key=lambda p: -p.area)
-    )
-    return FoundFollicle(outline, oocyte, score, evidence, nucleus, fluid), inside
+    spaces = (p.intersection(outline) for p in contours(window, part[layout.FLUID], top, left))
+    fluid = [p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2]
+    fluid.sort(key=lambda p: -p.area)
+    return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid))
+
+
+def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(at + radius[:, None] * np.column_stack([np.cos(angles), np.sin(angles)]))
+
+
+def _filled(ring: NDArray[np.float64], step: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a map, ``step`` px per pixel, inside a ring of px."""
+    rows, columns = fill(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=shape)
+    return rows, columns
 
 
 def consensus(
@@ -192,28 +260,23 @@ def consensus(
     return at, middle, float(((high - low) / np.maximum(middle, 1e-6)).mean())
 
 
-def contour(window: Window, probability: NDArray[np.floating], box: tuple[slice, ...]) -> Polygon | None:
-    """Largest area of probability above one half within a box of a half-resolution map, µm."""
-    return max(contours(window, probability, box), key=lambda p: p.area, default=None)
+def contours(window: Window, probability: NDArray[np.floating], top: int, left: int) -> list[Polygon]:
+    """Areas of probability above one half, µm, without their holes.
 
-
-def contours(window: Window, probability: NDArray[np.floating], box: tuple[slice, ...]) -> list[Polygon]:
-    """Areas of probability above one half within a box of a half-resolution map, µm; holes are filled."""
-    top, left = box[0].start - 2, box[1].start - 2
-    height, width = probability.shape
-    rows, columns = slice(max(0, top), min(height, box[0].stop + 2)), slice(max(0, left), min(width, box[1].stop + 2))
-    part = np.pad(probability[rows, columns], 1)
-    out = []
-    for ring in find_contours(part, 0.45):
+    Parameters
+    ----------
+    window
+        Where the map lies.
+    probability
+        (y, x) part of a map at half resolution.
+    top, left
+        Its first row and column.
+    """
+    out: list[Polygon] = []
+    for ring in find_contours(np.pad(probability, 1), 0.5):
         if len(ring) < 4:
             continue
-        at = window.to_um(ring[:, 1] - 1 + columns.start, ring[:, 0] - 1 + rows.start, layout.FINE)
+        at = window.to_um(ring[:, 1] - 1 + left, ring[:, 0] - 1 + top, layout.FINE)
         polygon = Polygon(at).buffer(0)
         out += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
     return out
-
-
-def _box(ring: NDArray[np.float64], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    (left, top), (right, bottom) = np.floor(ring.min(axis=0)), np.ceil(ring.max(axis=0))
-    rows = slice(int(np.clip(top, 0, shape[0] - 1)), int(np.clip(bottom + 1, 1, shape[0])))
-    return rows, slice(int(np.clip(left, 0, shape[1] - 1)), int(np.clip(right + 1, 1, shape[1])))

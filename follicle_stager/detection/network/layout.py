@@ -41,7 +41,7 @@ N_RAYS = 32
 ANGLES = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
 #: A window's side is a multiple of this many pixels, and starts at one: the deepest layer of the network.
 STEP = 32
-#: How far (px) a pixel of the answer can see, rounded up to `STEP`: nearer to a window's edge the answer is another.
+#: Further away (px) than this the picture hardly changes an answer: so much is shown around what is asked for.
 REACH = 160
 #: Pixels of the picture per pixel of ``classes`` and ``border``, and of ``centre`` and ``rays``.
 FINE, COARSE = 2, 4

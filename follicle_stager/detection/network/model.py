@@ -108,9 +108,9 @@ class Network:
         return Maps(*(a[0] for a in answer))
 
 
-def is_available() -> bool:
-    """Whether networks can run here, and one is installed."""
-    return importlib.util.find_spec("onnxruntime") is not None and (SHIPPED / DESCRIPTION).exists()
+def can_run() -> bool:
+    """Whether networks can run here."""
+    return importlib.util.find_spec("onnxruntime") is not None
 
 
 def describe(folder: Path = SHIPPED) -> Description:

@@ -1,0 +1,204 @@
+"""Training patches from slides that a person corrected.
+
+The person's outlines are the truth for follicles. What else there is (stroma, luteal tissue, glass) nobody marked: the
+network that is to be improved is asked, and of its answers only those that are no follicle are taken.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from shapely import affinity
+
+from follicle_stager.config import TissueConfig
+from follicle_stager.detection.network import layout, model
+from follicle_stager.errors import UserError
+from follicle_stager.slides import open_slide
+from follicle_stager.slides.resample import read_at_mpp
+from follicle_stager.stages import LADDER, Health, Status
+from follicle_stager.study import Study, slide_name
+from follicle_stager.study.samples import read_rows
+from follicle_stager.tissue import survey
+from follicle_stager.training.targets import Seen, Target, filled, target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+    from shapely.geometry import Polygon
+
+    from follicle_stager.records import Follicle
+    from follicle_stager.slides import Slide
+    from follicle_stager.tissue import Overview
+    from follicle_stager.training.settings import TrainSettings
+
+#: What is no follicle.
+_BESIDE = (layout.OUTSIDE, layout.OTHER, layout.CUT, layout.LUTEAL)
+#: The zona, which nobody outlines: so far (µm) around an oocyte the tissue is not judged.
+_ZONA_UM = 5.0
+#: Share of patches that are laid over a follicle; the others over any tissue.
+_OVER_FOLLICLES = 0.7
+
+
+@dataclass(frozen=True)
+class CorrectedSlide:
+    """A slide that a person went through: its file, µm/px, animal and folder in the study."""
+
+    slide_id: str
+    source: Path
+    mpp: float
+    animal: str
+
+
+def corrected_slides(study: Study) -> list[CorrectedSlide]:
+    """Slides of a study whose outlines a person changed.
+
+    Raises
+    ------
+    UserError
+        If there are none, or of fewer than two animals: one has to be held back to see whether training helped.
+    """
+    animals = _animals(study)
+    slides = []
+    for slide_id in study.slide_ids():
+        info = study.run_info(slide_id)
+        if info is None or not study.is_edited(slide_id):
+            continue
+        source = Path(str(info["source"]))
+        if not source.exists():
+            raise UserError(f"{source}: the slide is not where it was when the study was made; put it back.")
+        scale = float(info["mpp_x"] * info["mpp_y"]) ** 0.5
+        slides.append(CorrectedSlide(slide_id, source, scale, animals.get(slide_id, slide_id)))
+    count = len({s.animal for s in slides})
+    if count < 2:
+        raise UserError(
+            f"{study.path}: corrected slides of {count} animals; at least 2 are needed, one of which is held back to "
+            "see whether training helped. Correct follicles.geojson of more slides."
+        )
+    return slides
+
+
+def held_out(slides: list[CorrectedSlide], seed: int) -> set[str]:
+    """Animals that training does not see: a quarter of them, at least one."""
+    animals = sorted({s.animal for s in slides})
+    return set(np.random.default_rng(seed).permutation(animals)[: max(1, len(animals) // 4)].tolist())
+
+
+def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[NDArray[np.uint8], Target]]:
+    """Endless stream of patches from a study's corrected slides, without those of the animals held out.
+
+    Parameters
+    ----------
+    settings
+        With ``study`` and ``start``.
+    number
+        Of the stream; equal numbers give equal patches.
+
+    Yields
+    ------
+    picture
+        (y, x, 3) uint8.
+    target : Target
+    """
+    rng = np.random.default_rng([settings.data_seed, 7, number])
+    study = Study.open(Path(settings.study))
+    slides = corrected_slides(study)
+    held_back = held_out(slides, settings.data_seed)
+    opened = [_open(study, s) for s in slides if s.animal not in held_back]
+    base = _base_network(settings.start)
+    spread = np.log(1 + settings.mpp_spread)
+    while True:
+        slide, overview, follicles = opened[rng.integers(len(opened))]
+        mpp = settings.mpp * float(np.exp(rng.uniform(-spread, spread)))
+        at = _place(rng, overview, follicles, settings.patch_px * mpp)
+        left, top = (round(v / mpp) for v in at)
+        picture = read_at_mpp(slide, left, top, settings.patch_px, settings.patch_px, mpp)
+        answer = base(layout.shown(picture, overview.stain.white, overview.stain.density_full))
+        classes = np.array(_BESIDE, np.uint8)[answer.classes[list(_BESIDE)].argmax(axis=0)]
+        seen = []
+        for f in follicles:
+            ring = _ring(f.outline, left, top, mpp)
+            if (ring.max(axis=0) < 0).any() or (ring.min(axis=0) > settings.patch_px).any():
+                continue
+            recognisable = f.oocyte is not None or bool(f.fluid)
+            _paint(classes, f, recognisable, left, top, mpp)
+            seen.append(Seen(ring, recognisable))
+        yield (
+            picture,
+            target_of(classes, seen, mpp, smallest_um=settings.smallest_um, largest_um=settings.largest_um),
+        )
+
+
+def _animals(study: Study) -> dict[str, str]:
+    if not study.samples_path.is_file():
+        return {}
+    return {slide_name(row["slide"]): row["animal"] for _, row in read_rows(study.samples_path)}
+
+
+def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Follicle]]:
+    """A slide, its survey, and its follicles in µm."""
+    slide = open_slide(own.source, mpp=own.mpp)
+    follicles = [
+        f for f in study.follicles(own.slide_id) if f.status != Status.REJECTED and f.stage in (*LADDER, f.stage.UNSURE)
+    ]
+    return slide, survey(slide, TissueConfig()), [_in_um(f, slide) for f in follicles]
+
+
+def _in_um(f: Follicle, slide: Slide) -> Follicle:
+    from dataclasses import replace
+
+    def um(area: Polygon | None) -> Polygon | None:
+        return affinity.scale(area, slide.scale.mpp_x, slide.scale.mpp_y, origin=(0, 0)) if area is not None else None
+
+    outline = um(f.outline)
+    assert outline is not None
+    fluid = tuple(space for space in map(um, f.fluid) if space is not None)
+    return replace(f, outline=outline, oocyte=um(f.oocyte), nucleus=um(f.nucleus), fluid=fluid)
+
+
+@functools.cache
+def _base_network(path: str) -> model.Network:
+    """The network that is to be improved."""
+    file = Path(path)
+    description = model.describe(file.parent)
+    index = [scale.file for scale in description.scales].index(file.name)
+    return model.load(file.parent, index)
+
+
+def _place(
+    rng: np.random.Generator, overview: Overview, follicles: list[Follicle], side_um: float
+) -> NDArray[np.float64]:
+    """Top-left corner of a patch, µm."""
+    if follicles and rng.random() < _OVER_FOLLICLES:
+        middle = np.array(follicles[rng.integers(len(follicles))].outline.centroid.coords[0])
+        middle = middle + rng.uniform(-0.4, 0.4, 2) * side_um
+    else:
+        rows, columns = np.nonzero(overview.tissue)
+        i = rng.integers(len(rows))
+        middle = np.array([columns[i], rows[i]]) * overview.mpp
+    return np.asarray(middle - side_um / 2)
+
+
+def _ring(outline: Polygon, left: int, top: int, mpp: float) -> NDArray[np.float64]:
+    return np.asarray(np.asarray(outline.exterior.coords)[:-1, :2] / mpp - (left, top))
+
+
+def _paint(classes: NDArray[np.uint8], f: Follicle, recognisable: bool, left: int, top: int, mpp: float) -> None:
+    """Draw a person's follicle into a map of tissue."""
+
+    def area(outline: Polygon) -> NDArray[np.bool_]:
+        return filled(_ring(outline, left, top, mpp), classes.shape[0], layout.FINE)
+
+    granulosa = layout.DYING if f.health == Health.ATRETIC else layout.GRANULOSA
+    classes[area(f.outline)] = granulosa if recognisable else layout.CUT
+    for space in f.fluid:
+        classes[area(space)] = layout.FLUID
+    if f.oocyte is not None:
+        classes[area(f.oocyte.buffer(_ZONA_UM)) & (classes == granulosa)] = layout.IGNORE
+        classes[area(f.oocyte)] = layout.OOCYTE
+        if f.nucleus is not None:
+            classes[area(f.nucleus)] = layout.NUCLEUS

@@ -1,0 +1,96 @@
+"""Training a network further on a study's corrected slides, and whether that helped on animals held back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from follicle_stager.config import Config
+from follicle_stager.detection.network import model
+from follicle_stager.evaluation import SlidePair, evaluate
+from follicle_stager.files import write_csv
+from follicle_stager.pipeline import process_slide
+from follicle_stager.slides import open_slide
+from follicle_stager.stages import Status
+from follicle_stager.training.corrected import corrected_slides, held_out
+from follicle_stager.training.loop import train
+from follicle_stager.training.network import describe_network
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import pandas as pd
+
+    from follicle_stager.study import Study
+    from follicle_stager.training.corrected import CorrectedSlide
+    from follicle_stager.training.settings import Recipe
+
+
+def fine_tune(
+    study: Study,
+    recipe: Recipe,
+    folder: Path,
+    *,
+    base: Path = model.SHIPPED,
+    patches: Path,
+    on_step: Callable[[str, int, dict[str, float]], None] = lambda scale, step, losses: None,
+) -> tuple[Path, pd.DataFrame]:
+    """Train a network further.
+
+    Parameters
+    ----------
+    study
+        With slides that a person corrected, of at least two animals.
+    recipe
+        Scales of the same names as the network's files.
+    folder
+        Gets the runs, ``network/`` and ``before_after.csv``.
+    base
+        Folder of the network to start from.
+    patches
+        Where patches are kept.
+    on_step
+        Called with the scale's name, the number of steps done, and the losses.
+
+    Returns
+    -------
+    Path
+        The new network's folder. Its probabilities are worked out as those of the old one.
+    DataFrame
+        Figures on the slides of the animals held back, ``before`` and ``after``.
+
+    Raises
+    ------
+    UserError
+        If too little was corrected.
+    """
+    slides = corrected_slides(study)
+    old = {scale.file.removesuffix(".onnx"): scale for scale in model.describe(base).scales}
+    weights, scales = {}, []
+    for settings in recipe.scales:
+        own = settings.model_copy(
+            update={"study": str(study.path.resolve()), "start": str((base / old[settings.name].file).resolve())}
+        )
+
+        def report(step: int, losses: dict[str, float], name: str = settings.name) -> None:
+            on_step(name, step, losses)
+
+        weights[settings.name] = train(own, folder / settings.name, patches=patches, on_step=report)
+        scales.append(old[settings.name])
+    network = describe_network(folder / "network", recipe.name, weights, scales)
+    held_back = held_out(slides, recipe.scales[0].data_seed)
+    unseen = [s for s in slides if s.animal in held_back]
+    before, after = (evaluate([_pair(study, s, place) for s in unseen], resamples=0) for place in (base, network))
+    table = before.summary[["figure", "value"]].rename(columns={"value": "before"}).assign(after=after.summary["value"])
+    write_csv(folder / "before_after.csv", table)
+    return network, table
+
+
+def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
+    """What a network finds on a slide, beside what a person left of it."""
+    config = Config.model_validate({"detection": {"detector": "network", "network": str(network)}})
+    with open_slide(own.source, mpp=own.mpp) as slide:
+        result = process_slide(slide, config, slide_id=own.slide_id)
+    true = [f for f in study.follicles(own.slide_id) if f.status != Status.REJECTED]
+    visible = frozenset(result.visible_stages)
+    return SlidePair(own.slide_id, own.animal, result.follicles, true, mpp=own.mpp, visible=visible)

@@ -1,0 +1,84 @@
+"""Training the shipped network further on slides that a person corrected."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
+from follicle_stager.detection.network import layout, model
+from follicle_stager.errors import UserError
+from follicle_stager.study import Study, list_slides
+from follicle_stager.training import FINE_TUNE, fine_tune, load_recipe, loop
+from follicle_stager.training.corrected import corrected_patches, corrected_slides, held_out
+
+
+@pytest.fixture(scope="module")
+def study(cohort, tmp_path_factory):
+    """A finished study, nothing corrected."""
+    study = Study.create(tmp_path_factory.mktemp("study") / "study", Config())
+    run_batch(study, list_slides(cohort), Config())
+    shutil.copy(cohort / "samples.csv", study.samples_path)
+    return study
+
+
+@pytest.fixture(scope="module")
+def corrected(study, cohort, tmp_path_factory):
+    """The same study after a person who knows the truth drew it into every slide."""
+    path = tmp_path_factory.mktemp("corrected") / "study"
+    shutil.copytree(study.path, path)
+    done = Study.open(path)
+    for slide in done.slide_ids():
+        truth = read_geojson(cohort / "truth" / f"{slide}.geojson")
+        write_geojson(done.slide_folder(slide) / "follicles.geojson", truth)
+    return done
+
+
+def recipe(corrected_study, **given):
+    start = str(model.SHIPPED / "growing.onnx")
+    own = load_recipe(FINE_TUNE, workers=1, **given)
+    scale = own.scales[0].model_copy(update={"study": str(corrected_study.path), "start": start})
+    return own, scale
+
+
+def test_nothing_corrected_is_said(study):
+    with pytest.raises(UserError, match="corrected slides of 0 animals"):
+        corrected_slides(study)
+
+
+def test_patches_hold_the_persons_outlines(corrected):
+    _, settings = recipe(corrected)
+    stream = corrected_patches(settings, 0)
+    follicles, classes = 0, set()
+    for _ in range(12):
+        picture, target = next(stream)
+        assert picture.shape == (settings.patch_px, settings.patch_px, 3)
+        follicles += target.follicle.any()
+        classes |= set(np.unique(target.classes))
+        # Where a follicle can be recognised the tissue is a follicle's.
+        inside = np.kron(target.follicle == 1, np.ones((2, 2), bool))
+        assert not np.isin(target.classes[inside], (layout.OUTSIDE, layout.OTHER)).mean() > 0.2
+    assert follicles > 5
+    assert {layout.OOCYTE, layout.GRANULOSA, layout.OTHER} <= classes
+    again, _ = next(corrected_patches(settings, 0))
+    np.testing.assert_array_equal(again, next(corrected_patches(settings, 0))[0])
+
+
+def test_before_and_after_are_of_animals_that_training_did_not_see(corrected, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "_VALIDATION_SHARDS", 1)
+    own, _ = recipe(corrected, steps=3, checkpoint_steps=3, patch_px=64, reuse=1)
+    own = own.model_copy(update={"scales": own.scales[:1]})
+    slides = corrected_slides(corrected)
+    held_back = held_out(slides, own.scales[0].data_seed)
+    assert 0 < len(held_back) < len({s.animal for s in slides})
+    network, table = fine_tune(corrected, own, tmp_path / "run", patches=tmp_path / "patches")
+    assert model.describe(network).scales[0].sha256 != model.describe().scales[0].sha256
+    assert {"figure", "before", "after"} == set(table.columns)
+    # A few small steps change little.
+    recall = table.set_index("figure").loc["recall"]
+    assert recall["after"] == pytest.approx(recall["before"], abs=0.3)
+    assert (tmp_path / "run" / "before_after.csv").is_file()
