@@ -6,7 +6,7 @@ The core knows no screen: a caller hears of progress through a callback, and can
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from follicle_stager.field import Field
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
 from follicle_stager.slides.resample import read_at_mpp
+from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import judge
 from follicle_stager.tissue import Overview, survey
 
@@ -106,23 +107,25 @@ def process_slide(
         )
         for order, outline in enumerate(overview.sections, start=1)
     )
+    visible = visible_stages(config.detection, pixel_size.mpp)
     follicles = []
     for index, claim in enumerate(found):
         progress("measuring", index, len(found))
         owner = _section_of(claim.outline, overview.sections)
         if owner is not None:
-            follicles.append(_complete(slide, overview, config, claim, overview.sections[owner], sections[owner]))
+            place = overview.sections[owner], sections[owner]
+            follicles.append(_complete(slide, overview, config, claim, *place, visible))
     progress("measuring", len(found), len(found))
     # Numbers on the overlay count section by section, each from the top.
-    place = {section.section_id: section.order for section in sections}
-    follicles.sort(key=lambda f: (place[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
+    order = {section.section_id: section.order for section in sections}
+    follicles.sort(key=lambda f: (order[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
     seconds["measuring"] = time.perf_counter() - started
     return SlideResult(
         slide_id=slide_id,
         pixel_size=pixel_size,
         sections=sections,
         follicles=tuple(follicles),
-        visible_stages=visible_stages(config.detection, pixel_size.mpp),
+        visible_stages=visible,
         quality=overview.quality,
         flags=(*overview.flags, *slide.notes),
         seconds={step: round(value, 3) for step, value in seconds.items()},
@@ -212,6 +215,7 @@ def _complete(
     claim: FoundFollicle,
     section_um: MultiPolygon,
     section: Section,
+    visible: tuple[Stage, ...],
 ) -> Follicle:
     """Look inside a found follicle, measure and stage it."""
     x0, y0, x1, y1 = claim.outline.bounds
@@ -237,6 +241,10 @@ def _complete(
         dying_fraction=claim.evidence.get("dying", float("nan")),
     )
     verdict = judge(measurements, config.staging)
+    if verdict.stage in LADDER and verdict.stage not in visible:
+        # It would be counted where the table says that such follicles cannot be seen.
+        why = f"{slide.scale.mpp:.2g} µm/px is too coarse to tell {verdict.stage.label.lower()} follicles"
+        verdict = replace(verdict, stage=Stage.UNSURE, reasons=(*verdict.reasons, why))
 
     def px(polygon: Polygon | None) -> Polygon | None:
         return _to_pixels(polygon, slide.scale) if polygon is not None else None

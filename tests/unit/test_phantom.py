@@ -41,7 +41,7 @@ from tests.conftest import tiny_ovary
 @pytest.fixture(scope="module")
 def ovary():
     return build_ovary(
-        np.random.default_rng(12), tiny_ovary(primordial=30, primary=20, secondary=8, early_antral=1, antral=1)
+        np.random.default_rng(38), tiny_ovary(primordial=30, primary=20, secondary=8, early_antral=1, antral=1)
     )
 
 

@@ -179,6 +179,11 @@ class TestWeights:
     def test_training_can_start_from_it(self, tmp_path):
         torch.manual_seed(3)
         net, other = build("lite", (16, 16, 24)), build("lite", (16, 16, 24))
+        for value in net.parameters():  # equal ones, as in a fresh network, would be written once
+            value.data += 0.01 * torch.randn_like(value)
+        for name, value in net.named_buffers():
+            if not name.endswith("tracked"):
+                value.data += torch.rand_like(value)
         write_onnx(net, tmp_path / "a.onnx")
         read_onnx(other, tmp_path / "a.onnx")
         for name, value in net.state_dict().items():
