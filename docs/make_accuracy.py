@@ -140,7 +140,8 @@ TITLE = """# Accuracy
 
 Written by `make accuracy` (about 20 minutes on two cores); every number comes from that command. All of it is on
 **synthetic** sections: it says what a detector can do where the truth is known, and is no evidence about your tissue.
-Real sections: [network-detector.md](network-detector.md), [classical-detector.md](classical-detector.md). What the figures mean: `follicle_stager/evaluation`.
+Real sections: [network-detector.md](network-detector.md), [classical-detector.md](classical-detector.md). What the
+figures mean: `follicle_stager/evaluation`.
 
 Rules of the count: outlines match at IoU 0.5, one to one, as many as possible. A cap that shows neither oocyte nor
 fluid is neutral: nobody could stage it (the counts per section include claims on caps). A follicle's stage is what its
