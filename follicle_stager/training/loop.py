@@ -127,7 +127,9 @@ class _Run:
         wanted = settings.device
         self._device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
-        self.net = build(settings.encoder, settings.widths).to(self._device)
+        # Weights that are read below need none of ImageNet's.
+        encoder = "lite" if settings.start and settings.encoder == "imagenet" else settings.encoder
+        self.net = build(encoder, settings.widths).to(self._device)
         if settings.start:
             read_onnx(self.net, Path(settings.start))
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs do not know it
