@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from follicle_stager.detection.found import FoundFollicle
     from follicle_stager.field import Field
 
-# Side of the part of a window that a network answers for, px: a gigabyte of memory at the most.
+# Side of the part of a window that a network answers for, px: with what is shown around it some 2 GB of memory.
 _CORE_PX = 1024
 # A slide this much coarser than a scale can still be read at it.
 _COARSER = 1.3
