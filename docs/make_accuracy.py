@@ -11,14 +11,12 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from shapely import affinity
 
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.batch import run_batch
@@ -38,10 +36,6 @@ from follicle_stager.study.sampling import abercrombie
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from shapely.geometry import Polygon
-
-    from follicle_stager.records import Follicle
 
 DOCS = Path(__file__).parent
 NAME = "evaluation_v2"
@@ -65,14 +59,15 @@ def main() -> None:
     work = options.work
     cohort = render_exam(work / NAME, jobs=options.jobs, freeze=options.freeze)
     pairs = {name: examine(name, cohort, work / name, jobs=options.jobs) for name in DETECTORS}
-    coarser = {f"network at {NATIVE_MPP:g} µm/px": evaluate(pairs["network"], resamples=0)}
+    whole = {name: evaluate(own) for name, own in pairs.items()}
+    coarser = {f"network at {NATIVE_MPP:g} µm/px": whole["network"]}
     for mpp in COARSER_MPP:
         copy = coarsened(cohort, work / f"{NAME}_{mpp:g}", mpp)
         coarser[f"at {mpp:g}"] = evaluate(
             examine("network", copy, work / f"network_{mpp:g}", jobs=options.jobs), resamples=0
         )
-    text = TITLE + exam(cohort) + side_by_side(pairs) + scales(coarser)
-    text += "".join(detector(name, own) for name, own in pairs.items()) + stereology()
+    text = TITLE + exam(cohort) + side_by_side(whole) + scales(coarser)
+    text += "".join(detector(name, whole[name], own) for name, own in pairs.items()) + stereology()
     write_text(DOCS / "accuracy.md", text)
     print(f"wrote {DOCS / 'accuracy.md'}")
 
@@ -98,17 +93,8 @@ def coarsened(cohort: Path, folder: Path, mpp: float) -> Path:
             height, width = grid_shape(slide, mpp)
             write_ome_tiff(folder / source.path.name, read_at_mpp(slide, 0, 0, width, height, mpp), mpp=mpp)
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
-        write_geojson(folder / "truth" / f"{source.slide_id}.geojson", [_scaled(f, share) for f in truth])
+        write_geojson(folder / "truth" / f"{source.slide_id}.geojson", [f.scaled(share, share) for f in truth])
     return folder
-
-
-def _scaled(f: Follicle, share: float) -> Follicle:
-    def px(area: Polygon | None) -> Polygon | None:
-        return affinity.scale(area, share, share, origin=(0, 0)) if area is not None else None
-
-    return replace(
-        f, outline=px(f.outline), oocyte=px(f.oocyte), nucleus=px(f.nucleus), fluid=tuple(px(a) for a in f.fluid)
-    )
 
 
 def render_exam(folder: Path, *, jobs: int, freeze: bool) -> Path:
@@ -169,13 +155,12 @@ Nothing may be trained or tuned on it.
 """
 
 
-def side_by_side(pairs: dict[str, list[SlidePair]]) -> str:
+def side_by_side(results: dict[str, Evaluation]) -> str:
     """Headline figures of all detectors."""
-    rows = _compared({name: evaluate(own, resamples=0) for name, own in pairs.items()})
     return f"""
 ## Side by side
 
-{rows}
+{_compared(results)}
 """
 
 
@@ -191,9 +176,8 @@ primordial and transitional follicles are not available.
 """
 
 
-def detector(name: str, pairs: Sequence[SlidePair]) -> str:
+def detector(name: str, whole: Evaluation, pairs: Sequence[SlidePair]) -> str:
     """All tables of one detector."""
-    whole = evaluate(pairs)
     parts = {
         "H&E": [p for p in pairs if "-HE-" in p.animal],
         "hematoxylin": [p for p in pairs if "-H-" in p.animal],

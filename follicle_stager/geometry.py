@@ -31,19 +31,35 @@ def to_mask(field: Field, area: BaseGeometry) -> NDArray[np.bool_]:
 
 def to_polygon(field: Field, mask: NDArray[np.bool_]) -> Polygon | None:
     """Outer border of the largest piece of a mask, µm; None if there is none."""
-    rings = find_contours(np.pad(mask.astype(np.float32), 1), 0.5)
-    polygons: list[Polygon] = []
-    for ring in rings:
-        if len(ring) < 4:
-            continue
-        x = field.x_um + (ring[:, 1] - 1 + 0.5) * field.mpp
-        y = field.y_um + (ring[:, 0] - 1 + 0.5) * field.mpp
-        polygon = Polygon(np.column_stack([x, y])).buffer(0)
-        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
+    polygons = areas_above(mask, 0.5, x_um=field.x_um, y_um=field.y_um, mpp=field.mpp)
     if not polygons:
         return None
     simple = max(polygons, key=lambda p: p.area).simplify(0.3 * field.mpp)
     return simple if isinstance(simple, Polygon) else None
+
+
+def areas_above(
+    values: NDArray[np.floating] | NDArray[np.bool_], level: float, *, x_um: float, y_um: float, mpp: float
+) -> list[Polygon]:
+    """Areas in which a map lies above a level, µm, without their holes.
+
+    Parameters
+    ----------
+    values
+        (y, x); outside it is 0.
+    level
+    x_um, y_um
+        Top-left corner of the map.
+    mpp
+        µm per pixel of it.
+    """
+    polygons: list[Polygon] = []
+    for ring in find_contours(np.pad(values.astype(np.float32), 1), level):
+        if len(ring) < 4:
+            continue
+        polygon = Polygon(np.column_stack([x_um + (ring[:, 1] - 0.5) * mpp, y_um + (ring[:, 0] - 0.5) * mpp])).buffer(0)
+        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
+    return polygons
 
 
 def _ring_mask(field: Field, coordinates: object) -> NDArray[np.bool_]:

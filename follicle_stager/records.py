@@ -6,8 +6,10 @@ Outlines are shapely polygons in level-0 pixels (x right, y down); measurements 
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
+
+from shapely import affinity
 
 from follicle_stager.stages import Countable, Health, Stage, Status
 
@@ -44,6 +46,20 @@ class Follicle:
     status: Status = Status.PREDICTED
     edited_by: str | None = None
     edited_at: str | None = None
+
+    def scaled(self, x: float, y: float) -> Follicle:
+        """The follicle in other units: outlines times ``x`` and ``y``. Measurements are µm and stay."""
+
+        def area(polygon: Polygon) -> Polygon:
+            return affinity.scale(polygon, x, y, origin=(0, 0))
+
+        return replace(
+            self,
+            outline=area(self.outline),
+            oocyte=area(self.oocyte) if self.oocyte is not None else None,
+            nucleus=area(self.nucleus) if self.nucleus is not None else None,
+            fluid=tuple(area(space) for space in self.fluid),
+        )
 
 
 @dataclass(frozen=True)

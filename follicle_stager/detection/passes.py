@@ -95,11 +95,9 @@ def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
 
 def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
     """Stages that a slide of this µm/px can show to the detector; the others are not available, which is not zero."""
-    if mpp <= _PRIMORDIAL_MPP:
-        if choose_detector(config) == "network":
-            return LADDER
-        if config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM:
-            return LADDER
+    sees_small = choose_detector(config) == "network" or config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
+    if mpp <= _PRIMORDIAL_MPP and sees_small:
+        return LADDER
     return tuple(s for s in LADDER if s not in _RESTING)
 
 

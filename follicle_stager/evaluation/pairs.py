@@ -11,7 +11,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.evaluation.scores import Criterion, SlidePair
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.study import Study, slide_name
-from follicle_stager.study.samples import read_rows
+from follicle_stager.study.samples import animals_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -72,8 +72,8 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
             SlidePair(
                 slide=slide,
                 animal=animals.get(name, name),
-                found=_counted(read_geojson(found[name])),
-                true=_counted(read_geojson(path)),
+                found=counted(read_geojson(found[name])),
+                true=counted(read_geojson(path)),
                 mpp=scale,
                 visible=visible,
                 criterion=criterion,
@@ -118,7 +118,7 @@ def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
             raise UserError(f"{predicted}: its slides are those of {source.parent}, and {truth} is another cohort.")
 
 
-def _counted(follicles: list[Follicle]) -> list[Follicle]:
+def counted(follicles: list[Follicle]) -> list[Follicle]:
     """Without what is no follicle, or was rejected."""
     no_follicle = (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
     return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
@@ -128,11 +128,7 @@ def _animals(place: Path) -> dict[str, str]:
     """Animal of each slide, where a sample sheet lies beside."""
     for sheet in (place / "samples.csv", place.parent / "samples.csv"):
         if sheet.is_file():
-            owners: dict[str, set[str]] = {}
-            for _, row in read_rows(sheet):
-                owners.setdefault(slide_name(row["slide"]), set()).add(row["animal"])
-            # A slide with sections of several animals is a unit of its own.
-            return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
+            return animals_of(sheet)
     return {}
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from follicle_stager.errors import SampleSheetError
+from follicle_stager.study.sources import slide_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,6 +130,14 @@ def read_samples(
     if problems:
         raise SampleSheetError("\n".join(f"{path}: {problem}" for problem in problems))
     return samples
+
+
+def animals_of(path: Path) -> dict[str, str]:
+    """Animal of each slide of a sample sheet; a slide with sections of several animals is a unit of its own."""
+    owners: dict[str, set[str]] = {}
+    for _, row in read_rows(path):
+        owners.setdefault(slide_name(row["slide"]), set()).add(row["animal"])
+    return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

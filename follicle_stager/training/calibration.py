@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from shapely import affinity
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import TissueConfig
@@ -22,13 +21,10 @@ from follicle_stager.study import list_slides
 from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
-    from shapely.geometry import Polygon
 
-    from follicle_stager.detection import FoundFollicle
     from follicle_stager.detection.network.model import Scale
 
 #: What of a claim's evidence the probability is worked out from.
@@ -74,28 +70,17 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFr
     look = network_pass(folder, index, scale, 0.0)
     rows = []
     for source in list_slides(cohort):
-        slide = open_slide(source.path)
-        try:
+        with open_slide(source.path) as slide:
             found = search(slide, survey(slide, TissueConfig()), look)
-        finally:
-            slide.close()
+        size = slide.scale
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
-        size = slide.scale.mpp
-        outlines = [t.outline for t in truth]
-        for m, claim in zip(_partners(found, outlines, size), found, strict=True):
-            true = m is not None and truth[m].measurements.get("Recognisable", 1.0) > 0
+        outlines = [t.scaled(size.mpp_x, size.mpp_y).outline for t in truth]
+        for claim in found:
+            # One by one: several claims may be of one follicle, and the best of them is settled later.
+            match = match_outlines([claim.outline], outlines, min_iou=_MIN_IOU)
+            true = bool(match) and truth[match[0].true].measurements.get("Recognisable", 1.0) > 0
             rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
     return pd.DataFrame(rows)
-
-
-def _partners(found: Sequence[FoundFollicle], outlines: Sequence[Polygon], mpp: float) -> list[int | None]:
-    """For each claim the true follicle that it overlaps enough; several claims may have the same one."""
-    partners: list[int | None] = []
-    for claim in found:
-        px = affinity.scale(claim.outline, 1 / mpp, 1 / mpp, origin=(0, 0))
-        match = match_outlines([px], outlines, min_iou=_MIN_IOU)
-        partners.append(match[0].true if match else None)
-    return partners
 
 
 def fit(claims: pd.DataFrame) -> Calibration:

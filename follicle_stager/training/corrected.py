@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from shapely import affinity
 
 from follicle_stager.config import TissueConfig
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
+from follicle_stager.evaluation.pairs import counted
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import read_at_mpp
-from follicle_stager.stages import LADDER, Health, Status
-from follicle_stager.study import Study, slide_name
-from follicle_stager.study.samples import read_rows
+from follicle_stager.stages import Health
+from follicle_stager.study import Study
+from follicle_stager.study.samples import animals_of
 from follicle_stager.tissue import survey
 from follicle_stager.training.targets import Seen, Target, filled, target_of
 
@@ -62,7 +62,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     UserError
         If there are none, or of fewer than two animals: one has to be held back to see whether training helped.
     """
-    animals = _animals(study)
+    animals = animals_of(study.samples_path) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
         info = study.run_info(slide_id)
@@ -133,31 +133,11 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
         )
 
 
-def _animals(study: Study) -> dict[str, str]:
-    if not study.samples_path.is_file():
-        return {}
-    return {slide_name(row["slide"]): row["animal"] for _, row in read_rows(study.samples_path)}
-
-
 def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Follicle]]:
     """A slide, its survey, and its follicles in µm."""
     slide = open_slide(own.source, mpp=own.mpp)
-    follicles = [
-        f for f in study.follicles(own.slide_id) if f.status != Status.REJECTED and f.stage in (*LADDER, f.stage.UNSURE)
-    ]
-    return slide, survey(slide, TissueConfig()), [_in_um(f, slide) for f in follicles]
-
-
-def _in_um(f: Follicle, slide: Slide) -> Follicle:
-    from dataclasses import replace
-
-    def um(area: Polygon | None) -> Polygon | None:
-        return affinity.scale(area, slide.scale.mpp_x, slide.scale.mpp_y, origin=(0, 0)) if area is not None else None
-
-    outline = um(f.outline)
-    assert outline is not None
-    fluid = tuple(space for space in map(um, f.fluid) if space is not None)
-    return replace(f, outline=outline, oocyte=um(f.oocyte), nucleus=um(f.nucleus), fluid=fluid)
+    follicles = counted(study.follicles(own.slide_id))
+    return slide, survey(slide, TissueConfig()), [f.scaled(slide.scale.mpp_x, slide.scale.mpp_y) for f in follicles]
 
 
 @functools.cache

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from follicle_stager.config import Config
 from follicle_stager.detection.network import model
 from follicle_stager.evaluation import SlidePair, evaluate
+from follicle_stager.evaluation.pairs import counted
 from follicle_stager.files import write_csv
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
-from follicle_stager.stages import Status
 from follicle_stager.training.corrected import corrected_slides, held_out
 from follicle_stager.training.loop import train
 from follicle_stager.training.network import describe_network
@@ -71,10 +72,7 @@ def fine_tune(
         own = settings.model_copy(
             update={"study": str(study.path.resolve()), "start": str((base / old[settings.name].file).resolve())}
         )
-
-        def report(step: int, losses: dict[str, float], name: str = settings.name) -> None:
-            on_step(name, step, losses)
-
+        report = functools.partial(on_step, settings.name)
         weights[settings.name] = train(own, folder / settings.name, patches=patches, on_step=report)
         scales.append(old[settings.name])
     network = describe_network(folder / "network", recipe.name, weights, scales)
@@ -91,6 +89,6 @@ def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
     config = Config.model_validate({"detection": {"detector": "network", "network": str(network)}})
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)
-    true = [f for f in study.follicles(own.slide_id) if f.status != Status.REJECTED]
+    true = counted(study.follicles(own.slide_id))
     visible = frozenset(result.visible_stages)
     return SlidePair(own.slide_id, own.animal, result.follicles, true, mpp=own.mpp, visible=visible)

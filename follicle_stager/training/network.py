@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -62,10 +63,7 @@ def train_network(
     """
     weights = {}
     for settings in recipe.scales:
-
-        def report(step: int, losses: dict[str, float], name: str = settings.name) -> None:
-            on_step(name, step, losses)
-
+        report = functools.partial(on_step, settings.name)
         weights[settings.name] = train(settings, folder / settings.name, patches=patches, on_step=report)
     cohort = _calibration_slides(patches / "calibration", recipe)
     known = [

@@ -158,7 +158,7 @@ def turned(arrays: Arrays, rows: NDArray[np.intp], rng: np.random.Generator) -> 
             if name == "rays":
                 value = _turn_rays(value, quarter, mirrored)
             value = np.rot90(value, quarter, axes)
-            out[name] = value[..., ::-1] if mirrored and name != "picture" else value[:, ::-1] if mirrored else value
+            out[name] = np.flip(value, axes[1]) if mirrored else value
         yield out
 
 

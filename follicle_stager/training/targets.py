@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import shapely
 from scipy import ndimage as ndi
-from skimage.draw import polygon as fill
 from skimage.draw import polygon_perimeter
 
 from follicle_stager.detection.network import layout
@@ -190,7 +189,7 @@ def _to_px(outline: Polygon, patch: Patch) -> NDArray[np.float64]:
 def filled(ring: NDArray[np.float64], side: int, step: int) -> NDArray[np.bool_]:
     """Pixels of a square map, ``step`` px of the patch each, whose centres lie in a ring (n, 2) of px."""
     mask = np.zeros((side, side), bool)
-    mask[fill(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=mask.shape)] = True
+    mask[layout.pixels_inside(ring, step, mask.shape)] = True
     return mask
 
 

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage as ndi
 from shapely.geometry import Polygon
-from skimage.draw import polygon as fill
-from skimage.measure import find_contours
 
 from follicle_stager.detection.found import FoundFollicle
 from follicle_stager.detection.network import layout
 from follicle_stager.detection.polar import COS, N_ANGLES, SIN, best_closed_path
+from follicle_stager.geometry import areas_above
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -59,11 +58,6 @@ class Window:
     x_um: float
     y_um: float
     mpp: float
-
-    def to_um(self, x: NDArray[np.floating], y: NDArray[np.floating], step: int) -> NDArray[np.float64]:
-        """Slide positions (n, 2) of columns and rows of a map with ``step`` px per pixel."""
-        at = (np.column_stack([x, y]) + 0.5) * step * self.mpp
-        return np.asarray(at + (self.x_um, self.y_um), np.float64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +107,7 @@ def find_in(window: Window, scale: Scale) -> list[FoundFollicle]:
             own = _agree(window, seed, scale)
             if own is not None:
                 around.append(own)
-                taken[_filled(_ring(own.at, own.radius, layout.ANGLES), layout.COARSE, taken.shape)] = True
+                taken[layout.pixels_inside(_ring(own.at, own.radius, layout.ANGLES), layout.COARSE, taken.shape)] = True
     claims = (_claim(window, scale, a, r) for a, r in zip(around, _traced(window, around), strict=True))
     return [claim for claim in claims if claim is not None]
 
@@ -149,7 +143,7 @@ def _agree(window: Window, seed: _Seed, scale: Scale) -> _Around | None:
     for _ in range(2):
         chosen = voters[np.argsort(-maps.centre[voters[:, 0], voters[:, 1]], kind="stable")[:_VOTERS]]
         at, radius, spread = consensus(maps.rays, chosen)
-        inside = _filled(_ring(at, radius, layout.ANGLES), layout.COARSE, maps.centre.shape)
+        inside = layout.pixels_inside(_ring(at, radius, layout.ANGLES), layout.COARSE, maps.centre.shape)
         if not len(inside[0]):
             return None
         voters = np.column_stack(inside)
@@ -179,7 +173,7 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     maps, seed = window.maps, around.seed
     ring = _ring(around.at, radius, _TURNS)
     outline = Polygon(ring * window.mpp + (window.x_um, window.y_um)).buffer(0)
-    half = _filled(ring, layout.FINE, maps.border.shape)
+    half = layout.pixels_inside(ring, layout.FINE, maps.border.shape)
     if not isinstance(outline, Polygon) or outline.is_empty or not len(half[0]):
         return None
     share = maps.classes[:, half[0], half[1]].mean(axis=1)
@@ -189,7 +183,7 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     evidence = {
         "oocyte": seed.probability,
         "oocyte_share": float(share[layout.OOCYTE] + share[layout.NUCLEUS]),
-        "centre": float(maps.centre[_filled(ring, layout.COARSE, maps.centre.shape)].max(initial=0.0)),
+        "centre": float(maps.centre[layout.pixels_inside(ring, layout.COARSE, maps.centre.shape)].max(initial=0.0)),
         "spread": around.spread,
         "moved": float(np.abs(np.log(radius / vote)).mean()),
         "border": float(maps.border[line[:, 1], line[:, 0]].mean()),
@@ -215,12 +209,6 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
 
 def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(at + radius[:, None] * np.column_stack([np.cos(angles), np.sin(angles)]))
-
-
-def _filled(ring: NDArray[np.float64], step: int, shape: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of a map, ``step`` px per pixel, inside a ring of px."""
-    rows, columns = fill(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=shape)
-    return rows, columns
 
 
 def consensus(
@@ -272,11 +260,5 @@ def contours(window: Window, probability: NDArray[np.floating], top: int, left: 
     top, left
         Its first row and column.
     """
-    out: list[Polygon] = []
-    for ring in find_contours(np.pad(probability, 1), 0.5):
-        if len(ring) < 4:
-            continue
-        at = window.to_um(ring[:, 1] - 1 + left, ring[:, 0] - 1 + top, layout.FINE)
-        polygon = Polygon(at).buffer(0)
-        out += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
-    return out
+    mpp = layout.FINE * window.mpp
+    return areas_above(probability, 0.5, x_um=window.x_um + left * mpp, y_um=window.y_um + top * mpp, mpp=mpp)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from skimage.draw import polygon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,3 +64,11 @@ def shown(rgb: NDArray[np.uint8], white: NDArray[np.floating], full: NDArray[np.
     density = np.maximum(np.log(white / grey), 0) / full
     table = (2.0 * np.exp(-density) - 1.0).astype(np.float32)
     return np.stack([table[rgb[..., c], c] for c in range(3)])
+
+
+def pixels_inside(
+    ring: NDArray[np.floating], step: int, shape: tuple[int, ...]
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Rows and columns of a map, ``step`` px of the picture per pixel, that lie in a ring (n, 2) of x and y, px."""
+    rows, columns = polygon(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=shape)
+    return rows, columns
