@@ -2,7 +2,7 @@
 
     python docs/make_accuracy.py [--work build/accuracy] [--jobs 2]
 
-The cohort is rendered from ``evaluation_v2.json`` and compared with ``evaluation_v2.csv`` (its fingerprints) first:
+The cohort is rendered from ``evaluation_v3.json`` and compared with ``evaluation_v3.csv`` (its fingerprints) first:
 another renderer would make another exam. ``--freeze`` writes the fingerprints anew; that makes a new version of the
 exam, and every method is scored again.
 """
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 DOCS = Path(__file__).parent
-NAME = "evaluation_v2"
+NAME = "evaluation_v3"
 NATIVE_MPP, COARSER_MPP = 0.5, (1.0, 1.5)
 OVARIES = 200
 #: Detectors, and what has to be said of each.

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
-from shapely import affinity
+from shapely import affinity, contains_xy
 from shapely.geometry import MultiPolygon, Point, Polygon
 
-from follicle_stager.detection import FoundFollicle, Pass, passes, resolve_overlaps, visible_stages
+from follicle_stager.detection import FoundFollicle, Pass, Sight, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.errors import SlideError
 from follicle_stager.field import Field
@@ -26,6 +26,8 @@ from follicle_stager.tissue import Overview, survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
 
     from follicle_stager.config import Config
     from follicle_stager.slides import PixelSize, Slide
@@ -87,12 +89,16 @@ def process_slide(
     started = time.perf_counter()
     looks = passes(config.detection, pixel_size.mpp)
     claims: list[FoundFollicle] = []
+    strangeness = np.zeros(len(overview.sections))
     for number, look in enumerate(looks):
 
         def windows(done: int, total: int, number: int = number) -> None:
             progress("detection", number * total + done, len(looks) * total)
 
-        claims += search(slide, overview, look, progress=windows)
+        seen = search(slide, overview, look, progress=windows)
+        claims += seen.claims
+        if look.familiar_to is not None:
+            strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
     found = resolve_overlaps(claims)
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
@@ -104,8 +110,9 @@ def process_slide(
             outline=_to_pixels(outline, pixel_size),
             area_mm2=outline.area / 1e6,
             order=order,
+            doubt=_doubt(strange),
         )
-        for order, outline in enumerate(overview.sections, start=1)
+        for order, (outline, strange) in enumerate(zip(overview.sections, strangeness, strict=True), start=1)
     )
     visible = visible_stages(config.detection, pixel_size.mpp)
     follicles = []
@@ -126,16 +133,36 @@ def process_slide(
         sections=sections,
         follicles=tuple(follicles),
         visible_stages=visible,
-        quality=overview.quality,
-        flags=(*overview.flags, *slide.notes),
+        quality=overview.quality | {"strangeness": round(float(strangeness.max()), 3)},
+        flags=(
+            *overview.flags,
+            *(f"section {section.order}: {section.doubt}" for section in sections if section.doubt),
+            *slide.notes,
+        ),
         seconds={step: round(value, 3) for step, value in seconds.items()},
     )
 
 
+class Searched(NamedTuple):
+    """What one pass saw.
+
+    Attributes
+    ----------
+    claims
+        Overlapping ones included.
+    strangeness
+        (section,) how far the section's mean texture is from what the detector knows, in SDs; NaN where too little of
+        it, or nothing, was measured.
+    """
+
+    claims: list[FoundFollicle]
+    strangeness: NDArray[np.float64]
+
+
 def search(
     slide: Slide, overview: Overview, look: Pass, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> list[FoundFollicle]:
-    """All claims of one pass over a slide, overlapping ones included.
+) -> Searched:
+    """One pass over a slide.
 
     Parameters
     ----------
@@ -149,12 +176,55 @@ def search(
     cores = list(_tiles(overview, look.core_um))
     margin = look.margin_um
     found: list[FoundFollicle] = []
+    textures = [_Texture(outline) for outline in overview.sections]
     for index, (x0, y0, x1, y1) in enumerate(cores):
         progress(index, len(cores))
         window = _around_tissue(overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin))
         field = _read_field(slide, overview, window, look.mpp, align_px=look.align_px)
-        found += [c for c in look.find(field) if _inside(c.outline.centroid, (x0, y0, x1, y1), SEAM_UM)]
-    return found
+        sight = look.find(field)
+        found += [c for c in sight.claims if _inside(c.outline.centroid, (x0, y0, x1, y1), SEAM_UM)]
+        for texture in textures:
+            texture.add(sight, field, (x0, y0, x1, y1))
+    return Searched(found, np.array([texture.strangeness for texture in textures]))
+
+
+class _Texture:
+    """Mean texture of a section, gathered window by window."""
+
+    # With fewer tiles than this the mean is chance.
+    _LEAST = 16
+
+    def __init__(self, section: MultiPolygon) -> None:
+        self._section = section
+        self._sum: NDArray[np.float64] = np.zeros(1)
+        self._tiles = 0
+
+    def add(self, sight: Sight, field: Field, core: tuple[float, float, float, float]) -> None:
+        """Take the tiles of a window whose middles lie on the section and in the window's own part."""
+        if sight.texture is None:
+            return
+        _, rows, columns = sight.texture.shape
+        step = field.mpp * field.rgb.shape[0] / rows
+        x, y = field.x_um + (np.arange(columns) + 0.5) * step, field.y_um + (np.arange(rows) + 0.5) * step
+        own = ((y >= core[1]) & (y < core[3]))[:, None] & ((x >= core[0]) & (x < core[2]))
+        own[own] = contains_xy(self._section, *(v[own] for v in np.meshgrid(x, y)))
+        self._sum = self._sum + sight.texture[:, own].sum(axis=1, dtype=np.float64)
+        self._tiles += int(own.sum())
+
+    @property
+    def strangeness(self) -> float:
+        if self._tiles < self._LEAST:
+            return float("nan")
+        return float(np.sqrt(((self._sum / self._tiles) ** 2).mean()))
+
+
+def _doubt(strangeness: float) -> str:
+    if strangeness <= 1:
+        return ""
+    return (
+        f"it looks unlike all that the detector knows ({strangeness:.1f} times the limit): out of focus, another stain "
+        "or tissue, or a wrong µm/px? Do not rely on its follicles"
+    )
 
 
 def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:

@@ -78,6 +78,8 @@ class Section:
         Place on the slide in reading order, from 1.
     included
         Whether it is counted; ``reason`` says why not.
+    doubt
+        Why its follicles should be looked at before they are counted.
     """
 
     section_id: str
@@ -86,6 +88,7 @@ class Section:
     order: int
     included: bool = True
     reason: str = ""
+    doubt: str = ""
 
 
 @dataclass(frozen=True)

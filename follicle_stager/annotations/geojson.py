@@ -104,6 +104,7 @@ def write_sections(path: Path, sections: Iterable[Section]) -> None:
                     "section_id": section.section_id,
                     "included": "yes" if section.included else "no",
                     "reason": section.reason,
+                    "doubt": section.doubt,
                 },
             },
         }
@@ -133,6 +134,7 @@ def _section(feature: dict[str, Any]) -> Section:
         order=int(properties["measurements"]["Order"]),
         included=properties["metadata"].get("included", "yes") == "yes",
         reason=properties["metadata"].get("reason", ""),
+        doubt=properties["metadata"].get("doubt", ""),
     )
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from shapely import STRtree
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from shapely.geometry import Polygon
 
 
@@ -37,6 +39,22 @@ class FoundFollicle:
     evidence: dict[str, float] = field(default_factory=dict)
     nucleus: Polygon | None = None
     fluid: tuple[Polygon, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sight:
+    """What a detector saw in a window.
+
+    Attributes
+    ----------
+    claims
+        Follicles; they may overlap.
+    texture
+        (channel, y, x) what the window looks like to the detector, see `detection.network.layout`.
+    """
+
+    claims: list[FoundFollicle]
+    texture: NDArray[np.float32] | None = None
 
 
 def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) -> list[FoundFollicle]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.detection import classical
+from follicle_stager.detection.found import Sight
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, find_in
 from follicle_stager.errors import UserError
@@ -16,16 +17,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from follicle_stager.config import DetectionConfig
-    from follicle_stager.detection.found import FoundFollicle
     from follicle_stager.field import Field
 
-# Side of the part of a window that a network answers for, px: with what is shown around it some 2 GB of memory.
-_CORE_PX = 1024
+# Side of the part of a window that a network answers for, px: most sections fit into one.
+_CORE_PX = 2048
 # A slide this much coarser than a scale can still be read at it.
 _COARSER = 1.3
-# Primordial follicles can be told at this µm/px, and have oocytes of this diameter and more.
+# Primordial follicles have this diameter and more, and oocytes of that; the classical detector needs this µm/px.
+_PRIMORDIAL_UM, _PRIMORDIAL_OOCYTE_UM = 15.0, 12.0
 _PRIMORDIAL_MPP = 0.65
-_PRIMORDIAL_OOCYTE_UM = 12.0
 _RESTING = (Stage.PRIMORDIAL, Stage.TRANSITIONAL)
 
 
@@ -44,14 +44,17 @@ class Pass:
     align_px
         Windows start and end at multiples of it.
     find
-        From a window to claims.
+        From a window to what is seen in it.
+    familiar_to
+        Where given, a section whose strangeness is greater is unlike anything that the detector knows.
     """
 
     mpp: float
     core_um: float
     margin_um: float
     align_px: int
-    find: Callable[[Field], list[FoundFollicle]]
+    find: Callable[[Field], Sight]
+    familiar_to: float | None = None
 
 
 def choose_detector(config: DetectionConfig) -> str:
@@ -84,21 +87,27 @@ def detector_id(config: DetectionConfig) -> str:
 def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
     """How a slide of this µm/px is searched."""
     if choose_detector(config) == "classical":
-        return [Pass(config.working_mpp, 1600.0, 420.0, 1, lambda field: classical.find_follicles(field, config))]
-    folder = _folder(config)
-    return [
-        network_pass(folder, index, scale, config.min_score)
-        for index, scale in enumerate(model.describe(folder).scales)
-        if mpp <= _COARSER * scale.mpp or index == 0
-    ]
+
+        def find(field: Field) -> Sight:
+            return Sight(classical.find_follicles(field, config))
+
+        return [Pass(config.working_mpp, 1600.0, 420.0, 1, find)]
+    return [network_pass(_folder(config), index, scale, config.min_score) for index, scale in _scales(config, mpp)]
 
 
 def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
     """Stages that a slide of this µm/px can show to the detector; the others are not available, which is not zero."""
-    sees_small = choose_detector(config) == "network" or config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
-    if mpp <= _PRIMORDIAL_MPP and sees_small:
-        return LADDER
-    return tuple(s for s in LADDER if s not in _RESTING)
+    if choose_detector(config) == "network":
+        sees_small = any(scale.smallest_um <= _PRIMORDIAL_UM for _, scale in _scales(config, mpp))
+    else:
+        sees_small = mpp <= _PRIMORDIAL_MPP and config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
+    return LADDER if sees_small else tuple(s for s in LADDER if s not in _RESTING)
+
+
+def _scales(config: DetectionConfig, mpp: float) -> list[tuple[int, model.Scale]]:
+    """Scales of the network at which a slide of this µm/px is read, with their places in its description."""
+    scales = enumerate(model.describe(_folder(config)).scales)
+    return [(index, scale) for index, scale in scales if mpp <= _COARSER * scale.mpp or index == 0]
 
 
 def _folder(config: DetectionConfig) -> Path:
@@ -108,12 +117,12 @@ def _folder(config: DetectionConfig) -> Path:
 def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float) -> Pass:
     """One scale of the network in a folder; claims below ``min_score`` are left out."""
 
-    def find(field: Field) -> list[FoundFollicle]:
+    def find(field: Field) -> Sight:
         picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)
-        maps = model.load(folder, index)(picture)
+        maps = model.load(folder, index)(picture, field.tissue)
         found = find_in(Window(maps, field.x_um, field.y_um, field.mpp), scale)
-        return [f for f in found if f.score >= min_score]
+        return Sight([f for f in found if f.score >= min_score], maps.texture)
 
     # A follicle whose centre is at the edge of the part, and as much around it as the network looks at.
     margin_um = 0.6 * scale.largest_um + layout.REACH * scale.mpp
-    return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, layout.STEP, find)
+    return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, layout.STEP, find, scale.familiar_to)

@@ -235,6 +235,9 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         f["loose"] = rng.random() if rng.random() < 0.5 else 0.0
         f["theca_gap"] = rng.exponential(3.0) if large and rng.random() < 0.4 else 0.0
         offset = rng.uniform(0, 0.06) * f["radius"]
+        if stage == Stage.TRANSITIONAL:
+            # Flat cells on one side, cuboidal ones on the other: the first of them grow while the others rest.
+            offset = rng.uniform(0.35, 0.6) * wall
         if stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY):
             f["fluid"] = 1 if stage == Stage.EARLY_ANTRAL else 2
             f["cumulus"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else rng.uniform(14, 30)

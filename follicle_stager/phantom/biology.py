@@ -101,7 +101,7 @@ STAGES: dict[Stage, StageModel] = {
         oocyte_um=(15, 22),
         nucleus_um=(9, 12),
         layers=(1, 1),
-        layer_um=(3.2, 5.0),
+        layer_um=(4.4, 5.4),
         depth_um=(6, 90),
     ),
     Stage.PRIMARY: StageModel(

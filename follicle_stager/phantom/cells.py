@@ -127,7 +127,8 @@ def scatter(code, look, x0, y0, z0, thickness, mpp, kind, owner, turn, dying, nu
 def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
     """Cells that lie in order: on the basement membrane, and as a corona on the oocyte.
 
-    The cells of resting follicles are few and flat; what lies between the two rows is scattered.
+    The cells of resting follicles are few and flat, in transitional ones cuboidal on one side; what lies between the
+    two rows is scattered.
     """
     if f.health:
         _shell(
@@ -137,7 +138,6 @@ def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
     if f.stage <= 1:
         pitch = 11.0 if f.stage == 0 else 8.0
         _shell(f, looks[FLAT], 0, 0.5 * f.layer, pitch, True, 0.0, x0, y0, z0, thickness, mpp, kind, nuclei, cells)
-        return
     look = looks[RIM]
     _shell(f, look, 0, 0.5 * f.layer, look[PITCH], False, 0.0, x0, y0, z0, thickness, mpp, kind, nuclei, cells)
     if f.layers > 1:
@@ -188,7 +188,7 @@ def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness,
         if r < 0 or c < 0 or r >= kind.shape[0] or c >= kind.shape[1]:
             continue
         k = kind[r, c]
-        if k != RIM and k != GRANULOSA and k != FLAT and k != DYING:
+        if (k != FLAT) if flat else (k != RIM and k != GRANULOSA and k != DYING):
             continue
         angle = np.arctan2(dy, dx) + (np.pi / 2 if flat else 0.0)
         _cell(look, n, which, 0, seed, x, y, z, angle, z0, thickness, mpp, x0, y0, nuclei, cells, pyknotic)

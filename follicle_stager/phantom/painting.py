@@ -21,6 +21,8 @@ FRESH_LUTEAL, LUTEAL, OLD_LUTEAL = (CODE[n] for n in ("fresh luteal", "luteal", 
 CLOT, SCAR = CODE["clot"], CODE["scar"]
 WALL, TUBE, BLOOD, PLASMA = (CODE[n] for n in ("vessel wall", "tube epithelium", "blood", "plasma"))
 FAT, BURSA, EPITHELIUM = CODE["fat wall"], CODE["bursa"], CODE["epithelium"]
+#: Granulosa cells of resting follicles that are higher than this are cuboidal [M].
+_CUBOIDAL_UM = 5.0
 
 
 @compiled
@@ -223,7 +225,7 @@ def _inside(f, x, y, z, depth, flat):
     if fluid_level(x, y, z, depth, away, f) > 0:
         return FLUID
     if flat:
-        return FLAT
+        return RIM if depth + away > _CUBOIDAL_UM else FLAT
     if f.loose > 0 and depth > 1.2 * f.layer:
         # Fixation pulls the cells apart, most of all around the oocyte; the basal layer holds.
         near = np.exp(-(away - f.zona) / 14)

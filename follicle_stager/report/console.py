@@ -38,15 +38,17 @@ FIGURES = {
 
 def count_tables(counts: Counts) -> list[Table]:
     """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
+    doubtful = counts.section.loc[counts.section["doubt"] != "", "section"].unique()
+    caption = "NA: this stage cannot be seen on these slides with this detector, which is not zero."
+    if len(doubtful):
+        caption += f"\nDoubtful sections are counted too: {escape(', '.join(doubtful))}; why: counts_by_section.csv."
     groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
     tables = []
     for column, title in (
         ("n_profiles", "Follicle profiles per animal, mean ± SD"),
         ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
     ):
-        table = Table(
-            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
-        )
+        table = Table(title=title, caption=caption)
         table.add_column("stage")
         for (_, _, genotype), rows in groups:
             animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])

@@ -113,5 +113,10 @@ def _interpolate(
         indices = np.stack([low, low + 1]).clip(0, values.shape[axis] - 1)
     shape = [1, 1, 1]
     shape[axis] = -1
-    parts = [np.take(values, index, axis=axis) * tap.reshape(shape) for index, tap in zip(indices, taps, strict=True)]
-    return np.asarray(np.sum(parts, axis=0), np.float32)
+    out: NDArray[np.float32] | None = None
+    for index, tap in zip(indices, taps, strict=True):
+        part = np.take(values, index, axis=axis)
+        part *= tap.reshape(shape)
+        out = part if out is None else np.add(out, part, out=out)
+    assert out is not None
+    return out

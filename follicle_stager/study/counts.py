@@ -192,6 +192,7 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
                 "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
+                "doubt": "; ".join(dict.fromkeys(piece.doubt for piece in counted.pieces if piece.doubt)),
             }
         )
     return rows

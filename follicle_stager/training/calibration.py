@@ -51,8 +51,8 @@ class Calibration:
     reliability: pd.DataFrame
 
 
-def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFrame:
-    """All claims of a network on a cohort of virtual slides.
+def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.DataFrame, NDArray[np.float64]]:
+    """All claims of a network on a cohort of virtual slides, and how strange it finds the sections.
 
     Parameters
     ----------
@@ -63,15 +63,17 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFr
 
     Returns
     -------
-    DataFrame
+    claims : DataFrame
         One row per claim: evidence, ``true`` and ``slide``. A follicle cut beside oocyte and fluid is no true one:
         nobody could give it a stage.
+    strangeness : ndarray, (section,)
     """
     look = network_pass(folder, index, scale, 0.0)
-    rows = []
+    rows, strangeness = [], []
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            found = search(slide, survey(slide, TissueConfig()), look)
+            found, strange = search(slide, survey(slide, TissueConfig()), look)
+        strangeness.append(strange)
         size = slide.scale
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
         outlines = [t.scaled(size.mpp_x, size.mpp_y).outline for t in truth]
@@ -80,7 +82,12 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> pd.DataFr
             match = match_outlines([claim.outline], outlines, min_iou=_MIN_IOU)
             true = bool(match) and truth[match[0].true].measurements.get("Recognisable", 1.0) > 0
             rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows), np.concatenate(strangeness)
+
+
+def familiar_to(strangeness: NDArray[np.float64]) -> float:
+    """How strange a section may be: 3 SD above the mean of virtual ones."""
+    return float(np.nanmean(strangeness) + 3 * np.nanstd(strangeness, ddof=1))
 
 
 def fit(claims: pd.DataFrame) -> Calibration:

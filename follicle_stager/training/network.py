@@ -12,7 +12,7 @@ from follicle_stager.detection.network import model
 from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
-from follicle_stager.training.calibration import claims_on, fit
+from follicle_stager.training.calibration import claims_on, familiar_to, fit
 from follicle_stager.training.loop import train
 
 if TYPE_CHECKING:
@@ -65,23 +65,24 @@ def train_network(
     for settings in recipe.scales:
         report = functools.partial(on_step, settings.name)
         weights[settings.name] = train(settings, folder / settings.name, patches=patches, on_step=report)
-    cohort = _calibration_slides(patches / "calibration", recipe)
+    cohort = _calibration_slides(patches, recipe)
     known = [
         Scale(
             file=f"{settings.name}.onnx",
             sha256="0" * 64,  # of the file: `describe_network` fills it in
             mpp=settings.mpp,
             smallest_um=settings.smallest_um,
-            largest_um=settings.largest_um,
+            largest_um=settings.claims_to_um or settings.largest_um,
         )
         for settings in recipe.scales
     ]
     raw = describe_network(folder / "uncalibrated", recipe.name, weights, known)
     calibrated, tables = [], []
     for index, scale in enumerate(model.describe(raw).scales):
-        calibration = fit(claims_on(cohort, raw, index, scale))
+        claims, strangeness = claims_on(cohort, raw, index, scale)
+        calibration = fit(claims)
         update = {"intercept": calibration.intercept, "weights": calibration.weights}
-        calibrated.append(scale.model_copy(update=update))
+        calibrated.append(scale.model_copy(update=update | {"familiar_to": familiar_to(strangeness)}))
         tables.append(calibration.reliability.assign(scale=recipe.scales[index].name))
     write_csv(folder / "reliability.csv", pd.concat(tables))
     return describe_network(folder / "network", recipe.name, weights, calibrated)
@@ -118,7 +119,8 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
     return folder
 
 
-def _calibration_slides(folder: Path, recipe: Recipe) -> Path:
+def _calibration_slides(patches: Path, recipe: Recipe) -> Path:
+    folder = patches / f"calibration-{recipe.calibration_animals}"
     plan = make_plan(_CALIBRATION | {"animals": recipe.calibration_animals})
     last = folder / "truth" / "genotypes.csv"
     if not last.exists():

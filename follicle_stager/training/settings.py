@@ -32,6 +32,8 @@ class TrainSettings(BaseModel):
     """Diameter of the smallest follicles that are looked for."""
     largest_um: Positive
     """... and of the largest."""
+    claims_to_um: Positive | None = None
+    """Diameter of the largest that the network may claim, where a coarser scale knows larger ones better."""
     stages: tuple[Stage, ...] = LADDER
     """Of the follicles that patches are laid over."""
     patch_px: Count = 256

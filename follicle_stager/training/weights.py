@@ -48,6 +48,7 @@ def write_onnx(net: nn.Module, path: Path) -> None:
                 "border": half,
                 "centre": quarter,
                 "rays": {0: "batch", 2: "quarter_y", 3: "quarter_x"},
+                "texture": {0: "batch", 2: "sixteenth_y", 3: "sixteenth_x"},
             },
         )
         network = onnx.load(str(temporary))

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage as ndi
 
 import follicle_stager.pipeline as pipeline
 from follicle_stager.config import Config, DetectionConfig
@@ -74,6 +75,24 @@ def test_anisotropic_pixels_are_the_same_tissue(result, section, config, tmp_pat
     stretched = [scale(f.outline, 1, 2, origin=(0, 0)) for f in squeezed.follicles]
     matches = match_outlines(stretched, [f.outline for f in result.follicles], min_iou=0.5)
     assert len(matches) >= 0.6 * len(result.follicles)
+
+
+def test_a_section_unlike_all_that_the_network_knows_is_told(result, section, tmp_path):
+    """Out of focus, negative, or at another scale than said: the section is doubtful; a good one is not."""
+    if result.quality["strangeness"]:
+        assert not result.sections[0].doubt
+    picture = section[1]
+    for name, strange in {
+        "blurred": ndi.gaussian_filter(picture, (5, 5, 0)),
+        "negative": 255 - picture,
+        "enlarged": picture.repeat(3, axis=0).repeat(3, axis=1),
+    }.items():
+        tifffile.imwrite(tmp_path / f"{name}.tif", strange, photometric="rgb")
+        with open_slide(tmp_path / f"{name}.tif", mpp=1.0) as slide:
+            seen = process_slide(slide, Config(), slide_id=name)
+        assert seen.quality["strangeness"] > 1, name
+        assert any(s.doubt for s in seen.sections), name
+        assert any("looks unlike" in flag for flag in seen.flags), name
 
 
 def test_everything_lies_inside_its_follicle(result):

@@ -15,6 +15,7 @@ from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, consensus, find_in
 from follicle_stager.detection.network.model import Description, Maps, Scale
 from follicle_stager.errors import UserError
+from follicle_stager.phantom import patches
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.training.targets import ray_distances
 
@@ -78,7 +79,7 @@ def drawn(circles, side=256):
         turn = np.linspace(0, 2 * np.pi, 65)[:-1]
         ring = np.column_stack([cx + radius * np.cos(turn), cy + radius * np.sin(turn)])
         rays[:, inside] = ray_distances(np.column_stack([xq[inside], yq[inside]]), ring, COS, SIN).T
-    return Maps(classes, border, centre, rays)
+    return Maps(classes, border, centre, rays, texture=np.zeros((4, side // 16, side // 16), np.float32))
 
 
 class TestFollicles:
@@ -107,6 +108,31 @@ class TestFollicles:
 
     def test_an_empty_window_holds_nothing(self):
         assert find_in(Window(drawn([]), 0, 0, 1.5), SCALE) == []
+
+
+@pytest.fixture(scope="module")
+def shown():
+    patch = next(patches(3, size=512, mpp=(1.5, 1.5)))
+    return layout.shown(patch.picture, np.full(3, 245.0), np.full(3, 0.8))
+
+
+class TestTiles:
+    def test_the_answer_does_not_depend_on_the_tiles(self, shown, monkeypatch):
+        network = model.load(model.SHIPPED, 0)
+        whole = network(shown)
+        monkeypatch.setattr(model, "_TILE_PX", 160)
+        tiled = network(shown)
+        assert_allclose(tiled.classes, whole.classes, atol=0.05)
+        assert_allclose(tiled.border, whole.border, atol=0.05)
+        assert np.abs(np.log(tiled.rays / whole.rays)).mean() < 0.005
+
+    def test_nothing_is_found_where_there_is_no_tissue(self, shown, monkeypatch):
+        monkeypatch.setattr(model, "_TILE_PX", 256)
+        tissue = np.zeros(shown.shape[1:], bool)
+        tissue[:, :256] = True
+        maps = model.load(model.SHIPPED, 0)(shown, tissue)
+        assert not maps.centre[:, 64:].any()
+        assert maps.centre[:, :64].any()
 
 
 class TestOnDisk:
@@ -150,3 +176,9 @@ class TestChoice:
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
         assert len(passes(config, 0.5)) == 2
         assert len(passes(config, 1.5)) == 1
+
+    def test_a_network_without_a_fine_scale_sees_no_primordials(self, tmp_path):
+        described = Description(name="coarse", scales=(SCALE,))
+        (tmp_path / model.DESCRIPTION).write_text(model.toml_of(described), encoding="utf-8")
+        config = DetectionConfig(detector="network", network=str(tmp_path))
+        assert Stage.PRIMORDIAL not in visible_stages(config, 0.5)

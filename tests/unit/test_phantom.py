@@ -9,7 +9,7 @@ import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from shapely import contains_xy, union_all
+from shapely import Point, contains_xy, union_all
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.errors import UserError
@@ -217,6 +217,17 @@ class TestTruth:
             else:
                 assert p.stage == p.stage_3d
         assert all(seen[s] for s in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL))
+
+    def test_the_wall_of_transitional_follicles_is_part_flat_part_cuboidal(self):
+        ovary = build_ovary(np.random.default_rng(3), tiny_ovary(transitional=60))
+        heights = []
+        for f in ovary.follicles:
+            cut = Cut(0, float(f["oz"]) - 2.5, 5.0)
+            own = next(p for p in profiles(ovary, cut) if ovary.follicles[p.body]["seed"] == f["seed"])
+            walls = [own.oocyte.exterior.distance(Point(at)) for at in own.outline.exterior.coords]
+            heights.append((min(walls), max(walls)))
+        low, high = np.median(heights, axis=0)
+        assert low < 4 < 6 < high
 
     def test_caps_show_nothing_that_tells_their_stage(self, ovary):
         looked = [p for cut in series(ovary, thickness_um=5, interval=5) for p in profiles(ovary, cut)]

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
-from follicle_stager.detection.network import layout
+from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import patches
-from follicle_stager.training import loop, shards
+from follicle_stager.training import MOUSE_OVARY, loop, shards
 from follicle_stager.training.architecture import Exported, build
 from follicle_stager.training.settings import TrainSettings, load_recipe
 from follicle_stager.training.shards import Shards, render_shard, turned
@@ -199,11 +199,11 @@ class TestWeights:
 
 
 class TestRecipe:
-    def test_the_shipped_recipe_is_valid(self):
-        from pathlib import Path
-
-        recipe = load_recipe(Path(loop.__file__).with_name("mouse_ovary.toml"))
-        assert [s.name for s in recipe.scales] == ["growing", "resting"]
+    def test_the_shipped_network_looks_for_what_its_recipe_says(self):
+        described = model.describe().scales
+        for scale, own in zip(described, load_recipe(MOUSE_OVARY).scales, strict=True):
+            assert (scale.mpp, scale.smallest_um) == (own.mpp, own.smallest_um)
+            assert scale.largest_um == (own.claims_to_um or own.largest_um)
 
     @pytest.mark.parametrize(
         ("text", "said"),

@@ -6,7 +6,9 @@ It is shown optical density per colour, divided by the slide's own (`shown`), an
 - ``border`` (y, x) at half the resolution: how likely a follicle's outline runs here;
 - ``centre`` (y, x) at a quarter: 1 in the middle of a follicle that can be recognised, falling to 0 at its outline;
 - ``rays`` (ray, y, x) at a quarter: distance to the outline of the follicle that the pixel lies in, in `N_RAYS`
-  directions, as the logarithm of pixels (star-convex polygons: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30).
+  directions, as the logarithm of pixels (star-convex polygons: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30);
+- ``texture`` (channel, y, x) at a sixteenth: what the picture looks like inside the network, with mean 0 and SD 1 over
+  what it learned from.
 """
 
 from __future__ import annotations
@@ -43,7 +45,7 @@ ANGLES = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
 #: A window's side is a multiple of this many pixels, and starts at one: the deepest layer of the network.
 STEP = 32
 #: Further away (px) than this the picture hardly changes an answer: so much is shown around what is asked for.
-REACH = 160
+REACH = 128
 #: Pixels of the picture per pixel of ``classes`` and ``border``, and of ``centre`` and ``rays``.
 FINE, COARSE = 2, 4
 

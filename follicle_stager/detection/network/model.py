@@ -12,21 +12,25 @@ import importlib.util
 import multiprocessing
 import os
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from follicle_stager.config import Positive, explain, read_values
+from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 #: The weights that come with the package.
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 DESCRIPTION = "network.toml"
+# Longest side of what is worked out at once, px, besides what is shown around it: some 400 MB of memory.
+_TILE_PX = 1280
 
 
 class Scale(BaseModel):
@@ -42,6 +46,8 @@ class Scale(BaseModel):
     """Follicles of this diameter are looked for,"""
     largest_um: Positive
     """... up to this one."""
+    familiar_to: Positive | None = None
+    """A section whose mean texture is further from 0 than this is unlike all that the network learned from."""
     intercept: float = 0.0
     weights: dict[str, float] = {}
     """Logistic regression from what a claim is made of to the probability that it is a follicle."""
@@ -64,6 +70,7 @@ class Maps:
     border: NDArray[np.float32]
     centre: NDArray[np.float32]
     rays: NDArray[np.float32]
+    texture: NDArray[np.float32]
 
 
 class Network:
@@ -100,12 +107,70 @@ class Network:
         options.intra_op_num_threads = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
         options.enable_mem_pattern = False  # windows differ in size, and a plan for each would be kept
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        # What the largest tile needed is given back: the next scale, or the next step, needs memory of its own.
+        self._run = onnxruntime.RunOptions()
+        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.scale = scale
 
-    def __call__(self, shown: NDArray[np.float32]) -> Maps:
-        """Answer for a window, (3, y, x) from `layout.shown`; sides are multiples of `layout.STEP`."""
-        answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": shown[None]})
-        return Maps(*(a[0] for a in answer))
+    def __call__(self, shown: NDArray[np.float32], tissue: NDArray[np.bool_] | None = None) -> Maps:
+        """Answer for a window.
+
+        It is worked out tile by tile, each with what lies around it: memory is bounded, and what is further away than
+        `layout.REACH` changes nothing.
+
+        Parameters
+        ----------
+        shown
+            (3, y, x) from `layout.shown`; sides are multiples of `layout.STEP`.
+        tissue
+            (y, x) where to look; parts without any are answered with zeros.
+        """
+        whole: list[NDArray[np.float32]] = []
+        for rows in _parts(shown.shape[1]):
+            for columns in _parts(shown.shape[2]):
+                if whole and tissue is not None and not tissue[rows.own(1), columns.own(1)].any():
+                    continue
+                tile = shown[:, rows.around, columns.around]
+                answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]}, self._run)
+                whole = whole or [np.zeros(_scaled_shape(shown, tile, a), np.float32) for a in answer]
+                for part, out in zip(answer, whole, strict=True):
+                    step = tile.shape[1] // part.shape[-2]
+                    out[..., rows.own(step), columns.own(step)] = part[0][..., rows.kept(step), columns.kept(step)]
+        return Maps(*whole)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A stretch of a window's side, px: from ``start`` to ``stop``, worked out from ``first`` to ``last``."""
+
+    start: int
+    stop: int
+    first: int
+    last: int
+
+    @property
+    def around(self) -> slice:
+        return slice(self.first, self.last)
+
+    def own(self, step: int) -> slice:
+        """Its place in a map of the whole window with ``step`` px per pixel."""
+        return slice(self.start // step, self.stop // step)
+
+    def kept(self, step: int) -> slice:
+        """Its place in the map that was worked out."""
+        return slice((self.start - self.first) // step, (self.stop - self.first) // step)
+
+
+def _parts(length: int) -> list[_Part]:
+    """Equal parts of a window's side that are no longer than a tile."""
+    count = -(-length // _TILE_PX)
+    edges = [round(i * length / count / STEP) * STEP for i in range(count + 1)]
+    return [_Part(a, b, max(0, a - REACH), min(length, b + REACH)) for a, b in pairwise(edges)]
+
+
+def _scaled_shape(shown: NDArray[np.float32], tile: NDArray[np.float32], answer: NDArray[np.float32]) -> list[int]:
+    step = tile.shape[1] // answer.shape[-2]
+    return [*answer.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step]
 
 
 def can_run() -> bool:
@@ -142,7 +207,7 @@ def toml_of(description: Description) -> str:
 
     lines = [f'name = "{description.name}"']
     for scale in description.scales:
-        values = scale.model_dump()
+        values = scale.model_dump(exclude_none=True)
         weights = values.pop("weights")
         lines += ["", "[[scales]]", *(f"{name} = {text(value)}" for name, value in values.items())]
         if weights:
