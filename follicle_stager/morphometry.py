@@ -89,6 +89,7 @@ def measure(
     oocyte: Polygon | None,
     nucleus: Polygon | None,
     nucleus_contrast: float,
+    zona: Polygon | None = None,
     fluid: tuple[Polygon, ...],
     section: MultiPolygon,
     config: MorphometryConfig,
@@ -102,6 +103,8 @@ def measure(
         A window that holds the follicle.
     outline, oocyte, nucleus, fluid, section
         µm on the slide.
+    zona
+        Outer border of the zona pellucida, which is no granulosa; without it the oocyte is taken to hold it.
     nucleus_contrast
         From `detection.contents.find_nucleus`.
     config
@@ -124,7 +127,8 @@ def measure(
             granulosa = granulosa.difference(hole)
     nuclei = find_nuclei(field, granulosa, config)
     if oocyte is not None:
-        layers, thickness = _rays(outline, oocyte, nuclei, fluid, config)
+        inner = oocyte.union(zona) if zona is not None else oocyte
+        layers, thickness = _rays(outline, inner, nuclei, fluid, config)
     else:
         layers, thickness = np.array([nan]), np.array([nan])
     q25, q50, q75 = np.percentile(layers, [25, 50, 75])
@@ -207,23 +211,23 @@ def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -
 
 def _rays(
     outline: Polygon,
-    oocyte: Polygon,
+    inner: BaseGeometry,
     nuclei: Nuclei,
     fluid: tuple[Polygon, ...],
     config: MorphometryConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nuclei met and granulosa thickness on each ray from the oocyte outwards.
+    """Nuclei met and granulosa thickness on each ray from the oocyte, with its zona, outwards.
 
     A ray is as wide as a cell, so it meets about one nucleus of every layer that it crosses. Distances are taken
     along rays from the oocyte's centre; where fluid lies on the ray it is no thickness.
     """
-    centre = oocyte.centroid
+    centre = inner.centroid
     angles = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
     reach = np.arange(1.0, max(outline.hausdorff_distance(centre), 2.0) + 1, 1.0)
     x = centre.x + np.cos(angles)[:, None] * reach
     y = centre.y + np.sin(angles)[:, None] * reach
     in_outline = contains_xy(outline, x, y)
-    granulosa = in_outline & ~contains_xy(oocyte, x, y)
+    granulosa = in_outline & ~contains_xy(inner, x, y)
     for space in fluid:
         granulosa &= ~contains_xy(space, x, y)
     thickness = granulosa.sum(axis=1).astype(np.float64)

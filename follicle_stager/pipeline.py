@@ -303,6 +303,7 @@ def _complete(
         field,
         claim.outline,
         oocyte=oocyte,
+        zona=claim.zona,
         nucleus=nucleus,
         nucleus_contrast=contrast,
         fluid=fluid,

@@ -31,6 +31,8 @@ class FoundFollicle:
         Of the oocyte.
     fluid
         Fluid spaces, largest first; None where the detector does not look for them.
+    zona
+        Outer border of the zona pellucida; None where the detector does not tell it from the oocyte.
     """
 
     outline: Polygon
@@ -39,6 +41,7 @@ class FoundFollicle:
     evidence: dict[str, float] = field(default_factory=dict)
     nucleus: Polygon | None = None
     fluid: tuple[Polygon, ...] | None = None
+    zona: Polygon | None = None
 
 
 @dataclass(frozen=True, eq=False)

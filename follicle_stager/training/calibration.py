@@ -108,6 +108,24 @@ def fit(claims: pd.DataFrame) -> Calibration:
     return Calibration(float(model.intercept_[0]), weights, _reliability(held_out, y))
 
 
+def plot_reliability(table: pd.DataFrame, path: Path) -> None:
+    """Draw stated probability against the share that are follicles; ``table`` has a column ``scale``."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(figsize=(4.5, 4.2), layout="constrained")
+    axes.plot([0, 1], [0, 1], "k:", linewidth=1)
+    for scale, rows in table.groupby("scale", sort=False):
+        axes.plot(rows["probability"], rows["true"], "-", linewidth=1)
+        axes.scatter(rows["probability"], rows["true"], s=8 + 2 * rows["claims"] ** 0.5, label=scale)
+    axes.set(xlabel="stated probability", ylabel="share that are follicles", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(title="slides left out in turn")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
 def _reliability(probability: NDArray[np.float64], true: NDArray[np.bool_]) -> pd.DataFrame:
     table = pd.DataFrame({"probability": probability, "true": true})
     tenth = np.minimum((10 * table["probability"]).astype(int), 9)

@@ -12,7 +12,7 @@ from follicle_stager.detection.network import model
 from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
-from follicle_stager.training.calibration import claims_on, familiar_to, fit
+from follicle_stager.training.calibration import claims_on, familiar_to, fit, plot_reliability
 from follicle_stager.training.loop import train
 
 if TYPE_CHECKING:
@@ -84,7 +84,9 @@ def train_network(
         update = {"intercept": calibration.intercept, "weights": calibration.weights}
         calibrated.append(scale.model_copy(update=update | {"familiar_to": familiar_to(strangeness)}))
         tables.append(calibration.reliability.assign(scale=recipe.scales[index].name))
-    write_csv(folder / "reliability.csv", pd.concat(tables))
+    reliability = pd.concat(tables)
+    write_csv(folder / "reliability.csv", reliability)
+    plot_reliability(reliability, folder / "reliability.png")
     return describe_network(folder / "network", recipe.name, weights, calibrated)
 
 

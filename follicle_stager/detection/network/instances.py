@@ -201,10 +201,16 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     nucleus = max(nuclei, key=lambda p: p.area, default=None)
     if nucleus is not None and seed.oocyte is not None and not nucleus.within(seed.oocyte.buffer(2)):
         nucleus = None
+    zona = None
+    if seed.oocyte is not None:
+        with_zona = part[[layout.OOCYTE, layout.NUCLEUS, layout.ZONA]].sum(axis=0)
+        own = [(p.intersection(seed.oocyte).area, p) for p in contours(window, with_zona, top, left)]
+        share, zona = max(own, key=lambda pair: pair[0], default=(0.0, None))
+        zona = zona if share else None
     spaces = (p.intersection(outline) for p in contours(window, part[layout.FLUID], top, left))
     fluid = [p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2]
     fluid.sort(key=lambda p: -p.area)
-    return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid))
+    return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid), zona)
 
 
 def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
