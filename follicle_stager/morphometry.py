@@ -13,7 +13,7 @@ from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from shapely.geometry import MultiPolygon, Polygon
+    from shapely.geometry import MultiPolygon, Point, Polygon
     from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.config import MorphometryConfig
@@ -41,15 +41,15 @@ class Measurements:
     two_layers_fraction
         Share of rays that meet at least two layers.
     granulosa_um
-        Thickness of the granulosa, median over rays.
+        Thickness of the granulosa outside the zona, median over rays.
     cuboidal_fraction
         Share of rays on which the granulosa is at least as high as a cuboidal cell.
     fluid_fraction
-        Fluid area / (follicle area - oocyte area).
+        Fluid area / (follicle area - area of oocyte and zona).
     fluid_spaces
         Number of spaces.
     largest_space_fraction
-        Largest space / (follicle area - oocyte area).
+        Largest space / (follicle area - area of oocyte and zona).
     granulosa_nuclei
         Nuclei counted in the granulosa.
     pyknotic_fraction
@@ -119,16 +119,16 @@ def measure(
     nan = float("nan")
     long_axis, short_axis = two_axes(outline)
     oocyte_long, oocyte_short = two_axes(oocyte) if oocyte is not None else (nan, nan)
-    granulosa_area = outline.area - (oocyte.area if oocyte is not None else 0.0)
+    inner = oocyte.union(zona).intersection(outline) if oocyte is not None and zona is not None else oocyte
+    granulosa_area = outline.area - (inner.area if inner is not None else 0.0)
     fluid_areas = [space.area for space in fluid]
     granulosa: BaseGeometry = outline
-    for hole in (oocyte, *fluid):
+    for hole in (inner, *fluid):
         if hole is not None:
             granulosa = granulosa.difference(hole)
     nuclei = find_nuclei(field, granulosa, config)
-    if oocyte is not None:
-        inner = oocyte.union(zona) if zona is not None else oocyte
-        layers, thickness = _rays(outline, inner, nuclei, fluid, config)
+    if oocyte is not None and inner is not None:
+        layers, thickness = _rays(outline, oocyte.centroid, inner, nuclei, fluid, config)
     else:
         layers, thickness = np.array([nan]), np.array([nan])
     q25, q50, q75 = np.percentile(layers, [25, 50, 75])
@@ -211,17 +211,17 @@ def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -
 
 def _rays(
     outline: Polygon,
+    centre: Point,
     inner: BaseGeometry,
     nuclei: Nuclei,
     fluid: tuple[Polygon, ...],
     config: MorphometryConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nuclei met and granulosa thickness on each ray from the oocyte, with its zona, outwards.
+    """Nuclei met and granulosa thickness on each ray from the oocyte and its zona (``inner``) outwards.
 
     A ray is as wide as a cell, so it meets about one nucleus of every layer that it crosses. Distances are taken
     along rays from the oocyte's centre; where fluid lies on the ray it is no thickness.
     """
-    centre = inner.centroid
     angles = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
     reach = np.arange(1.0, max(outline.hausdorff_distance(centre), 2.0) + 1, 1.0)
     x = centre.x + np.cos(angles)[:, None] * reach

@@ -5,8 +5,10 @@ The core knows no screen: a caller hears of progress through a callback, and can
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -89,7 +91,7 @@ def process_slide(
     started = time.perf_counter()
     looks = passes(config.detection, pixel_size.mpp)
     claims: list[FoundFollicle] = []
-    strangeness = np.zeros(len(overview.sections))
+    strangeness = np.full(len(overview.sections), np.nan)
     for number, look in enumerate(looks):
 
         def windows(done: int, total: int, number: int = number) -> None:
@@ -114,6 +116,7 @@ def process_slide(
         )
         for order, (outline, strange) in enumerate(zip(overview.sections, strangeness, strict=True), start=1)
     )
+    measured = strangeness[np.isfinite(strangeness)]
     visible = visible_stages(config.detection, pixel_size.mpp)
     follicles = []
     for index, claim in enumerate(found):
@@ -133,7 +136,7 @@ def process_slide(
         sections=sections,
         follicles=tuple(follicles),
         visible_stages=visible,
-        quality=overview.quality | {"strangeness": round(float(strangeness.max()), 3)},
+        quality=overview.quality | ({"strangeness": round(float(measured.max()), 3)} if len(measured) else {}),
         flags=(
             *overview.flags,
             *(f"section {section.order}: {section.doubt}" for section in sections if section.doubt),
@@ -219,23 +222,29 @@ class _Texture:
 
 
 def _doubt(strangeness: float) -> str:
-    if strangeness <= 1:
+    """Why a section is doubtful; what was not measured is not."""
+    if not strangeness > 1:
         return ""
     return (
-        f"it looks unlike all that the detector knows ({strangeness:.1f} times the limit): out of focus, another stain "
-        "or tissue, or a wrong µm/px? Do not rely on its follicles"
+        "unlike all sections that the detector knows (too coarse, out of focus, another stain or tissue, or a wrong "
+        "µm/px?): check its follicles before you count them"
     )
 
 
 def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:
-    """Squares of a fixed grid that hold tissue, as (x0, y0, x1, y1) µm."""
-    height, width = (n * overview.mpp for n in overview.tissue.shape)
-    for y in np.arange(0, height, side_um):
-        for x in np.arange(0, width, side_um):
-            rows = slice(int(y / overview.mpp), int((y + side_um) / overview.mpp) + 1)
-            columns = slice(int(x / overview.mpp), int((x + side_um) / overview.mpp) + 1)
-            if overview.tissue[rows, columns].any():
-                yield float(x), float(y), float(x + side_um), float(y + side_um)
+    """The box around all tissue in as few equal parts as possible; those that hold tissue, as (x0, y0, x1, y1) µm."""
+    rows, columns = np.nonzero(overview.tissue)
+    for y0, y1 in _parts(rows.min(), rows.max() + 1, side_um / overview.mpp):
+        for x0, x1 in _parts(columns.min(), columns.max() + 1, side_um / overview.mpp):
+            if overview.tissue[y0:y1, x0:x1].any():
+                yield x0 * overview.mpp, y0 * overview.mpp, x1 * overview.mpp, y1 * overview.mpp
+
+
+def _parts(start: int, stop: int, most: float) -> list[tuple[int, int]]:
+    """Equal parts of a range, none longer than ``most``."""
+    count = max(1, math.ceil((stop - start) / most))
+    edges = [start + (stop - start) * i // count for i in range(count + 1)]
+    return list(pairwise(edges))
 
 
 def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
@@ -314,7 +323,7 @@ def _complete(
     verdict = judge(measurements, config.staging)
     if verdict.stage in LADDER and verdict.stage not in visible:
         # It would be counted where the table says that such follicles cannot be seen.
-        why = f"{slide.scale.mpp:.2g} µm/px is too coarse to tell {verdict.stage.label.lower()} follicles"
+        why = f"looks {verdict.stage.label.lower()}, which cannot be told at {slide.scale.mpp:.2g} µm/px"
         verdict = replace(verdict, stage=Stage.UNSURE, reasons=(*verdict.reasons, why))
 
     def px(polygon: Polygon | None) -> Polygon | None:

@@ -101,7 +101,7 @@ class SlideResult:
         Stages that the slide's resolution and the detector can show. The others are not available for it,
         which is not the same as zero.
     quality, flags
-        From `tissue.survey`.
+        From `tissue.survey`, and ``strangeness``: of the strangest section, where 1 is the limit.
     seconds
         Time per step.
     """

@@ -98,7 +98,8 @@ def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
 def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
     """Stages that a slide of this µm/px can show to the detector; the others are not available, which is not zero."""
     if choose_detector(config) == "network":
-        sees_small = any(scale.smallest_um <= _PRIMORDIAL_UM for _, scale in _scales(config, mpp))
+        fine = [scale for _, scale in _scales(config, mpp) if mpp <= _COARSER * scale.mpp]
+        sees_small = any(scale.smallest_um <= _PRIMORDIAL_UM for scale in fine)
     else:
         sees_small = mpp <= _PRIMORDIAL_MPP and config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
     return LADDER if sees_small else tuple(s for s in LADDER if s not in _RESTING)
@@ -106,8 +107,9 @@ def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
 
 def _scales(config: DetectionConfig, mpp: float) -> list[tuple[int, model.Scale]]:
     """Scales of the network at which a slide of this µm/px is read, with their places in its description."""
-    scales = enumerate(model.describe(_folder(config)).scales)
-    return [(index, scale) for index, scale in scales if mpp <= _COARSER * scale.mpp or index == 0]
+    scales = list(enumerate(model.describe(_folder(config)).scales))
+    coarsest = max(scale.mpp for _, scale in scales)
+    return [(index, scale) for index, scale in scales if mpp <= _COARSER * scale.mpp or scale.mpp == coarsest]
 
 
 def _folder(config: DetectionConfig) -> Path:

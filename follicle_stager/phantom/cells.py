@@ -179,7 +179,11 @@ def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness,
         dx, dy, dz = ring * np.cos(around), ring * np.sin(around), h
         factor = bumpiness(dx, dy, dz, f.bumps) if which == 0 else bumpiness(dx, dy, dz, f.oocyte_bumps)
         base = f.radius if which == 0 else f.oocyte
-        far = base * factor + (-offset if which == 0 else offset) + 2.2 * (uniform(n, 3, which, seed) - 0.5)
+        inwards = offset
+        if f.stage <= 1:
+            # In the middle of the only layer, which is thinner where the oocyte lies nearer to the outline.
+            inwards -= 0.5 * ((f.ox - f.x) * dx + (f.oy - f.y) * dy + (f.oz - f.z) * dz)
+        far = base * factor + (-inwards if which == 0 else offset) + 2.2 * (uniform(n, 3, which, seed) - 0.5)
         z = cz + far * dz
         if z < z0 - 0.8 * size or z > z0 + thickness + 0.8 * size:
             continue

@@ -44,6 +44,12 @@ def _forget_stale_code() -> None:
 _forget_stale_code()
 
 
+def renderer_id() -> str:
+    """Short hash of the code that draws: pictures kept on disk are those of the renderer that made them."""
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+
+
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a function to machine code, once per installation where the folder can be written to."""
     try:

@@ -21,8 +21,8 @@ FRESH_LUTEAL, LUTEAL, OLD_LUTEAL = (CODE[n] for n in ("fresh luteal", "luteal", 
 CLOT, SCAR = CODE["clot"], CODE["scar"]
 WALL, TUBE, BLOOD, PLASMA = (CODE[n] for n in ("vessel wall", "tube epithelium", "blood", "plasma"))
 FAT, BURSA, EPITHELIUM = CODE["fat wall"], CODE["bursa"], CODE["epithelium"]
-#: Granulosa cells of resting follicles that are higher than this are cuboidal [M].
-_CUBOIDAL_UM = 5.0
+#: Granulosa cells of resting follicles that are higher than this are cuboidal [M], as for the staging.
+_CUBOIDAL_UM = 5.5
 
 
 @compiled

@@ -9,6 +9,7 @@ import pandas as pd
 from rich import box
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from follicle_stager.stages import COUNTED, Stage
 
@@ -36,19 +37,17 @@ FIGURES = {
 }
 
 
-def count_tables(counts: Counts) -> list[Table]:
+def count_tables(counts: Counts) -> list[Table | Text]:
     """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
-    doubtful = counts.section.loc[counts.section["doubt"] != "", "section"].unique()
-    caption = "NA: this stage cannot be seen on these slides with this detector, which is not zero."
-    if len(doubtful):
-        caption += f"\nDoubtful sections are counted too: {escape(', '.join(doubtful))}; why: counts_by_section.csv."
     groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
-    tables = []
+    tables: list[Table | Text] = []
     for column, title in (
         ("n_profiles", "Follicle profiles per animal, mean ± SD"),
         ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
     ):
-        table = Table(title=title, caption=caption)
+        table = Table(
+            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
+        )
         table.add_column("stage")
         for (_, _, genotype), rows in groups:
             animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])
@@ -61,6 +60,12 @@ def count_tables(counts: Counts) -> list[Table]:
                 cells.append(_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]))
             table.add_row(stage.label, *cells)
         tables.append(table)
+    doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
+    if len(doubtful):
+        said = (
+            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, set "
+        )
+        tables.append(Text(said + '"included" to "no" in its sections.geojson.', style="yellow"))
     return tables
 
 

@@ -61,7 +61,8 @@ def draw_overlay(slide: Slide, result: SlideResult) -> Image.Image:
     line = max(2, round(3 / mpp))
     for section in result.sections:
         for part in section.outline.geoms:
-            draw.line(at(part), fill=(150, 150, 150), width=1)
+            doubtful = bool(section.doubt)
+            draw.line(at(part), fill=(214, 39, 40) if doubtful else (150, 150, 150), width=line if doubtful else 1)
     for follicle in result.follicles:
         color = follicle.stage.color
         for space in follicle.fluid:

@@ -192,7 +192,7 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
                 "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
-                "doubt": "; ".join(dict.fromkeys(piece.doubt for piece in counted.pieces if piece.doubt)),
+                "doubtful_sections": int(any(piece.doubt for piece in counted.pieces)),
             }
         )
     return rows
@@ -213,7 +213,7 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
 def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Add up sections. A stage that one section cannot show is NA for the whole: the sum would be too low."""
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
-    columns = [*_COUNTS, "area_mm2", "sections", "interval_scaled"]
+    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled"]
     summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
     return _whole_numbers(summed.reset_index())
 
@@ -228,6 +228,7 @@ def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
     grouped = numbers.groupby(["model", "group", "genotype", "stage"], sort=False)
     out = grouped.size().rename("n_animals").to_frame()
     out["sections"] = grouped["sections"].sum()
+    out["doubtful_sections"] = grouped["doubtful_sections"].sum()
     for column in ("n_profiles", "n_countable"):
         values = grouped[column]
         # One animal that cannot show a stage makes it NA for the group: the others are no sample of all.

@@ -110,11 +110,12 @@ class Study:
         """
         folder = self.slide_folder(result.slide_id)
         kept = self._set_corrections_aside(result.slide_id)
+        sections = self._as_excluded(result.slide_id, result.sections)
         # From here on the slide counts as unfinished, until the new run.json is there.
         (folder / "run.json").unlink(missing_ok=True)
         write_geojson(folder / "predictions" / f"{run_id}.geojson", result.follicles)
         write_geojson(folder / "follicles.geojson", result.follicles)
-        write_sections(folder / "sections.geojson", result.sections)
+        write_sections(folder / "sections.geojson", sections)
         info = {
             "run_id": run_id,
             "slide": result.slide_id,
@@ -155,6 +156,20 @@ class Study:
             number += 1
         (folder / "follicles.geojson").replace(aside)
         return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
+
+    def _as_excluded(self, slide_id: str, sections: tuple[Section, ...]) -> tuple[Section, ...]:
+        """Sections of a new run; those that a person left out of an earlier one stay out."""
+        if not (self.slide_folder(slide_id) / "sections.geojson").exists():
+            return sections
+        out = {s.section_id: s for s in self.sections(slide_id) if not s.included}
+
+        def again(new: Section) -> Section:
+            old = out.get(new.section_id)
+            if old is None or old.outline.intersection(new.outline).area < 0.5 * old.outline.union(new.outline).area:
+                return new
+            return replace(new, included=False, reason=old.reason)
+
+        return tuple(again(section) for section in sections)
 
     def follicles(self, slide_id: str) -> list[Follicle]:
         """The follicles of a slide as they stand; those that a person drew elsewhere are given to a section.

@@ -14,6 +14,7 @@ import pandas as pd
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import TissueConfig
 from follicle_stager.detection.passes import network_pass
+from follicle_stager.errors import UserError
 from follicle_stager.evaluation.matching import match_outlines
 from follicle_stager.pipeline import search
 from follicle_stager.slides import open_slide
@@ -32,6 +33,7 @@ EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "moved", "border", "gr
 #: Claims overlap a true follicle this much to be it, as in the evaluation.
 _MIN_IOU = 0.5
 _LEAST_SPREAD = 0.05
+_LEAST_SECTIONS = 8
 
 
 @dataclass(frozen=True)
@@ -85,16 +87,27 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
     return pd.DataFrame(rows), np.concatenate(strangeness)
 
 
-def familiar_to(strangeness: NDArray[np.float64]) -> float:
-    """How strange a section may be: 3 SD above the mean of virtual ones."""
-    return float(np.nanmean(strangeness) + 3 * np.nanstd(strangeness, ddof=1))
+def familiar_to(strangeness: NDArray[np.float64]) -> float | None:
+    """How strange a section may be: 3 SD above the mean of virtual ones; None if too few were measured."""
+    known = strangeness[np.isfinite(strangeness)]
+    return float(known.mean() + 3 * known.std(ddof=1)) if len(known) >= _LEAST_SECTIONS else None
 
 
 def fit(claims: pd.DataFrame) -> Calibration:
-    """Fit the regression; its reliability is measured on slides left out in turn."""
+    """Fit the regression; its reliability is measured on slides left out in turn.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to tell apart.
+    """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
+    if not len(claims) or claims["true"].nunique() < 2:
+        raise UserError(
+            "On the calibration slides the network claims no follicle, or nothing else: train it for more steps."
+        )
     x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
     # What hardly varies here must not decide on slides where it does.
     spread = np.maximum(x.std(axis=0), _LEAST_SPREAD)

@@ -56,7 +56,8 @@ def fine_tune(
     Returns
     -------
     Path
-        The new network's folder. Its probabilities are worked out as those of the old one.
+        The new network's folder. Its probabilities are worked out as those of the old one; it finds no section
+        doubtful.
     DataFrame
         Figures on the slides of the animals held back, ``before`` and ``after``.
 
@@ -74,7 +75,8 @@ def fine_tune(
         )
         report = functools.partial(on_step, settings.name)
         weights[settings.name] = train(own, folder / settings.name, patches=patches, on_step=report)
-        scales.append(old[settings.name])
+        # What is strange to the new network nobody knows: its statistics are of other patches.
+        scales.append(old[settings.name].model_copy(update={"familiar_to": None}))
     network = describe_network(folder / "network", recipe.name, weights, scales)
     held_back = held_out(slides, recipe.scales[0].data_seed)
     unseen = [s for s in slides if s.animal in held_back]

@@ -48,6 +48,8 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
 }
 #: Weights of border, centre and rays beside the classes.
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
+# Settings that change nothing in the weights.
+_NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um"}
 #: Validation: shards that no run trains on, and how often they are looked at.
 _VALIDATION_SHARDS, _VALIDATION_STEPS = 3, 1000
 
@@ -84,6 +86,8 @@ def train(
     """
     _claim(folder, settings)
     run = _Run(settings, folder)
+    if run.step >= settings.steps:
+        return run.export()
     shards_needed = -(-settings.steps * settings.batch // (settings.reuse * PER_SHARD))
     with Shards(patches, settings, shards_needed) as shards:
         for step, rows in _batches(settings, shards, run.step):
@@ -96,7 +100,7 @@ def train(
 
 def _claim(folder: Path, settings: TrainSettings) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    path, text = folder / "settings.json", settings.model_dump_json(indent=1, exclude={"workers", "device"})
+    path, text = folder / "settings.json", settings.model_dump_json(indent=1, exclude=_NOT_OF_THE_WEIGHTS)
     if path.exists() and path.read_text("utf-8") != text:
         raise UserError(f"{folder}: this folder holds a run with other settings (settings.json); choose another --out.")
     write_text(path, text)

@@ -12,6 +12,7 @@ from follicle_stager.detection.network import model
 from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
+from follicle_stager.phantom.fields import renderer_id
 from follicle_stager.training.calibration import claims_on, familiar_to, fit, plot_reliability
 from follicle_stager.training.loop import train
 
@@ -122,7 +123,7 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
 
 
 def _calibration_slides(patches: Path, recipe: Recipe) -> Path:
-    folder = patches / f"calibration-{recipe.calibration_animals}"
+    folder = patches / f"calibration-{recipe.calibration_animals}-{renderer_id()}"
     plan = make_plan(_CALIBRATION | {"animals": recipe.calibration_animals})
     last = folder / "truth" / "genotypes.csv"
     if not last.exists():

@@ -33,7 +33,7 @@ class TrainSettings(BaseModel):
     largest_um: Positive
     """... and of the largest."""
     claims_to_um: Positive | None = None
-    """Diameter of the largest that the network may claim, where a coarser scale knows larger ones better."""
+    """Diameter of about the largest that the network may claim, where a coarser scale knows larger ones better."""
     stages: tuple[Stage, ...] = LADDER
     """Of the follicles that patches are laid over."""
     patch_px: Count = 256
@@ -71,6 +71,8 @@ class TrainSettings(BaseModel):
             raise ValueError(f"patch_px must be a multiple of {STEP}")
         if self.smallest_um >= self.largest_um:
             raise ValueError("smallest_um must be smaller than largest_um")
+        if self.claims_to_um is not None and not self.smallest_um < self.claims_to_um <= self.largest_um:
+            raise ValueError("claims_to_um must be between smallest_um and largest_um")
         return self
 
 

@@ -7,6 +7,7 @@ changes nothing, an interrupted run finds its patches again, and runs that diffe
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import multiprocessing
 import time
@@ -18,7 +19,9 @@ import numpy as np
 
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
+from follicle_stager.phantom.fields import renderer_id
 from follicle_stager.phantom.patches import patches
+from follicle_stager.training import targets
 from follicle_stager.training.corrected import corrected_patches
 from follicle_stager.training.targets import Target, make_target
 
@@ -43,6 +46,7 @@ Arrays = dict[str, "NDArray[np.uint8]"]
 def patch_key(settings: TrainSettings) -> str:
     """Short hash of what patches depend on: the name of their folder."""
     chosen = settings.model_dump(mode="json", include=set(_PATCH_SETTINGS))
+    chosen |= {"renderer": renderer_id(), "targets": inspect.getsource(targets)}
     if settings.study:  # the slides may have been corrected further, so these patches are not shared
         chosen |= {"study": settings.study, "start": settings.start}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]

@@ -7,12 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
+from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import main
 from follicle_stager.config import Config
@@ -161,8 +163,11 @@ def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path,
     path = sorted(study.glob("slides/*/follicles.geojson"))[0]
     edited = path.read_text().replace('"Secondary"', '"Antral"').replace('"Primary"', '"Antral"')
     path.write_text(edited)
+    sections = path.parent / "sections.geojson"
+    write_sections(sections, [replace(s, included=False, reason="torn") for s in read_sections(sections)])
     code, shown = cli("stage", cohort, "--out", study, "--min-score", 0.6)
     assert code == 0
+    assert all((s.included, s.reason) == (False, "torn") for s in read_sections(sections))
     assert "kept as follicles.edited_1.geojson" in shown
     assert (path.parent / "follicles.edited_1.geojson").read_text() == edited
 

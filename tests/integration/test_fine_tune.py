@@ -1,10 +1,11 @@
-"""Training the shipped network further on slides that a person corrected."""
+"""Whole trainings: a network with its calibration, and the shipped one on slides that a person corrected."""
 
 from __future__ import annotations
 
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from follicle_stager.annotations import read_geojson, write_geojson
@@ -13,7 +14,17 @@ from follicle_stager.config import Config
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
 from follicle_stager.study import Study, list_slides
-from follicle_stager.training import FINE_TUNE, fine_tune, load_recipe, loop
+from follicle_stager.training import (
+    FINE_TUNE,
+    MOUSE_OVARY,
+    Recipe,
+    fine_tune,
+    load_recipe,
+    loop,
+    network,
+    train_network,
+)
+from follicle_stager.training.calibration import EVIDENCE
 from follicle_stager.training.corrected import corrected_patches, corrected_slides, held_out
 
 
@@ -82,3 +93,36 @@ def test_before_and_after_are_of_animals_that_training_did_not_see(corrected, tm
     recall = table.set_index("figure").loc["recall"]
     assert recall["after"] == pytest.approx(recall["before"], abs=0.3)
     assert (tmp_path / "run" / "before_after.csv").is_file()
+
+
+def test_a_whole_network_is_trained_calibrated_and_loaded(tmp_path, monkeypatch):
+    """From the shipped weights, two steps; on two calibration slides."""
+    small = {"models": {"HE": "H&E"}, "mode": "faithful", "mpp": 1.0, "ovary": "small", "faults": [0.0]}
+    monkeypatch.setattr(network, "_CALIBRATION", network._CALIBRATION | small)
+    monkeypatch.setattr(loop, "_VALIDATION_SHARDS", 1)
+    scale = (
+        load_recipe(MOUSE_OVARY, workers=1)
+        .scales[0]
+        .model_copy(
+            update={
+                "start": str(model.SHIPPED / "growing.onnx"),
+                "steps": 2,
+                "reuse": 1,
+                "patch_px": 64,
+                "learning_rate": 1e-5,
+            }
+        )
+    )
+    recipe = Recipe(name="small", scales=(scale,), calibration_animals=1)
+    folder = train_network(recipe, tmp_path / "run", patches=tmp_path / "patches")
+    (described,) = model.describe(folder).scales
+    assert set(described.weights) == set(EVIDENCE)
+    assert described.familiar_to is None  # two sections tell nothing
+    model.Network(folder, described)
+    table = pd.read_csv(tmp_path / "run" / "reliability.csv")
+    assert table["claims"].sum() >= 10
+    assert (table["true"] * table["claims"]).sum() >= 5
+    assert (tmp_path / "run" / "reliability.png").exists()
+    before = (folder / "growing.onnx").read_bytes()
+    train_network(recipe, tmp_path / "run", patches=tmp_path / "patches")
+    assert (folder / "growing.onnx").read_bytes() == before

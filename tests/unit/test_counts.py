@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 from shapely.geometry import MultiPolygon, Point, box
 
 from follicle_stager.annotations import write_geojson, write_sections
@@ -18,6 +21,7 @@ from follicle_stager.config import Config
 from follicle_stager.errors import SampleSheetError, StudyError
 from follicle_stager.files import write_text
 from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.report.console import count_tables
 from follicle_stager.stages import COUNTED, LADDER, Countable, Stage, Status
 from follicle_stager.study import Study, count_study
 
@@ -206,3 +210,19 @@ def test_follicle_columns_do_not_depend_on_the_data(counts):
     study, _ = counts
     columns = pd.read_csv(study.tables / "follicles.csv").columns
     assert {"number", "nucleus_um", "layers", "p_antral", "reasons"} <= set(columns)
+
+
+def test_doubtful_sections_are_counted_and_said(tmp_path):
+    study = make_study(tmp_path, {"a": [[(SEC, YES)], [(SEC, YES)]]}, ["a.tif,A,wt,control,,L,,,"])
+    path = study.slide_folder("a") / "sections.geojson"
+    good, odd = study.sections("a")
+    write_sections(path, [good, replace(odd, doubt="unlike all")])
+    counts = count_study(study)
+    secondary = {name: getattr(counts, name).set_index("stage").loc["secondary"] for name in ("ovary", "animal")}
+    assert all(
+        (row["n_profiles"], row["sections"], row["doubtful_sections"]) == (2, 2, 1) for row in secondary.values()
+    )
+    assert counts.genotype["doubtful_sections"].eq(1).all()
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(*count_tables(counts))
+    assert "doubtful: section a_s2" in shown.getvalue()

@@ -30,7 +30,7 @@ from follicle_stager.phantom import (
 )
 from follicle_stager.phantom.anatomy import animal_levels
 from follicle_stager.phantom.fields import depth_in_ovary, rotation
-from follicle_stager.phantom.sectioning import nuclei_in
+from follicle_stager.phantom.sectioning import nuclei_in, profiles_near
 from follicle_stager.phantom.slide import draw
 from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import LADDER, Countable, Stage
@@ -219,15 +219,20 @@ class TestTruth:
         assert all(seen[s] for s in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL))
 
     def test_the_wall_of_transitional_follicles_is_part_flat_part_cuboidal(self):
-        ovary = build_ovary(np.random.default_rng(3), tiny_ovary(transitional=60))
-        heights = []
-        for f in ovary.follicles:
-            cut = Cut(0, float(f["oz"]) - 2.5, 5.0)
-            own = next(p for p in profiles(ovary, cut) if ovary.follicles[p.body]["seed"] == f["seed"])
+        """In most sections through their oocyte: by its height, and by how it is drawn."""
+        ovary = build_ovary(np.random.default_rng(3), tiny_ovary(transitional=30))
+        heights, drawn = [], []
+        for body, f in enumerate(ovary.follicles):
+            cut, x, y = Cut(0, float(f["oz"]) - 2.5, 5.0), float(f["x"]) - 20, float(f["y"]) - 20
+            own = next(p for p in profiles_near(ovary, cut, x, y, 40) if p.body == body)
             walls = [own.oocyte.exterior.distance(Point(at)) for at in own.outline.exterior.coords]
             heights.append((min(walls), max(walls)))
+            maps = draw(ovary, cut, faithful(np.random.default_rng(1), "H&E"), x_um=x, y_um=y, shape=(80, 80), mpp=0.5)
+            seen = set(maps.kind[maps.owner == body])
+            drawn.append({CODE["flat granulosa"], CODE["granulosa rim"]} <= seen)
         low, high = np.median(heights, axis=0)
         assert low < 4 < 6 < high
+        assert np.mean(drawn) > 0.7
 
     def test_caps_show_nothing_that_tells_their_stage(self, ovary):
         looked = [p for cut in series(ovary, thickness_um=5, interval=5) for p in profiles(ovary, cut)]

@@ -200,8 +200,11 @@ class TestWeights:
 
 class TestRecipe:
     def test_the_shipped_network_looks_for_what_its_recipe_says(self):
-        described = model.describe().scales
-        for scale, own in zip(described, load_recipe(MOUSE_OVARY).scales, strict=True):
+        described, recipe = model.describe(), load_recipe(MOUSE_OVARY)
+        assert described.name == recipe.name
+        for scale, own in zip(described.scales, recipe.scales, strict=True):
+            assert scale.familiar_to
+            assert scale.weights
             assert (scale.mpp, scale.smallest_um) == (own.mpp, own.smallest_um)
             assert scale.largest_um == (own.claims_to_um or own.largest_um)
 

@@ -11,8 +11,8 @@ import hashlib
 import importlib.util
 import multiprocessing
 import os
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, fields
+from itertools import pairwise, product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -107,6 +107,8 @@ class Network:
         options.intra_op_num_threads = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
         options.enable_mem_pattern = False  # windows differ in size, and a plan for each would be kept
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        if len(self._session.get_outputs()) != len(fields(Maps)):
+            raise UserError(f"{path}: this network was trained by another version of follicle-stager; train it again.")
         # What the largest tile needed is given back: the next scale, or the next step, needs memory of its own.
         self._run = onnxruntime.RunOptions()
         self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
@@ -116,7 +118,7 @@ class Network:
         """Answer for a window.
 
         It is worked out tile by tile, each with what lies around it: memory is bounded, and what is further away than
-        `layout.REACH` changes nothing.
+        `layout.REACH` hardly changes anything.
 
         Parameters
         ----------
@@ -125,17 +127,17 @@ class Network:
         tissue
             (y, x) where to look; parts without any are answered with zeros.
         """
+        parts = list(product(_parts(shown.shape[1]), _parts(shown.shape[2])))
+        if tissue is not None:
+            parts = [(y, x) for y, x in parts if tissue[y.own(1), x.own(1)].any()] or parts[:1]
         whole: list[NDArray[np.float32]] = []
-        for rows in _parts(shown.shape[1]):
-            for columns in _parts(shown.shape[2]):
-                if whole and tissue is not None and not tissue[rows.own(1), columns.own(1)].any():
-                    continue
-                tile = shown[:, rows.around, columns.around]
-                answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]}, self._run)
-                whole = whole or [np.zeros(_scaled_shape(shown, tile, a), np.float32) for a in answer]
-                for part, out in zip(answer, whole, strict=True):
-                    step = tile.shape[1] // part.shape[-2]
-                    out[..., rows.own(step), columns.own(step)] = part[0][..., rows.kept(step), columns.kept(step)]
+        for rows, columns in parts:
+            tile = shown[:, rows.around, columns.around]
+            answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]}, self._run)
+            whole = whole or [np.zeros(_scaled_shape(shown, tile, a), np.float32) for a in answer]
+            for part, out in zip(answer, whole, strict=True):
+                step = tile.shape[1] // part.shape[-2]
+                out[..., rows.own(step), columns.own(step)] = part[0][..., rows.kept(step), columns.kept(step)]
         return Maps(*whole)
 
 
