@@ -37,6 +37,8 @@ _VOTERS = 40
 _TRACED, _STEPS, _STEP_COST = (0.65, 1.4), 48, 0.02
 _TURNS = np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES
 _SMALLEST_OOCYTE_UM = 7.0
+# Share of the surroundings of an oocyte that has to be zona rather than anything else.
+_ZONA_DRAWN = 0.2
 _SMALLEST_FLUID_UM2 = 60.0
 
 
@@ -201,16 +203,26 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     nucleus = max(nuclei, key=lambda p: p.area, default=None)
     if nucleus is not None and seed.oocyte is not None and not nucleus.within(seed.oocyte.buffer(2)):
         nucleus = None
-    zona = None
-    if seed.oocyte is not None:
-        with_zona = part[[layout.OOCYTE, layout.NUCLEUS, layout.ZONA]].sum(axis=0)
-        own = [(p.intersection(seed.oocyte).area, p) for p in contours(window, with_zona, top, left)]
-        share, zona = max(own, key=lambda pair: pair[0], default=(0.0, None))
-        zona = zona if share else None
+    inside = np.zeros(part.shape[1:], bool)
+    inside[half[0] - top, half[1] - left] = True
+    zona = _zona(window, part, inside, top, left) if seed.oocyte is not None else None
     spaces = (p.intersection(outline) for p in contours(window, part[layout.FLUID], top, left))
     fluid = [p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2]
     fluid.sort(key=lambda p: -p.area)
     return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid), zona)
+
+
+def _zona(window: Window, part: NDArray[np.float32], inside: NDArray[np.bool_], top: int, left: int) -> Polygon | None:
+    """Outer border of oocyte and zona in a part of the classes; None where no zona is drawn around the oocyte.
+
+    Without that rule the border is the oocyte's, a little further out: too far to tell flat from cuboidal cells.
+    """
+    oocyte = part[layout.OOCYTE] + part[layout.NUCLEUS]
+    both = np.where(inside, oocyte + part[layout.ZONA], 0)
+    ring = (both > 0.5) & (oocyte <= 0.5)
+    if not ring.any() or (part.argmax(axis=0)[ring] == layout.ZONA).mean() < _ZONA_DRAWN:
+        return None
+    return max(contours(window, both, top, left), key=lambda p: p.area, default=None)
 
 
 def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
