@@ -104,9 +104,10 @@ def fit(claims: pd.DataFrame) -> Calibration:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
-    if not len(claims) or claims["true"].nunique() < 2:
+    if not len(claims) or min(claims["true"].nunique(), claims["slide"].nunique()) < 2:
         raise UserError(
-            "On the calibration slides the network claims no follicle, or nothing else: train it for more steps."
+            "On the calibration slides the network claims no follicle, or nothing else, or claims on one slide only: train "
+            "it for more steps, or raise calibration_animals."
         )
     x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
     # What hardly varies here must not decide on slides where it does.

@@ -90,6 +90,9 @@ def read_onnx(net: nn.Module, path: Path) -> None:
         )
         for weight in network.graph.initializer
     }
+    # Of weights that are equal the exporter writes one.
+    same = {n.output[0].removeprefix("net."): n.input[0] for n in network.graph.node if n.op_type == "Identity"}
+    values |= {name: values[of] for name, alias in same.items() if (of := alias.removeprefix("net.")) in values}
     own = {name: value.shape for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
     if any(name not in values or values[name].shape != shape for name, shape in own.items()):
         raise UserError(f"{path}: this network has another architecture than the recipe's encoder and widths.")

@@ -149,7 +149,7 @@ class TestLoop:
         """Of glass and tissue at least: the losses of the last steps are lower than those of the first."""
         seen = []
         loop.train(
-            tiny(steps=60, learning_rate=5e-3, checkpoint_steps=60, reuse=4),
+            tiny(steps=120, learning_rate=5e-3, checkpoint_steps=120, reuse=8),
             tmp_path / "run",
             patches=tmp_path / "patches",
             on_step=lambda step, losses: seen.append(sum(losses.values())),
