@@ -106,8 +106,8 @@ def fit(claims: pd.DataFrame) -> Calibration:
 
     if not len(claims) or min(claims["true"].nunique(), claims["slide"].nunique()) < 2:
         raise UserError(
-            "On the calibration slides the network claims no follicle, or nothing else, or claims on one slide only: train "
-            "it for more steps, or raise calibration_animals."
+            "The network claims no follicle on the calibration slides, or nothing else, or claims on one slide only: "
+            "train it for more steps, or raise calibration_animals."
         )
     x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
     # What hardly varies here must not decide on slides where it does.
