@@ -98,8 +98,8 @@ def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
 def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
     """Stages that a slide of this µm/px can show to the detector; the others are not available, which is not zero."""
     if choose_detector(config) == "network":
-        fine = [scale for _, scale in _scales(config, mpp) if mpp <= _COARSER * scale.mpp]
-        sees_small = any(scale.smallest_um <= _PRIMORDIAL_UM for scale in fine)
+        scales = model.describe(_folder(config)).scales
+        sees_small = any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
     else:
         sees_small = mpp <= _PRIMORDIAL_MPP and config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
     return LADDER if sees_small else tuple(s for s in LADDER if s not in _RESTING)

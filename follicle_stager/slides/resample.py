@@ -113,10 +113,7 @@ def _interpolate(
         indices = np.stack([low, low + 1]).clip(0, values.shape[axis] - 1)
     shape = [1, 1, 1]
     shape[axis] = -1
-    out: NDArray[np.float32] | None = None
-    for index, tap in zip(indices, taps, strict=True):
-        part = np.take(values, index, axis=axis)
-        part *= tap.reshape(shape)
-        out = part if out is None else np.add(out, part, out=out)
-    assert out is not None
-    return out
+    out = np.take(values, indices[0], axis=axis) * taps[0].reshape(shape)
+    for index, tap in zip(indices[1:], taps[1:], strict=True):
+        out += np.take(values, index, axis=axis) * tap.reshape(shape)
+    return np.asarray(out, np.float32)

@@ -203,21 +203,23 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     nucleus = max(nuclei, key=lambda p: p.area, default=None)
     if nucleus is not None and seed.oocyte is not None and not nucleus.within(seed.oocyte.buffer(2)):
         nucleus = None
-    inside = np.zeros(part.shape[1:], bool)
-    inside[half[0] - top, half[1] - left] = True
-    zona = _zona(window, part, inside, top, left) if seed.oocyte is not None else None
+    zona = _zona(window, part, half, top, left) if seed.oocyte is not None else None
     spaces = (p.intersection(outline) for p in contours(window, part[layout.FLUID], top, left))
     fluid = [p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2]
     fluid.sort(key=lambda p: -p.area)
     return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid), zona)
 
 
-def _zona(window: Window, part: NDArray[np.float32], inside: NDArray[np.bool_], top: int, left: int) -> Polygon | None:
-    """Outer border of oocyte and zona in a part of the classes; None where no zona is drawn around the oocyte.
+def _zona(
+    window: Window, part: NDArray[np.float32], half: tuple[NDArray[np.intp], NDArray[np.intp]], top: int, left: int
+) -> Polygon | None:
+    """Outer border of oocyte and zona of a follicle with the pixels ``half``; None where no zona is drawn around it.
 
     Without that rule the border is the oocyte's, a little further out: too far to tell flat from cuboidal cells.
     """
     oocyte = part[layout.OOCYTE] + part[layout.NUCLEUS]
+    inside = np.zeros(oocyte.shape, bool)
+    inside[half[0] - top, half[1] - left] = True
     both = np.where(inside, oocyte + part[layout.ZONA], 0)
     ring = (both > 0.5) & (oocyte <= 0.5)
     if not ring.any() or (part.argmax(axis=0)[ring] == layout.ZONA).mean() < _ZONA_DRAWN:
