@@ -6,13 +6,13 @@ plane, place, scale and look.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
-from follicle_stager.phantom.appearance import develop, handle, randomised
+from follicle_stager.phantom.appearance import STAINS, Look, develop, faithful, handle, randomised
 from follicle_stager.phantom.biology import GenotypeModel, small_ovary
 from follicle_stager.phantom.sectioning import Cut
 from follicle_stager.phantom.slide import draw
@@ -22,6 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from numpy.typing import NDArray
+
+
+#: What patches can lack, to see what each is worth: looks beyond the natural range (those of good slides come instead),
+#: faults of sections and slides, and what resembles follicles (corpora lutea, vessels, atresia).
+Ingredient = Literal["random looks", "faults", "look-alikes"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +64,7 @@ def patches(
     mpp: tuple[float, float] = (0.25, 2.0),
     stages: Collection[Stage] = LADDER,
     per_ovary: int = 64,
+    without: Collection[Ingredient] = (),
 ) -> Iterator[Patch]:
     """Endless stream of randomised patches; workers take different seeds.
 
@@ -74,6 +80,8 @@ def patches(
         Of the follicles that patches are laid over; others appear where they lie.
     per_ovary
         Patches from one ovary before the next is grown.
+    without
+        What they lack.
 
     Yields
     ------
@@ -83,12 +91,32 @@ def patches(
     wanted = np.array([LADDER.index(stage) for stage in stages])
     while True:
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
-        ovary = build_ovary(rng, model)
+        ovary = build_ovary(rng, _plain(model) if "look-alikes" in without else model)
         for _ in range(per_ovary):
-            yield _patch(rng, ovary, size, float(np.exp(rng.uniform(*np.log(mpp)))), wanted)
+            yield _patch(rng, ovary, size, float(np.exp(rng.uniform(*np.log(mpp)))), wanted, without)
 
 
-def _patch(rng: np.random.Generator, ovary: Ovary, size: int, mpp: float, stages: NDArray[np.intp]) -> Patch:
+def _plain(model: GenotypeModel) -> GenotypeModel:
+    healthy = {stage: one.model_copy(update={"atretic": 0.0}) for stage, one in model.stages.items()}
+    return model.model_copy(update={"corpora_lutea": 0.0, "vessels": 0.0, "stages": healthy})
+
+
+def _look(rng: np.random.Generator, without: Collection[Ingredient]) -> Look:
+    if "random looks" in without:
+        look = faithful(rng, str(rng.choice(list(STAINS))), faults=rng.choice([0.0, 0.35]))
+    else:
+        look = randomised(rng)
+    return replace(look, faults=0.0) if "faults" in without else look
+
+
+def _patch(
+    rng: np.random.Generator,
+    ovary: Ovary,
+    size: int,
+    mpp: float,
+    stages: NDArray[np.intp],
+    without: Collection[Ingredient],
+) -> Patch:
     thickness = float(rng.uniform(3, 10))
     present = np.intersect1d(ovary.follicles["stage"], stages)
     if rng.random() < 0.85 and len(present):
@@ -101,7 +129,7 @@ def _patch(rng: np.random.Generator, ovary: Ovary, size: int, mpp: float, stages
         z = rng.uniform(*ovary.extent_z)
     cut = Cut(int(rng.integers(2**20)), float(z - thickness / 2), thickness)
     x_um, y_um = (float(v) for v in at - size * mpp / 2)
-    look = randomised(rng)
+    look = _look(rng, without)
     # Finer detail than the pixels is drawn and averaged, as a camera does.
     fine = 2 if mpp > 1.4 else 1
     maps = draw(ovary, cut, look, x_um=x_um, y_um=y_um, shape=(size * fine, size * fine), mpp=mpp / fine)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.layout import STEP
 from follicle_stager.errors import UserError
+from follicle_stager.phantom.patches import Ingredient
 from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ class TrainSettings(BaseModel):
     """Diameter of about the largest that the network may claim, where a coarser scale knows larger ones better."""
     stages: tuple[Stage, ...] = LADDER
     """Of the follicles that patches are laid over."""
+    without: tuple[Ingredient, ...] = ()
+    """What the virtual sections lack, to see what each is worth."""
     patch_px: Count = 256
     """Side of a training patch."""
     batch: Count = 4

@@ -37,7 +37,7 @@ PER_SHARD = 64
 #: Shards that are in memory at once, and the order of whose patches is shuffled.
 PER_BLOCK = 32
 # What patches depend on; all other settings may differ between runs that share them.
-_PATCH_SETTINGS = ("mpp", "mpp_spread", "smallest_um", "largest_um", "stages", "patch_px", "data_seed")
+_PATCH_SETTINGS = ("mpp", "mpp_spread", "smallest_um", "largest_um", "stages", "without", "patch_px", "data_seed")
 
 #: Arrays by name, one row per patch.
 Arrays = dict[str, "NDArray[np.uint8]"]
@@ -61,6 +61,7 @@ def render_shard(settings: TrainSettings, number: int) -> Arrays:
         mpp=(settings.mpp / spread, settings.mpp * spread),
         stages=settings.stages,
         per_ovary=PER_SHARD,
+        without=settings.without,
     )
     rows: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("picture", *(f.name for f in fields(Target)))}
     made = (

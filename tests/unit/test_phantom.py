@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -36,6 +38,9 @@ from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.study.sampling import abercrombie
 from tests.conftest import tiny_ovary
+
+if TYPE_CHECKING:
+    from follicle_stager.phantom.patches import Ingredient
 
 
 @pytest.fixture(scope="module")
@@ -310,6 +315,22 @@ class TestPixels:
             assert a.owner.max() < len(a.ovary.follicles)
         assert len({p.mpp for p in first}) == 6
         assert np.ptp([p.picture.mean() for p in first]) > 15
+
+    def test_patches_can_lack_what_resembles_follicles_and_odd_looks(self):
+        """Adults have corpora lutea, vessels and atresia, and patches of the whole ovary show them."""
+        names = ("luteal", "fresh luteal", "regressing luteal", "vessel wall", "dying granulosa")
+        alike = {CODE[name] for name in names}
+
+        def shown(*without: Ingredient) -> tuple[set[int], float]:
+            drawn = [next(patches(seed, size=192, mpp=(2, 2), without=without)) for seed in range(12)]
+            glass = [p.picture[p.kind == CODE["glass"]] for p in drawn if (p.kind == CODE["glass"]).any()]
+            return {int(k) for p in drawn for k in np.unique(p.kind)}, float(np.ptp([np.median(g) for g in glass]))
+
+        every, whites = shown()
+        plain, good_whites = shown("look-alikes", "random looks", "faults")
+        assert every & alike
+        assert not plain & alike
+        assert good_whites < 20 < whites
 
 
 class TestStereology:
