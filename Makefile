@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test bench accuracy contact-sheet example-slides clean
+.PHONY: demo test bench accuracy ablation contact-sheet example-slides clean
 
 demo: $(VENV)/base.done
 	$(BIN)/follicle-stager demo --out demo_study
@@ -22,6 +22,10 @@ bench: $(VENV)/dev.done
 # Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
 accuracy: $(VENV)/base.done
 	$(BIN)/python docs/make_accuracy.py
+
+# Trains the coarse scale again without one ingredient after the other, and writes docs/ablation.md.
+ablation: $(VENV)/dev.done
+	$(BIN)/python docs/make_ablation.py
 
 contact-sheet: $(VENV)/base.done
 	$(BIN)/python docs/make_contact_sheet.py

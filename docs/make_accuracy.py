@@ -72,10 +72,10 @@ def main() -> None:
     print(f"wrote {DOCS / 'accuracy.md'}")
 
 
-def examine(detector: str, cohort: Path, folder: Path, *, jobs: int) -> list[SlidePair]:
+def examine(detector: str, cohort: Path, folder: Path, *, jobs: int, network: str = "") -> list[SlidePair]:
     """Run a detector on the exam's slides, and put its results beside the truth."""
     shutil.rmtree(folder, ignore_errors=True)
-    config = Config.model_validate({"detection": {"detector": detector}})
+    config = Config.model_validate({"detection": {"detector": detector, "network": network}})
     study, sources = Study.create(folder, config), list_slides(cohort)
     with BatchProgress(Console(stderr=True), total=len(sources)) as progress:
         run_batch(study, sources, config, jobs=jobs, on_progress=progress.step, on_done=progress.done)
@@ -203,23 +203,23 @@ def detector(name: str, whole: Evaluation, pairs: Sequence[SlidePair]) -> str:
 
 ### Stages
 
-{_markdown(whole.stages)}
+{markdown(whole.stages)}
 
 ### What the section shows of them
 
-{_markdown(whole.kinds)}
+{markdown(whole.kinds)}
 
 ### Stage given (columns) to each true stage
 
-{_markdown(whole.confusion)}
+{markdown(whole.confusion)}
 
 ### Counts per section
 
-{_markdown(whole.counts)}
+{markdown(whole.counts)}
 
 ### Average precision, four classes, IoU 0.25
 
-{_markdown(whole.classes)}
+{markdown(whole.classes)}
 """
 
 
@@ -261,7 +261,7 @@ def stereology() -> str:
 follicles are counted where their nucleus shows. Counts times the interval are too high by (T + h)/T, and Abercrombie's
 correction with the stage's own mean nucleus height h is right, within its sampling error.
 
-{_markdown(pd.DataFrame(rows), digits=3)}
+{markdown(pd.DataFrame(rows), digits=3)}
 """
 
 
@@ -274,7 +274,7 @@ def _headline(result: Evaluation) -> str:
         }
         for r in result.summary.itertuples()
     ]
-    return _markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows))
 
 
 def _compared(results: dict[str, Evaluation]) -> str:
@@ -283,10 +283,12 @@ def _compared(results: dict[str, Evaluation]) -> str:
         | {part: r.summary.set_index("figure").loc[figure, "value"] for part, r in results.items()}
         for figure in FIGURES
     ]
-    return _markdown(pd.DataFrame(rows))
+    return markdown(pd.DataFrame(rows))
 
 
-def _markdown(table: pd.DataFrame, digits: int = 2) -> str:
+def markdown(table: pd.DataFrame, digits: int = 2) -> str:
+    """A table of Markdown; numbers that are no integers with ``digits``."""
+
     def cell(value: object) -> str:
         if value is pd.NA or (isinstance(value, float) and np.isnan(value)):
             return "NA"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from follicle_stager.field import Field
 
 # Side of the part of a window that a network answers for, px: most sections fit into one.
-_CORE_PX = 2048
+_CORE_PX = 3072
 # A slide this much coarser than a scale can still be read at it.
 _COARSER = 1.3
 # Primordial follicles have this diameter and more, and oocytes of that; the classical detector needs this µm/px.

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 DESCRIPTION = "network.toml"
 # Longest side of what is worked out at once, px, besides what is shown around it: some 400 MB of memory.
-_TILE_PX = 1280
+_TILE_PX = 1600
 
 
 class Scale(BaseModel):
