@@ -22,7 +22,7 @@ from follicle_stager.annotations import read_geojson
 from follicle_stager.config import Config, DetectionConfig, TissueConfig
 from follicle_stager.detection.passes import passes, visible_stages
 from follicle_stager.evaluation import box_iou, evaluate
-from follicle_stager.evaluation.matching import iou
+from follicle_stager.evaluation.matching import overlaps
 from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide, search
 from follicle_stager.slides import open_slide
@@ -130,7 +130,7 @@ def _best_case(cohort: Path) -> dict[str, object]:
             for f in read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
             if f.stage in seen and f.measurements["Recognisable"] > 0
         ]
-        hits += [any(iou(c.outline, outline) >= 0.5 for c in claims) for outline in truth]
+        hits += list(overlaps([c.outline for c in claims], truth).max(axis=0, initial=0) >= 0.5)
     recall = float(np.mean(hits))
     return {"precision": 1.0, "recall": recall, "F1": 2 * recall / (1 + recall)}
 
