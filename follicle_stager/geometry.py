@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,3 +88,10 @@ def two_axes(outline: Polygon) -> tuple[float, float]:
 def equivalent_diameter(outline: Polygon | MultiPolygon) -> float:
     """Diameter of the circle of equal area."""
     return float(2 * np.sqrt(outline.area / np.pi))
+
+
+def equal_parts(start: int, stop: int, most: float) -> list[tuple[int, int]]:
+    """Parts of a range of whole numbers, as equal as they can be and none longer than ``most`` (rounded up)."""
+    count = max(1, math.ceil((stop - start) / most))
+    edges = [start + (stop - start) * i // count for i in range(count + 1)]
+    return list(pairwise(edges))

@@ -5,10 +5,8 @@ The core knows no screen: a caller hears of progress through a callback, and can
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import asdict, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
@@ -19,6 +17,7 @@ from follicle_stager.detection import FoundFollicle, Pass, Sight, passes, resolv
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.errors import SlideError
 from follicle_stager.field import Field
+from follicle_stager.geometry import equal_parts
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
 from follicle_stager.slides.resample import read_at_mpp
@@ -234,17 +233,10 @@ def _doubt(strangeness: float) -> str:
 def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:
     """The box around all tissue in as few equal parts as possible; those that hold tissue, as (x0, y0, x1, y1) µm."""
     rows, columns = np.nonzero(overview.tissue)
-    for y0, y1 in _parts(rows.min(), rows.max() + 1, side_um / overview.mpp):
-        for x0, x1 in _parts(columns.min(), columns.max() + 1, side_um / overview.mpp):
+    for y0, y1 in equal_parts(rows.min(), rows.max() + 1, side_um / overview.mpp):
+        for x0, x1 in equal_parts(columns.min(), columns.max() + 1, side_um / overview.mpp):
             if overview.tissue[y0:y1, x0:x1].any():
                 yield x0 * overview.mpp, y0 * overview.mpp, x1 * overview.mpp, y1 * overview.mpp
-
-
-def _parts(start: int, stop: int, most: float) -> list[tuple[int, int]]:
-    """Equal parts of a range, none longer than ``most``."""
-    count = max(1, math.ceil((stop - start) / most))
-    edges = [start + (stop - start) * i // count for i in range(count + 1)]
-    return list(pairwise(edges))
 
 
 def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -18,7 +18,7 @@ from follicle_stager.detection.seeds import find_seeds
 from follicle_stager.evaluation import match_outlines
 from follicle_stager.evaluation.matching import iou
 from follicle_stager.field import Field
-from follicle_stager.geometry import equivalent_diameter, to_mask, to_polygon, two_axes
+from follicle_stager.geometry import equal_parts, equivalent_diameter, to_mask, to_polygon, two_axes
 from follicle_stager.stain import StainModel
 
 sizes = st.floats(5, 200)
@@ -27,6 +27,15 @@ sizes = st.floats(5, 200)
 def blank_field(shape, mpp, x_um=0.0, y_um=0.0):
     stain = StainModel(np.full(3, 250.0), np.ones(3), np.ones(3), 1.0, 1.0, False)
     return Field(np.full((*shape, 3), 250, np.uint8), np.ones(shape, bool), stain, mpp, x_um, y_um)
+
+
+@given(st.integers(0, 500), st.integers(1, 5000), st.floats(1, 2000))
+def test_equal_parts_cover_a_range_once_and_none_is_too_long(start, length, most):
+    parts = equal_parts(start, start + length, most)
+    assert [i for a, b in parts for i in range(a, b)] == list(range(start, start + length))
+    sides = [b - a for a, b in parts]
+    assert max(sides) <= math.ceil(most)
+    assert max(sides) - min(sides) <= 1
 
 
 @given(sizes, sizes, st.floats(0, 180))

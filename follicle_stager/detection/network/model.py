@@ -12,7 +12,7 @@ import importlib.util
 import multiprocessing
 import os
 from dataclasses import dataclass, fields
-from itertools import pairwise, product
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
+from follicle_stager.geometry import equal_parts
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -134,9 +135,12 @@ class Network:
         for rows, columns in parts:
             tile = shown[:, rows.around, columns.around]
             answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]}, self._run)
-            whole = whole or [np.zeros(_scaled_shape(shown, tile, a), np.float32) for a in answer]
-            for part, out in zip(answer, whole, strict=True):
-                step = tile.shape[1] // part.shape[-2]
+            steps = [tile.shape[1] // part.shape[-2] for part in answer]
+            whole = whole or [
+                np.zeros((*part.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step), np.float32)
+                for part, step in zip(answer, steps, strict=True)
+            ]
+            for part, step, out in zip(answer, steps, whole, strict=True):
                 out[..., rows.own(step), columns.own(step)] = part[0][..., rows.kept(step), columns.kept(step)]
         return Maps(*whole)
 
@@ -165,14 +169,8 @@ class _Part:
 
 def _parts(length: int) -> list[_Part]:
     """Equal parts of a window's side that are no longer than a tile."""
-    count = -(-length // _TILE_PX)
-    edges = [round(i * length / count / STEP) * STEP for i in range(count + 1)]
-    return [_Part(a, b, max(0, a - REACH), min(length, b + REACH)) for a, b in pairwise(edges)]
-
-
-def _scaled_shape(shown: NDArray[np.float32], tile: NDArray[np.float32], answer: NDArray[np.float32]) -> list[int]:
-    step = tile.shape[1] // answer.shape[-2]
-    return [*answer.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step]
+    edges = [(a * STEP, b * STEP) for a, b in equal_parts(0, length // STEP, _TILE_PX / STEP)]
+    return [_Part(a, b, max(0, a - REACH), min(length, b + REACH)) for a, b in edges]
 
 
 def can_run() -> bool:
