@@ -23,7 +23,7 @@ from follicle_stager.records import Follicle, Section
 from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
@@ -39,15 +39,26 @@ def write_geojson(path: Path, follicles: Iterable[Follicle]) -> None:
     follicles
         Outlines in level-0 pixels.
     """
-    features: list[dict[str, Any]] = []
-    for number, follicle in enumerate(follicles, start=1):
-        features.append(_follicle_feature(follicle, f"F{number:04d}"))
-        parts = [("Oocyte", follicle.oocyte), ("Nucleus", follicle.nucleus)]
-        parts += [("Fluid", space) for space in follicle.fluid]
-        for index, (kind, polygon) in enumerate(parts):
-            if polygon is not None:
-                features.append(_part_feature(follicle.id, kind, polygon, index))
-    _write(path, features)
+    numbered = enumerate(follicles, start=1)
+    _write(path, [feature for number, f in numbered for feature in follicle_features(f, f"F{number:04d}")])
+
+
+def follicle_features(follicle: Follicle, name: str = "") -> list[dict[str, Any]]:
+    """The features of one follicle: itself first, then its oocyte, nucleus and fluid spaces.
+
+    Parameters
+    ----------
+    follicle
+        Outlines in level-0 pixels; they are rounded to 0.01, and numbers to four places.
+    name
+        That QuPath shows.
+    """
+    parts = [("Oocyte", follicle.oocyte), ("Nucleus", follicle.nucleus)]
+    parts += [("Fluid", space) for space in follicle.fluid]
+    return [
+        _follicle_feature(follicle, name),
+        *(_part_feature(follicle.id, kind, p, index) for index, (kind, p) in enumerate(parts) if p is not None),
+    ]
 
 
 def read_geojson(path: Path) -> list[Follicle]:
@@ -68,12 +79,17 @@ def read_geojson(path: Path) -> list[Follicle]:
     UserError
         If the file is no GeoJSON; the message names the feature.
     """
+    return follicles_of(read_features(path), path)
+
+
+def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Follicle]:
+    """The follicles of a list of features; ``where`` they are from is for messages. See `read_geojson`."""
     follicles: list[Follicle] = []
     parts: dict[str, list[tuple[str, Polygon]]] = {}
-    for number, feature in enumerate(read_features(path), start=1):
+    for number, feature in enumerate(features, start=1):
         properties = feature.get("properties") or {}
         metadata = properties.get("metadata") or {}
-        outline = _outline(path, number, feature)
+        outline = _outline(where, number, feature)
         if outline is None:
             continue
         name = class_name(properties)
@@ -83,7 +99,7 @@ def read_geojson(path: Path) -> list[Follicle]:
         try:
             follicles.append(_follicle(feature, properties, metadata, outline, name))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{path}: feature {number} holds something that cannot be read ({error}).") from None
+            raise UserError(f"{where}: feature {number} holds something that cannot be read ({error}).") from None
     return [_with_parts(f, parts.get(f.id, [])) for f in follicles]
 
 
@@ -225,11 +241,11 @@ def read_features(path: Path) -> list[dict[str, Any]]:
     return features
 
 
-def _outline(path: Path, number: int, feature: dict[str, Any]) -> Polygon | None:
+def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon | None:
     try:
         geometry = shape(feature["geometry"])
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
-        raise UserError(f"{path}: the geometry of feature {number} cannot be read ({error}).") from None
+        raise UserError(f"{where}: the geometry of feature {number} cannot be read ({error}).") from None
     if isinstance(geometry, MultiPolygon):
         geometry = max(geometry.geoms, key=lambda g: g.area)
     if not isinstance(geometry, Polygon) or geometry.is_empty:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from follicle_stager.evaluation.matching import match_points
+from follicle_stager.matching import match_points
 from follicle_stager.stages import LADDER, parse_stage
 
 if TYPE_CHECKING:

@@ -118,7 +118,7 @@ class TestAveragePrecision:
                 [box(x, y, x + w, y + h) for (x, y), (w, h) in zip(a, b, strict=True)]
                 for a, b in ((found, widths), (true, sizes))
             ]
-            from follicle_stager.evaluation.matching import overlaps
+            from follicle_stager.matching import overlaps
 
             verdicts.append(judge(overlaps(*shapes), values, ignored, min_iou=0.25))
             scores.append(values)

@@ -16,9 +16,9 @@ from follicle_stager.detection.oocytes import judge_oocytes, trace_oocytes
 from follicle_stager.detection.polar import N_ANGLES, Contours, best_closed_path
 from follicle_stager.detection.seeds import find_seeds
 from follicle_stager.evaluation import match_outlines
-from follicle_stager.evaluation.matching import iou
 from follicle_stager.field import Field
 from follicle_stager.geometry import equal_parts, equivalent_diameter, to_mask, to_polygon, two_axes
+from follicle_stager.matching import iou
 from follicle_stager.stain import StainModel
 
 sizes = st.floats(5, 200)

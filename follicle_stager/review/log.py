@@ -1,0 +1,103 @@
+"""``edits.jsonl``: every correction of a slide, one line each, on disk before anybody is told that it is done.
+
+Lines are only ever added. What a power cut leaves of the last one is put aside when somebody writes again; all others
+stand.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from follicle_stager.errors import UserError
+from follicle_stager.review.edits import Edit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+NAME = "edits.jsonl"
+
+
+def read_edits(folder: Path) -> list[Edit]:
+    """All edits of a slide's folder, the oldest first; a torn last line is left out.
+
+    Raises
+    ------
+    UserError
+        If another line is no edit.
+    """
+    path = folder / NAME
+    if not path.exists():
+        return []
+    whole, _ = _split(path.read_bytes())
+    # Not splitlines(): it also parts at signs that a name may hold.
+    lines = whole.split(b"\n")[:-1]
+    return [Edit.from_line(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1)]
+
+
+class EditLog:
+    """The log of a slide, open for writing by one person at a time.
+
+    Parameters
+    ----------
+    folder
+        Of the slide.
+
+    Raises
+    ------
+    UserError
+        If somebody else has it open.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / NAME
+        self._lock = FileLock(folder / f".{NAME}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{folder}: this slide is open for correction in another window or by another person; close it there "
+                "first."
+            ) from None
+        self._mend()
+        self._file = self._path.open("ab")
+
+    def append(self, edit: Edit) -> None:
+        """Add an edit; it is on disk when this returns, and not in the log when this raises."""
+        size = self._file.tell()
+        try:
+            self._file.write(edit.to_line().encode() + b"\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._file.truncate(size)
+            raise
+
+    def close(self) -> None:
+        """Let others write."""
+        self._file.close()
+        self._lock.release()
+
+    def _mend(self) -> None:
+        if not self._path.exists():
+            return
+        whole, torn = _split(self._path.read_bytes())
+        if torn:
+            aside = self._path.with_suffix(".torn")
+            with aside.open("ab") as file:
+                file.write(torn + b"\n")
+            with self._path.open("rb+") as file:
+                file.truncate(len(whole))
+                os.fsync(file.fileno())
+            logger.warning("%s: the last line was not written to its end; it is kept in %s", self._path, aside.name)
+
+
+def _split(content: bytes) -> tuple[bytes, bytes]:
+    """Whole lines, and what is left of a line that was not written to its end."""
+    end = content.rfind(b"\n") + 1
+    return content[:end], content[end:]

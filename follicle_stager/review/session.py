@@ -1,0 +1,279 @@
+"""One person at one slide: commands, undo and redo, and what stands now. No screen.
+
+A command is on disk before anything changes here, so a screen shows nothing that a crash could take away.
+``follicles.geojson`` is written by `ReviewSession.save`, for other programs; the log alone holds the truth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from shapely import union_all
+from shapely.geometry import Polygon
+from shapely.ops import split as cut
+
+from follicle_stager.annotations import write_geojson
+from follicle_stager.errors import UserError
+from follicle_stager.files import replacing
+from follicle_stager.records import follicle_id
+from follicle_stager.review.edits import Edit, Kind
+from follicle_stager.review.log import EditLog
+from follicle_stager.review.standing import FOLLICLES, fingerprint, software, standing
+from follicle_stager.stages import Countable, Health, Stage, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+    from shapely.geometry import LineString
+
+    from follicle_stager.records import Follicle
+
+
+# Half of the gap between outlines that were drawn side by side.
+_GAP_PX = 2.0
+
+
+class ReviewSession:
+    """A slide that is open for correction.
+
+    Parameters
+    ----------
+    folder
+        Of the slide in its study.
+    run_id
+        The slide's last run.
+    author
+        Who corrects.
+    measure
+        From a follicle with another outline to one that was measured anew.
+
+    Raises
+    ------
+    UserError
+        If somebody else has the slide open, or its files are damaged.
+    """
+
+    def __init__(
+        self, folder: Path, run_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
+    ) -> None:
+        self._folder, self._run_id, self._author, self._measure = folder, run_id, author, measure
+        self._log = EditLog(folder)
+        try:
+            now = standing(folder, run_id)
+            self._state = now.follicles
+            self._done, self._undone = _history(now.edits)
+            if now.imported is not None:
+                self._log.append(now.imported)
+                self._done.append(now.imported)
+        except BaseException:
+            self._log.close()
+            raise
+
+    def __enter__(self) -> ReviewSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @property
+    def follicles(self) -> tuple[Follicle, ...]:
+        """As they stand, rejected ones included, in the order of the file."""
+        return tuple(self._state.values())
+
+    def __getitem__(self, follicle_id: str) -> Follicle:
+        return self._state[follicle_id]
+
+    def set_stage(self, ids: Iterable[str], stage: Stage) -> Edit:
+        """Give follicles a stage: ``accepted`` where the software said the same, else ``corrected``."""
+
+        def given(f: Follicle) -> Follicle:
+            agreed = Status.ACCEPTED if stage == f.stage_predicted else Status.CORRECTED
+            return replace(f, stage=stage, status=_status(f, agreed))
+
+        return self._change(Kind.SET_STAGE, ids, given)
+
+    def set_health(self, ids: Iterable[str], health: Health) -> Edit:
+        """Say whether follicles are atretic."""
+        return self._change(
+            Kind.SET_HEALTH, ids, lambda f: replace(f, health=health, status=_status(f, Status.CORRECTED))
+        )
+
+    def set_countable(self, ids: Iterable[str], countable: Countable) -> Edit:
+        """Say whether the oocyte's nucleus shows."""
+        return self._change(
+            Kind.SET_COUNTABLE, ids, lambda f: replace(f, countable=countable, status=_status(f, Status.CORRECTED))
+        )
+
+    def accept(self, ids: Iterable[str]) -> Edit:
+        """Agree with what stands."""
+
+        def agreed(f: Follicle) -> Follicle:
+            return f if f.status == Status.CORRECTED else replace(f, status=_status(f, Status.ACCEPTED))
+
+        return self._change(Kind.SET_STATUS, ids, agreed)
+
+    def delete(self, ids: Iterable[str]) -> Edit:
+        """Reject follicles: they are kept in the file and counted nowhere."""
+        return self._change(Kind.DELETE, ids, _rejected)
+
+    def add(self, follicle: Follicle) -> Edit:
+        """Add a follicle that was missed; its id is made from its place."""
+        made = follicle_id(follicle.section_id, follicle.outline)
+        return self._do(Kind.ADD, (), [self._measure(replace(follicle, id=made, status=Status.ADDED))])
+
+    def reshape(self, one: str, outline: Polygon) -> Edit:
+        """Give a follicle another outline."""
+        old = self._state[one]
+        new = replace(old, outline=outline, status=_status(old, Status.CORRECTED))
+        return self._do(Kind.RESHAPE, [old], [self._measure(new)])
+
+    def merge(self, ids: Iterable[str]) -> Edit:
+        """Make one follicle of several: the largest takes the others in, and they are rejected.
+
+        Raises
+        ------
+        UserError
+            If they are fewer than two, or do not touch.
+        """
+        parts = sorted((self._state[i] for i in ids), key=lambda f: -f.outline.area)
+        if len(parts) < 2:
+            raise UserError("Merging needs two follicles at least: select more.")
+        # Outlines that were drawn side by side leave a gap of a pixel or two.
+        whole = union_all([f.outline.buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
+        if not isinstance(whole, Polygon):
+            raise UserError("These follicles do not touch, and cannot be one: reshape one until they do.")
+        one = replace(
+            parts[0],
+            outline=Polygon(whole.exterior),
+            oocyte=next((f.oocyte for f in parts if f.oocyte is not None), None),
+            nucleus=next((f.nucleus for f in parts if f.nucleus is not None), None),
+            fluid=tuple(space for f in parts for space in f.fluid),
+            status=_status(parts[0], Status.CORRECTED),
+        )
+        return self._do(Kind.MERGE, parts, [self._measure(one), *(_rejected(f) for f in parts[1:])])
+
+    def split(self, one: str, line: LineString) -> Edit:
+        """Cut a follicle along a line; the part that holds the oocyte, or the larger one, keeps its id.
+
+        Raises
+        ------
+        UserError
+            If the line does not cross it from side to side once.
+        """
+        old = self._state[one]
+        pieces = [p for p in cut(old.outline, line).geoms if isinstance(p, Polygon)]
+        if len(pieces) != 2:
+            raise UserError("The line must cross the follicle from side to side, once.")
+        oocyte = old.oocyte
+        pieces.sort(key=lambda p: (p.intersection(oocyte).area if oocyte is not None else 0.0, p.area), reverse=True)
+        first = replace(old, outline=pieces[0], status=_status(old, Status.CORRECTED))
+        second = replace(
+            old,
+            id=follicle_id(old.section_id, pieces[1]),
+            outline=pieces[1],
+            oocyte=None,
+            nucleus=None,
+            fluid=(),
+            measurements={},
+            probabilities={},
+            reasons=(),
+            stage_predicted=Stage.UNSURE,
+            stage=Stage.UNSURE,
+            status=Status.ADDED,
+        )
+        return self._do(Kind.SPLIT, [old], [self._measure(first), self._measure(second)])
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo, of this or an earlier session."""
+        return bool(self._done)
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether the last thing was an undo."""
+        return bool(self._undone)
+
+    def undo(self) -> Edit | None:
+        """Take the last edit back; None if there is none."""
+        if not self._done:
+            return None
+        last = self._done[-1]
+        edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
+        self._undone.append(self._done.pop())
+        return edit
+
+    def redo(self) -> Edit | None:
+        """Do again what was undone last; None if there is nothing."""
+        if not self._undone:
+            return None
+        last = self._undone[-1]
+        edit = self._write(Kind.REDO, last.before, last.after, of=last.id)
+        self._done.append(self._undone.pop())
+        return edit
+
+    def save(self) -> None:
+        """Write follicles.geojson, if it is not as things stand.
+
+        The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
+        """
+        path = self._folder / FOLLICLES
+        with replacing(path) as temporary:
+            write_geojson(temporary, self._state.values())
+            written = fingerprint(temporary)
+            if not path.exists() or fingerprint(path) != written:
+                self._write(Kind.SAVED, (), (), of=written)
+
+    def close(self) -> None:
+        """Save, and let others correct."""
+        try:
+            self.save()
+        finally:
+            self._log.close()
+
+    def _change(self, kind: Kind, ids: Iterable[str], to: Callable[[Follicle], Follicle]) -> Edit:
+        before = [self._state[i] for i in ids]
+        return self._do(kind, before, [to(f) for f in before])
+
+    def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        signed = [replace(f, edited_by=self._author, edited_at=now) for f in after]
+        edit = self._write(kind, before, signed)
+        self._done.append(edit)
+        self._undone.clear()
+        return edit
+
+    def _write(self, kind: Kind, before: Iterable[Follicle], after: Iterable[Follicle], *, of: str = "") -> Edit:
+        signature = {"author": self._author, "run_id": self._run_id, "software": software()}
+        edit = Edit.make(kind, before, after, **signature, of=of)
+        state = dict(self._state)
+        edit.apply(state)
+        self._log.append(edit)
+        self._state = state
+        return edit
+
+
+def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
+    """What can be undone and redone after these edits, the next one last."""
+    done: list[Edit] = []
+    undone: list[Edit] = []
+    for edit in edits:
+        if edit.kind == Kind.UNDO:
+            undone.append(done.pop())
+        elif edit.kind == Kind.REDO:
+            done.append(undone.pop())
+        elif edit.kind not in (Kind.SAVED, Kind.REATTACH):
+            done.append(edit)
+            undone.clear()
+    return done, undone
+
+
+def _status(follicle: Follicle, wanted: Status) -> Status:
+    """A follicle that a person drew stays ``added``, whatever is said of it."""
+    return Status.ADDED if follicle.status == Status.ADDED else wanted
+
+
+def _rejected(follicle: Follicle) -> Follicle:
+    return replace(follicle, status=Status.REJECTED)

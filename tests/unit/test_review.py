@@ -1,0 +1,363 @@
+"""The correction session: nothing that a person did is lost, and everything can be taken back."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from shapely import box
+from shapely.geometry import LineString, Point
+
+from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.errors import UserError
+from follicle_stager.records import Follicle, follicle_id
+from follicle_stager.review import Kind, ReviewSession, standing
+from follicle_stager.review.log import NAME, read_edits
+from follicle_stager.review.rerun import reattach
+from follicle_stager.review.standing import FOLLICLES
+from follicle_stager.stages import Countable, Health, Stage, Status
+
+RUN = "run1"
+
+
+def follicle(x, y=100.0, radius=20.0, **given):
+    outline = Point(x, y).buffer(radius)
+    values = {"stage": Stage.SECONDARY, "stage_predicted": Stage.SECONDARY, "oocyte": Point(x, y).buffer(radius / 3)}
+    return Follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
+
+
+def slide_folder(path, follicles, run_id=RUN):
+    write_geojson(path / "predictions" / f"{run_id}.geojson", follicles)
+    write_geojson(path / FOLLICLES, follicles)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return slide_folder(tmp_path, [follicle(100 * i) for i in range(1, 7)])
+
+
+def opened(folder, author="Ada"):
+    return ReviewSession(folder, RUN, author=author)
+
+
+def ids_of(session):
+    return [f.id for f in session.follicles]
+
+
+class TestCommands:
+    def test_a_stage_is_corrected_or_accepted_and_the_prediction_stays(self, folder):
+        with opened(folder) as session:
+            first, second, *_ = ids_of(session)
+            session.set_stage([first], Stage.ANTRAL)
+            session.set_stage([second], Stage.SECONDARY)
+            one = session[first]
+            assert (one.stage, one.stage_predicted, one.status) == (Stage.ANTRAL, Stage.SECONDARY, Status.CORRECTED)
+            assert one.edited_by == "Ada"
+            assert session[second].status == Status.ACCEPTED
+        assert {f.id: f.stage for f in read_geojson(folder / FOLLICLES)}[first] == Stage.ANTRAL
+
+    def test_many_are_one_edit_and_one_undo(self, folder):
+        with opened(folder) as session:
+            session.set_stage(ids_of(session), Stage.PRIMARY)
+            assert {f.stage for f in session.follicles} == {Stage.PRIMARY}
+            session.undo()
+            assert {f.stage for f in session.follicles} == {Stage.SECONDARY}
+
+    def test_health_and_countable(self, folder):
+        with opened(folder) as session:
+            one = ids_of(session)[0]
+            session.set_health([one], Health.ATRETIC)
+            session.set_countable([one], Countable.YES)
+            assert (session[one].health, session[one].countable) == (Health.ATRETIC, Countable.YES)
+
+    def test_a_rejected_one_stays_in_the_file(self, folder):
+        with opened(folder) as session:
+            session.delete(ids_of(session)[:2])
+        kept = read_geojson(folder / FOLLICLES)
+        assert len(kept) == 6
+        assert [f.status for f in kept[:3]] == [Status.REJECTED, Status.REJECTED, Status.PREDICTED]
+
+    def test_an_added_one_stays_added_when_it_is_staged(self, folder):
+        with opened(folder) as session:
+            session.add(follicle(50, 300))
+            session.set_stage([ids_of(session)[-1]], Stage.PRIMARY)
+            assert session.follicles[-1].status == Status.ADDED
+            assert session.follicles[-1].stage == Stage.PRIMARY
+
+    def test_split_and_merge_are_each_others_inverse_in_area(self, folder):
+        with opened(folder) as session:
+            one = ids_of(session)[0]
+            area = session[one].outline.area
+            session.split(one, LineString([(108, 0), (108, 200)]))
+            other = ids_of(session)[-1]
+            assert session[one].outline.area + session[other].outline.area == pytest.approx(area, rel=1e-3)
+            assert session[one].oocyte is not None, "the larger part has the oocyte"
+            assert session[other].oocyte is None
+            session.merge([other, one])
+            assert session[one].outline.area == pytest.approx(area, rel=0.02)
+            assert session[other].status == Status.REJECTED
+
+    def test_what_cannot_be_done_says_why_and_changes_nothing(self, folder):
+        with opened(folder) as session:
+            first, second, *_ = ids_of(session)
+            with pytest.raises(UserError, match="do not touch"):
+                session.merge([first, second])
+            with pytest.raises(UserError, match="two follicles"):
+                session.merge([first])
+            with pytest.raises(UserError, match="side to side"):
+                session.split(first, LineString([(0, 0), (1, 1)]))
+        assert not [e for e in read_edits(folder) if e.kind != Kind.SAVED]
+
+    def test_another_outline_is_measured_anew(self, folder):
+        with ReviewSession(
+            folder, RUN, author="Ada", measure=lambda f: replace(f, measurements={"diameter_um": f.outline.area})
+        ) as session:
+            one = ids_of(session)[0]
+            session.reshape(one, box(0, 0, 10, 10))
+            assert session[one].measurements == {"diameter_um": 100}
+
+
+actions = st.lists(
+    st.tuples(
+        st.sampled_from(["stage", "health", "accept", "delete", "add", "reshape", "split", "undo", "redo", "restart"]),
+        st.integers(0, 20),
+        st.sampled_from(list(Stage)),
+    ),
+    max_size=25,
+)
+
+
+def act(session, name, which, stage):
+    """Do something with one of the follicles."""
+    ids = ids_of(session)
+    one = ids[which % len(ids)]
+    if name == "stage":
+        session.set_stage([one], stage)
+    elif name == "health":
+        session.set_health([one], Health.ATRETIC)
+    elif name == "accept":
+        session.accept([one])
+    elif name == "delete":
+        session.delete([one])
+    elif name == "add" and which * 37.0 + 1000 not in {f.outline.centroid.x for f in session.follicles}:
+        made = follicle(which * 37.0 + 1000, 500 + len(ids))
+        session.add(made)
+    elif name == "reshape":
+        session.reshape(one, session[one].outline.buffer(1 + which / 7))
+    elif name == "split":
+        x0, y0, x1, y1 = session[one].outline.bounds
+        session.split(one, LineString([((x0 + x1) / 2 + 0.1, y0 - 5), ((x0 + x1) / 2 + 0.1, y1 + 5)]))
+    elif name == "undo":
+        session.undo()
+    elif name == "redo":
+        session.redo()
+
+
+class TestHistory:
+    @given(actions)
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    def test_whatever_is_done_survives_and_can_be_taken_back(self, tmp_path_factory, todo):
+        folder = slide_folder(tmp_path_factory.mktemp("slide"), [follicle(100 * i) for i in range(1, 4)])
+        session = opened(folder)
+        start = session.follicles
+        for name, which, stage in todo:
+            if name == "restart":
+                before = session.follicles
+                session.close()
+                session = opened(folder)
+                assert session.follicles == before
+            else:
+                act(session, name, which, stage)
+            assert tuple(standing(folder, RUN).follicles.values()) == session.follicles
+        end, undone = session.follicles, 0
+        while session.undo():
+            undone += 1
+        assert {f.id: f for f in session.follicles} == {f.id: f for f in start}
+        session.close()
+        session = opened(folder)
+        for _ in range(undone):
+            session.redo()
+        assert {f.id: f for f in session.follicles} == {f.id: f for f in end}
+        session.close()
+        assert {f.id: f for f in read_geojson(folder / FOLLICLES)} == {f.id: f for f in end}
+
+    def test_a_new_edit_ends_what_could_be_redone(self, folder):
+        with opened(folder) as session:
+            session.delete(ids_of(session)[:1])
+            session.undo()
+            assert session.can_redo
+            session.delete(ids_of(session)[1:2])
+            assert not session.can_redo
+            assert session.redo() is None
+
+    def test_an_edit_carries_who_when_and_of_which_run(self, folder):
+        author = "Grace\u2028\x85 M\n'öhr"
+        with opened(folder, author) as session:
+            session.delete(ids_of(session)[:1])
+        edit = read_edits(folder)[0]
+        assert (edit.author, edit.run_id, edit.kind) == (author, RUN, Kind.DELETE)
+        assert edit.time.endswith("+00:00")
+        assert edit.software.startswith("follicle-stager ")
+        assert (edit.before[0].status, edit.after[0].status) == (Status.PREDICTED, Status.REJECTED)
+
+
+class TestCrashes:
+    @pytest.mark.parametrize("kept", [0.1, 0.5, 0.999])
+    def test_a_torn_last_line_is_put_aside_and_the_rest_kept(self, folder, kept):
+        with opened(folder) as session:
+            session.delete(ids_of(session)[:1])
+            session.delete(ids_of(session)[1:2])
+        path = folder / NAME
+        whole = path.read_bytes()
+        lines = whole.splitlines(keepends=True)
+        torn = lines[1][: int(kept * len(lines[1]))].rstrip(b"\n")
+        path.write_bytes(lines[0] + torn)
+        (folder / FOLLICLES).unlink()
+        assert len(read_edits(folder)) == 1
+        with opened(folder) as session:
+            assert [f.status for f in session.follicles[:2]] == [Status.REJECTED, Status.PREDICTED]
+        assert (folder / "edits.torn").read_bytes() == torn + b"\n"
+
+    def test_a_broken_line_in_the_middle_is_named(self, folder):
+        with opened(folder) as session:
+            session.delete(ids_of(session)[:1])
+            session.delete(ids_of(session)[1:2])
+        path = folder / NAME
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text(lines[0] + "{}\n" + lines[1])
+        with pytest.raises(UserError, match=r"edits\.jsonl: line 2"):
+            opened(folder)
+
+    def test_one_person_at_a_time(self, folder):
+        with opened(folder), pytest.raises(UserError, match="open for correction"):
+            opened(folder, "Grace")
+        opened(folder, "Grace").close()
+
+    def test_kill_at_any_moment_loses_nothing_that_was_confirmed(self, folder):
+        """``make bench`` does it a hundred times."""
+        kill_at_random(folder, times=4)
+
+
+WORKER = """
+import sys
+from pathlib import Path
+from follicle_stager.review import ReviewSession
+from follicle_stager.stages import Stage
+session = ReviewSession(Path(sys.argv[1]), "run1", author="Ada")
+stages = [Stage.PRIMARY, Stage.ANTRAL]
+number = int(sys.argv[2])
+while True:
+    one = session.follicles[number % len(session.follicles)]
+    edit = session.set_stage([one.id], stages[one.stage == Stage.PRIMARY])
+    print(edit.id, flush=True)
+    number += 1
+    if number % 5 == 0:
+        session.save()
+"""
+
+
+def kill_at_random(folder, *, times):
+    """Kill a process that corrects; every edit that it confirmed must be there, and all files must be readable."""
+    chance = random.Random(5)
+    confirmed = []
+    for number in range(times):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder), str(7 * number)], stdout=subprocess.PIPE, text=True
+        )
+        confirmed.append(worker.stdout.readline().strip())
+        time.sleep(chance.uniform(0, 0.3))
+        worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        confirmed += worker.stdout.read().split()
+        worker.wait()
+        stands = standing(folder, RUN)
+        there = {edit.id for edit in stands.edits}
+        # The last line may be torn, and was not confirmed then.
+        assert there >= {c for c in confirmed if len(c) == 32}
+        assert stands.imported is None, "what the killed process wrote is its own"
+        assert len(read_geojson(folder / FOLLICLES)) == 6
+    with opened(folder) as session:
+        assert session.follicles == tuple(stands.follicles.values())
+
+
+class TestOtherPrograms:
+    def changed(self, folder, change):
+        """Do what QuPath does with follicles.geojson."""
+        path = folder / FOLLICLES
+        data = json.loads(path.read_text())
+        change(data["features"])
+        path.write_text(json.dumps(data))
+
+    def test_a_stage_and_an_outline_changed_elsewhere_are_edits(self, folder):
+        def change(features):
+            own = [f for f in features if "follicle" not in f["properties"]["metadata"]]
+            own[0]["properties"]["classification"] = {"name": "Antral", "color": [1, 2, 3]}
+            own[1]["geometry"]["coordinates"] = [[[0, 0], [50, 0], [50, 50], [0, 0]]]
+            features.remove(own[2])
+            features.append(
+                {
+                    "type": "Feature",
+                    "geometry": {"type": "Polygon", "coordinates": [[[0, 300], [50, 300], [50, 350], [0, 300]]]},
+                    "properties": {"classification": {"name": "Primary"}},
+                }
+            )
+
+        with opened(folder) as session:
+            kept = ids_of(session)[5]
+            session.set_stage([kept], Stage.PRIMARY)
+        self.changed(folder, change)
+        before = standing(folder, RUN)
+        assert before.imported is not None
+        with opened(folder) as session:
+            found = session.follicles
+            assert found == tuple(before.follicles.values())
+            assert (found[0].stage, found[0].status) == (Stage.ANTRAL, Status.CORRECTED)
+            assert found[1].outline.area == 1250
+            assert found[2].status == Status.REJECTED
+            assert (found[6].stage, found[6].status) == (Stage.PRIMARY, Status.ADDED)
+            assert session[kept].stage == Stage.PRIMARY
+            session.undo()
+            assert session.follicles[0].stage == Stage.SECONDARY
+        assert standing(folder, RUN).imported is None
+
+    def test_the_same_file_written_otherwise_is_no_edit(self, folder):
+        def change(features):
+            for feature in features:
+                feature["properties"].pop("measurements", None)
+                feature["geometry"]["coordinates"] = [
+                    [[round(x), round(y)] for x, y in ring] for ring in feature["geometry"]["coordinates"]
+                ]
+
+        folder_of_large = slide_folder(folder / "b", [follicle(500, radius=200)])
+        self.changed(folder_of_large, change)
+        with opened(folder_of_large) as session:
+            assert session.follicles[0].status == Status.PREDICTED
+
+
+class TestReattach:
+    def test_what_a_person_said_goes_to_the_partner_of_a_later_run(self, folder):
+        with opened(folder) as session:
+            corrected, rejected, reshaped, *_ = ids_of(session)
+            session.set_stage([corrected], Stage.ANTRAL)
+            session.delete([rejected])
+            session.reshape(reshaped, Point(300, 100).buffer(25))
+            session.add(follicle(50, 400, stage=Stage.PRIMARY))
+        new = [follicle(100 * i + 2, radius=21) for i in (1, 2, 3, 5)]
+        before, after, orphans = reattach(standing(folder, RUN), new)
+        assert before == new[:3]
+        assert [f.id for f in after[:3]] == [f.id for f in new[:3]]
+        assert (after[0].stage, after[0].outline) == (Stage.ANTRAL, new[0].outline)
+        assert after[1].status == Status.REJECTED
+        assert after[2].outline.area == pytest.approx(Point(0, 0).buffer(25).area, rel=0.01)
+        assert (after[3].stage, after[3].status) == (Stage.PRIMARY, Status.ADDED)
+        assert len(orphans) == 1
+        assert "x = 50, y = 400" in orphans[0]
