@@ -3,8 +3,25 @@
 command -> `Edit` (before, after) -> ``edits.jsonl`` on disk -> `Standing`: the predictions with the edits replayed.
 """
 
-from follicle_stager.review.edits import Edit, Kind
+from follicle_stager.review.edits import Conflict, Edit, Kind
+from follicle_stager.review.merge import Merged, merge_edits
+from follicle_stager.review.queue import Filter, Order, Progress, progress, queue, uncertainty
 from follicle_stager.review.session import ReviewSession
 from follicle_stager.review.standing import Standing, standing
 
-__all__ = ["Edit", "Kind", "ReviewSession", "Standing", "standing"]
+__all__ = [
+    "Conflict",
+    "Edit",
+    "Filter",
+    "Kind",
+    "Merged",
+    "Order",
+    "Progress",
+    "ReviewSession",
+    "Standing",
+    "merge_edits",
+    "progress",
+    "queue",
+    "standing",
+    "uncertainty",
+]

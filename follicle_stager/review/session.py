@@ -18,7 +18,7 @@ from follicle_stager.annotations import write_geojson
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
 from follicle_stager.records import follicle_id
-from follicle_stager.review.edits import Edit, Kind
+from follicle_stager.review.edits import Conflict, Edit, Kind
 from follicle_stager.review.log import EditLog
 from follicle_stager.review.standing import FOLLICLES, fingerprint, software, standing
 from follicle_stager.stages import Countable, Health, Stage, Status
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
 
 
+# Lines of the log that nobody takes back.
+_NO_STEP = (Kind.SAVED, Kind.REATTACH)
 # Half of the gap between outlines that were drawn side by side.
 _GAP_PX = 2.0
 
@@ -59,7 +61,8 @@ class ReviewSession:
     def __init__(
         self, folder: Path, run_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
     ) -> None:
-        self._folder, self._run_id, self._author, self._measure = folder, run_id, author, measure
+        self.folder, self.run_id = folder, run_id
+        self._author, self._measure = author, measure
         self._log = EditLog(folder)
         try:
             now = standing(folder, run_id)
@@ -201,7 +204,12 @@ class ReviewSession:
         if not self._done:
             return None
         last = self._done[-1]
-        edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
+        try:
+            edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
+        except Conflict:
+            raise UserError(
+                f"This {last.kind.replace('_', ' ')} cannot be undone: another person has changed the follicle since."
+            ) from None
         self._undone.append(self._done.pop())
         return edit
 
@@ -214,12 +222,23 @@ class ReviewSession:
         self._done.append(self._undone.pop())
         return edit
 
+    def adopt(self, edit: Edit) -> None:
+        """Take in an edit of another log of this slide, as it is.
+
+        Raises
+        ------
+        Conflict
+            If what it changed stands otherwise here.
+        """
+        self._take(edit)
+        _step(edit, self._done, self._undone)
+
     def save(self) -> None:
         """Write follicles.geojson, if it is not as things stand.
 
         The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
         """
-        path = self._folder / FOLLICLES
+        path = self.folder / FOLLICLES
         with replacing(path) as temporary:
             write_geojson(temporary, self._state.values())
             written = fingerprint(temporary)
@@ -246,13 +265,16 @@ class ReviewSession:
         return edit
 
     def _write(self, kind: Kind, before: Iterable[Follicle], after: Iterable[Follicle], *, of: str = "") -> Edit:
-        signature = {"author": self._author, "run_id": self._run_id, "software": software()}
+        signature = {"author": self._author, "run_id": self.run_id, "software": software()}
         edit = Edit.make(kind, before, after, **signature, of=of)
+        self._take(edit)
+        return edit
+
+    def _take(self, edit: Edit) -> None:
         state = dict(self._state)
         edit.apply(state)
         self._log.append(edit)
         self._state = state
-        return edit
 
 
 def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
@@ -260,14 +282,27 @@ def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
     done: list[Edit] = []
     undone: list[Edit] = []
     for edit in edits:
-        if edit.kind == Kind.UNDO:
-            undone.append(done.pop())
-        elif edit.kind == Kind.REDO:
-            done.append(undone.pop())
-        elif edit.kind not in (Kind.SAVED, Kind.REATTACH):
-            done.append(edit)
-            undone.clear()
+        _step(edit, done, undone)
     return done, undone
+
+
+def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
+    if edit.kind == Kind.UNDO:
+        _move(edit.of, done, undone)
+    elif edit.kind == Kind.REDO:
+        _move(edit.of, undone, done)
+    elif edit.kind not in _NO_STEP:
+        done.append(edit)
+        undone.clear()
+
+
+def _move(edit_id: str, from_: list[Edit], to: list[Edit]) -> None:
+    """Another person's undo, taken in later, need not be of the last edit."""
+    for edit in from_:
+        if edit.id == edit_id:
+            from_.remove(edit)
+            to.append(edit)
+            return
 
 
 def _status(follicle: Follicle, wanted: Status) -> Status:

@@ -86,7 +86,9 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
         for counted in assign_sections(slide_id, study.sections(slide_id), own_rows):
             ids = {piece.section_id for piece in counted.pieces}
             # Numbers are those on the overlay.
-            numbered = [(n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids]
+            numbered = [
+                (n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids and f.status != Status.REJECTED
+            ]
             own = [f for _, f in numbered]
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
@@ -178,7 +180,7 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
     rows: list[dict[str, object]] = []
     interval = counted.sample.interval
     for stage in COUNTED:
-        own = [f for f in follicles if f.stage == stage and f.status != Status.REJECTED]
+        own = [f for f in follicles if f.stage == stage]
         # A chance outline does not make a stage visible; a person's own does.
         seen = stage in visible or any(f.status != Status.PREDICTED for f in own)
         countable = sum(f.countable == Countable.YES for f in own) if seen else math.nan

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,17 @@ from shapely.geometry import LineString, Point
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.errors import UserError
 from follicle_stager.records import Follicle, follicle_id
-from follicle_stager.review import Kind, ReviewSession, standing
+from follicle_stager.review import (
+    Filter,
+    Kind,
+    Order,
+    Progress,
+    ReviewSession,
+    merge_edits,
+    progress,
+    queue,
+    standing,
+)
 from follicle_stager.review.log import NAME, read_edits
 from follicle_stager.review.rerun import reattach
 from follicle_stager.review.standing import FOLLICLES
@@ -361,3 +372,104 @@ class TestReattach:
         assert (after[3].stage, after[3].status) == (Stage.PRIMARY, Status.ADDED)
         assert len(orphans) == 1
         assert "x = 50, y = 400" in orphans[0]
+
+
+class TestTwoPeople:
+    def copies(self, folder, tmp_path_factory):
+        """The slide after Ada's first decision, and a copy of it."""
+        with opened(folder) as session:
+            session.set_stage(ids_of(session)[:1], Stage.PRIMARY)
+        copy = tmp_path_factory.mktemp("copy") / "slide"
+        shutil.copytree(folder, copy)
+        return folder, copy
+
+    def test_their_edits_come_in_and_what_both_changed_is_listed(self, folder, tmp_path_factory):
+        ours, theirs = self.copies(folder, tmp_path_factory)
+        with opened(ours) as session:
+            first, second, third, fourth, *_ = ids_of(session)
+            session.set_stage([second], Stage.ANTRAL)
+        with opened(theirs, "Grace") as session:
+            session.set_stage([second], Stage.EARLY_ANTRAL)
+            session.delete([third])
+            session.set_stage([fourth], Stage.PRIMARY)
+            session.undo()
+            session.set_health([first], Health.ATRETIC)
+        with opened(ours) as session:
+            merged = merge_edits(session, theirs)
+            assert [e.kind for e in merged.conflicts] == [Kind.SET_STAGE]
+            assert merged.conflicts[0].after[0].stage == Stage.EARLY_ANTRAL
+            assert session[second].stage == Stage.ANTRAL
+            assert (session[third].status, session[third].edited_by) == (Status.REJECTED, "Grace")
+            assert session[fourth].status == Status.PREDICTED
+            assert session[first].health == Health.ATRETIC
+            assert merge_edits(session, theirs).taken == ()
+            while session.undo():
+                pass
+            assert {f.status for f in session.follicles} == {Status.PREDICTED}
+        with opened(ours) as session:
+            assert session.can_redo
+
+    def test_their_undo_of_a_shared_edit(self, folder, tmp_path_factory):
+        ours, theirs = self.copies(folder, tmp_path_factory)
+        with opened(ours) as session:
+            first, second, *_ = ids_of(session)
+            session.delete([second])
+        with opened(theirs, "Grace") as session:
+            session.undo()
+        with opened(ours) as session:
+            merge_edits(session, theirs)
+            assert session[first].stage == Stage.SECONDARY
+            session.undo()
+            assert session[second].status == Status.PREDICTED
+            assert not session.can_undo
+
+    def test_a_log_of_another_run_is_refused(self, folder, tmp_path):
+        other = slide_folder(tmp_path / "other", [follicle(100)], "run2")
+        with pytest.raises(UserError, match="no corrections"), opened(folder) as session:
+            merge_edits(session, other)
+        with ReviewSession(other, "run2", author="Grace") as session:
+            session.delete(ids_of(session))
+        with pytest.raises(UserError, match="are of run run2"), opened(folder) as session:
+            merge_edits(session, other)
+
+
+class TestQueue:
+    def probable(self, x, stage, probability, score=1.0, **given):
+        return follicle(x, stage=stage, probabilities={stage: probability}, score=score, **given)
+
+    def test_the_unsure_come_first_then_the_least_likely(self):
+        sure = self.probable(100, Stage.PRIMARY, 0.99)
+        doubted = self.probable(200, Stage.ANTRAL, 0.99, score=0.5)
+        near = self.probable(300, Stage.SECONDARY, 0.6)
+        unsure = self.probable(400, Stage.UNSURE, 0.0)
+        assert queue([sure, near, doubted, unsure]) == [f.id for f in (unsure, doubted, near, sure)]
+        assert queue([near, unsure, sure, doubted], Order.STAGE) == [f.id for f in (unsure, sure, near, doubted)]
+
+    def test_what_was_judged_is_left_out_unless_asked_for(self):
+        judged, new = follicle(100, status=Status.ACCEPTED), follicle(200, countable=Countable.YES)
+        assert queue([judged, new]) == [new.id]
+        assert queue([judged, new], only=Filter(statuses=frozenset())) == [judged.id, new.id]
+        assert queue([judged, new], only=Filter(countable=frozenset({Countable.NO}))) == []
+        assert queue([judged, new], only=Filter(stages=frozenset({Stage.PRIMARY}))) == []
+
+    def test_by_position_each_is_beside_the_one_before(self):
+        row = [follicle(100 * i) for i in (1, 2, 3)]
+        other = replace(follicle(0, 0), section_id="s section 2")
+        assert queue([row[1], other, row[2], row[0]], Order.POSITION) == [f.id for f in (*row, other)]
+
+    def test_a_random_sample_depends_on_the_seed_alone(self):
+        many = [follicle(50 * i) for i in range(30)]
+        one = queue(many, Order.RANDOM, seed=1)
+        assert one == queue(many[::-1], Order.RANDOM, seed=1)
+        assert one != queue(many, Order.RANDOM, seed=2)
+        assert sorted(one) == sorted(f.id for f in many)
+
+    def test_where_a_classifier_disagrees_comes_first(self):
+        a, b, c = (follicle(100 * i, stage=Stage.SECONDARY) for i in (1, 2, 3))
+        opinions = {a.id: {Stage.SECONDARY: 0.9}, b.id: {Stage.ANTRAL: 0.8, Stage.SECONDARY: 0.2}}
+        assert queue([c, a, b], Order.DISAGREEMENT, opinions=opinions) == [b.id, a.id, c.id]
+
+    def test_progress(self):
+        done = progress([follicle(100, status=Status.ACCEPTED), follicle(200), follicle(300, status=Status.REJECTED)])
+        assert done == Progress(2, 3)
+        assert done + Progress(1, 1) == Progress(3, 4)

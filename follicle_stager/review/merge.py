@@ -1,0 +1,71 @@
+"""Two people corrected copies of one slide: the edits of one are taken into the log of the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from follicle_stager.errors import UserError
+from follicle_stager.review.edits import Conflict, Edit, Kind
+from follicle_stager.review.log import NAME, read_edits
+from follicle_stager.review.standing import edits_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from follicle_stager.review.session import ReviewSession
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of a merge.
+
+    Attributes
+    ----------
+    taken
+        Edits that are in both logs now.
+    conflicts
+        Edits that were left out, since both had changed the same follicle; the own stands.
+    """
+
+    taken: tuple[Edit, ...]
+    conflicts: tuple[Edit, ...]
+
+
+def merge_edits(session: ReviewSession, other: Path) -> Merged:
+    """Take in what another person did on a copy of the slide's folder.
+
+    Parameters
+    ----------
+    session
+        The slide, open.
+    other
+        The copy, with its ``edits.jsonl``.
+
+    Raises
+    ------
+    UserError
+        If there is no log, or it is of another run.
+    """
+    theirs = read_edits(other)
+    if not theirs:
+        raise UserError(f"{other / NAME}: there are no corrections to take in; check the path.")
+    if theirs[-1].run_id != session.run_id:
+        raise UserError(
+            f"{other / NAME}: these corrections are of run {theirs[-1].run_id}, this slide's are of {session.run_id}; "
+            "run 'stage' with the same settings on both first."
+        )
+    known = {edit.id for edit in read_edits(session.folder)}
+    taken: list[Edit] = []
+    conflicts: list[Edit] = []
+    for edit in edits_of(theirs, session.run_id):
+        if edit.id in known or edit.kind == Kind.SAVED:
+            continue
+        if edit.of in {c.id for c in conflicts}:  # the undo of what was left out
+            continue
+        try:
+            session.adopt(edit)
+            taken.append(edit)
+        except Conflict:
+            conflicts.append(edit)
+    return Merged(tuple(taken), tuple(conflicts))
