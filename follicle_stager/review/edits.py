@@ -133,7 +133,7 @@ class Edit:
             values: dict[str, Any] = json.loads(line)
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))
             return cls(Kind(values.pop("kind")), before, after, **values)
-        except (ValueError, TypeError, KeyError, AttributeError, UserError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
             raise UserError(f"{where}: this is no edit ({error}).") from None
 
 

@@ -6,6 +6,7 @@ stand.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from typing import TYPE_CHECKING
@@ -56,7 +57,8 @@ class EditLog:
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / NAME
-        self._lock = FileLock(folder / f".{NAME}.lock")
+        # A window may open a slide in one thread and close it in another.
+        self._lock = FileLock(folder / f".{NAME}.lock", thread_local=False)
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -64,15 +66,22 @@ class EditLog:
                 f"{folder}: this slide is open for correction in another window or by another person; close it there "
                 "first."
             ) from None
-        self._mend()
-        self._file = self._path.open("ab")
+        try:
+            self._mend()
+            new = not self._path.exists()
+            self._file = self._path.open("ab", buffering=0)
+            if new:
+                _keep_name(folder)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def append(self, edit: Edit) -> None:
         """Add an edit; it is on disk when this returns, and not in the log when this raises."""
-        size = self._file.tell()
+        line, size = edit.to_line().encode() + b"\n", os.fstat(self._file.fileno()).st_size
         try:
-            self._file.write(edit.to_line().encode() + b"\n")
-            self._file.flush()
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
             os.fsync(self._file.fileno())
         except OSError:
             self._file.truncate(size)
@@ -95,6 +104,16 @@ class EditLog:
                 file.truncate(len(whole))
                 os.fsync(file.fileno())
             logger.warning("%s: the last line was not written to its end; it is kept in %s", self._path, aside.name)
+
+
+def _keep_name(folder: Path) -> None:
+    """Make sure that a new file's name survives a power cut, where the system can be asked to."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:

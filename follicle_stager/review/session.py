@@ -17,6 +17,7 @@ from shapely.ops import split as cut
 from follicle_stager.annotations import write_geojson
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
+from follicle_stager.matching import valid
 from follicle_stager.records import follicle_id
 from follicle_stager.review.edits import Conflict, Edit, Kind
 from follicle_stager.review.log import EditLog
@@ -145,7 +146,7 @@ class ReviewSession:
         if len(parts) < 2:
             raise UserError("Merging needs two follicles at least: select more.")
         # Outlines that were drawn side by side leave a gap of a pixel or two.
-        whole = union_all([f.outline.buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
+        whole = union_all([valid(f.outline).buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
         if not isinstance(whole, Polygon):
             raise UserError("These follicles do not touch, and cannot be one: reshape one until they do.")
         one = replace(
@@ -167,7 +168,7 @@ class ReviewSession:
             If the line does not cross it from side to side once.
         """
         old = self._state[one]
-        pieces = [p for p in cut(old.outline, line).geoms if isinstance(p, Polygon)]
+        pieces = [p for p in cut(valid(old.outline), line).geoms if isinstance(p, Polygon)]
         if len(pieces) != 2:
             raise UserError("The line must cross the follicle from side to side, once.")
         oocyte = old.oocyte

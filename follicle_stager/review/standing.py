@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import follicle_stager
 from follicle_stager.annotations import read_geojson
 from follicle_stager.errors import UserError
+from follicle_stager.matching import valid
 from follicle_stager.review.edits import Conflict, Edit, Kind, replay
 from follicle_stager.review.log import NAME, read_edits
 from follicle_stager.stages import Status
@@ -149,4 +150,5 @@ def _changes(
 
 
 def _moved(old: Polygon, new: Polygon) -> bool:
-    return bool(old.symmetric_difference(new).area > _MOVED * old.area)
+    old_area, new_area = valid(old), valid(new)
+    return bool(old_area.symmetric_difference(new_area).area > _MOVED * old_area.area)

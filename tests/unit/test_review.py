@@ -254,6 +254,22 @@ class TestCrashes:
             opened(folder, "Grace")
         opened(folder, "Grace").close()
 
+    def test_a_full_disk_loses_the_command_and_nothing_else(self, folder, monkeypatch):
+        def full(handle):
+            raise OSError(28, "No space left on device")
+
+        with opened(folder) as session:
+            first, second, *_ = ids_of(session)
+            session.delete([first])
+            with monkeypatch.context() as patch:
+                patch.setattr("follicle_stager.review.log.os.fsync", full)
+                with pytest.raises(OSError, match="No space"):
+                    session.delete([second])
+            assert session[second].status == Status.PREDICTED
+            session.set_stage([second], Stage.ANTRAL)
+        assert [e.kind for e in read_edits(folder)] == [Kind.DELETE, Kind.SET_STAGE, Kind.SAVED]
+        assert standing(folder, RUN).follicles[second].stage == Stage.ANTRAL
+
     def test_kill_at_any_moment_loses_nothing_that_was_confirmed(self, folder):
         """``make bench`` does it a hundred times."""
         kill_at_random(folder, times=4)
@@ -339,6 +355,19 @@ class TestOtherPrograms:
             session.undo()
             assert session.follicles[0].stage == Stage.SECONDARY
         assert standing(folder, RUN).imported is None
+
+    def test_an_outline_that_crosses_itself_is_taken_in(self, folder):
+        def change(features):
+            features[0]["geometry"]["coordinates"] = [[[80, 80], [120, 120], [120, 80], [80, 120], [80, 80]]]
+
+        self.changed(folder, change)
+        with opened(folder) as session:
+            first, second, *_ = ids_of(session)
+            assert session[first].status == Status.CORRECTED
+            with pytest.raises(UserError, match="side to side"):
+                session.split(first, LineString([(100, 0), (100, 200)]))
+            with pytest.raises(UserError, match="do not touch"):
+                session.merge([first, second])
 
     def test_the_same_file_written_otherwise_is_no_edit(self, folder):
         def change(features):
