@@ -162,3 +162,7 @@ def _real(config: Config, folder: Path) -> dict[str, object]:
 def _learned(folder: Path) -> dict[str, float]:
     log = pd.read_csv(folder / "growing" / "log.csv").iloc[-1]
     return {"loss of classes, held back": log["validation_classes"], "minutes": log["seconds"] / 60}
+
+
+if __name__ == "__main__":
+    main()

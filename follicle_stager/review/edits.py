@@ -43,7 +43,7 @@ class Kind(StrEnum):
     REATTACH = "reattach"
     """A later run found the follicles that were corrected before."""
     SAVED = "saved"
-    """No edit: follicles.geojson was written, and ``of`` is its SHA-256."""
+    """No edit: follicles.geojson was written."""
 
 
 class Conflict(Exception):
@@ -64,7 +64,7 @@ class Edit:
     run_id, software
         The run whose follicles were corrected, and by which version.
     of
-        Of ``undo`` and ``redo``: id of the edit.
+        Of ``undo`` and ``redo``: id of the edit. Of ``saved`` and ``import``: SHA-256 of follicles.geojson.
     """
 
     kind: Kind

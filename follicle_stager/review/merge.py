@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import UserError
@@ -63,6 +63,8 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
             continue
         if edit.of in {c.id for c in conflicts}:  # the undo of what was left out
             continue
+        if edit.kind == Kind.REATTACH:  # here it is no new beginning
+            edit = replace(edit, kind=Kind.IMPORT)
         try:
             session.adopt(edit)
             taken.append(edit)

@@ -6,6 +6,7 @@ A command is on disk before anything changes here, so a screen shows nothing tha
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -71,7 +72,7 @@ class ReviewSession:
             self._done, self._undone = _history(now.edits)
             if now.imported is not None:
                 self._log.append(now.imported)
-                self._done.append(now.imported)
+                _step(now.imported, self._done, self._undone)
         except BaseException:
             self._log.close()
             raise
@@ -94,8 +95,8 @@ class ReviewSession:
         """Give follicles a stage: ``accepted`` where the software said the same, else ``corrected``."""
 
         def given(f: Follicle) -> Follicle:
-            agreed = Status.ACCEPTED if stage == f.stage_predicted else Status.CORRECTED
-            return replace(f, stage=stage, status=_status(f, agreed))
+            agreed = stage == f.stage_predicted and f.status in (Status.PREDICTED, Status.ACCEPTED)
+            return replace(f, stage=stage, status=_status(f, Status.ACCEPTED if agreed else Status.CORRECTED))
 
         return self._change(Kind.SET_STAGE, ids, given)
 
@@ -125,11 +126,19 @@ class ReviewSession:
 
     def add(self, follicle: Follicle) -> Edit:
         """Add a follicle that was missed; its id is made from its place."""
-        made = follicle_id(follicle.section_id, follicle.outline)
+        made = self._new_id(follicle.section_id, follicle.outline)
         return self._do(Kind.ADD, (), [self._measure(replace(follicle, id=made, status=Status.ADDED))])
 
     def reshape(self, one: str, outline: Polygon) -> Edit:
-        """Give a follicle another outline."""
+        """Give a follicle another outline.
+
+        Raises
+        ------
+        UserError
+            If it encloses nothing.
+        """
+        if outline.is_empty or not outline.area:
+            raise UserError("This outline encloses nothing: draw it around the follicle, or delete the follicle.")
         old = self._state[one]
         new = replace(old, outline=outline, status=_status(old, Status.CORRECTED))
         return self._do(Kind.RESHAPE, [old], [self._measure(new)])
@@ -142,7 +151,7 @@ class ReviewSession:
         UserError
             If they are fewer than two, or do not touch.
         """
-        parts = sorted((self._state[i] for i in ids), key=lambda f: -f.outline.area)
+        parts = sorted((self._state[i] for i in dict.fromkeys(ids)), key=lambda f: -f.outline.area)
         if len(parts) < 2:
             raise UserError("Merging needs two follicles at least: select more.")
         # Outlines that were drawn side by side leave a gap of a pixel or two.
@@ -176,7 +185,7 @@ class ReviewSession:
         first = replace(old, outline=pieces[0], status=_status(old, Status.CORRECTED))
         second = replace(
             old,
-            id=follicle_id(old.section_id, pieces[1]),
+            id=self._new_id(old.section_id, pieces[1]),
             outline=pieces[1],
             oocyte=None,
             nucleus=None,
@@ -205,12 +214,7 @@ class ReviewSession:
         if not self._done:
             return None
         last = self._done[-1]
-        try:
-            edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
-        except Conflict:
-            raise UserError(
-                f"This {last.kind.replace('_', ' ')} cannot be undone: another person has changed the follicle since."
-            ) from None
+        edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
         self._undone.append(self._done.pop())
         return edit
 
@@ -253,8 +257,15 @@ class ReviewSession:
         finally:
             self._log.close()
 
+    def _new_id(self, section_id: str, outline: Polygon) -> str:
+        """An id that no follicle has, rejected ones included: one may have been drawn here before."""
+        made = follicle_id(section_id, outline)
+        while made in self._state:
+            made = str(uuid.uuid5(uuid.UUID(made), section_id))
+        return made
+
     def _change(self, kind: Kind, ids: Iterable[str], to: Callable[[Follicle], Follicle]) -> Edit:
-        before = [self._state[i] for i in ids]
+        before = [self._state[i] for i in dict.fromkeys(ids)]
         return self._do(kind, before, [to(f) for f in before])
 
     def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
@@ -268,7 +279,12 @@ class ReviewSession:
     def _write(self, kind: Kind, before: Iterable[Follicle], after: Iterable[Follicle], *, of: str = "") -> Edit:
         signature = {"author": self._author, "run_id": self.run_id, "software": software()}
         edit = Edit.make(kind, before, after, **signature, of=of)
-        self._take(edit)
+        try:
+            self._take(edit)
+        except Conflict:  # only what is undone or redone can meet another state than it left
+            raise UserError(
+                "This cannot be undone or done again: the follicle was changed since, by another person or program."
+            ) from None
         return edit
 
     def _take(self, edit: Edit) -> None:
@@ -292,7 +308,7 @@ def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
         _move(edit.of, done, undone)
     elif edit.kind == Kind.REDO:
         _move(edit.of, undone, done)
-    elif edit.kind not in _NO_STEP:
+    elif edit.kind not in _NO_STEP and (edit.before or edit.after):
         done.append(edit)
         undone.clear()
 

@@ -6,6 +6,7 @@ The edits of a run count from its last ``reattach`` on, which holds all that ear
 from __future__ import annotations
 
 import hashlib
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,12 +105,14 @@ def standing(folder: Path, run_id: str) -> Standing:
             f"{folder / NAME}: the corrections do not fit to {found.name} ({conflict}); one of the two files was "
             "exchanged. Put the right one back, or move edits.jsonl away to start from the predictions."
         ) from None
-    saved = [i for i, edit in enumerate(edits) if edit.kind == Kind.SAVED]
-    if not path.exists() or fingerprint(path) in {fingerprint(found), *(edits[i].of for i in saved)}:
+    # Files that are known: those that a session wrote, and those of another program that one has taken in.
+    known = [i for i, edit in enumerate(edits) if edit.kind in (Kind.SAVED, Kind.IMPORT) and edit.of]
+    if not path.exists() or fingerprint(path) in {fingerprint(found), *(edits[i].of for i in known)}:
         return Standing(run_id, predicted, state, edits)
-    base = replay(predicted.values(), edits[: saved[-1]] if saved else ())
+    base = replay(predicted.values(), edits[: known[-1] + 1] if known else ())
     before, after = _changes(base, read_geojson(path), state)
-    imported = Edit.make(Kind.IMPORT, before, after, author=_ELSEWHERE, run_id=run_id, software=software())
+    signature = {"author": _ELSEWHERE, "run_id": run_id, "software": software()}
+    imported = Edit.make(Kind.IMPORT, before, after, **signature, of=fingerprint(path))
     imported.apply(state)
     return Standing(run_id, predicted, state, edits, imported)
 
@@ -126,7 +129,11 @@ def _changes(
 ) -> tuple[list[Follicle], list[Follicle]]:
     """What another program made of ``base``, as an edit of what stands ``now``."""
     before, after = [], []
-    there = {f.id: f for f in theirs}
+    there: dict[str, Follicle] = {}
+    for follicle in theirs:
+        # A copy made elsewhere has the id of the first, and other programs give numbers: these are new follicles.
+        alien = follicle.id in there or follicle.id not in base | now
+        there[_id_of(follicle.outline) if alien else follicle.id] = follicle
     for follicle_id, own in now.items():
         old, new = base.get(follicle_id), there.get(follicle_id)
         if old is None:  # made after the file was written
@@ -140,13 +147,21 @@ def _changes(
             if _moved(old.outline, new.outline):
                 said["outline"] = new.outline
             changed = replace(own, **said)
-            if said and "status" not in said:
+            if said and "status" not in said and own.status != Status.ADDED:
                 changed = replace(changed, status=Status.CORRECTED)
         if changed != own:
             before.append(own)
             after.append(changed)
-    after += [replace(f, status=Status.ADDED) for follicle_id, f in there.items() if follicle_id not in base | now]
+    after += [
+        replace(f, id=follicle_id, status=Status.ADDED)
+        for follicle_id, f in there.items()
+        if follicle_id not in base | now
+    ]
     return before, after
+
+
+def _id_of(outline: Polygon) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt))
 
 
 def _moved(old: Polygon, new: Polygon) -> bool:

@@ -6,7 +6,6 @@
     samples.csv                         the sample sheet
     slides/<slide>/run.json             the last run: versions, hashes, timings; written last, so it marks "finished"
     slides/<slide>/predictions/<run>.geojson   what the software said, one file per run, never changed
-    slides/<slide>/edits.jsonl          every correction, one line each; only ever added to
     slides/<slide>/follicles.geojson    what stands now (opens in QuPath)
     slides/<slide>/sections.geojson
     slides/<slide>/overlay.jpg
@@ -28,10 +27,6 @@ from follicle_stager.config import Config, dump_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_text
-from follicle_stager.review import ReviewSession, standing
-from follicle_stager.review.log import read_edits
-from follicle_stager.review.rerun import carry_over, rewrite
-from follicle_stager.review.standing import FOLLICLES, predictions
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,20 +103,18 @@ class Study:
     def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> tuple[str, ...]:
         """Write one slide's result; ``run.json`` comes last.
 
-        What a person corrected in an earlier run is carried over.
-
         Returns
         -------
         tuple of str
-            What a person must know: corrected follicles that this run did not find.
+            What a person must know: corrections in ``follicles.geojson`` that were set aside.
         """
         folder = self.slide_folder(result.slide_id)
+        kept = self._set_corrections_aside(result.slide_id)
         sections = self._as_excluded(result.slide_id, result.sections)
-        write_geojson(predictions(folder, run_id), result.follicles)
-        orphans = carry_over(folder, self._last_run(result.slide_id), run_id)
         # From here on the slide counts as unfinished, until the new run.json is there.
         (folder / "run.json").unlink(missing_ok=True)
-        rewrite(folder, run_id)
+        write_geojson(folder / "predictions" / f"{run_id}.geojson", result.follicles)
+        write_geojson(folder / "follicles.geojson", result.follicles)
         write_sections(folder / "sections.geojson", sections)
         info = {
             "run_id": run_id,
@@ -143,31 +136,26 @@ class Study:
             "seconds": result.seconds,
         }
         write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
-        return orphans
-
-    def review(self, slide_id: str, *, author: str) -> ReviewSession:
-        """Open a slide for correction.
-
-        Raises
-        ------
-        UserError
-            If the slide is not finished, somebody else has it open, or its files are damaged.
-        """
-        info = self.run_info(slide_id)
-        if info is None:
-            raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
-        return ReviewSession(self.slide_folder(slide_id), str(info["run_id"]), author=author)
+        return kept
 
     def is_edited(self, slide_id: str) -> bool:
-        """Whether a person judged or changed one of a slide's follicles."""
-        run_id = self._last_run(slide_id)
-        return run_id is not None and bool(standing(self.slide_folder(slide_id), run_id).touched)
+        """Whether a person changed a slide's follicles.geojson."""
+        current = self.slide_folder(slide_id) / "follicles.geojson"
+        before = (self.run_info(slide_id) or {}).get("run_id")
+        if before is None or not current.exists():
+            return False
+        predicted = self.slide_folder(slide_id) / "predictions" / f"{before}.geojson"
+        return not predicted.exists() or predicted.read_bytes() != current.read_bytes()
 
-    def _last_run(self, slide_id: str) -> str | None:
-        """The run whose follicles stand, also where a later one was interrupted while it was written."""
-        folder, info = self.slide_folder(slide_id), self.run_info(slide_id)
-        runs = [str(info["run_id"])] if info and "run_id" in info else [edit.run_id for edit in read_edits(folder)]
-        return runs[-1] if runs and predictions(folder, runs[-1]).exists() else None
+    def _set_corrections_aside(self, slide_id: str) -> tuple[str, ...]:
+        """Keep a follicles.geojson that a person changed under another name before a new run replaces it."""
+        if not self.is_edited(slide_id):
+            return ()
+        folder, number = self.slide_folder(slide_id), 1
+        while (aside := folder / f"follicles.edited_{number}.geojson").exists():
+            number += 1
+        (folder / "follicles.geojson").replace(aside)
+        return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
 
     def _as_excluded(self, slide_id: str, sections: tuple[Section, ...]) -> tuple[Section, ...]:
         """Sections of a new run; those that a person left out of an earlier one stay out."""
@@ -191,12 +179,11 @@ class Study:
         StudyError
             If one lies on no section, so that it would not be counted.
         """
-        folder, run_id = self.slide_folder(slide_id), self._last_run(slide_id)
-        path = folder / FOLLICLES
+        path = self.slide_folder(slide_id) / "follicles.geojson"
         sections = self.sections(slide_id)
         known = {section.section_id for section in sections}
         placed = []
-        for follicle in read_geojson(path) if run_id is None else standing(folder, run_id).follicles.values():
+        for follicle in read_geojson(path):
             if follicle.section_id not in known:
                 best = max(sections, key=lambda s: s.outline.intersection(follicle.outline).area, default=None)
                 if best is None or not best.outline.intersects(follicle.outline):

@@ -14,12 +14,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from follicle_stager.annotations import read_geojson, read_sections, write_sections
+from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import main
 from follicle_stager.config import Config
-from follicle_stager.matching import iou
-from follicle_stager.stages import Stage
 from follicle_stager.study import SlideSource, Study, list_slides
 
 
@@ -167,18 +165,11 @@ def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path,
     path.write_text(edited)
     sections = path.parent / "sections.geojson"
     write_sections(sections, [replace(s, included=False, reason="torn") for s in read_sections(sections)])
-    antral = [f.outline for f in Study(study).follicles(path.parent.name) if f.stage == Stage.ANTRAL]
-    assert antral
-    code, shown = cli("stage", cohort, "--out", study, "--min-score", 0.97)
+    code, shown = cli("stage", cohort, "--out", study, "--min-score", 0.6)
     assert code == 0
     assert all((s.included, s.reason) == (False, "torn") for s in read_sections(sections))
-    kept = [f.outline for f in read_geojson(path) if f.stage == Stage.ANTRAL]
-    assert all(max(iou(outline, one) for one in kept) > 0.5 for outline in antral)
-    assert "not found again, kept as it was" in shown
-    code, shown = cli("stage", cohort, "--out", study)
-    assert code == 0
-    again = [f.outline for f in read_geojson(path) if f.stage == Stage.ANTRAL]
-    assert all(max(iou(outline, one) for one in again) > 0.5 for outline in antral)
+    assert "kept as follicles.edited_1.geojson" in shown
+    assert (path.parent / "follicles.edited_1.geojson").read_text() == edited
 
 
 def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import box
-from shapely.geometry import LineString, Point
+from shapely.geometry import LineString, Point, Polygon
 
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.errors import UserError
@@ -33,7 +33,6 @@ from follicle_stager.review import (
     standing,
 )
 from follicle_stager.review.log import NAME, read_edits
-from follicle_stager.review.rerun import reattach
 from follicle_stager.review.standing import FOLLICLES
 from follicle_stager.stages import Countable, Health, Stage, Status
 
@@ -118,6 +117,24 @@ class TestCommands:
             assert session[one].outline.area == pytest.approx(area, rel=0.02)
             assert session[other].status == Status.REJECTED
 
+    def test_the_same_place_can_be_drawn_twice(self, folder):
+        with opened(folder) as session:
+            one, line = ids_of(session)[0], LineString([(108, 0), (108, 200)])
+            session.split(one, line)
+            session.merge([one, ids_of(session)[-1]])
+            session.split(one, line)
+            session.add(follicle(50, 300))
+            session.delete(ids_of(session)[-1:])
+            session.add(follicle(50, 300))
+            assert len(set(ids_of(session))) == 6 + 2 + 2
+
+    def test_a_reshaped_one_stays_corrected_when_its_stage_is_confirmed(self, folder):
+        with opened(folder) as session:
+            one = ids_of(session)[0]
+            session.reshape(one, session[one].outline.buffer(2))
+            session.set_stage([one], Stage.SECONDARY)
+            assert session[one].status == Status.CORRECTED
+
     def test_what_cannot_be_done_says_why_and_changes_nothing(self, folder):
         with opened(folder) as session:
             first, second, *_ = ids_of(session)
@@ -125,8 +142,12 @@ class TestCommands:
                 session.merge([first, second])
             with pytest.raises(UserError, match="two follicles"):
                 session.merge([first])
+            with pytest.raises(UserError, match="two follicles"):
+                session.merge([first, first])
             with pytest.raises(UserError, match="side to side"):
                 session.split(first, LineString([(0, 0), (1, 1)]))
+            with pytest.raises(UserError, match="encloses nothing"):
+                session.reshape(first, Polygon())
         assert not [e for e in read_edits(folder) if e.kind != Kind.SAVED]
 
     def test_another_outline_is_measured_anew(self, folder):
@@ -369,6 +390,48 @@ class TestOtherPrograms:
             with pytest.raises(UserError, match="do not touch"):
                 session.merge([first, second])
 
+    def test_what_was_taken_in_once_is_not_taken_in_again_after_a_crash(self, folder):
+        def change(features):
+            features[0]["properties"]["classification"] = {"name": "Antral"}
+
+        self.changed(folder, change)
+        session = opened(folder)
+        first, second, *_ = ids_of(session)
+        assert session[first].stage == Stage.ANTRAL
+        session.set_stage([first], Stage.PRIMARY)
+        session.delete([second])
+        session.undo()
+        session._log.close()  # as if killed: nothing is saved
+        assert standing(folder, RUN).follicles[first].stage == Stage.PRIMARY
+        with opened(folder) as session:
+            assert session[first].stage == Stage.PRIMARY
+            assert session.can_redo
+
+    def test_what_was_undone_cannot_be_done_again_over_a_change_from_elsewhere(self, folder):
+        def change(features):
+            features[0]["properties"]["classification"] = {"name": "Antral"}
+
+        with opened(folder) as session:
+            session.delete(ids_of(session)[:1])
+            session.undo()
+        self.changed(folder, change)
+        with opened(folder) as session:
+            assert not session.can_redo
+
+    def test_copies_and_numbered_features_are_follicles_of_their_own(self, folder):
+        def change(features):
+            copy = json.loads(json.dumps(features[0]))
+            copy["geometry"]["coordinates"] = [[[0, 300], [50, 300], [50, 350], [0, 300]]]
+            numbered = json.loads(json.dumps(copy)) | {"id": 7}
+            numbered["geometry"]["coordinates"] = [[[0, 400], [50, 400], [50, 450], [0, 400]]]
+            features += [copy, numbered]
+
+        self.changed(folder, change)
+        with opened(folder) as session:
+            assert len(session.follicles) == 8
+            session.set_health(ids_of(session)[6:], Health.ATRETIC)
+        assert len(read_geojson(folder / FOLLICLES)) == 8
+
     def test_the_same_file_written_otherwise_is_no_edit(self, folder):
         def change(features):
             for feature in features:
@@ -381,26 +444,6 @@ class TestOtherPrograms:
         self.changed(folder_of_large, change)
         with opened(folder_of_large) as session:
             assert session.follicles[0].status == Status.PREDICTED
-
-
-class TestReattach:
-    def test_what_a_person_said_goes_to_the_partner_of_a_later_run(self, folder):
-        with opened(folder) as session:
-            corrected, rejected, reshaped, *_ = ids_of(session)
-            session.set_stage([corrected], Stage.ANTRAL)
-            session.delete([rejected])
-            session.reshape(reshaped, Point(300, 100).buffer(25))
-            session.add(follicle(50, 400, stage=Stage.PRIMARY))
-        new = [follicle(100 * i + 2, radius=21) for i in (1, 2, 3, 5)]
-        before, after, orphans = reattach(standing(folder, RUN), new)
-        assert before == new[:3]
-        assert [f.id for f in after[:3]] == [f.id for f in new[:3]]
-        assert (after[0].stage, after[0].outline) == (Stage.ANTRAL, new[0].outline)
-        assert after[1].status == Status.REJECTED
-        assert after[2].outline.area == pytest.approx(Point(0, 0).buffer(25).area, rel=0.01)
-        assert (after[3].stage, after[3].status) == (Stage.PRIMARY, Status.ADDED)
-        assert len(orphans) == 1
-        assert "x = 50, y = 400" in orphans[0]
 
 
 class TestTwoPeople:
