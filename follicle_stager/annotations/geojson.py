@@ -279,7 +279,7 @@ def _follicle(
     numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
     labels = {f"P {s.label}": s for s in Stage}
     return Follicle(
-        id=str(feature.get("id") or uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt)),
+        id=str(feature.get("id") or outline_id(outline)),
         section_id=metadata.get("section", ""),
         outline=outline,
         score=numbers.pop("Score", 1.0),
@@ -294,6 +294,11 @@ def _follicle(
         edited_by=metadata.get("edited_by"),
         edited_at=metadata.get("edited_at"),
     )
+
+
+def outline_id(outline: Polygon) -> str:
+    """A UUID for an outline that came without one, or with another's."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt))
 
 
 def _with_parts(follicle: Follicle, parts: list[tuple[str, Polygon]]) -> Follicle:

@@ -214,28 +214,27 @@ class ReviewSession:
         if not self._done:
             return None
         last = self._done[-1]
-        edit = self._write(Kind.UNDO, last.after, last.before, of=last.id)
-        self._undone.append(self._done.pop())
-        return edit
+        return self._write(Kind.UNDO, last.after, last.before, of=last.id)
 
     def redo(self) -> Edit | None:
         """Do again what was undone last; None if there is nothing."""
         if not self._undone:
             return None
         last = self._undone[-1]
-        edit = self._write(Kind.REDO, last.before, last.after, of=last.id)
-        self._done.append(self._undone.pop())
-        return edit
+        return self._write(Kind.REDO, last.before, last.after, of=last.id)
 
     def adopt(self, edit: Edit) -> None:
-        """Take in an edit of another log of this slide, as it is.
+        """Take in an edit as it is: a new one, or one of another log of this slide.
 
         Raises
         ------
         Conflict
             If what it changed stands otherwise here.
         """
-        self._take(edit)
+        state = dict(self._state)
+        edit.apply(state)
+        self._log.append(edit)
+        self._state = state
         _step(edit, self._done, self._undone)
 
     def save(self) -> None:
@@ -271,27 +270,18 @@ class ReviewSession:
     def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         signed = [replace(f, edited_by=self._author, edited_at=now) for f in after]
-        edit = self._write(kind, before, signed)
-        self._done.append(edit)
-        self._undone.clear()
-        return edit
+        return self._write(kind, before, signed)
 
     def _write(self, kind: Kind, before: Iterable[Follicle], after: Iterable[Follicle], *, of: str = "") -> Edit:
         signature = {"author": self._author, "run_id": self.run_id, "software": software()}
         edit = Edit.make(kind, before, after, **signature, of=of)
         try:
-            self._take(edit)
+            self.adopt(edit)
         except Conflict:  # only what is undone or redone can meet another state than it left
             raise UserError(
                 "This cannot be undone or done again: the follicle was changed since, by another person or program."
             ) from None
         return edit
-
-    def _take(self, edit: Edit) -> None:
-        state = dict(self._state)
-        edit.apply(state)
-        self._log.append(edit)
-        self._state = state
 
 
 def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
@@ -304,6 +294,7 @@ def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
 
 
 def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
+    """What an edit leaves to be undone and redone; now and when the log is read again."""
     if edit.kind == Kind.UNDO:
         _move(edit.of, done, undone)
     elif edit.kind == Kind.REDO:

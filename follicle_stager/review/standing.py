@@ -6,12 +6,12 @@ The edits of a run count from its last ``reattach`` on, which holds all that ear
 from __future__ import annotations
 
 import hashlib
-import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import follicle_stager
 from follicle_stager.annotations import read_geojson
+from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
 from follicle_stager.review.edits import Conflict, Edit, Kind, replay
@@ -41,8 +41,8 @@ class Standing:
     ----------
     run_id
         The run that found them.
-    predicted, follicles
-        What it found, and what stands; by id, in the order of the file.
+    follicles
+        By id, in the order of the file.
     edits
         Of this run, those not undone included.
     imported
@@ -50,20 +50,9 @@ class Standing:
     """
 
     run_id: str
-    predicted: dict[str, Follicle]
     follicles: dict[str, Follicle]
     edits: tuple[Edit, ...]
     imported: Edit | None = None
-
-    @property
-    def touched(self) -> list[Follicle]:
-        """Follicles that a person has judged, drawn or refused."""
-        return [f for f in self.follicles.values() if f.status != Status.PREDICTED]
-
-    def drawn(self, follicle: Follicle) -> bool:
-        """Whether a person drew its outline."""
-        found = self.predicted.get(follicle.id)
-        return found is None or found.outline != follicle.outline
 
 
 def software() -> str:
@@ -97,9 +86,9 @@ def standing(folder: Path, run_id: str) -> Standing:
         If a file is missing or damaged, or the log does not fit to the predictions.
     """
     found, path = predictions(folder, run_id), folder / FOLLICLES
-    predicted, edits = {f.id: f for f in read_geojson(found)}, edits_of(read_edits(folder), run_id)
+    predicted, edits = read_geojson(found), edits_of(read_edits(folder), run_id)
     try:
-        state = replay(predicted.values(), edits)
+        state = replay(predicted, edits)
     except Conflict as conflict:
         raise UserError(
             f"{folder / NAME}: the corrections do not fit to {found.name} ({conflict}); one of the two files was "
@@ -108,13 +97,13 @@ def standing(folder: Path, run_id: str) -> Standing:
     # Files that are known: those that a session wrote, and those of another program that one has taken in.
     known = [i for i, edit in enumerate(edits) if edit.kind in (Kind.SAVED, Kind.IMPORT) and edit.of]
     if not path.exists() or fingerprint(path) in {fingerprint(found), *(edits[i].of for i in known)}:
-        return Standing(run_id, predicted, state, edits)
-    base = replay(predicted.values(), edits[: known[-1] + 1] if known else ())
+        return Standing(run_id, state, edits)
+    base = replay(predicted, edits[: known[-1] + 1] if known else ())
     before, after = _changes(base, read_geojson(path), state)
     signature = {"author": _ELSEWHERE, "run_id": run_id, "software": software()}
     imported = Edit.make(Kind.IMPORT, before, after, **signature, of=fingerprint(path))
     imported.apply(state)
-    return Standing(run_id, predicted, state, edits, imported)
+    return Standing(run_id, state, edits, imported)
 
 
 def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
@@ -129,11 +118,12 @@ def _changes(
 ) -> tuple[list[Follicle], list[Follicle]]:
     """What another program made of ``base``, as an edit of what stands ``now``."""
     before, after = [], []
+    known = base | now
     there: dict[str, Follicle] = {}
     for follicle in theirs:
         # A copy made elsewhere has the id of the first, and other programs give numbers: these are new follicles.
-        alien = follicle.id in there or follicle.id not in base | now
-        there[_id_of(follicle.outline) if alien else follicle.id] = follicle
+        alien = follicle.id in there or follicle.id not in known
+        there[outline_id(follicle.outline) if alien else follicle.id] = follicle
     for follicle_id, own in now.items():
         old, new = base.get(follicle_id), there.get(follicle_id)
         if old is None:  # made after the file was written
@@ -152,16 +142,8 @@ def _changes(
         if changed != own:
             before.append(own)
             after.append(changed)
-    after += [
-        replace(f, id=follicle_id, status=Status.ADDED)
-        for follicle_id, f in there.items()
-        if follicle_id not in base | now
-    ]
+    after += [replace(f, id=i, status=Status.ADDED) for i, f in there.items() if i not in known]
     return before, after
-
-
-def _id_of(outline: Polygon) -> str:
-    return str(uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt))
 
 
 def _moved(old: Polygon, new: Polygon) -> bool:
