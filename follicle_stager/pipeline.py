@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from follicle_stager.config import Config
     from follicle_stager.slides import PixelSize, Slide
 
+    #: Left, top, right, bottom, µm.
+    Box = tuple[float, float, float, float]
     #: ``progress(step, done, total)``
     Progress = Callable[[str, int, int], None]
 
@@ -176,17 +178,17 @@ def search(
         Called with the number of windows done, and in all.
     """
     cores = list(_tiles(overview, look.core_um))
-    margin = look.margin_um
     found: list[FoundFollicle] = []
     textures = [_Texture(outline) for outline in overview.sections]
-    for index, (x0, y0, x1, y1) in enumerate(cores):
+    for index, core in enumerate(cores):
         progress(index, len(cores))
-        window = _around_tissue(overview, (x0 - margin, y0 - margin, x1 + margin, y1 + margin))
+        looked_at = _grown(core, look.margin_um)
+        window = _around_tissue(overview, _grown(looked_at, look.reach_um))
         field = _read_field(slide, overview, window, look.mpp, align_px=look.align_px)
-        sight = look.find(field)
-        found += [c for c in sight.claims if _inside(c.outline.centroid, (x0, y0, x1, y1), SEAM_UM)]
+        sight = look.find(_only(field, looked_at))
+        found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
         for texture in textures:
-            texture.add(sight, field, (x0, y0, x1, y1))
+            texture.add(sight, field, core)
     return Searched(found, np.array([texture.strangeness for texture in textures]))
 
 
@@ -201,7 +203,7 @@ class _Texture:
         self._sum: NDArray[np.float64] = np.zeros(1)
         self._tiles = 0
 
-    def add(self, sight: Sight, field: Field, core: tuple[float, float, float, float]) -> None:
+    def add(self, sight: Sight, field: Field, core: Box) -> None:
         """Take the tiles of a window whose middles lie on the section and in the window's own part."""
         if sight.texture is None:
             return
@@ -230,7 +232,7 @@ def _doubt(strangeness: float) -> str:
     )
 
 
-def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, float, float]]:
+def _tiles(overview: Overview, side_um: float) -> Iterator[Box]:
     """The box around all tissue in as few equal parts as possible; those that hold tissue, as (x0, y0, x1, y1) µm."""
     rows, columns = np.nonzero(overview.tissue)
     for y0, y1 in equal_parts(rows.min(), rows.max() + 1, side_um / overview.mpp):
@@ -239,7 +241,7 @@ def _tiles(overview: Overview, side_um: float) -> Iterator[tuple[float, float, f
                 yield x0 * overview.mpp, y0 * overview.mpp, x1 * overview.mpp, y1 * overview.mpp
 
 
-def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+def _around_tissue(overview: Overview, box_um: Box) -> Box:
     """The part of a box that holds its tissue, with glass around it for the filters: most of a slide is glass."""
     left, top, right, bottom = (int(max(0.0, v) / overview.mpp) for v in box_um)
     rows, columns = np.nonzero(overview.tissue[top : bottom + 1, left : right + 1])
@@ -251,9 +253,7 @@ def _around_tissue(overview: Overview, box_um: tuple[float, float, float, float]
     )
 
 
-def _read_field(
-    slide: Slide, overview: Overview, box_um: tuple[float, float, float, float], mpp: float, *, align_px: int = 1
-) -> Field:
+def _read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, align_px: int = 1) -> Field:
     """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
     limit_x = slide.width * slide.scale.mpp_x
     limit_y = slide.height * slide.scale.mpp_y
@@ -267,7 +267,20 @@ def _read_field(
     return Field(rgb, tissue, overview.stain, mpp, x_um, y_um)
 
 
-def _inside(point: Point, core: tuple[float, float, float, float], margin: float) -> bool:
+def _grown(box: Box, by_um: float) -> Box:
+    return box[0] - by_um, box[1] - by_um, box[2] + by_um, box[3] + by_um
+
+
+def _only(field: Field, box_um: Box) -> Field:
+    """The field with no tissue outside a box: what lies there is seen and not searched."""
+    start = (field.x_um, field.y_um) * 2
+    left, top, right, bottom = (max(0, round((a - b) / field.mpp)) for a, b in zip(box_um, start, strict=True))
+    tissue = np.zeros_like(field.tissue)
+    tissue[top:bottom, left:right] = field.tissue[top:bottom, left:right]
+    return replace(field, tissue=tissue)
+
+
+def _inside(point: Point, core: Box, margin: float) -> bool:
     x0, y0, x1, y1 = core
     return bool(x0 - margin <= point.x < x1 + margin and y0 - margin <= point.y < y1 + margin)
 

@@ -139,12 +139,11 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     StainModel
     """
     blank = StainModel(white, _HEMATOXYLIN, _EOSIN, 1.0, 1.0, False)
-    od = blank.optical_density(rgb)[tissue].astype(np.float64)
+    pixels = _thinned(rgb[tissue])
+    od = blank.optical_density(pixels).astype(np.float64)
     od = od[(od.mean(axis=1) > 0.12) & (od.max(axis=1) < 3.0) & ~is_pen(od)]
     if len(od) < 200:
         return blank
-    if len(od) > 200_000:
-        od = od[:: len(od) // 200_000 + 1]
     _, vectors = np.linalg.eigh(np.cov(od.T))
     plane = vectors[:, [2, 1]]
     plane = plane * np.where(plane.sum(axis=0) < 0, -1, 1)
@@ -171,7 +170,7 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     full_h, full_c = (max(float(np.percentile(values, 95)), 0.05) for values in (h, c))
     if not two_stains:
         full_c = 1.0  # what is left beside hematoxylin is noise, and must not be blown up
-    density = density_full(rgb[tissue], white)
+    density = density_full(pixels, white)
     return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains, clear_density, density)
 
 
@@ -185,14 +184,17 @@ def density_full(rgb: NDArray[np.uint8], white: NDArray[np.float64]) -> NDArray[
     white
         (3,) from `estimate_white`.
     """
-    pixels = rgb.reshape(-1, 3)
-    if len(pixels) > 200_000:
-        pixels = pixels[:: len(pixels) // 200_000 + 1]
+    pixels = _thinned(rgb.reshape(-1, 3))
     od = np.maximum(np.log(white / np.maximum(pixels, 1)), 0)
     tissue = od[od.mean(axis=1) > _TISSUE_DENSITY]
     if len(tissue) < 50:
         return np.full(3, 0.5)
     return np.asarray(np.maximum(np.percentile(tissue, 90, axis=0), _LEAST_FULL))
+
+
+def _thinned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """At most some 200,000 of many pixels, evenly spread."""
+    return pixels[:: len(pixels) // 200_000 + 1]
 
 
 def _angle_deg(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:

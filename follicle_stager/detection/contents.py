@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import fft
 from scipy import ndimage as ndi
-from scipy.signal import fftconvolve
 from shapely.geometry import Point, Polygon
 from skimage.measure import label
 from skimage.morphology import disk
@@ -162,6 +162,11 @@ def _ring(radius_px: float) -> NDArray[np.float32]:
 def _masked_mean(
     values: NDArray[np.floating], mask: NDArray[np.bool_], kernel: NDArray[np.float32]
 ) -> NDArray[np.floating]:
-    weight = fftconvolve(mask.astype(np.float32), kernel, mode="same")
-    total = fftconvolve(values, kernel, mode="same")
+    # As scipy.signal.fftconvolve, which takes a second to import.
+    size = [fft.next_fast_len(n + k - 1, True) for n, k in zip(values.shape, kernel.shape, strict=True)]
+    rows, columns = (slice((k - 1) // 2, (k - 1) // 2 + n) for n, k in zip(values.shape, kernel.shape, strict=True))
+    response = fft.rfft2(kernel, size)
+    weight, total = (
+        fft.irfft2(fft.rfft2(v, size) * response, size)[rows, columns] for v in (mask.astype(np.float32), values)
+    )
     return np.asarray(total / np.maximum(weight, 1.0))

@@ -40,7 +40,9 @@ class Pass:
     core_um
         Side of the squares that the slide is searched in.
     margin_um
-        What a window shows around the part that it answers for: the largest follicle, and the reach of filters.
+        What is looked at around the part that a window answers for: the largest follicle.
+    reach_um
+        What a window shows around that: as far as filters see.
     align_px
         Windows start and end at multiples of it.
     find
@@ -52,6 +54,7 @@ class Pass:
     mpp: float
     core_um: float
     margin_um: float
+    reach_um: float
     align_px: int
     find: Callable[[Field], Sight]
     familiar_to: float | None = None
@@ -91,7 +94,7 @@ def passes(config: DetectionConfig, mpp: float) -> list[Pass]:
         def find(field: Field) -> Sight:
             return Sight(classical.find_follicles(field, config))
 
-        return [Pass(config.working_mpp, 1600.0, 420.0, 1, find)]
+        return [Pass(config.working_mpp, 1600.0, 420.0, 0.0, 1, find)]
     return [network_pass(_folder(config), index, scale, config.min_score) for index, scale in _scales(config, mpp)]
 
 
@@ -125,6 +128,5 @@ def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float)
         found = find_in(Window(maps, field.x_um, field.y_um, field.mpp), scale)
         return Sight([f for f in found if f.score >= min_score], maps.texture)
 
-    # A follicle whose centre is at the edge of the part, and as much around it as the network looks at.
-    margin_um = 0.6 * scale.largest_um + layout.REACH * scale.mpp
-    return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, layout.STEP, find, scale.familiar_to)
+    margin_um, reach_um = 0.6 * scale.largest_um, layout.REACH * scale.mpp
+    return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, reach_um, layout.STEP, find, scale.familiar_to)

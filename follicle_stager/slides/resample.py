@@ -11,6 +11,7 @@ import math
 from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,42 +79,15 @@ def _read_piece(
 ) -> NDArray[np.uint8]:
     if abs(factor_x - 1) < 1e-6 and abs(factor_y - 1) < 1e-6:
         return slide.read_region(x, y, width, height, level)
-    # Whole-number blocks are averaged first; what is left (a factor below 2) is interpolated.
+    # Whole-number blocks are averaged first; what is left (a factor below 2) is interpolated, with a tent as wide as
+    # the factor where that is above 1, so that detail which the grid cannot hold does not alias.
     block_x, block_y = max(1, math.floor(factor_x + 1e-9)), max(1, math.floor(factor_y + 1e-9))
     rest_x, rest_y = factor_x / block_x, factor_y / block_y
-    x_positions = (np.arange(x, x + width) + 0.5) * rest_x - 0.5
-    y_positions = (np.arange(y, y + height) + 0.5) * rest_y - 0.5
-    x_first, y_first = math.floor(x_positions[0]) - 1, math.floor(y_positions[0]) - 1
-    columns = math.ceil(x_positions[-1]) + 2 - x_first
-    rows = math.ceil(y_positions[-1]) + 2 - y_first
-    source = slide.read_region(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y, level).astype(
-        np.float32
-    )
-    if block_x > 1 or block_y > 1:
-        source = source.reshape(rows, block_y, columns, block_x, 3).mean(axis=(1, 3))
-    source = _interpolate(source, y_positions - y_first, axis=0, factor=rest_y)
-    source = _interpolate(source, x_positions - x_first, axis=1, factor=rest_x)
-    return np.asarray(np.clip(source + 0.5, 0, 255), np.uint8)
-
-
-def _interpolate(
-    values: NDArray[np.float32], positions: NDArray[np.float64], *, axis: int, factor: float
-) -> NDArray[np.float32]:
-    """Linear interpolation along one axis; below full resolution the two neighbours are blended wider."""
-    low = np.floor(positions).astype(np.intp)
-    weight = (positions - low).astype(np.float32)
-    if factor > 1.05:
-        # A 3-tap tent of width ``factor`` keeps detail that the grid cannot hold from aliasing.
-        half = np.float32(factor)
-        taps = np.stack([np.maximum(0, half - np.abs(k - weight)) for k in (-1, 0, 1, 2)])
-        taps /= taps.sum(axis=0)
-        indices = np.stack([low + k for k in (-1, 0, 1, 2)]).clip(0, values.shape[axis] - 1)
-    else:
-        taps = np.stack([1 - weight, weight])
-        indices = np.stack([low, low + 1]).clip(0, values.shape[axis] - 1)
-    shape = [1, 1, 1]
-    shape[axis] = -1
-    out = np.take(values, indices[0], axis=axis) * taps[0].reshape(shape)
-    for index, tap in zip(indices[1:], taps[1:], strict=True):
-        out += np.take(values, index, axis=axis) * tap.reshape(shape)
-    return np.asarray(out, np.float32)
+    x_first, y_first = math.floor(x * rest_x) - 2, math.floor(y * rest_y) - 2
+    columns = math.ceil((x + width) * rest_x) + 2 - x_first
+    rows = math.ceil((y + height) * rest_y) + 2 - y_first
+    source = slide.read_region(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y, level)
+    left, top = x * rest_x - x_first, y * rest_y - y_first
+    box = (left, top, left + width * rest_x, top + height * rest_y)
+    picture = Image.fromarray(source).reduce((block_x, block_y))
+    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))

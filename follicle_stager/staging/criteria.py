@@ -71,6 +71,9 @@ def judge(m: Measurements, config: StagingConfig) -> Verdict:
     best = max(probabilities, key=lambda stage: probabilities[stage])
     doubts = _doubts(m, config)
     if probabilities[best] < config.min_probability:
+        count, thickness = _layers_by_count(m, config), _layers_by_thickness(m, config)
+        if (count - 0.5) * (thickness - 0.5) < 0:
+            doubts = (*doubts, "counted layers and thickness of the granulosa disagree")
         doubts = (*doubts, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
     health, why_atretic = _health(m, config)
     countable, why_countable = _countable(m)
@@ -135,11 +138,6 @@ def _doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
     no_oocyte = not math.isfinite(m.oocyte_um)
     if no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
         doubts.append("cut beside the oocyte and without fluid: the stage cannot be seen")
-    if not no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
-        by_count = m.two_layers_fraction >= config.two_layers_min_fraction
-        by_height = m.granulosa_um >= config.two_layers_min_um
-        if by_count != by_height:
-            doubts.append("counted layers and thickness of the granulosa disagree")
     if math.isfinite(m.layers_iqr) and m.layers_iqr > config.max_layers_iqr and m.fluid_fraction == 0:
         doubts.append("the number of layers varies too much around the oocyte")
     return tuple(doubts)
@@ -147,11 +145,15 @@ def _doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
 
 def _several_layers(m: Measurements, config: StagingConfig) -> float:
     """Two or more layers, from the count of nuclei on rays and from the thickness; without oocyte undecided."""
-    if not math.isfinite(m.two_layers_fraction):
-        return 0.5
-    by_count = _yes(m.two_layers_fraction, config.two_layers_min_fraction, 0.08)
-    by_height = _yes(m.granulosa_um, config.two_layers_min_um, 1.5)
-    return 0.5 * (by_count + by_height)
+    return 0.5 * (_layers_by_count(m, config) + _layers_by_thickness(m, config))
+
+
+def _layers_by_count(m: Measurements, config: StagingConfig) -> float:
+    return _yes(m.two_layers_fraction, config.two_layers_min_fraction, 0.08)
+
+
+def _layers_by_thickness(m: Measurements, config: StagingConfig) -> float:
+    return _yes(m.granulosa_um, config.two_layers_min_um, 1.5)
 
 
 def _health(m: Measurements, config: StagingConfig) -> tuple[Health, tuple[str, ...]]:

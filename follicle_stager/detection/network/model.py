@@ -12,12 +12,12 @@ import importlib.util
 import multiprocessing
 import os
 from dataclasses import dataclass, fields
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from scipy import ndimage as ndi
 
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.layout import REACH, STEP
@@ -25,6 +25,8 @@ from follicle_stager.errors import UserError
 from follicle_stager.geometry import equal_parts
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
 #: The weights that come with the package.
@@ -110,9 +112,9 @@ class Network:
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         if len(self._session.get_outputs()) != len(fields(Maps)):
             raise UserError(f"{path}: this network was trained by another version of follicle-stager; train it again.")
-        # What the largest tile needed is given back: the next scale, or the next step, needs memory of its own.
-        self._run = onnxruntime.RunOptions()
-        self._run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        # What the largest tile needed is given back after the last one: the next step needs memory of its own.
+        self._last = onnxruntime.RunOptions()
+        self._last.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.scale = scale
 
     def __call__(self, shown: NDArray[np.float32], tissue: NDArray[np.bool_] | None = None) -> Maps:
@@ -126,15 +128,23 @@ class Network:
         shown
             (3, y, x) from `layout.shown`; sides are multiples of `layout.STEP`.
         tissue
-            (y, x) where to look; parts without any are answered with zeros.
+            (y, x) where to look; what is far from it is answered with zeros.
         """
-        parts = list(product(_parts(shown.shape[1]), _parts(shown.shape[2])))
+        height, width = (side // STEP for side in shown.shape[1:])
+        wanted = np.ones((height, width), bool)
         if tissue is not None:
-            parts = [(y, x) for y, x in parts if tissue[y.own(1), x.own(1)].any()] or parts[:1]
+            # Borders of follicles at the rim run a little outside.
+            blocks = tissue[: height * STEP, : width * STEP].reshape(height, STEP, width, STEP).any(axis=(1, 3))
+            wanted = ndi.maximum_filter(blocks, 3) if blocks.any() else wanted
+        parts = [
+            tuple(_Part.of(s, side) for s, side in zip(box, shown.shape[1:], strict=True)) for box in _boxes(wanted)
+        ]
         whole: list[NDArray[np.float32]] = []
-        for rows, columns in parts:
+        for number, (rows, columns) in enumerate(parts, start=1):
             tile = shown[:, rows.around, columns.around]
-            answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]}, self._run)
+            answer: list[NDArray[np.float32]] = self._session.run(
+                None, {"picture": tile[None]}, self._last if number == len(parts) else None
+            )
             steps = [tile.shape[1] // part.shape[-2] for part in answer]
             whole = whole or [
                 np.zeros((*part.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step), np.float32)
@@ -154,6 +164,12 @@ class _Part:
     first: int
     last: int
 
+    @classmethod
+    def of(cls, blocks: slice, length: int) -> _Part:
+        """A stretch of `layout.STEP` px blocks of a side."""
+        start, stop = blocks.start * STEP, blocks.stop * STEP
+        return cls(start, stop, max(0, start - REACH), min(length, stop + REACH))
+
     @property
     def around(self) -> slice:
         return slice(self.first, self.last)
@@ -167,10 +183,25 @@ class _Part:
         return slice((self.start - self.first) // step, (self.stop - self.first) // step)
 
 
-def _parts(length: int) -> list[_Part]:
-    """Equal parts of a window's side that are no longer than a tile."""
-    edges = [(a * STEP, b * STEP) for a, b in equal_parts(0, length // STEP, _TILE_PX / STEP)]
-    return [_Part(a, b, max(0, a - REACH), min(length, b + REACH)) for a, b in edges]
+def _boxes(wanted: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
+    """Boxes without overlap, none larger than a tile, that hold all that is wanted and little else.
+
+    What is wanted is cut across its longer side until it fits; each piece loses its empty rim.
+    """
+    rows, columns = np.nonzero(wanted)
+    if not len(rows):
+        return
+    box = slice(rows.min(), rows.max() + 1), slice(columns.min(), columns.max() + 1)
+    lengths = [s.stop - s.start for s in box]
+    axis = int(np.argmax(lengths))
+    if lengths[axis] * STEP <= _TILE_PX:
+        yield box
+        return
+    for start, stop in equal_parts(box[axis].start, box[axis].stop, _TILE_PX / STEP):
+        piece = np.zeros_like(wanted)
+        own = tuple(slice(start, stop) if i == axis else s for i, s in enumerate(box))
+        piece[own] = wanted[own]
+        yield from _boxes(piece)
 
 
 def can_run() -> bool:
