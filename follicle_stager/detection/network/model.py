@@ -32,8 +32,9 @@ if TYPE_CHECKING:
 #: The weights that come with the package.
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 DESCRIPTION = "network.toml"
-# Longest side of what is worked out at once, px, besides what is shown around it: some 400 MB of memory.
-_TILE_PX = 1600
+# Longest side of what is worked out at once, px, besides what is shown around it: some 400 MB of memory, which ONNX
+# Runtime keeps for the next one. Larger tiles look at less twice, but to touch new memory costs more than that.
+_TILE_PX = 1280
 
 
 class Scale(BaseModel):
@@ -112,9 +113,6 @@ class Network:
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         if len(self._session.get_outputs()) != len(fields(Maps)):
             raise UserError(f"{path}: this network was trained by another version of follicle-stager; train it again.")
-        # What the largest tile needed is given back after the last one: the next step needs memory of its own.
-        self._last = onnxruntime.RunOptions()
-        self._last.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         self.scale = scale
 
     def __call__(self, shown: NDArray[np.float32], tissue: NDArray[np.bool_] | None = None) -> Maps:
@@ -140,11 +138,9 @@ class Network:
             tuple(_Part.of(s, side) for s, side in zip(box, shown.shape[1:], strict=True)) for box in _boxes(wanted)
         ]
         whole: list[NDArray[np.float32]] = []
-        for number, (rows, columns) in enumerate(parts, start=1):
+        for rows, columns in parts:
             tile = shown[:, rows.around, columns.around]
-            answer: list[NDArray[np.float32]] = self._session.run(
-                None, {"picture": tile[None]}, self._last if number == len(parts) else None
-            )
+            answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]})
             steps = [tile.shape[1] // part.shape[-2] for part in answer]
             whole = whole or [
                 np.zeros((*part.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step), np.float32)
