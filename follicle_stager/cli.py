@@ -32,6 +32,7 @@ from follicle_stager.evaluation import evaluate as evaluate_pairs
 from follicle_stager.files import write_csv
 from follicle_stager.progress import BatchProgress
 from follicle_stager.report.console import agreement_tables, before_after_table, count_tables, evaluation_tables
+from follicle_stager.stages import Status
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
@@ -350,6 +351,8 @@ def _show_follicles(study: Study, slide_id: str) -> None:
     table.add_column("score", justify="right")
     table.add_column("why", overflow="fold")
     for number, f in enumerate(study.follicles(slide_id), start=1):
+        if f.status == Status.REJECTED:
+            continue
         table.add_row(
             str(number),
             f.stage.label,

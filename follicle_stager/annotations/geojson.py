@@ -14,6 +14,8 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from shapely import transform
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
@@ -207,12 +209,7 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
 
 
 def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
-    raw = mapping(geometry)
-
-    def rounded(value: Any) -> Any:
-        return [rounded(v) for v in value] if isinstance(value, list | tuple) else round(value, 2)
-
-    return {"type": raw["type"], "coordinates": rounded(raw["coordinates"])}
+    return dict(mapping(transform(geometry, lambda xy: np.round(xy, 2))))
 
 
 def _write(path: Path, features: list[dict[str, Any]]) -> None:

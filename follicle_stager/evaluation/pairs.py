@@ -72,8 +72,8 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
             SlidePair(
                 slide=slide,
                 animal=animals.get(name, name),
-                found=counted(read_geojson(found[name])),
-                true=counted(read_geojson(path)),
+                found=counted(_follicles(predicted, name, found[name])),
+                true=counted(_follicles(truth, slide, path)),
                 mpp=scale,
                 visible=visible,
                 criterion=criterion,
@@ -100,6 +100,10 @@ def _files(place: Path) -> dict[str, Path]:
     if not files:
         raise UserError(f"{place}: no GeoJSON here; give a study folder, a folder of .geojson files, or one file.")
     return files
+
+
+def _follicles(place: Path, slide: str, path: Path) -> list[Follicle]:
+    return Study(place).follicles(slide) if _is_study(place) else read_geojson(path)
 
 
 def _is_study(place: Path) -> bool:

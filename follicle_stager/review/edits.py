@@ -19,7 +19,7 @@ from follicle_stager.annotations.geojson import follicle_features, follicles_of
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
 
     from follicle_stager.records import Follicle
 
@@ -140,6 +140,13 @@ class Edit:
 def rounded(follicles: Iterable[Follicle]) -> tuple[Follicle, ...]:
     """Follicles as they are when they were written and read: so those in memory and on disk are the same."""
     return tuple(follicles_of([x for f in follicles for x in follicle_features(f)], "follicles"))
+
+
+def another_id(made: str, taken: Container[str]) -> str:
+    """An id itself, or another one made of it if it is taken: of the same follicle always the same."""
+    while made in taken:
+        made = str(uuid.uuid5(uuid.NAMESPACE_OID, made))
+    return made
 
 
 def replay(predicted: Iterable[Follicle], edits: Iterable[Edit]) -> dict[str, Follicle]:

@@ -68,28 +68,33 @@ class EditLog:
             ) from None
         try:
             self._mend()
-            new = not self._path.exists()
-            self._file = self._path.open("ab", buffering=0)
-            if new:
-                _keep_name(folder)
         except BaseException:
             self._lock.release()
             raise
 
+    def __enter__(self) -> EditLog:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def append(self, edit: Edit) -> None:
         """Add an edit; it is on disk when this returns, and not in the log when this raises."""
-        line, size = edit.to_line().encode() + b"\n", os.fstat(self._file.fileno()).st_size
-        try:
-            if self._file.write(line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
-            os.fsync(self._file.fileno())
-        except OSError:
-            self._file.truncate(size)
-            raise
+        line, new = edit.to_line().encode() + b"\n", not self._path.exists()
+        with self._path.open("ab", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            try:
+                if file.write(line) != len(line):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self._path))
+                os.fsync(file.fileno())
+            except OSError:
+                file.truncate(size)
+                raise
+        if new:
+            _keep_name(self._path.parent)
 
     def close(self) -> None:
         """Let others write."""
-        self._file.close()
         self._lock.release()
 
     def _mend(self) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from follicle_stager.errors import UserError
 from follicle_stager.review.edits import Conflict, Edit, Kind
 from follicle_stager.review.log import NAME, read_edits
-from follicle_stager.review.standing import edits_of
+from follicle_stager.review.standing import edits_of, predictions, standing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,9 +45,12 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
     Raises
     ------
     UserError
-        If there is no log, or it is of another run.
+        If there are no corrections, or they are of another run.
     """
     theirs = read_edits(other)
+    if predictions(other, session.run_id).exists():
+        # What another program did to their follicles.geojson is theirs too, if nobody opened the copy since.
+        theirs += [edit for edit in (standing(other, session.run_id).imported,) if edit is not None]
     if not theirs:
         raise UserError(f"{other / NAME}: there are no corrections to take in; check the path.")
     if theirs[-1].run_id != session.run_id:

@@ -6,7 +6,6 @@ A command is on disk before anything changes here, so a screen shows nothing tha
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -15,14 +14,12 @@ from shapely import union_all
 from shapely.geometry import Polygon
 from shapely.ops import split as cut
 
-from follicle_stager.annotations import write_geojson
 from follicle_stager.errors import UserError
-from follicle_stager.files import replacing
 from follicle_stager.matching import valid
 from follicle_stager.records import follicle_id
-from follicle_stager.review.edits import Conflict, Edit, Kind
-from follicle_stager.review.log import EditLog
-from follicle_stager.review.standing import FOLLICLES, fingerprint, software, standing
+from follicle_stager.review.edits import Conflict, Edit, Kind, another_id, replay
+from follicle_stager.review.log import EditLog, read_edits
+from follicle_stager.review.standing import changed_elsewhere, software, standing, write_follicles
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -68,11 +65,10 @@ class ReviewSession:
         self._log = EditLog(folder)
         try:
             now = standing(folder, run_id)
-            self._state = now.follicles
+            self._state = replay(now.predicted.values(), now.edits)
             self._done, self._undone = _history(now.edits)
             if now.imported is not None:
-                self._log.append(now.imported)
-                _step(now.imported, self._done, self._undone)
+                self.adopt(now.imported)
         except BaseException:
             self._log.close()
             raise
@@ -238,16 +234,12 @@ class ReviewSession:
         _step(edit, self._done, self._undone)
 
     def save(self) -> None:
-        """Write follicles.geojson, if it is not as things stand.
-
-        The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
-        """
-        path = self.folder / FOLLICLES
-        with replacing(path) as temporary:
-            write_geojson(temporary, self._state.values())
-            written = fingerprint(temporary)
-            if not path.exists() or fingerprint(path) != written:
-                self._write(Kind.SAVED, (), (), of=written)
+        """Write follicles.geojson; what another program wrote there meanwhile is taken in first."""
+        if changed_elsewhere(self.folder, read_edits(self.folder)):
+            imported = standing(self.folder, self.run_id).imported
+            if imported is not None:
+                self.adopt(imported)
+        write_follicles(self.folder, self._state.values(), self._log, run_id=self.run_id)
 
     def close(self) -> None:
         """Save, and let others correct."""
@@ -258,10 +250,7 @@ class ReviewSession:
 
     def _new_id(self, section_id: str, outline: Polygon) -> str:
         """An id that no follicle has, rejected ones included: one may have been drawn here before."""
-        made = follicle_id(section_id, outline)
-        while made in self._state:
-            made = str(uuid.uuid5(uuid.UUID(made), section_id))
-        return made
+        return another_id(follicle_id(section_id, outline), self._state)
 
     def _change(self, kind: Kind, ids: Iterable[str], to: Callable[[Follicle], Follicle]) -> Edit:
         before = [self._state[i] for i in dict.fromkeys(ids)]
@@ -295,22 +284,23 @@ def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
 
 def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
     """What an edit leaves to be undone and redone; now and when the log is read again."""
-    if edit.kind == Kind.UNDO:
-        _move(edit.of, done, undone)
-    elif edit.kind == Kind.REDO:
-        _move(edit.of, undone, done)
-    elif edit.kind not in _NO_STEP and (edit.before or edit.after):
+    if edit.kind == Kind.UNDO and _move(edit.of, done, undone):
+        return
+    if edit.kind == Kind.REDO and _move(edit.of, undone, done):
+        return
+    if edit.kind not in _NO_STEP and (edit.before or edit.after):
         done.append(edit)
         undone.clear()
 
 
-def _move(edit_id: str, from_: list[Edit], to: list[Edit]) -> None:
-    """Another person's undo, taken in later, need not be of the last edit."""
+def _move(edit_id: str, from_: list[Edit], to: list[Edit]) -> bool:
+    """Another person's undo, taken in later, need not be of the last edit, nor of one that can be taken back here."""
     for edit in from_:
         if edit.id == edit_id:
             from_.remove(edit)
             to.append(edit)
-            return
+            return True
+    return False
 
 
 def _status(follicle: Follicle, wanted: Status) -> Status:

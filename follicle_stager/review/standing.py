@@ -6,20 +6,22 @@ The edits of a run count from its last ``reattach`` on, which holds all that ear
 from __future__ import annotations
 
 import hashlib
+import uuid
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import follicle_stager
-from follicle_stager.annotations import read_geojson
+from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.errors import UserError
+from follicle_stager.files import replacing
 from follicle_stager.matching import valid
 from follicle_stager.review.edits import Conflict, Edit, Kind, replay
-from follicle_stager.review.log import NAME, read_edits
+from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from shapely.geometry import Polygon
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
 
 FOLLICLES = "follicles.geojson"
-#: Who changed follicles.geojson, if no session did.
-_ELSEWHERE = "another program"
+#: Who changed follicles.geojson, if no session did; and who writes it and carries corrections over.
+_ELSEWHERE, SOFTWARE = "another program", "follicle-stager"
 #: An outline has been changed if this share of it is elsewhere; programs round coordinates.
 _MOVED = 0.005
+# Another program may have read a file that was written some saves ago; further back nobody looks.
+_SAVES = 10
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,10 @@ class Standing:
     ----------
     run_id
         The run that found them.
+    predicted
+        What it found, by id.
     follicles
-        By id, in the order of the file.
+        What stands, by id, in the order of the file.
     edits
         Of this run, those not undone included.
     imported
@@ -50,9 +56,15 @@ class Standing:
     """
 
     run_id: str
+    predicted: dict[str, Follicle]
     follicles: dict[str, Follicle]
     edits: tuple[Edit, ...]
     imported: Edit | None = None
+
+    @property
+    def touched(self) -> list[Follicle]:
+        """Follicles that a person judged, changed, rejected or added."""
+        return [f for f in self.follicles.values() if self.predicted.get(f.id) != f]
 
 
 def software() -> str:
@@ -63,11 +75,6 @@ def software() -> str:
 def predictions(folder: Path, run_id: str) -> Path:
     """What a run found on the slide of this folder."""
     return folder / "predictions" / f"{run_id}.geojson"
-
-
-def fingerprint(path: Path) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def standing(folder: Path, run_id: str) -> Standing:
@@ -85,25 +92,28 @@ def standing(folder: Path, run_id: str) -> Standing:
     UserError
         If a file is missing or damaged, or the log does not fit to the predictions.
     """
-    found, path = predictions(folder, run_id), folder / FOLLICLES
-    predicted, edits = read_geojson(found), edits_of(read_edits(folder), run_id)
+    found, log = predictions(folder, run_id), read_edits(folder)
+    predicted, edits = {f.id: f for f in read_geojson(found)}, edits_of(log, run_id)
     try:
-        state = replay(predicted, edits)
+        state = replay(predicted.values(), edits)
     except Conflict as conflict:
         raise UserError(
             f"{folder / NAME}: the corrections do not fit to {found.name} ({conflict}); one of the two files was "
             "exchanged. Put the right one back, or move edits.jsonl away to start from the predictions."
         ) from None
-    # Files that are known: those that a session wrote, and those of another program that one has taken in.
-    known = [i for i, edit in enumerate(edits) if edit.kind in (Kind.SAVED, Kind.IMPORT) and edit.of]
-    if not path.exists() or fingerprint(path) in {fingerprint(found), *(edits[i].of for i in known)}:
-        return Standing(run_id, state, edits)
-    base = replay(predicted, edits[: known[-1] + 1] if known else ())
-    before, after = _changes(base, read_geojson(path), state)
+    path = folder / FOLLICLES
+    if not changed_elsewhere(folder, log):
+        return Standing(run_id, predicted, state, edits)
+    theirs = read_geojson(path)
+    base = min(_saved(predicted.values(), edits), key=lambda base: len(_changes(base, theirs, base)[1]))
+    before, after = _changes(base, theirs, state)
     signature = {"author": _ELSEWHERE, "run_id": run_id, "software": software()}
-    imported = Edit.make(Kind.IMPORT, before, after, **signature, of=fingerprint(path))
+    sha = fingerprint(path)
+    imported = Edit.make(Kind.IMPORT, before, after, **signature, of=sha)
+    # The same file is the same edit, whoever reads it first.
+    imported = replace(imported, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + sha).hex)
     imported.apply(state)
-    return Standing(run_id, state, edits, imported)
+    return Standing(run_id, predicted, state, edits, imported)
 
 
 def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
@@ -111,6 +121,51 @@ def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
     own = [edit for edit in edits if edit.run_id == run_id]
     starts = [i for i, edit in enumerate(own) if edit.kind == Kind.REATTACH]
     return tuple(own[starts[-1] :] if starts else own)
+
+
+def changed_elsewhere(folder: Path, log: Iterable[Edit]) -> bool:
+    """Whether follicles.geojson is there and neither a run nor a session wrote it, nor took it in already.
+
+    That of another run is no change: a crash may leave it.
+    """
+    path = folder / FOLLICLES
+    if not path.exists():
+        return False
+    known = {edit.of for edit in log if edit.kind in (Kind.SAVED, Kind.IMPORT)}
+    return (now := fingerprint(path)) not in known and now not in _of_runs(folder)
+
+
+def write_follicles(folder: Path, follicles: Iterable[Follicle], log: EditLog, *, run_id: str) -> None:
+    """Write follicles.geojson, for other programs, if it is not as things stand.
+
+    The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
+    """
+    path = folder / FOLLICLES
+    with replacing(path) as temporary:
+        write_geojson(temporary, follicles)
+        written = fingerprint(temporary)
+        if (not path.exists() or fingerprint(path) != written) and written not in _of_runs(folder):
+            log.append(Edit.make(Kind.SAVED, author=SOFTWARE, run_id=run_id, software=software(), of=written))
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _of_runs(folder: Path) -> set[str]:
+    return {fingerprint(path) for path in predictions(folder, "*").parent.glob("*.geojson")}
+
+
+def _saved(predicted: Iterable[Follicle], edits: Sequence[Edit]) -> list[dict[str, Follicle]]:
+    """States that follicles.geojson was in, the last one first."""
+    state = replay(predicted, ())
+    saved = [dict(state)]
+    for edit in edits:
+        edit.apply(state)
+        if edit.kind in (Kind.SAVED, Kind.IMPORT, Kind.REATTACH):
+            saved.append(dict(state))
+    return saved[: -_SAVES - 1 : -1]
 
 
 def _changes(
@@ -147,5 +202,7 @@ def _changes(
 
 
 def _moved(old: Polygon, new: Polygon) -> bool:
+    if old == new:
+        return False
     old_area, new_area = valid(old), valid(new)
     return bool(old_area.symmetric_difference(new_area).area > _MOVED * old_area.area)

@@ -6,6 +6,7 @@
     samples.csv                         the sample sheet
     slides/<slide>/run.json             the last run: versions, hashes, timings; written last, so it marks "finished"
     slides/<slide>/predictions/<run>.geojson   what the software said, one file per run, never changed
+    slides/<slide>/edits.jsonl          every correction, one line each; only ever added to
     slides/<slide>/follicles.geojson    what stands now (opens in QuPath)
     slides/<slide>/sections.geojson
     slides/<slide>/overlay.jpg
@@ -22,13 +23,26 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import follicle_stager
-from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.annotations import read_geojson, read_sections, write_sections
 from follicle_stager.config import Config, dump_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_text
+from follicle_stager.matching import valid
+from follicle_stager.review.log import EditLog, read_edits
+from follicle_stager.review.rerun import carry_over
+from follicle_stager.review.session import ReviewSession
+from follicle_stager.review.standing import (
+    FOLLICLES,
+    changed_elsewhere,
+    predictions,
+    standing,
+    write_follicles,
+)
+from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from follicle_stager.records import Follicle, Section, SlideResult
@@ -101,21 +115,28 @@ class Study:
         return info if isinstance(info, dict) else None
 
     def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> tuple[str, ...]:
-        """Write one slide's result; ``run.json`` comes last.
+        """Write one slide's result; ``run.json`` comes last. What a person corrected before is carried over.
 
         Returns
         -------
         tuple of str
-            What a person must know: corrections in ``follicles.geojson`` that were set aside.
+            What a person must know: corrected follicles that this run did not find.
         """
         folder = self.slide_folder(result.slide_id)
-        kept = self._set_corrections_aside(result.slide_id)
         sections = self._as_excluded(result.slide_id, result.sections)
-        # From here on the slide counts as unfinished, until the new run.json is there.
-        (folder / "run.json").unlink(missing_ok=True)
-        write_geojson(folder / "predictions" / f"{run_id}.geojson", result.follicles)
-        write_geojson(folder / "follicles.geojson", result.follicles)
-        write_sections(folder / "sections.geojson", sections)
+        last_run = self._last_run(result.slide_id)
+        with EditLog(folder) as log:  # nobody corrects meanwhile
+            told = () if last_run else _set_aside(folder)
+            state, orphans = carry_over(folder, last_run, run_id, result.follicles, log)
+            # From here on the slide counts as unfinished, until the new run.json is there.
+            (folder / "run.json").unlink(missing_ok=True)
+            write_follicles(folder, state.values(), log, run_id=run_id)
+            write_sections(folder / "sections.geojson", sections)
+            self._finish(result, run_id=run_id, source=source, config=config)
+        return told + tuple(f"corrected before and not found again, kept as it was: {orphan}" for orphan in orphans)
+
+    def _finish(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
+        folder = self.slide_folder(result.slide_id)
         info = {
             "run_id": run_id,
             "slide": result.slide_id,
@@ -136,26 +157,34 @@ class Study:
             "seconds": result.seconds,
         }
         write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
-        return kept
+
+    def review(
+        self, slide_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
+    ) -> ReviewSession:
+        """Open a slide for correction; see `ReviewSession`.
+
+        Raises
+        ------
+        UserError
+            If the slide is not finished, somebody else has it open, or its files are damaged.
+        """
+        run_id = self._last_run(slide_id)
+        if run_id is None:
+            raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
+        return ReviewSession(self.slide_folder(slide_id), run_id, author=author, measure=measure)
 
     def is_edited(self, slide_id: str) -> bool:
-        """Whether a person changed a slide's follicles.geojson."""
-        current = self.slide_folder(slide_id) / "follicles.geojson"
-        before = (self.run_info(slide_id) or {}).get("run_id")
-        if before is None or not current.exists():
-            return False
-        predicted = self.slide_folder(slide_id) / "predictions" / f"{before}.geojson"
-        return not predicted.exists() or predicted.read_bytes() != current.read_bytes()
+        """Whether a person judged or changed one of a slide's follicles."""
+        run_id = self._last_run(slide_id)
+        return run_id is not None and bool(standing(self.slide_folder(slide_id), run_id).touched)
 
-    def _set_corrections_aside(self, slide_id: str) -> tuple[str, ...]:
-        """Keep a follicles.geojson that a person changed under another name before a new run replaces it."""
-        if not self.is_edited(slide_id):
-            return ()
-        folder, number = self.slide_folder(slide_id), 1
-        while (aside := folder / f"follicles.edited_{number}.geojson").exists():
-            number += 1
-        (folder / "follicles.geojson").replace(aside)
-        return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
+    def _last_run(self, slide_id: str) -> str | None:
+        """The run whose follicles stand; also where a later one was interrupted while it was written."""
+        folder, info = self.slide_folder(slide_id), self.run_info(slide_id)
+        named = [str(info["run_id"])] if info and "run_id" in info else [edit.run_id for edit in read_edits(folder)]
+        known = [run for run in named if predictions(folder, run).exists()]
+        every = [path.stem for path in predictions(folder, "*").parent.glob("*.geojson")]
+        return known[-1] if known else every[0] if len(every) == 1 else None
 
     def _as_excluded(self, slide_id: str, sections: tuple[Section, ...]) -> tuple[Section, ...]:
         """Sections of a new run; those that a person left out of an earlier one stay out."""
@@ -179,14 +208,18 @@ class Study:
         StudyError
             If one lies on no section, so that it would not be counted.
         """
-        path = self.slide_folder(slide_id) / "follicles.geojson"
+        folder, run_id = self.slide_folder(slide_id), self._last_run(slide_id)
+        path = folder / FOLLICLES
         sections = self.sections(slide_id)
         known = {section.section_id for section in sections}
         placed = []
-        for follicle in read_geojson(path):
+        for follicle in standing(folder, run_id).follicles.values() if run_id else read_geojson(path):
             if follicle.section_id not in known:
-                best = max(sections, key=lambda s: s.outline.intersection(follicle.outline).area, default=None)
-                if best is None or not best.outline.intersects(follicle.outline):
+                outline = valid(follicle.outline)
+                best = max(sections, key=lambda s: s.outline.intersection(outline).area, default=None)
+                if best is None or not best.outline.intersects(outline):
+                    if follicle.status == Status.REJECTED:
+                        continue
                     centre = follicle.outline.centroid
                     raise StudyError(
                         f"{path}: the {follicle.stage.label} outline at x = {centre.x:.0f}, y = {centre.y:.0f} lies on "
@@ -199,6 +232,17 @@ class Study:
     def sections(self, slide_id: str) -> list[Section]:
         """The sections of a slide."""
         return read_sections(self.slide_folder(slide_id) / "sections.geojson")
+
+
+def _set_aside(folder: Path) -> tuple[str, ...]:
+    """Keep a follicles.geojson of which nobody knows the run, before a new one replaces it."""
+    if not changed_elsewhere(folder, read_edits(folder)):
+        return ()
+    number = 1
+    while (aside := folder / f"follicles.edited_{number}.geojson").exists():
+        number += 1
+    (folder / FOLLICLES).replace(aside)
+    return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:

@@ -58,9 +58,10 @@ def example_layers() -> list[LayerData]:
 
 
 def _study_slide(folder: Path) -> list[LayerData]:
-    info = Study(folder.parent.parent).run_info(folder.name) or {}
+    study = Study(folder.parent.parent)
+    info = study.run_info(folder.name) or {}
     size = _pixel_size(folder)
-    layers = [follicle_layer(read_geojson(folder / "follicles.geojson"), size)]
+    layers = [follicle_layer(study.follicles(folder.name), size)]
     source = Path(info.get("source", ""))
     if source.exists():
         slide = open_slide(source)

@@ -14,10 +14,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from follicle_stager.annotations import read_sections, write_sections
+from follicle_stager.annotations import read_geojson, read_sections, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import main
 from follicle_stager.config import Config
+from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
 
 
@@ -161,15 +162,17 @@ def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path,
     study = tmp_path / "copy"
     shutil.copytree(finished[0], study)
     path = sorted(study.glob("slides/*/follicles.geojson"))[0]
-    edited = path.read_text().replace('"Secondary"', '"Antral"').replace('"Primary"', '"Antral"')
-    path.write_text(edited)
+    before = read_geojson(path)
+    path.write_text(path.read_text().replace('"Secondary"', '"Antral"').replace('"Primary"', '"Antral"'))
     sections = path.parent / "sections.geojson"
     write_sections(sections, [replace(s, included=False, reason="torn") for s in read_sections(sections)])
     code, shown = cli("stage", cohort, "--out", study, "--min-score", 0.6)
     assert code == 0
     assert all((s.included, s.reason) == (False, "torn") for s in read_sections(sections))
-    assert "kept as follicles.edited_1.geojson" in shown
-    assert (path.parent / "follicles.edited_1.geojson").read_text() == edited
+    stands = {f.id: f for f in read_geojson(path)}
+    changed = [f.id for f in before if f.stage in (Stage.PRIMARY, Stage.SECONDARY)]
+    assert changed
+    assert all((stands[i].stage, stands[i].status) == (Stage.ANTRAL, Status.CORRECTED) for i in changed)
 
 
 def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
-from shapely.geometry import Point, box
+from shapely.geometry import MultiPolygon, Point, box
 from sklearn.metrics import cohen_kappa_score
 
-from follicle_stager.annotations import Annotation, read_annotations, write_geojson
+from follicle_stager.annotations import Annotation, read_annotations, write_geojson, write_sections
 from follicle_stager.config import Config
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation import (
@@ -34,7 +34,7 @@ from follicle_stager.evaluation import (
 from follicle_stager.evaluation.precision import average_precision, judge
 from follicle_stager.evaluation.scores import boundary_distance
 from follicle_stager.phantom import write_cohort
-from follicle_stager.records import Follicle
+from follicle_stager.records import Follicle, Section
 from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.study import Study
 
@@ -293,6 +293,8 @@ class TestFiles:
             info = {"source": source, "mpp_x": 1, "mpp_y": 1, "visible_stages": ["primary"]}
             (study.slide_folder(path.stem) / "run.json").write_text(json.dumps(info))
             (study.slide_folder(path.stem) / "follicles.geojson").write_bytes(path.read_bytes())
+            whole = Section("s1", MultiPolygon([box(0, 0, 1e5, 1e5)]), 1.0, 1)
+            write_sections(study.slide_folder(path.stem) / "sections.geojson", [whole])
         assert len(load_pairs(study.path, cohort, criterion=Criterion())) == 4
         write_cohort(tmp_path / "other", plan.model_copy(update={"seed": 6, "mpp": 4.0}))
         with pytest.raises(UserError, match="is another cohort"):
