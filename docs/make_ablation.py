@@ -21,10 +21,11 @@ from shapely.geometry import shape
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import Config, DetectionConfig, TissueConfig
 from follicle_stager.detection.passes import passes, visible_stages
+from follicle_stager.detection.search import search
 from follicle_stager.evaluation import box_iou, evaluate
 from follicle_stager.files import write_text
 from follicle_stager.matching import overlaps
-from follicle_stager.pipeline import process_slide, search
+from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
 from follicle_stager.study import list_slides
 from follicle_stager.tissue import survey

@@ -7,44 +7,41 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from shapely import affinity, contains_xy
+from shapely import affinity
 from shapely.geometry import MultiPolygon, Point, Polygon
 
-from follicle_stager.detection import FoundFollicle, Pass, Sight, passes, resolve_overlaps, visible_stages
+from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
+from follicle_stager.detection.search import grown, read_field, search
 from follicle_stager.errors import SlideError
-from follicle_stager.field import Field
-from follicle_stager.geometry import equal_parts
+from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
-from follicle_stager.slides.resample import read_at_mpp
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import judge
-from follicle_stager.tissue import Overview, survey
+from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
     from follicle_stager.config import Config
+    from follicle_stager.detection.search import Box
     from follicle_stager.slides import PixelSize, Slide
 
-    #: Left, top, right, bottom, µm.
-    Box = tuple[float, float, float, float]
     #: ``progress(step, done, total)``
     Progress = Callable[[str, int, int], None]
 
-G = TypeVar("G", Polygon, MultiPolygon)
+G = TypeVar("G", Point, Polygon, MultiPolygon)
 
-# A follicle is found by the window in whose core its centre lies. A centre may move by a fraction of a pixel from
-# window to window, so cores overlap by a seam, µm, and doubles are settled with all other overlaps.
-SEAM_UM = 5.0
-# Glass kept around tissue: the reach of the largest filter.
-GLASS_UM = 100.0
+# Least overlap of what a person drew with a claim whose oocyte and fluid it takes.
+_SAME = 0.5
+# As far around a part of a slide claims are looked for that may win over those in it.
+_AROUND_UM = 150.0
 
 
 def process_slide(
@@ -76,67 +73,40 @@ def process_slide(
     SlideError
         If µm/px is unknown, the slide has no tissue, or pixels cannot be read.
     """
-    pixel_size = slide.scale
-    if pixel_size.mpp > config.detection.max_mpp:
-        raise SlideError(
-            f"{slide.path}: {pixel_size.mpp:.3g} µm/px is too coarse to tell stages "
-            f"(limit {config.detection.max_mpp:g}); scan or export it at a higher resolution."
-        )
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     progress("tissue", 0, 1)
-    overview = survey(slide, config.tissue)
+    examiner = Examiner(slide, config, slide_id=slide_id)
     progress("tissue", 1, 1)
     seconds["tissue"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    looks = passes(config.detection, pixel_size.mpp)
-    claims: list[FoundFollicle] = []
-    strangeness = np.full(len(overview.sections), np.nan)
-    for number, look in enumerate(looks):
-
-        def windows(done: int, total: int, number: int = number) -> None:
-            progress("detection", number * total + done, len(looks) * total)
-
-        seen = search(slide, overview, look, progress=windows)
-        claims += seen.claims
-        if look.familiar_to is not None:
-            strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
+    claims, strangeness = examiner.search(progress=lambda done, total: progress("detection", done, total))
     found = resolve_overlaps(claims)
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    sections = tuple(
-        Section(
-            section_id=f"{slide_id}_s{order}",
-            outline=_to_pixels(outline, pixel_size),
-            area_mm2=outline.area / 1e6,
-            order=order,
-            doubt=_doubt(strange),
-        )
-        for order, (outline, strange) in enumerate(zip(overview.sections, strangeness, strict=True), start=1)
-    )
-    measured = strangeness[np.isfinite(strangeness)]
-    visible = visible_stages(config.detection, pixel_size.mpp)
     follicles = []
     for index, claim in enumerate(found):
         progress("measuring", index, len(found))
-        owner = _section_of(claim.outline, overview.sections)
-        if owner is not None:
-            place = overview.sections[owner], sections[owner]
-            follicles.append(_complete(slide, overview, config, claim, *place, visible))
+        follicle = examiner.judged(claim)
+        if follicle is not None:
+            follicles.append(follicle)
     progress("measuring", len(found), len(found))
+    sections = [replace(s, doubt=_doubt(strange)) for s, strange in zip(examiner.sections, strangeness, strict=True)]
     # Numbers on the overlay count section by section, each from the top.
     order = {section.section_id: section.order for section in sections}
     follicles.sort(key=lambda f: (order[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
     seconds["measuring"] = time.perf_counter() - started
+    measured = strangeness[np.isfinite(strangeness)]
+    overview = examiner.overview
     return SlideResult(
         slide_id=slide_id,
-        pixel_size=pixel_size,
-        sections=sections,
+        pixel_size=slide.scale,
+        sections=tuple(sections),
         follicles=tuple(follicles),
-        visible_stages=visible,
+        visible_stages=examiner.visible_stages,
         quality=overview.quality | ({"strangeness": round(float(measured.max()), 3)} if len(measured) else {}),
         flags=(
             *overview.flags,
@@ -147,79 +117,164 @@ def process_slide(
     )
 
 
-class Searched(NamedTuple):
-    """What one pass saw.
-
-    Attributes
-    ----------
-    claims
-        Overlapping ones included.
-    strangeness
-        (section,) how far the section's mean texture is from what the detector knows, in SDs; NaN where too little of
-        it, or nothing, was measured.
-    """
-
-    claims: list[FoundFollicle]
-    strangeness: NDArray[np.float64]
-
-
-def search(
-    slide: Slide, overview: Overview, look: Pass, *, progress: Callable[[int, int], None] = lambda done, total: None
-) -> Searched:
-    """One pass over a slide.
+class Examiner:
+    """A slide whose tissue and stains are known: it can be searched and measured, as a whole or in part.
 
     Parameters
     ----------
-    slide, overview
-        The slide and its survey.
-    look
-        From `detection.passes`.
-    progress
-        Called with the number of windows done, and in all.
+    slide
+        An open slide.
+    config
+        All parameters.
+    slide_id
+        Name of the slide in the study.
+
+    Attributes
+    ----------
+    overview
+        The survey, µm.
+    sections
+        Its sections, in level-0 pixels.
+    visible_stages
+        Stages that can be told here.
+
+    Raises
+    ------
+    SlideError
+        If µm/px is unknown or too coarse, the slide has no tissue, or pixels cannot be read.
     """
-    cores = list(_tiles(overview, look.core_um))
-    found: list[FoundFollicle] = []
-    textures = [_Texture(outline) for outline in overview.sections]
-    for index, core in enumerate(cores):
-        progress(index, len(cores))
-        looked_at = _grown(core, look.margin_um)
-        window = _around_tissue(overview, _grown(looked_at, look.reach_um))
-        field = _read_field(slide, overview, window, look.mpp, align_px=look.align_px)
-        sight = look.find(_only(field, looked_at))
-        found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
-        for texture in textures:
-            texture.add(sight, field, core)
-    return Searched(found, np.array([texture.strangeness for texture in textures]))
 
+    def __init__(self, slide: Slide, config: Config, *, slide_id: str) -> None:
+        if slide.scale.mpp > config.detection.max_mpp:
+            raise SlideError(
+                f"{slide.path}: {slide.scale.mpp:.3g} µm/px is too coarse to tell stages "
+                f"(limit {config.detection.max_mpp:g}); scan or export it at a higher resolution."
+            )
+        self._slide, self._config = slide, config
+        self.overview = survey(slide, config.tissue)
+        self.visible_stages = visible_stages(config.detection, slide.scale.mpp)
+        self.sections = tuple(
+            Section(f"{slide_id}_s{order}", _to_pixels(outline, slide.scale), outline.area / 1e6, order)
+            for order, outline in enumerate(self.overview.sections, start=1)
+        )
 
-class _Texture:
-    """Mean texture of a section, gathered window by window."""
+    def search(
+        self, *, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> tuple[list[FoundFollicle], NDArray[np.float64]]:
+        """All claims, overlapping ones included, and how strange each section is, where 1 is the limit."""
+        claims: list[FoundFollicle] = []
+        strangeness = np.full(len(self.sections), np.nan)
+        looks = passes(self._config.detection, self._slide.scale.mpp)
+        for number, look in enumerate(looks):
 
-    # With fewer tiles than this the mean is chance.
-    _LEAST = 16
+            def windows(done: int, total: int, number: int = number) -> None:
+                progress(number * total + done, len(looks) * total)
 
-    def __init__(self, section: MultiPolygon) -> None:
-        self._section = section
-        self._sum: NDArray[np.float64] = np.zeros(1)
-        self._tiles = 0
+            seen = search(self._slide, self.overview, look, progress=windows)
+            claims += seen.claims
+            if look.familiar_to is not None:
+                strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
+        return claims, strangeness
 
-    def add(self, sight: Sight, field: Field, core: Box) -> None:
-        """Take the tiles of a window whose middles lie on the section and in the window's own part."""
-        if sight.texture is None:
-            return
-        _, rows, columns = sight.texture.shape
-        step = field.mpp * field.rgb.shape[0] / rows
-        x, y = field.x_um + (np.arange(columns) + 0.5) * step, field.y_um + (np.arange(rows) + 0.5) * step
-        own = ((y >= core[1]) & (y < core[3]))[:, None] & ((x >= core[0]) & (x < core[2]))
-        own[own] = contains_xy(self._section, *(v[own] for v in np.meshgrid(x, y)))
-        self._sum = self._sum + sight.texture[:, own].sum(axis=1, dtype=np.float64)
-        self._tiles += int(own.sum())
+    def within(self, area: Polygon) -> list[Follicle]:
+        """Find the follicles whose middle lies in an area (level-0 pixels)."""
+        area_um = _to_um(area, self._slide.scale)
+        looks = passes(self._config.detection, self._slide.scale.mpp)
+        around = grown(area_um.bounds, _AROUND_UM)
+        claims = [c for look in looks for c in search(self._slide, self.overview, look, within=around).claims]
+        found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
+        return [follicle for follicle in map(self.judged, found) if follicle is not None]
 
-    @property
-    def strangeness(self) -> float:
-        if self._tiles < self._LEAST:
-            return float("nan")
-        return float(np.sqrt(((self._sum / self._tiles) ** 2).mean()))
+    def proposed(self, x: float, y: float) -> Follicle | None:
+        """The likeliest follicle around a point (level-0 pixels), however unlikely; None where nothing is seen."""
+        at = _to_um(Point(x, y), self._slide.scale)
+        around = [c for c in self._claims_at((at.x, at.y, at.x, at.y)) if c.outline.contains(at)]
+        best = max(around, key=lambda c: c.score, default=None)
+        return self.judged(best) if best is not None else None
+
+    def measured(self, follicle: Follicle) -> Follicle:
+        """Measure and judge a follicle in the outline that it has, for instance one that a person drew.
+
+        Oocyte and fluid are those of the claim that is most like it. Off the tissue everything stays as it is.
+        """
+        outline = valid(_to_um(follicle.outline, self._slide.scale))
+        outline = max(getattr(outline, "geoms", [outline]), key=lambda part: part.area)
+        claims = self._claims_at(outline.bounds)
+        likeness = overlaps([c.outline for c in claims], [outline])[:, 0] if claims else np.zeros(1)
+        claim = FoundFollicle(outline, None, follicle.score)
+        if likeness.max() >= _SAME:
+            claim = _clipped(claims[int(likeness.argmax())], outline)
+        judged = self.judged(claim)
+        if judged is None:
+            return follicle
+        own = ("id", "outline", "score", "status", "edited_by", "edited_at")
+        return replace(judged, **{name: getattr(follicle, name) for name in own})
+
+    def judged(self, claim: FoundFollicle) -> Follicle | None:
+        """A claim, looked into, measured and staged; None if it lies on no section."""
+        owner = _section_of(claim.outline, self.overview.sections)
+        if owner is None:
+            return None
+        x0, y0, x1, y1 = claim.outline.bounds
+        window = (x0 - 20, y0 - 20, x1 + 20, y1 + 20)
+        slide, config = self._slide, self._config
+        field = read_field(slide, self.overview, window, config.detection.working_mpp)
+        oocyte, nucleus, contrast = claim.oocyte, claim.nucleus, float("nan")
+        if claim.fluid is not None:
+            fluid = tuple(space for space in claim.fluid if space.area >= config.contents.fluid_min_area_um2)
+        else:
+            oocyte = refine_oocyte(field, oocyte, config.contents) if oocyte is not None else None
+            fluid = find_fluid(field, claim.outline, oocyte, config.contents)
+        if oocyte is not None and nucleus is None:
+            nucleus, contrast = find_nucleus(field, oocyte, config.contents)
+        measurements = measure(
+            field,
+            claim.outline,
+            oocyte=oocyte,
+            zona=claim.zona,
+            nucleus=nucleus,
+            nucleus_contrast=contrast,
+            fluid=fluid,
+            section=self.overview.sections[owner],
+            config=config.morphometry,
+            dying_fraction=claim.evidence.get("dying", float("nan")),
+        )
+        verdict = judge(measurements, config.staging)
+        if verdict.stage in LADDER and verdict.stage not in self.visible_stages:
+            # It would be counted where the table says that such follicles cannot be seen.
+            why = f"looks {verdict.stage.label.lower()}, which cannot be told at {slide.scale.mpp:.2g} µm/px"
+            verdict = replace(verdict, stage=Stage.UNSURE, reasons=(*verdict.reasons, why))
+
+        def px(polygon: Polygon | None) -> Polygon | None:
+            return _to_pixels(polygon, slide.scale) if polygon is not None else None
+
+        outline = _to_pixels(claim.outline, slide.scale)
+        section_id = self.sections[owner].section_id
+        return Follicle(
+            id=follicle_id(section_id, outline),
+            section_id=section_id,
+            outline=outline,
+            oocyte=px(oocyte),
+            nucleus=px(nucleus),
+            fluid=tuple(_to_pixels(space, slide.scale) for space in fluid),
+            score=claim.score,
+            measurements={name: float(value) for name, value in asdict(measurements).items()},
+            stage_predicted=verdict.stage,
+            probabilities=verdict.probabilities,
+            reasons=verdict.reasons,
+            stage=verdict.stage,
+            health=verdict.health,
+            countable=verdict.countable,
+        )
+
+    def _claims_at(self, box: Box) -> list[FoundFollicle]:
+        """All claims, likely or not, that could reach into a box, µm."""
+        everything = self._config.detection.model_copy(update={"min_score": 0.0})
+        return [
+            claim
+            for look in passes(everything, self._slide.scale.mpp)
+            for claim in search(self._slide, self.overview, look, within=grown(box, look.margin_um)).claims
+        ]
 
 
 def _doubt(strangeness: float) -> str:
@@ -232,57 +287,26 @@ def _doubt(strangeness: float) -> str:
     )
 
 
-def _tiles(overview: Overview, side_um: float) -> Iterator[Box]:
-    """The box around all tissue in as few equal parts as possible; those that hold tissue, as (x0, y0, x1, y1) µm."""
-    rows, columns = np.nonzero(overview.tissue)
-    for y0, y1 in equal_parts(rows.min(), rows.max() + 1, side_um / overview.mpp):
-        for x0, x1 in equal_parts(columns.min(), columns.max() + 1, side_um / overview.mpp):
-            if overview.tissue[y0:y1, x0:x1].any():
-                yield x0 * overview.mpp, y0 * overview.mpp, x1 * overview.mpp, y1 * overview.mpp
+def _clipped(claim: FoundFollicle, outline: Polygon) -> FoundFollicle:
+    """A claim in another outline: what of its contents lies there."""
 
+    def inside(polygon: Polygon | None) -> Polygon | None:
+        shared = polygon.intersection(outline) if polygon is not None else Polygon()
+        return max(
+            (p for p in getattr(shared, "geoms", [shared]) if isinstance(p, Polygon) and p.area),
+            key=lambda p: p.area,
+            default=None,
+        )
 
-def _around_tissue(overview: Overview, box_um: Box) -> Box:
-    """The part of a box that holds its tissue, with glass around it for the filters: most of a slide is glass."""
-    left, top, right, bottom = (int(max(0.0, v) / overview.mpp) for v in box_um)
-    rows, columns = np.nonzero(overview.tissue[top : bottom + 1, left : right + 1])
-    return (
-        max(box_um[0], (left + columns.min()) * overview.mpp - GLASS_UM),
-        max(box_um[1], (top + rows.min()) * overview.mpp - GLASS_UM),
-        min(box_um[2], (left + columns.max() + 1) * overview.mpp + GLASS_UM),
-        min(box_um[3], (top + rows.max() + 1) * overview.mpp + GLASS_UM),
+    fluid = None if claim.fluid is None else tuple(p for p in map(inside, claim.fluid) if p is not None)
+    return replace(
+        claim,
+        outline=outline,
+        oocyte=inside(claim.oocyte),
+        nucleus=inside(claim.nucleus),
+        zona=inside(claim.zona),
+        fluid=fluid,
     )
-
-
-def _read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, align_px: int = 1) -> Field:
-    """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
-    limit_x = slide.width * slide.scale.mpp_x
-    limit_y = slide.height * slide.scale.mpp_y
-    left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
-    right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
-    left, top = left // align_px * align_px, top // align_px * align_px
-    width, height = (max(1, -(-n // align_px)) * align_px for n in (right - left, bottom - top))
-    rgb = read_at_mpp(slide, left, top, width, height, mpp)
-    x_um, y_um = left * mpp, top * mpp
-    tissue = overview.tissue_window(x_um, y_um, (height, width), mpp)
-    return Field(rgb, tissue, overview.stain, mpp, x_um, y_um)
-
-
-def _grown(box: Box, by_um: float) -> Box:
-    return box[0] - by_um, box[1] - by_um, box[2] + by_um, box[3] + by_um
-
-
-def _only(field: Field, box_um: Box) -> Field:
-    """The field with no tissue outside a box: what lies there is seen and not searched."""
-    start = (field.x_um, field.y_um) * 2
-    left, top, right, bottom = (max(0, round((a - b) / field.mpp)) for a, b in zip(box_um, start, strict=True))
-    tissue = np.zeros_like(field.tissue)
-    tissue[top:bottom, left:right] = field.tissue[top:bottom, left:right]
-    return replace(field, tissue=tissue)
-
-
-def _inside(point: Point, core: Box, margin: float) -> bool:
-    x0, y0, x1, y1 = core
-    return bool(x0 - margin <= point.x < x1 + margin and y0 - margin <= point.y < y1 + margin)
 
 
 def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:
@@ -292,67 +316,11 @@ def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:
     return best if shares[best] > 0.3 * outline.area else None
 
 
-def _complete(
-    slide: Slide,
-    overview: Overview,
-    config: Config,
-    claim: FoundFollicle,
-    section_um: MultiPolygon,
-    section: Section,
-    visible: tuple[Stage, ...],
-) -> Follicle:
-    """Look inside a found follicle, measure and stage it."""
-    x0, y0, x1, y1 = claim.outline.bounds
-    window = (x0 - 20, y0 - 20, x1 + 20, y1 + 20)
-    field = _read_field(slide, overview, window, config.detection.working_mpp)
-    oocyte, nucleus, contrast = claim.oocyte, claim.nucleus, float("nan")
-    if claim.fluid is not None:
-        fluid = tuple(space for space in claim.fluid if space.area >= config.contents.fluid_min_area_um2)
-    else:
-        oocyte = refine_oocyte(field, oocyte, config.contents) if oocyte is not None else None
-        fluid = find_fluid(field, claim.outline, oocyte, config.contents)
-    if oocyte is not None and nucleus is None:
-        nucleus, contrast = find_nucleus(field, oocyte, config.contents)
-    measurements = measure(
-        field,
-        claim.outline,
-        oocyte=oocyte,
-        zona=claim.zona,
-        nucleus=nucleus,
-        nucleus_contrast=contrast,
-        fluid=fluid,
-        section=section_um,
-        config=config.morphometry,
-        dying_fraction=claim.evidence.get("dying", float("nan")),
-    )
-    verdict = judge(measurements, config.staging)
-    if verdict.stage in LADDER and verdict.stage not in visible:
-        # It would be counted where the table says that such follicles cannot be seen.
-        why = f"looks {verdict.stage.label.lower()}, which cannot be told at {slide.scale.mpp:.2g} µm/px"
-        verdict = replace(verdict, stage=Stage.UNSURE, reasons=(*verdict.reasons, why))
-
-    def px(polygon: Polygon | None) -> Polygon | None:
-        return _to_pixels(polygon, slide.scale) if polygon is not None else None
-
-    outline = _to_pixels(claim.outline, slide.scale)
-    return Follicle(
-        id=follicle_id(section.section_id, outline),
-        section_id=section.section_id,
-        outline=outline,
-        oocyte=px(oocyte),
-        nucleus=px(nucleus),
-        fluid=tuple(_to_pixels(space, slide.scale) for space in fluid),
-        score=claim.score,
-        measurements={name: float(value) for name, value in asdict(measurements).items()},
-        stage_predicted=verdict.stage,
-        probabilities=verdict.probabilities,
-        reasons=verdict.reasons,
-        stage=verdict.stage,
-        health=verdict.health,
-        countable=verdict.countable,
-    )
-
-
 def _to_pixels(geometry: G, size: PixelSize) -> G:
     """From µm to level-0 pixels."""
     return affinity.scale(geometry, 1 / size.mpp_x, 1 / size.mpp_y, origin=(0, 0))
+
+
+def _to_um(geometry: G, size: PixelSize) -> G:
+    """From level-0 pixels to µm."""
+    return affinity.scale(geometry, size.mpp_x, size.mpp_y, origin=(0, 0))

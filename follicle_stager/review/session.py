@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shapely import union_all
 from shapely.geometry import Polygon
@@ -65,7 +65,7 @@ class ReviewSession:
         self._log = EditLog(folder)
         try:
             now = standing(folder, run_id)
-            self._state = replay(now.predicted.values(), now.edits)
+            self._predicted, self._state = now.predicted, replay(now.predicted.values(), now.edits)
             self._done, self._undone = _history(now.edits)
             if now.imported is not None:
                 self.adopt(now.imported)
@@ -123,7 +123,7 @@ class ReviewSession:
     def add(self, follicle: Follicle) -> Edit:
         """Add a follicle that was missed; its id is made from its place."""
         made = self._new_id(follicle.section_id, follicle.outline)
-        return self._do(Kind.ADD, (), [self._measure(replace(follicle, id=made, status=Status.ADDED))])
+        return self._do(Kind.ADD, (), [self._measured(replace(follicle, id=made, status=Status.ADDED))])
 
     def reshape(self, one: str, outline: Polygon) -> Edit:
         """Give a follicle another outline.
@@ -137,7 +137,7 @@ class ReviewSession:
             raise UserError("This outline encloses nothing: draw it around the follicle, or delete the follicle.")
         old = self._state[one]
         new = replace(old, outline=outline, status=_status(old, Status.CORRECTED))
-        return self._do(Kind.RESHAPE, [old], [self._measure(new)])
+        return self._do(Kind.RESHAPE, [old], [self._measured(new)])
 
     def merge(self, ids: Iterable[str]) -> Edit:
         """Make one follicle of several: the largest takes the others in, and they are rejected.
@@ -162,7 +162,7 @@ class ReviewSession:
             fluid=tuple(space for f in parts for space in f.fluid),
             status=_status(parts[0], Status.CORRECTED),
         )
-        return self._do(Kind.MERGE, parts, [self._measure(one), *(_rejected(f) for f in parts[1:])])
+        return self._do(Kind.MERGE, parts, [self._measured(one), *(_rejected(f) for f in parts[1:])])
 
     def split(self, one: str, line: LineString) -> Edit:
         """Cut a follicle along a line; the part that holds the oocyte, or the larger one, keeps its id.
@@ -193,7 +193,7 @@ class ReviewSession:
             stage=Stage.UNSURE,
             status=Status.ADDED,
         )
-        return self._do(Kind.SPLIT, [old], [self._measure(first), self._measure(second)])
+        return self._do(Kind.SPLIT, [old], [self._measured(first), self._measured(second)])
 
     @property
     def can_undo(self) -> bool:
@@ -247,6 +247,15 @@ class ReviewSession:
             self.save()
         finally:
             self._log.close()
+
+    def _measured(self, drawn: Follicle) -> Follicle:
+        """A follicle with another outline: what the software says is new, what a person said stays."""
+        new, first = self._measure(drawn), self._predicted.get(drawn.id)
+        said: dict[str, Any] = {"stage": drawn.stage} if drawn.stage != drawn.stage_predicted else {}
+        for name, unknown in (("health", Health.UNKNOWN), ("countable", Countable.UNKNOWN)):
+            if getattr(drawn, name) != (getattr(first, name) if first is not None else unknown):
+                said[name] = getattr(drawn, name)
+        return replace(new, **said)
 
     def _new_id(self, section_id: str, outline: Polygon) -> str:
         """An id that no follicle has, rejected ones included: one may have been drawn here before."""

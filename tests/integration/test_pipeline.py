@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from scipy import ndimage as ndi
+from shapely import box
 
 import follicle_stager.pipeline as pipeline
 from follicle_stager.config import Config, DetectionConfig
@@ -15,9 +16,9 @@ from follicle_stager.detection import passes, visible_stages
 from follicle_stager.detection.network import model
 from follicle_stager.errors import SlideError
 from follicle_stager.evaluation import match_outlines
-from follicle_stager.pipeline import process_slide
+from follicle_stager.pipeline import Examiner, process_slide
 from follicle_stager.slides import PixelSize, open_slide
-from follicle_stager.stages import LADDER, Stage
+from follicle_stager.stages import LADDER, Stage, Status
 
 
 @pytest.fixture(scope="module", params=["classical", "network"])
@@ -136,3 +137,49 @@ def test_primordials_are_available_only_where_they_are_looked_for():
     assert visible_stages(searching, 0.5) == LADDER
     assert Stage.PRIMORDIAL not in visible_stages(searching, 1.0)
     assert Stage.PRIMORDIAL not in visible_stages(DetectionConfig(detector="classical"), 0.5)
+
+
+class TestExaminer:
+    """A person points at a follicle, or draws one, and gets what the whole slide would have given."""
+
+    @pytest.fixture
+    def examiner(self, section_path, config):
+        with open_slide(section_path) as slide:
+            yield Examiner(slide, config, slide_id="ovary")
+
+    def test_a_click_proposes_the_follicle_that_is_there(self, examiner, result):
+        for one in result.follicles:
+            # The classical detector may propose a larger one that it would not have claimed.
+            at = (one.oocyte or one.outline).representative_point()
+            proposal = examiner.proposed(at.x, at.y)
+            assert proposal.outline.contains(at)
+            assert proposal.score >= one.score
+            if proposal.score == one.score:
+                assert proposal.id == one.id
+                assert proposal.stage == one.stage
+
+    def test_a_click_on_glass_proposes_nothing(self, examiner):
+        assert examiner.proposed(1.0, 1.0) is None
+
+    def test_a_part_holds_what_the_whole_holds_there(self, examiner, result):
+        x0, y0, x1, y1 = examiner.sections[0].outline.bounds
+        half = box(x0, y0, (x0 + x1) / 2, y1)
+        # At the edge a claim outside may have won over one inside.
+        expected = {f.id for f in result.follicles if half.buffer(-60).contains(f.outline)}
+        found = {f.id for f in examiner.within(half)}
+        assert expected
+        assert expected <= found
+        assert all(half.contains(f.outline.centroid) for f in examiner.within(half))
+
+    def test_a_drawn_outline_is_measured_and_keeps_its_name(self, examiner, result):
+        one = max(result.follicles, key=lambda f: f.outline.area)
+        drawn = replace(one, outline=one.outline.buffer(1.0), status=Status.CORRECTED, measurements={})
+        measured = examiner.measured(drawn)
+        assert (measured.id, measured.outline, measured.status) == (one.id, drawn.outline, Status.CORRECTED)
+        assert measured.measurements["diameter_um"] == pytest.approx(one.measurements["diameter_um"] + 2, abs=0.5)
+        assert measured.reasons
+        assert measured.oocyte is None or drawn.outline.buffer(0.01).contains(measured.oocyte)
+
+    def test_off_the_tissue_nothing_is_measured(self, examiner, result):
+        outside = replace(result.follicles[0], outline=box(0, 0, 5, 5))
+        assert examiner.measured(outside) == outside

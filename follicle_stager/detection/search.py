@@ -1,0 +1,176 @@
+"""Looking at a slide at one scale, window by window; and reading a window of it as a `Field`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from shapely import contains_xy
+
+from follicle_stager.field import Field
+from follicle_stager.geometry import equal_parts
+from follicle_stager.slides.resample import read_at_mpp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from numpy.typing import NDArray
+    from shapely.geometry import MultiPolygon, Point
+
+    from follicle_stager.detection.found import FoundFollicle, Sight
+    from follicle_stager.detection.passes import Pass
+    from follicle_stager.slides import Slide
+    from follicle_stager.tissue import Overview
+
+    #: Left, top, right, bottom, µm.
+    Box = tuple[float, float, float, float]
+
+# A follicle is found by the window in whose core its centre lies. A centre may move by a fraction of a pixel from
+# window to window, so cores overlap by a seam, µm, and doubles are settled with all other overlaps.
+SEAM_UM = 5.0
+# Glass kept around tissue: the reach of the largest filter.
+GLASS_UM = 100.0
+
+
+class Searched(NamedTuple):
+    """What one pass saw.
+
+    Attributes
+    ----------
+    claims
+        Overlapping ones included.
+    strangeness
+        (section,) how far the section's mean texture is from what the detector knows, in SDs; NaN where too little of
+        it, or nothing, was measured.
+    """
+
+    claims: list[FoundFollicle]
+    strangeness: NDArray[np.float64]
+
+
+def search(
+    slide: Slide,
+    overview: Overview,
+    look: Pass,
+    *,
+    within: Box | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Searched:
+    """One pass over a slide, or over a part of it.
+
+    Parameters
+    ----------
+    slide, overview
+        The slide and its survey.
+    look
+        From `detection.passes`.
+    within
+        Where the middles of follicles are looked for; None: everywhere.
+    progress
+        Called with the number of windows done, and in all.
+    """
+    cores = list(_cores(overview, look.core_um, within))
+    found: list[FoundFollicle] = []
+    textures = [_Texture(outline) for outline in overview.sections]
+    for index, core in enumerate(cores):
+        progress(index, len(cores))
+        looked_at = grown(core, look.margin_um)
+        window = _around_tissue(overview, grown(looked_at, look.reach_um))
+        field = read_field(slide, overview, window, look.mpp, align_px=look.align_px)
+        sight = look.find(_only(field, looked_at))
+        found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
+        for texture in textures:
+            texture.add(sight, field, core)
+    return Searched(found, np.array([texture.strangeness for texture in textures]))
+
+
+class _Texture:
+    """Mean texture of a section, gathered window by window."""
+
+    # With fewer tiles than this the mean is chance.
+    _LEAST = 16
+
+    def __init__(self, section: MultiPolygon) -> None:
+        self._section = section
+        self._sum: NDArray[np.float64] = np.zeros(1)
+        self._tiles = 0
+
+    def add(self, sight: Sight, field: Field, core: Box) -> None:
+        """Take the tiles of a window whose middles lie on the section and in the window's own part."""
+        if sight.texture is None:
+            return
+        _, rows, columns = sight.texture.shape
+        step = field.mpp * field.rgb.shape[0] / rows
+        x, y = field.x_um + (np.arange(columns) + 0.5) * step, field.y_um + (np.arange(rows) + 0.5) * step
+        own = ((y >= core[1]) & (y < core[3]))[:, None] & ((x >= core[0]) & (x < core[2]))
+        own[own] = contains_xy(self._section, *(v[own] for v in np.meshgrid(x, y)))
+        self._sum = self._sum + sight.texture[:, own].sum(axis=1, dtype=np.float64)
+        self._tiles += int(own.sum())
+
+    @property
+    def strangeness(self) -> float:
+        if self._tiles < self._LEAST:
+            return float("nan")
+        return float(np.sqrt(((self._sum / self._tiles) ** 2).mean()))
+
+
+def _cores(overview: Overview, side_um: float, within: Box | None) -> Iterator[Box]:
+    """The box around all tissue, or that in a part, in as few equal parts as possible; those that hold tissue."""
+    tissue, mpp = overview.tissue, overview.mpp
+    if within is not None:
+        left, top, right, bottom = (max(0, int(edge / mpp)) for edge in within)
+        tissue = np.zeros_like(tissue)
+        tissue[top : bottom + 1, left : right + 1] = overview.tissue[top : bottom + 1, left : right + 1]
+    rows, columns = np.nonzero(tissue)
+    if not len(rows):
+        return
+    for y0, y1 in equal_parts(rows.min(), rows.max() + 1, side_um / mpp):
+        for x0, x1 in equal_parts(columns.min(), columns.max() + 1, side_um / mpp):
+            if tissue[y0:y1, x0:x1].any():
+                yield x0 * mpp, y0 * mpp, x1 * mpp, y1 * mpp
+
+
+def _around_tissue(overview: Overview, box_um: Box) -> Box:
+    """The part of a box that holds its tissue, with glass around it for the filters: most of a slide is glass."""
+    left, top, right, bottom = (int(max(0.0, v) / overview.mpp) for v in box_um)
+    rows, columns = np.nonzero(overview.tissue[top : bottom + 1, left : right + 1])
+    return (
+        max(box_um[0], (left + columns.min()) * overview.mpp - GLASS_UM),
+        max(box_um[1], (top + rows.min()) * overview.mpp - GLASS_UM),
+        min(box_um[2], (left + columns.max() + 1) * overview.mpp + GLASS_UM),
+        min(box_um[3], (top + rows.max() + 1) * overview.mpp + GLASS_UM),
+    )
+
+
+def grown(box: Box, by_um: float) -> Box:
+    """A box that reaches further on all sides."""
+    return box[0] - by_um, box[1] - by_um, box[2] + by_um, box[3] + by_um
+
+
+def read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, align_px: int = 1) -> Field:
+    """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
+    limit_x = slide.width * slide.scale.mpp_x
+    limit_y = slide.height * slide.scale.mpp_y
+    left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
+    right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
+    left, top = left // align_px * align_px, top // align_px * align_px
+    width, height = (max(1, -(-n // align_px)) * align_px for n in (right - left, bottom - top))
+    rgb = read_at_mpp(slide, left, top, width, height, mpp)
+    x_um, y_um = left * mpp, top * mpp
+    tissue = overview.tissue_window(x_um, y_um, (height, width), mpp)
+    return Field(rgb, tissue, overview.stain, mpp, x_um, y_um)
+
+
+def _only(field: Field, box_um: Box) -> Field:
+    """The field with no tissue outside a box: what lies there is seen and not searched."""
+    start = (field.x_um, field.y_um) * 2
+    left, top, right, bottom = (max(0, round((a - b) / field.mpp)) for a, b in zip(box_um, start, strict=True))
+    tissue = np.zeros_like(field.tissue)
+    tissue[top:bottom, left:right] = field.tissue[top:bottom, left:right]
+    return replace(field, tissue=tissue)
+
+
+def _inside(point: Point, core: Box, margin: float) -> bool:
+    x0, y0, x1, y1 = core
+    return bool(x0 - margin <= point.x < x1 + margin and y0 - margin <= point.y < y1 + margin)
