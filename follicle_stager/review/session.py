@@ -84,6 +84,11 @@ class ReviewSession:
         """As they stand, rejected ones included, in the order of the file."""
         return tuple(self._state.values())
 
+    @property
+    def predicted(self) -> tuple[Follicle, ...]:
+        """As the run found them."""
+        return tuple(self._predicted.values())
+
     def __getitem__(self, follicle_id: str) -> Follicle:
         return self._state[follicle_id]
 
@@ -121,9 +126,9 @@ class ReviewSession:
         return self._change(Kind.DELETE, ids, _rejected)
 
     def add(self, follicle: Follicle) -> Edit:
-        """Add a follicle that was missed; its id is made from its place."""
+        """Add a follicle that was missed, as it is but for its id, which is made from its place."""
         made = self._new_id(follicle.section_id, follicle.outline)
-        return self._do(Kind.ADD, (), [self._measured(replace(follicle, id=made, status=Status.ADDED))])
+        return self._do(Kind.ADD, (), [replace(follicle, id=made, status=Status.ADDED)])
 
     def reshape(self, one: str, outline: Polygon) -> Edit:
         """Give a follicle another outline.

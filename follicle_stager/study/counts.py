@@ -21,10 +21,14 @@ from follicle_stager.study.sampling import interval_scaled
 from follicle_stager.study.sources import SlideSource
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from follicle_stager.records import Follicle, Section
     from follicle_stager.study.folder import Study
+
+    #: Of one slide: a row for each section and stage, and one for each follicle.
+    _Rows = tuple[list[dict[str, object]], list[dict[str, object]]]
 
 ANIMAL_KEYS = ["model", "group", "genotype", "animal"]
 _SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
@@ -61,45 +65,91 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
     StudyError, SampleSheetError
         If slides are missing, or sections cannot be told apart.
     """
-    slide_ids = study.slide_ids()
-    if not slide_ids:
-        raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
-    sources = []
-    for slide_id in slide_ids:
-        info = study.run_info(slide_id) or {}
-        sources.append(SlideSource(slide_id, study.path / str(info.get("source", slide_id))))
-    samples = read_samples(
-        samples_path or study.samples_path,
-        sources,
-        without_row=f"add one, or delete the slide's folder in {study.path / 'slides'} if it is no longer part of it",
-    )
+    tally = Tally(study, samples_path=samples_path)
     if samples_path is not None:
         write_text(study.samples_path, samples_path.read_text(encoding="utf-8-sig"))
-    section_rows: list[dict[str, object]] = []
-    follicle_rows: list[dict[str, object]] = []
-    # Tables follow the order of the sample sheet, as its author arranged it.
-    for slide_id in dict.fromkeys(s.slide for s in samples):
-        follicles = study.follicles(slide_id)
-        info = study.run_info(slide_id) or {}
+    counts = tally.counts()
+    write_csv(study.tables / "follicles.csv", counts.follicles)
+    for name in ("section", "ovary", "animal", "genotype"):
+        write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
+    return counts
+
+
+class Tally:
+    """The counts of a study; slides can change, and only those are counted again.
+
+    Parameters
+    ----------
+    study
+        With finished slides.
+    samples_path
+        A sample sheet other than the study's own.
+
+    Raises
+    ------
+    StudyError, SampleSheetError
+        If no slide is finished, or the sheet does not fit.
+    """
+
+    def __init__(self, study: Study, *, samples_path: Path | None = None) -> None:
+        slide_ids = study.slide_ids()
+        if not slide_ids:
+            raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
+        sources = []
+        for slide_id in slide_ids:
+            info = study.run_info(slide_id) or {}
+            sources.append(SlideSource(slide_id, study.path / str(info.get("source", slide_id))))
+        folder = study.path / "slides"
+        self._samples = read_samples(
+            samples_path or study.samples_path,
+            sources,
+            without_row=f"add one, or delete the slide's folder in {folder} if it is no longer part of it",
+        )
+        self._study = study
+        # Tables follow the order of the sample sheet, as its author arranged it.
+        self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
+
+    def update(self, slide_id: str, follicles: Sequence[Follicle]) -> None:
+        """Take follicles of a slide as they stand, numbered as on the overlay, rejected ones included.
+
+        Raises
+        ------
+        StudyError
+            If its sections cannot be told apart.
+        """
+        info = self._study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
-        own_rows = [s for s in samples if s.slide == slide_id]
-        for counted in assign_sections(slide_id, study.sections(slide_id), own_rows):
+        own_rows = [s for s in self._samples if s.slide == slide_id]
+        section_rows: list[dict[str, object]] = []
+        follicle_rows: list[dict[str, object]] = []
+        for counted in assign_sections(slide_id, self._study.sections(slide_id), own_rows):
             ids = {piece.section_id for piece in counted.pieces}
-            # Numbers are those on the overlay.
             numbered = [
                 (n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids and f.status != Status.REJECTED
             ]
             own = [f for _, f in numbered]
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
-    if not section_rows:
-        raise StudyError(f"{study.path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
-    empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage"]
-    counts = _tables(pd.DataFrame(section_rows), pd.DataFrame(follicle_rows, columns=empty))
-    write_csv(study.tables / "follicles.csv", counts.follicles)
-    for name in ("section", "ovary", "animal", "genotype"):
-        write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
-    return counts
+        self._rows[slide_id] = section_rows, follicle_rows
+
+    def counts(self) -> Counts:
+        """The tables; slides that were not given are read.
+
+        Raises
+        ------
+        StudyError
+            If sections cannot be told apart, or none is counted.
+        """
+        for slide_id in [slide_id for slide_id, rows in self._rows.items() if rows is None]:
+            self.update(slide_id, self._study.follicles(slide_id))
+        rows = [rows for rows in self._rows.values() if rows is not None]
+        section_rows = [row for sections, _ in rows for row in sections]
+        follicle_rows = [row for _, follicles in rows for row in follicles]
+        if not section_rows:
+            path = self._study.path
+            raise StudyError(f"{path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
+        empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage"]
+        return _tables(pd.DataFrame(section_rows), pd.DataFrame(follicle_rows, columns=empty))
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from follicle_stager.review.standing import (
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from follicle_stager.records import Follicle, Section, SlideResult
@@ -209,11 +209,23 @@ class Study:
             If one lies on no section, so that it would not be counted.
         """
         folder, run_id = self.slide_folder(slide_id), self._last_run(slide_id)
-        path = folder / FOLLICLES
+        if run_id is None:
+            return self.placed(slide_id, read_geojson(folder / FOLLICLES))
+        return self.placed(slide_id, standing(folder, run_id).follicles.values())
+
+    def placed(self, slide_id: str, follicles: Iterable[Follicle]) -> list[Follicle]:
+        """Follicles of a slide, each on the section where it lies; rejected ones that lie on none are left out.
+
+        Raises
+        ------
+        StudyError
+            If another one lies on none.
+        """
+        path = self.slide_folder(slide_id) / FOLLICLES
         sections = self.sections(slide_id)
         known = {section.section_id for section in sections}
         placed = []
-        for follicle in standing(folder, run_id).follicles.values() if run_id else read_geojson(path):
+        for follicle in follicles:
             if follicle.section_id not in known:
                 outline = valid(follicle.outline)
                 best = max(sections, key=lambda s: s.outline.intersection(outline).area, default=None)

@@ -1,0 +1,335 @@
+"""A person at the slides of a study: which follicle comes next, what is done to it, how far they are. No screen.
+
+Whatever a key or button of a screen does is one call here, so that what a person can do can be tested without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from follicle_stager.config import load_config
+from follicle_stager.errors import UserError
+from follicle_stager.pipeline import Examiner
+from follicle_stager.records import Follicle
+from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
+from follicle_stager.slides import PixelSize, open_slide
+from follicle_stager.stages import Countable, Health, Stage, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from shapely.geometry import LineString, Polygon
+
+    from follicle_stager.review.edits import Edit
+    from follicle_stager.review.session import ReviewSession
+    from follicle_stager.slides import Slide
+    from follicle_stager.study import Counts, Study, Tally
+
+_NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
+_NEXT_COUNTABLE = {Countable.YES: Countable.NO}
+
+
+class Desk:
+    """One person's way through a study.
+
+    Parameters
+    ----------
+    study
+        With finished slides.
+    author
+        Who corrects.
+    tally
+        For counts of animals and genotypes; None where there is no sample sheet.
+
+    Attributes
+    ----------
+    slide_id
+        The slide that is open, empty before the first.
+    current
+        Id of the follicle in view; None where there is none.
+    selected
+        Ids that a command changes; if empty, the current one.
+    changed
+        Called with the ids of follicles that changed, or came, after they did.
+    """
+
+    def __init__(self, study: Study, *, author: str, tally: Tally | None = None) -> None:
+        self.study, self._author, self._tally = study, author, tally
+        self.slide_id = ""
+        self.current: str | None = None
+        self.selected: tuple[str, ...] = ()
+        self.order, self.only = Order.UNCERTAINTY, Filter()
+        self.changed: Callable[[Iterable[str]], None] = lambda ids: None
+        self._session: ReviewSession | None = None
+        self._slide: Slide | None = None
+        self._examiner: Examiner | None = None
+        self._path: list[str] = []
+        self._progress: dict[str, Progress] = {}
+
+    def open(self, slide_id: str) -> None:
+        """Open a slide for correction; the one before is saved and closed.
+
+        Raises
+        ------
+        UserError
+            If it is not finished, somebody else has it open, or its files are damaged; the one before stays open.
+        """
+        if slide_id == self.slide_id:
+            return
+        session = self.study.review(slide_id, author=self._author, measure=self._measured)
+        self.close()
+        self._session, self.slide_id = session, slide_id
+        self.sort()
+
+    def close(self) -> None:
+        """Save what is open."""
+        if self._session is not None:
+            self._progress[self.slide_id] = self.progress
+            self._session.close()
+        if self._slide is not None:
+            self._slide.close()
+        self._session = self._slide = self._examiner = None
+        self.slide_id, self.current, self.selected, self._path = "", None, (), []
+
+    def open_next(self, step: int = 1) -> bool:
+        """Open the next slide of the study, or the one before; False at its end."""
+        slides = self.study.slide_ids()
+        place = slides.index(self.slide_id) + step if self.slide_id in slides else 0
+        if not 0 <= place < len(slides):
+            return False
+        self.open(slides[place])
+        return True
+
+    @property
+    def session(self) -> ReviewSession:
+        """The slide that is open.
+
+        Raises
+        ------
+        UserError
+            If none is.
+        """
+        if self._session is None:
+            raise UserError("No slide is open: open one first.")
+        return self._session
+
+    @property
+    def slide(self) -> Slide:
+        """The picture of the slide that is open, at the µm/px of its run.
+
+        Raises
+        ------
+        UserError
+            If none is open, or the file is not where it was.
+        """
+        if self._slide is None:
+            self._slide = open_slide(self.source)
+            self._slide.pixel_size = self.pixel_size
+        return self._slide
+
+    @property
+    def source(self) -> Path:
+        """File of the picture."""
+        info = self.study.run_info(self.slide_id) or {}
+        return self.study.path / str(info.get("source", ""))
+
+    @property
+    def pixel_size(self) -> PixelSize:
+        """µm/px of the run."""
+        info = self.study.run_info(self.slide_id) or {}
+        return PixelSize(float(info["mpp_x"]), float(info["mpp_y"]), str(info["mpp_source"]))
+
+    @property
+    def examiner(self) -> Examiner:
+        """Measures what a person draws on the slide that is open, with the study's configuration.
+
+        Raises
+        ------
+        UserError
+            If the picture cannot be read.
+        """
+        if self._examiner is None:
+            config = load_config(self.study.path / "study.toml")
+            self._examiner = Examiner(self.slide, config, slide_id=self.slide_id)
+        return self._examiner
+
+    @property
+    def follicles(self) -> tuple[Follicle, ...]:
+        """Of the open slide, rejected ones included, in the order of the file."""
+        return self.session.follicles
+
+    def sort(self, order: Order | None = None, only: Filter | None = None) -> None:
+        """Say in which order follicles come and which are stopped at, and go to the first."""
+        self.order, self.only = order or self.order, only or self.only
+        # What is judged already is passed over, but one can go back to it.
+        self._path = queue(self.follicles, self.order, only=replace(self.only, statuses=frozenset()))
+        self.current, self.selected = None, ()
+        self.go()
+
+    def go(self, step: int = 1) -> None:
+        """Go to the next follicle that wants a look, round and round; backwards to each, also to those judged.
+
+        Where none is left, none is current.
+        """
+        here = self._path.index(self.current) if self.current in self._path else -1 if step > 0 else 0
+        order = [self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1)]
+        wanted = (i for i in order if self._wants_a_look(i)) if step > 0 else iter(order)
+        self.current, self.selected = next(wanted, None), ()
+
+    def go_to(self, follicle_id: str) -> None:
+        """Look at a follicle; what comes next is what comes after it."""
+        self.current, self.selected = follicle_id, ()
+        if follicle_id not in self._path:
+            self._path.append(follicle_id)
+
+    @property
+    def chosen(self) -> list[str]:
+        """Ids that a command changes.
+
+        Raises
+        ------
+        UserError
+            If there are none.
+        """
+        ids = list(self.selected) or ([self.current] if self.current else [])
+        if not ids:
+            raise UserError("No follicle is selected: click one, or press N for the next.")
+        return ids
+
+    def set_stage(self, stage: Stage) -> None:
+        """Give the chosen follicles a stage, and go on."""
+        self._decided(self.session.set_stage(self.chosen, stage))
+
+    def accept(self) -> None:
+        """Agree with what stands, and go on."""
+        self._decided(self.session.accept(self.chosen))
+
+    def delete(self) -> None:
+        """Reject the chosen follicles, and go on."""
+        self._decided(self.session.delete(self.chosen))
+
+    def switch_health(self) -> None:
+        """Atretic, or not."""
+        first = self.session[self.chosen[0]]
+        self._done(self.session.set_health(self.chosen, _NEXT_HEALTH.get(first.health, Health.ATRETIC)))
+
+    def switch_countable(self) -> None:
+        """Whether the oocyte's nucleus shows, or not."""
+        first = self.session[self.chosen[0]]
+        self._done(self.session.set_countable(self.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
+
+    def propose(self, x: float, y: float) -> None:
+        """Add the follicle that the software sees around a point (level-0 pixels), or look at the one that is there.
+
+        Raises
+        ------
+        UserError
+            If it sees none there.
+        """
+        proposal = self.examiner.proposed(x, y)
+        if proposal is None:
+            raise UserError("Nothing that could be a follicle is seen here: draw it.")
+        self._added(self.session.add(proposal))
+
+    def add(self, outline: Polygon) -> None:
+        """Add a follicle that a person drew; it is measured and staged.
+
+        Raises
+        ------
+        UserError
+            If it encloses nothing, or lies on no section.
+        """
+        if not outline.area:
+            raise UserError("This outline encloses nothing: draw it around the follicle.")
+        drawn = self.examiner.measured(Follicle("", "", outline))
+        if not drawn.section_id:
+            raise UserError("This outline lies on no section and could not be counted: draw it on the tissue.")
+        self._added(self.session.add(drawn))
+
+    def reshape(self, follicle_id: str, outline: Polygon) -> None:
+        """Give a follicle another outline; it is measured anew."""
+        self._done(self.session.reshape(follicle_id, outline))
+
+    def merge(self) -> None:
+        """Make one follicle of those that are selected."""
+        edit = self.session.merge(self.chosen)
+        self.go_to(edit.after[0].id)
+        self._done(edit)
+
+    def split(self, line: LineString) -> None:
+        """Cut the current follicle along a line."""
+        self._done(self.session.split(self.chosen[0], line))
+
+    def undo(self) -> bool:
+        """Take back what was done last, and look at it; False if there is nothing."""
+        return self._looked_at(self.session.undo())
+
+    def redo(self) -> bool:
+        """Do again what was taken back last, and look at it; False if there is nothing."""
+        return self._looked_at(self.session.redo())
+
+    def save(self) -> None:
+        """Write follicles.geojson, for other programs; nothing is lost without it."""
+        self.session.save()
+
+    @property
+    def progress(self) -> Progress:
+        """Of the open slide."""
+        return progress(self.follicles)
+
+    def progress_of_study(self) -> Progress:
+        """Of all slides; each is read once."""
+        for slide_id in self.study.slide_ids():
+            if slide_id not in self._progress and slide_id != self.slide_id:
+                self._progress[slide_id] = progress(self.study.follicles(slide_id))
+        others = (p for slide_id, p in self._progress.items() if slide_id != self.slide_id)
+        return sum(others, self.progress if self._session is not None else Progress(0, 0))
+
+    def counts(self) -> Counts | None:
+        """The tables that ``count`` would write now; None without a sample sheet.
+
+        Raises
+        ------
+        UserError
+            If the study cannot be counted.
+        """
+        if self._tally is None:
+            return None
+        if self._session is not None:
+            self._tally.update(self.slide_id, self.study.placed(self.slide_id, self.follicles))
+        return self._tally.counts()
+
+    def since_prediction(self) -> dict[Stage, tuple[int, int]]:
+        """How many follicles of each stage the software had found on the open slide, and how many stand."""
+        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED]
+        predicted = [f.stage for f in self.session.predicted]
+        return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
+
+    def _wants_a_look(self, follicle_id: str) -> bool:
+        return self.only.lets(self.session[follicle_id])
+
+    def _measured(self, drawn: Follicle) -> Follicle:
+        return self.examiner.measured(drawn)
+
+    def _decided(self, edit: Edit) -> None:
+        if not self.selected:
+            self.go()
+        self._done(edit)
+
+    def _added(self, edit: Edit) -> None:
+        self.go_to(edit.after[0].id)
+        self._done(edit)
+
+    def _looked_at(self, edit: Edit | None) -> bool:
+        if edit is None:
+            return False
+        there = [f.id for f in (*edit.after, *edit.before) if f.id in {f.id for f in self.follicles}]
+        if there:
+            self.go_to(there[0])
+        self._done(edit)
+        return True
+
+    def _done(self, edit: Edit) -> None:
+        self.changed({f.id for f in (*edit.before, *edit.after)})

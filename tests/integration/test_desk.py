@@ -1,0 +1,180 @@
+"""What a person does at a screen, without one: the next follicle, a decision, counts that follow."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from shapely import box
+from shapely.geometry import LineString, Point
+
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
+from follicle_stager.errors import UserError
+from follicle_stager.review import Filter, Order
+from follicle_stager.review.desk import Desk
+from follicle_stager.stages import Countable, Health, Stage, Status
+from follicle_stager.study import Study, Tally, count_study, list_slides
+
+
+@pytest.fixture(scope="module")
+def staged(cohort, tmp_path_factory):
+    study = Study.create(tmp_path_factory.mktemp("desk") / "study", Config())
+    sources = list_slides(cohort)[:2]
+    assert all(outcome.state == "done" for outcome in run_batch(study, sources, Config()))
+    rows = [f"{s.slide_id},{s.slide_id},{g},{g}" for s, g in zip(sources, ("knockout", "control"), strict=True)]
+    study.samples_path.write_text("slide,animal,genotype,group\n" + "\n".join(rows) + "\n")
+    return study.path
+
+
+@pytest.fixture
+def desk(staged, tmp_path):
+    shutil.copytree(staged, tmp_path / "study")
+    study = Study.open(tmp_path / "study")
+    desk = Desk(study, author="Ada", tally=Tally(study))
+    desk.open_next()
+    yield desk
+    desk.close()
+
+
+def test_each_follicle_comes_once_and_then_none(desk):
+    seen = []
+    while desk.current is not None:
+        seen.append(desk.current)
+        desk.accept()
+    assert sorted(seen) == sorted(f.id for f in desk.follicles)
+    assert desk.progress.judged == desk.progress.total >= 3
+    with pytest.raises(UserError, match="No follicle is selected"):
+        desk.accept()
+    desk.go(-1)
+    assert desk.current is not None, "one can go back to what was judged"
+
+
+def test_one_can_go_back_and_take_back(desk):
+    first = desk.current
+    desk.set_stage(Stage.CORPUS_LUTEUM)
+    assert desk.current != first
+    assert desk.undo()
+    assert desk.current == first
+    assert desk.session[first].status == Status.PREDICTED
+    assert desk.redo()
+    assert desk.session[first].stage == Stage.CORPUS_LUTEUM
+    assert not desk.redo()
+
+
+def test_many_are_decided_at_once_and_the_view_stays(desk):
+    here, ids = desk.current, tuple(f.id for f in desk.follicles[:3])
+    desk.selected = ids
+    desk.set_stage(Stage.UNSURE)
+    assert {desk.session[i].stage for i in ids} == {Stage.UNSURE}
+    assert (desk.current, desk.selected) == (here, ids)
+
+
+def test_order_and_filter(desk):
+    wanted = max({f.stage for f in desk.follicles}, key=[f.stage for f in desk.follicles].count)
+    desk.sort(Order.POSITION, Filter(stages=frozenset({wanted})))
+    assert desk.session[desk.current].stage == wanted
+    expected = sum(f.stage == wanted for f in desk.follicles)
+    for _ in range(expected):
+        assert desk.session[desk.current].stage == wanted
+        desk.accept()
+    assert desk.current is None
+
+
+def test_health_and_countable_switch_back_and_forth(desk):
+    one = desk.current
+    before = desk.session[one].countable
+    for _ in range(2):
+        desk.switch_health()
+        desk.switch_countable()
+    assert desk.session[one].health == Health.HEALTHY
+    assert desk.session[one].countable == (before if before != Countable.UNKNOWN else Countable.NO)
+    assert desk.current == one
+
+
+def test_counts_follow_and_are_those_of_the_command(desk):
+    told = []
+    desk.changed = lambda ids: told.append(set(ids))
+    one = desk.current
+    desk.delete()
+    desk.set_stage(Stage.ANTRAL)
+    desk.open_next()
+    desk.set_stage(Stage.PREOVULATORY)
+    now = desk.counts()
+    assert told[0] == {one}
+    desk.close()
+    written = count_study(desk.study)
+    for name in ("follicles", "section", "animal", "genotype"):
+        assert getattr(now, name).equals(getattr(written, name)), name
+    assert written.section.query("stage == 'preovulatory'")["n_profiles"].sum() == 1
+    assert desk.progress_of_study().judged == 3
+
+
+def test_what_changed_since_the_prediction(desk):
+    stage = desk.session[desk.current].stage
+    found = desk.since_prediction()[stage][0]
+    desk.delete()
+    assert desk.since_prediction()[stage] == (found, found - 1)
+
+
+def test_a_click_brings_a_rejected_follicle_again(desk):
+    one = max(desk.follicles, key=lambda f: f.score)
+    desk.go_to(one.id)
+    desk.delete()
+    at = one.outline.representative_point()
+    desk.propose(at.x, at.y)
+    added = desk.session[desk.current]
+    assert (added.status, added.stage) == (Status.ADDED, one.stage)
+    assert added.outline.intersection(one.outline).area > 0.9 * one.outline.area
+    with pytest.raises(UserError, match="draw it"):
+        desk.propose(1.0, 1.0)
+
+
+def test_drawn_reshaped_split_and_merged_are_measured(desk):
+    one = max(desk.follicles, key=lambda f: f.outline.area)
+    desk.go_to(one.id)
+    desk.reshape(one.id, one.outline.buffer(-2))
+    assert desk.session[one.id].measurements["diameter_um"] < one.measurements["diameter_um"]
+    x, y = one.outline.centroid.coords[0]
+    desk.split(LineString([(x + 3, y - 500), (x + 3, y + 500)]))
+    other = desk.follicles[-1]
+    assert other.reasons, "the new part was measured"
+    desk.selected = (one.id, other.id)
+    desk.merge()
+    assert desk.session[one.id].outline.area == pytest.approx(one.outline.buffer(-2).area, rel=0.05)
+    assert desk.session[other.id].status == Status.REJECTED
+    desk.add(Point(x, y).buffer(30))
+    assert desk.session[desk.current].measurements["diameter_um"] > 0
+    with pytest.raises(UserError, match="lies on no section"):
+        desk.add(box(0, 0, 4, 4))
+
+
+def test_a_slide_that_somebody_else_has_open_leaves_the_own_one_open(desk):
+    mine, other = desk.slide_id, desk.study.slide_ids()[1]
+    with (
+        desk.study.review(other, author="Grace"),
+        pytest.raises(UserError, match="another window or by another person"),
+    ):
+        desk.open_next()
+    assert desk.slide_id == mine
+    desk.accept()
+    assert desk.open_next()
+    assert not desk.open_next()
+    assert desk.open_next(-1)
+    assert desk.progress.judged == 1
+
+
+def test_a_picture_that_was_moved_stops_drawing_and_nothing_else(staged, cohort, tmp_path):
+    study = Study(tmp_path / "study")
+    shutil.copytree(staged, study.path)
+    slide_id = study.slide_ids()[0]
+    path = study.slide_folder(slide_id) / "run.json"
+    path.write_text(path.read_text().replace(".ome.tif", ".moved.ome.tif"))
+    desk = Desk(study, author="Ada")
+    desk.open(slide_id)
+    with pytest.raises(UserError, match=r"moved\.ome\.tif"):
+        desk.add(box(100, 100, 150, 150))
+    desk.set_stage(Stage.ANTRAL)
+    assert desk.progress.judged == 1
+    assert desk.counts() is None
+    desk.close()
