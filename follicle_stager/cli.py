@@ -5,6 +5,7 @@ Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input w
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import logging
 import os
@@ -131,6 +132,18 @@ def count(
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
     out.print(*count_tables(count_study(Study.open(study_folder), samples_path=samples)), sep="\n")
+
+
+@app.command()
+def review(
+    study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    slide: Annotated[str, typer.Option("--slide", help="Open this slide first.")] = "",
+) -> None:
+    """Correct the follicles of a study in napari."""
+    Study.open(study_folder)
+    if importlib.util.find_spec("napari") is None:
+        raise UserError('napari is not installed: pip install "follicle-stager[napari]"')
+    importlib.import_module("follicle_stager_napari.panel").review(study_folder, slide)
 
 
 @app.command()

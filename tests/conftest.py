@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
 from follicle_stager.phantom import (
     CohortPlan,
     build_ovary,
@@ -17,6 +19,7 @@ from follicle_stager.phantom import (
     write_cohort,
 )
 from follicle_stager.phantom.slide import write_ome_tiff
+from follicle_stager.study import Study, list_slides
 
 REAL = Path(__file__).parents[2] / "shared" / "real_sections"
 
@@ -69,3 +72,14 @@ def real_sections():
     if not REAL.is_dir():
         pytest.skip("the real sections are not on this machine")
     return REAL
+
+
+@pytest.fixture(scope="session")
+def staged(cohort, tmp_path_factory):
+    """A study of two slides of the cohort, with a sample sheet; not to be changed."""
+    study = Study.create(tmp_path_factory.mktemp("desk") / "study", Config())
+    sources = list_slides(cohort)[:2]
+    assert all(outcome.state == "done" for outcome in run_batch(study, sources, Config()))
+    rows = [f"{s.slide_id},{s.slide_id},{g},{g}" for s, g in zip(sources, ("knockout", "control"), strict=True)]
+    study.samples_path.write_text("slide,animal,genotype,group\n" + "\n".join(rows) + "\n")
+    return study.path

@@ -8,9 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from shapely.geometry import Polygon
+
+from follicle_stager.stages import Health, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
 
     from follicle_stager.records import Follicle
     from follicle_stager.slides import PixelSize, Slide
@@ -43,28 +48,52 @@ def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, nam
     name
         Of the layer.
     """
-    # napari counts from pixel centres, the library from pixel edges.
-    outlines = [np.asarray(f.outline.exterior.coords)[:-1, ::-1] - 0.5 for f in follicles]
-    features = {
-        "id": [f.id for f in follicles],
-        "stage": [f.stage.label for f in follicles],
-        "health": [f.health.value for f in follicles],
-        "countable": [f.countable.value for f in follicles],
-        "status": [f.status.value for f in follicles],
-        "score": [f.score for f in follicles],
-        "reasons": ["; ".join(f.reasons) for f in follicles],
-    }
+    outlines = [vertices(f.outline) for f in follicles]
+    rows = [features_of(f) for f in follicles]
+    features = {name: [row[name] for row in rows] for name in (rows[0] if rows else ())}
     options: dict[str, Any] = {
         "name": name,
         "shape_type": "polygon",
         "features": features,
-        "edge_color": [np.array([*f.stage.color, 255]) / 255 for f in follicles] or "black",
+        "edge_color": [edge_color(f) for f in follicles] or "black",
         "face_color": "transparent",
-        "edge_width": 3,
-        "text": {"string": "{stage}", "size": 9, "color": "black", "anchor": "upper_left"},
+        "edge_width": 2,
+        "text": {"string": "{label}", "size": 9, "color": "black", "anchor": "upper_left"},
         **scale_options(size),
     }
     return outlines, options, "shapes"
+
+
+def vertices(outline: Polygon) -> NDArray[np.float64]:
+    """An outline (level-0 pixels) as napari draws it, (n, 2) row and column."""
+    # napari counts from pixel centres, the library from pixel edges.
+    return np.asarray(outline.exterior.coords)[:-1, 1::-1] - 0.5
+
+
+def outline_of(shape: NDArray[np.floating]) -> Polygon:
+    """What `vertices` was made of."""
+    return Polygon(np.asarray(shape)[:, ::-1] + 0.5) if len(shape) > 2 else Polygon()
+
+
+def edge_color(follicle: Follicle) -> Any:
+    """Colour of an outline, RGBA; a rejected one does not show."""
+    return np.array([*follicle.stage.color, 0 if follicle.status == Status.REJECTED else 255]) / 255
+
+
+def features_of(follicle: Follicle) -> dict[str, object]:
+    """What napari shows of a follicle."""
+    dying = ", atretic" if follicle.health == Health.ATRETIC else ""
+    judged = {Status.PREDICTED: "", Status.REJECTED: ""}.get(follicle.status, " ✓")
+    return {
+        "id": follicle.id,
+        "label": "" if follicle.status == Status.REJECTED else follicle.stage.label + dying + judged,
+        "stage": follicle.stage.label,
+        "health": follicle.health.value,
+        "countable": follicle.countable.value,
+        "status": follicle.status.value,
+        "score": follicle.score,
+        "reasons": "; ".join(follicle.reasons),
+    }
 
 
 def scale_options(size: PixelSize | None) -> dict[str, Any]:

@@ -8,23 +8,11 @@ import pytest
 from shapely import box
 from shapely.geometry import LineString, Point
 
-from follicle_stager.batch import run_batch
-from follicle_stager.config import Config
 from follicle_stager.errors import UserError
 from follicle_stager.review import Filter, Order
 from follicle_stager.review.desk import Desk
 from follicle_stager.stages import Countable, Health, Stage, Status
-from follicle_stager.study import Study, Tally, count_study, list_slides
-
-
-@pytest.fixture(scope="module")
-def staged(cohort, tmp_path_factory):
-    study = Study.create(tmp_path_factory.mktemp("desk") / "study", Config())
-    sources = list_slides(cohort)[:2]
-    assert all(outcome.state == "done" for outcome in run_batch(study, sources, Config()))
-    rows = [f"{s.slide_id},{s.slide_id},{g},{g}" for s, g in zip(sources, ("knockout", "control"), strict=True)]
-    study.samples_path.write_text("slide,animal,genotype,group\n" + "\n".join(rows) + "\n")
-    return study.path
+from follicle_stager.study import Study, Tally, count_study
 
 
 @pytest.fixture

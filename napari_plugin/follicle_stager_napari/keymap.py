@@ -1,0 +1,76 @@
+"""Which key does what: the one table for binding, buttons, tooltips and help. No Qt in here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from follicle_stager.stages import LADDER, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from follicle_stager_napari.reviewer import Reviewer
+
+
+@dataclass(frozen=True)
+class Action:
+    """Something that a key or a button does.
+
+    Attributes
+    ----------
+    key
+        As napari writes it.
+    label
+        On the button.
+    tip
+        One sentence.
+    do
+        What it does.
+    stage
+        The stage that it gives, if it does.
+    """
+
+    key: str
+    label: str
+    tip: str
+    do: Callable[[Reviewer], object]
+    stage: Stage | None = None
+
+
+def _give(stage: Stage) -> Callable[[Reviewer], object]:
+    return lambda r: r.desk.set_stage(stage)
+
+
+#: The ladder on 1 to 7, then what is none of it.
+STAGES: tuple[Action, ...] = (
+    *(
+        Action(str(number), stage.label, f"Give the stage {stage.label.lower()} and go on.", _give(stage), stage)
+        for number, stage in enumerate((*LADDER, Stage.CORPUS_LUTEUM), start=1)
+    ),
+    Action("U", "Unsure", "Nobody could say the stage; go on.", _give(Stage.UNSURE), Stage.UNSURE),
+    Action(
+        "0",
+        "Not a follicle",
+        "Reject it: kept in the file, counted nowhere; go on.",
+        lambda r: r.desk.delete(),
+        Stage.NOT_FOLLICLE,
+    ),
+)
+
+OTHERS: tuple[Action, ...] = (
+    Action("Enter", "Accept", "Agree with what stands and go on.", lambda r: r.desk.accept()),
+    Action("Q", "Atretic", "Atretic, or not.", lambda r: r.desk.switch_health()),
+    Action("W", "Nucleus shows", "Countable: the oocyte's nucleus shows, or not.", lambda r: r.desk.switch_countable()),
+    Action("N", "Next", "The next follicle that wants a look.", lambda r: r.go(1)),
+    Action("Shift-N", "Previous", "The one before, judged or not.", lambda r: r.go(-1)),
+    Action("Control-Z", "Undo", "Take back what was done last, also of an earlier session.", lambda r: r.desk.undo()),
+    Action("Control-Shift-Z", "Redo", "Do again what was taken back.", lambda r: r.desk.redo()),
+    Action("K", "Add at pointer", "Add the follicle that the software sees under the pointer.", lambda r: r.propose()),
+    Action("J", "Merge", "Make one of the selected follicles.", lambda r: r.desk.merge()),
+    Action("H", "Hide", "Hide the outlines, or show them.", lambda r: r.hide()),
+    Action(".", "Next slide", "Save, and open the next slide.", lambda r: r.open_next(1)),
+    Action(",", "Slide before", "Save, and open the slide before.", lambda r: r.open_next(-1)),
+)
+
+ACTIONS = (*STAGES, *OTHERS)

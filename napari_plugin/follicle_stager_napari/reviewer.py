@@ -1,0 +1,217 @@
+"""Between a `Desk` and napari's layers: what the desk says is drawn, what is drawn goes to the desk. No Qt in here.
+
+Keys are bound to the layer of follicles: napari's own keys of a layer win over those of the viewer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from follicle_stager.errors import UserError
+from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.layers import edge_color, features_of, follicle_layer, outline_of, slide_layer, vertices
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from napari.components import ViewerModel
+
+    from follicle_stager.records import Follicle
+    from follicle_stager.review import Filter, Order
+    from follicle_stager.review.desk import Desk
+    from follicle_stager_napari.keymap import Action
+
+# A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
+_IN_VIEW_PX, _LEAST_UM = 250, 60.0
+
+
+class Reviewer:
+    """A desk on a napari viewer.
+
+    Parameters
+    ----------
+    viewer
+        Its layers of an earlier slide are taken away.
+    desk
+        Where all is decided.
+    say
+        Called with what a person must know: why something cannot be done.
+    refresh
+        Called after anything changed that a panel shows.
+    """
+
+    def __init__(
+        self,
+        viewer: ViewerModel,
+        desk: Desk,
+        *,
+        say: Callable[[str], None] = lambda message: None,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.viewer: ViewerModel = viewer
+        self.desk: Desk = desk
+        self._say, self._refresh = say, refresh
+        self.layer: Any = None
+        self._picture: Any = None
+        self._ids: list[str] = []
+        self._own = False
+        desk.changed = self._redraw
+
+    def open(self, slide_id: str) -> None:
+        """Open a slide of the study.
+
+        Raises
+        ------
+        UserError
+            If it cannot be opened; what was open stays.
+        """
+        self.desk.open(slide_id)
+        for layer in (self.layer, self._picture):
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self._picture = None
+        try:
+            data, options, _ = slide_layer(self.desk.slide)
+            self._picture = self.viewer.add_image(data, **options)
+        except UserError as error:  # follicles can be staged without it
+            self._say(str(error))
+        data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
+        self._ids = [f.id for f in self.desk.follicles]
+        self.layer = self.viewer.add_shapes(data or None, **(options if data else {"name": options["name"]}))
+        self.layer.mode = "select"
+        self.layer.events.data.connect(self._drawn)
+        self.layer.selected_data.events.items_changed.connect(self._clicked)
+        for action in ACTIONS:
+            self.layer.bind_key(action.key, self._key(action), overwrite=True)
+        self.viewer.layers.selection.active = self.layer
+        self._show()
+
+    def act(self, action: Action) -> None:
+        """Do what a key or button says; what cannot be done is said."""
+        try:
+            action.do(self)
+        except UserError as error:
+            self._say(str(error))
+        self._show()
+
+    def go(self, step: int) -> None:
+        """The next follicle, or the one before."""
+        self.desk.go(step)
+        if self.desk.current is None:
+            self._say("No follicle of this slide is left to look at: press . for the next slide.")
+
+    def sort(self, order: Order, only: Filter) -> None:
+        """Say in which order follicles come, and go to the first."""
+        self.desk.sort(order, only)
+        self._show()
+
+    def open_next(self, step: int) -> None:
+        """The next slide, or the one before."""
+        slides = self.desk.study.slide_ids()
+        place = slides.index(self.desk.slide_id) + step if self.desk.slide_id in slides else 0
+        if 0 <= place < len(slides):
+            self.open(slides[place])
+        else:
+            self._say("This was the last slide of the study." if step > 0 else "This is the first slide of the study.")
+
+    def propose(self) -> None:
+        """Add the follicle under the pointer."""
+        y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
+        self.desk.propose(x + 0.5, y + 0.5)
+
+    def hide(self) -> None:
+        """Hide the outlines, or show them."""
+        self.layer.visible = not self.layer.visible
+
+    def _key(self, action: Action) -> Callable[[Any], None]:
+        return lambda layer: self.act(action)
+
+    def _show(self) -> None:
+        """Bring the current follicle into view, and tell the panel."""
+        with self._of_ours():
+            current = self.desk.current
+            chosen = {*self.desk.selected} if self.desk.selected else {current}
+            self.layer.selected_data = {i for i, f in enumerate(self._ids) if f in chosen}
+            if current is not None and not self.desk.selected:
+                left, top, right, bottom = self.desk.session[current].outline.bounds
+                size = self.desk.pixel_size
+                self.viewer.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
+                longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y, _LEAST_UM)
+                self.viewer.camera.zoom = _IN_VIEW_PX / longest_um
+        self._refresh()
+
+    def _redraw(self, ids: Iterable[str]) -> None:
+        """Draw follicles that changed."""
+        standing = {f.id: f for f in self.desk.follicles}
+        if set(self._ids) != set(standing) or any(self._moved(standing[i]) for i in ids):
+            self._draw_all()
+            return
+        with self._of_ours():
+            features = self.layer.features
+            for follicle_id in ids:
+                follicle, row = standing[follicle_id], self._ids.index(follicle_id)
+                self.layer.selected_data = {row}
+                self.layer.current_edge_color = edge_color(follicle)
+                for name, value in features_of(follicle).items():
+                    features.loc[row, name] = value
+            self.layer.features = features
+            self.layer.refresh_text()
+
+    def _moved(self, follicle: Follicle) -> bool:
+        drawn = self.layer.data[self._ids.index(follicle.id)]
+        own = vertices(follicle.outline)
+        return drawn.shape != own.shape or not np.allclose(drawn, own, atol=0.02)
+
+    def _draw_all(self) -> None:
+        data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
+        with self._of_ours():
+            self.layer.data = []
+            if data:
+                self.layer.add_polygons(
+                    data, edge_color=options["edge_color"], edge_width=options["edge_width"], face_color="transparent"
+                )
+            self.layer.features = options["features"]
+            self.layer.refresh_text()
+        self._ids = [f.id for f in self.desk.follicles]
+
+    def _clicked(self, event: object = None) -> None:
+        """A person selected shapes: one is looked at, several are decided together."""
+        if self._own:
+            return
+        ids = [self._ids[i] for i in sorted(self.layer.selected_data) if i < len(self._ids)]
+        if len(ids) == 1:
+            self.desk.go_to(ids[0])
+        self.desk.selected = tuple(ids) if len(ids) > 1 else ()
+        self._refresh()
+
+    def _drawn(self, event: Any) -> None:
+        """A person drew, moved or deleted shapes with napari's tools."""
+        if self._own or event.action not in ("added", "changed", "removed"):
+            return
+        try:
+            if event.action == "added":
+                for shape in self.layer.data[len(self._ids) :]:
+                    self.desk.add(outline_of(shape))
+            elif event.action == "changed":
+                for row in event.data_indices:
+                    self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
+            else:
+                self.desk.selected = tuple(self._ids[row] for row in event.data_indices)
+                self.desk.delete()
+                self.desk.selected = ()
+        except UserError as error:
+            self._say(str(error))
+        self._draw_all()
+        self._show()
+
+    @contextlib.contextmanager
+    def _of_ours(self) -> Iterator[None]:
+        """What is drawn meanwhile was not drawn by a person."""
+        before, self._own = self._own, True
+        try:
+            yield
+        finally:
+            self._own = before

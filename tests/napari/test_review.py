@@ -1,0 +1,145 @@
+"""Reviewing a study in napari with real keys: what is decided is on disk, and the counts are those of the command."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("napari")
+
+from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.layers import outline_of, vertices
+from follicle_stager_napari.panel import ReviewPanel
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+from shapely.geometry import Point
+
+from follicle_stager.stages import Stage, Status
+from follicle_stager.study import Study, count_study
+
+KEYS = {"Enter": Qt.Key.Key_Return, ".": Qt.Key.Key_Period, ",": Qt.Key.Key_Comma}
+MODIFIERS = {"Shift": Qt.KeyboardModifier.ShiftModifier, "Control": Qt.KeyboardModifier.ControlModifier}
+
+
+@pytest.fixture
+def study(staged, tmp_path):
+    return Study(shutil.copytree(staged, tmp_path / "study"))
+
+
+@pytest.fixture
+def opened(study, make_napari_viewer, qtbot):
+    """The panel on a viewer with the study, and a function that presses keys as a person does."""
+
+    def open_it():
+        viewer = make_napari_viewer(show=True)
+        panel = ReviewPanel(viewer)
+        viewer.window.add_dock_widget(panel)
+        panel.open_study(study.path)
+        canvas = viewer.window._qt_viewer.canvas.native
+        qtbot.waitExposed(viewer.window._qt_window)
+
+        def press(*keys):
+            for key in keys:
+                *held, last = key.split("-")
+                modifier = Qt.KeyboardModifier.NoModifier
+                for name in held:
+                    modifier |= MODIFIERS[name]
+                QTest.keyClick(canvas, KEYS.get(last) or getattr(Qt.Key, f"Key_{last}"), modifier)
+
+        return viewer, panel, press
+
+    return open_it
+
+
+def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, opened):
+    _, panel, press = opened()
+    desk = panel.reviewer.desk
+    first = desk.current
+    press("5")
+    assert (desk.session[first].stage, desk.session[first].status) == (Stage.EARLY_ANTRAL, Status.CORRECTED)
+    second = desk.current
+    assert second != first, "it goes on by itself"
+    press("Q", "W", "Enter", "0")
+    assert {f.status for f in desk.follicles} >= {Status.CORRECTED, Status.REJECTED}
+    press("Control-Z", "Control-Z")
+    assert all(f.status != Status.REJECTED for f in desk.follicles)
+    press("Control-Shift-Z")
+    before = desk.follicles
+    layer = panel.reviewer.layer
+    np.testing.assert_allclose(
+        layer.edge_color[layer.features["id"].tolist().index(first), :3],
+        np.array(Stage.EARLY_ANTRAL.color) / 255,
+        atol=0.01,
+    )
+    panel.close_study()
+    _, panel, press = opened()
+    assert panel.reviewer.desk.follicles == before
+    press("Control-Z")
+    assert panel.reviewer.desk.current is not None
+    panel._count()
+    shown = panel.reviewer.desk.counts().section
+    panel.close_study()
+    assert shown.equals(count_study(study).section)
+
+
+def test_the_next_slide_by_key_and_what_is_said_at_the_end(study, opened):
+    viewer, panel, press = opened()
+    assert panel.reviewer.desk.slide_id == study.slide_ids()[0]
+    press(".")
+    assert panel.reviewer.desk.slide_id == study.slide_ids()[1]
+    assert [layer.name for layer in viewer.layers] == [f"{study.slide_ids()[1]}.ome.tif", "follicles"]
+    press(".")
+    assert "last slide" in panel._message.text()
+    press(",", "N", "Shift-N")
+    assert panel.reviewer.desk.slide_id == study.slide_ids()[0]
+    panel.close_study()
+
+
+def test_what_is_drawn_moved_and_deleted_with_the_mouse_goes_to_the_log(opened):
+    _, panel, _ = opened()
+    desk, layer = panel.reviewer.desk, panel.reviewer.layer
+    one = max(desk.follicles, key=lambda f: f.outline.area)
+    row = [f.id for f in desk.follicles].index(one.id)
+    x, y = one.outline.centroid.coords[0]
+    layer.add_polygons([vertices(Point(x, y).buffer(20))])
+    added = desk.follicles[-1]
+    assert added.status == Status.ADDED
+    assert added.outline.area == pytest.approx(Point(x, y).buffer(20).area, rel=0.01)
+    assert added.reasons
+    shapes = list(layer.data)
+    shapes[row] = vertices(one.outline.buffer(4))
+    layer.data = shapes
+    layer.events.data(value=layer.data, action="changed", data_indices=(row,), vertex_indices=((),))
+    assert desk.session[one.id].status == Status.CORRECTED
+    assert desk.session[one.id].outline.area > one.outline.area
+    layer.selected_data = {row}
+    layer.remove_selected()
+    assert desk.session[one.id].status == Status.REJECTED
+    assert len(layer.data) == len(desk.follicles), "it is kept, and can come back"
+    desk.undo()
+    assert desk.session[one.id].status == Status.CORRECTED
+    panel.close_study()
+
+
+def test_several_that_are_selected_are_decided_at_once(opened):
+    _, panel, press = opened()
+    desk, layer = panel.reviewer.desk, panel.reviewer.layer
+    layer.selected_data = set(range(len(desk.follicles)))
+    assert len(desk.selected) == len(desk.follicles)
+    press("6")
+    assert {f.stage for f in desk.follicles} == {Stage.ANTRAL}
+    press("Control-Z")
+    assert {f.status for f in desk.follicles} == {Status.PREDICTED}
+    panel.close_study()
+
+
+def test_each_key_is_given_once():
+    keys = [action.key for action in ACTIONS]
+    assert len(keys) == len(set(keys))
+
+
+def test_outlines_come_back_as_they_were_drawn():
+    ring = Point(30, 40).buffer(12)
+    assert outline_of(vertices(ring)).equals_exact(ring, 1e-9)
