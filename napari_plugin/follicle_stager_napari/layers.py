@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     LayerData = tuple[Any, dict[str, Any], str]
 
 
+# Drawing takes as long as there are corners; an outline of a hundred is hardly moved by this.
+_UNSEEN_PX = 0.1
+
+
 def slide_layer(slide: Slide) -> LayerData:
     """An image pyramid that reads only what is on the screen."""
     levels = [slide.to_dask(level) for level in range(len(slide.levels))]
@@ -38,6 +42,8 @@ def slide_layer(slide: Slide) -> LayerData:
 
 def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: str = "follicles") -> LayerData:
     """Outlines as shapes, coloured by stage, with what is known of each as features.
+
+    Without text: napari works that of shapes out anew with every change. See `label_layer`.
 
     Parameters
     ----------
@@ -58,16 +64,31 @@ def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, nam
         "edge_color": [edge_color(f) for f in follicles] or "black",
         "face_color": "transparent",
         "edge_width": 2,
-        "text": {"string": "{label}", "size": 9, "color": "black", "anchor": "upper_left"},
         **scale_options(size),
     }
     return outlines, options, "shapes"
 
 
+def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: str = "stages") -> LayerData:
+    """What stage each follicle is, as words at its upper left: colour alone tells not everybody."""
+    corners = np.array([[f.outline.bounds[1], f.outline.bounds[0]] for f in follicles]).reshape(-1, 2) - 0.5
+    options: dict[str, Any] = {
+        "name": name,
+        "features": {"label": [label_of(f) for f in follicles]},
+        "text": {"string": "{label}", "size": 9, "color": "black", "anchor": "upper_left"},
+        "size": 1e-3,
+        "face_color": "transparent",
+        "border_color": "transparent",
+        **scale_options(size),
+    }
+    return corners, options, "points"
+
+
 def vertices(outline: Polygon) -> NDArray[np.float64]:
-    """An outline (level-0 pixels) as napari draws it, (n, 2) row and column."""
+    """An outline (level-0 pixels) as napari draws it, (n, 2) row and column; corners that nobody sees are left out."""
     # napari counts from pixel centres, the library from pixel edges.
-    return np.asarray(outline.exterior.coords)[:-1, 1::-1] - 0.5
+    ring = outline.exterior.simplify(_UNSEEN_PX)
+    return np.asarray(ring.coords)[:-1, 1::-1] - 0.5
 
 
 def outline_of(shape: NDArray[np.floating]) -> Polygon:
@@ -80,13 +101,18 @@ def edge_color(follicle: Follicle) -> Any:
     return np.array([*follicle.stage.color, 0 if follicle.status == Status.REJECTED else 255]) / 255
 
 
+def label_of(follicle: Follicle) -> str:
+    """Stage and health; a tick where a person judged it, nothing where it was rejected."""
+    if follicle.status == Status.REJECTED:
+        return ""
+    dying = ", atretic" if follicle.health == Health.ATRETIC else ""
+    return follicle.stage.label + dying + ("" if follicle.status == Status.PREDICTED else " ✓")
+
+
 def features_of(follicle: Follicle) -> dict[str, object]:
     """What napari shows of a follicle."""
-    dying = ", atretic" if follicle.health == Health.ATRETIC else ""
-    judged = {Status.PREDICTED: "", Status.REJECTED: ""}.get(follicle.status, " ✓")
     return {
         "id": follicle.id,
-        "label": "" if follicle.status == Status.REJECTED else follicle.stage.label + dying + judged,
         "stage": follicle.stage.label,
         "health": follicle.health.value,
         "countable": follicle.countable.value,

@@ -7,8 +7,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtCore import Qt, QTimer
+from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QHeaderView,
     QLabel,
-    QProgressBar,
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
@@ -34,11 +33,12 @@ from follicle_stager_napari.keymap import OTHERS, STAGES
 from follicle_stager_napari.reviewer import Reviewer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import napari
     import pandas as pd
 
+    from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
 # Counts are worked out when nothing was decided for so long, ms.
@@ -139,18 +139,16 @@ class ReviewPanel(QWidget):
             box.currentTextChanged.connect(self._sort)
             row.addWidget(box)
         layout.addLayout(row)
-        self._progress = QProgressBar()
-        self._progress.setFormat("%v of %m judged")
-        self._progress.setToolTip("Follicles of this slide.")
+        self._progress = QLabel()
         layout.addWidget(self._progress)
         self._what = QLabel()
         self._what.setWordWrap(True)
+        self._what.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Of one height: else the window is laid out and drawn anew with each follicle.
+        self._what.setFixedHeight(6 * self.fontMetrics().lineSpacing())
         layout.addWidget(self._what)
-        self._bars = {stage: QProgressBar() for stage in LADDER}
-        for stage, bar in self._bars.items():
-            bar.setFormat(f"{stage.label} %p %")
-            bar.setMaximumHeight(14)
-            layout.addWidget(bar)
+        self._bars = ProbabilityBars()
+        layout.addWidget(self._bars)
         self._buttons: list[QPushButton] = []
         for actions, columns in ((STAGES, 2), (OTHERS, 3)):
             grid = QGridLayout()
@@ -218,13 +216,9 @@ class ReviewPanel(QWidget):
         self._slides.setCurrentText(desk.slide_id)
         self._slides.blockSignals(False)
         progress = desk.progress
-        self._progress.setMaximum(max(1, progress.total))
-        self._progress.setValue(progress.judged)
+        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
         follicle = desk.session[desk.current] if desk.current is not None else None
-        probabilities = follicle.probabilities if follicle is not None else {}
-        for stage, bar in self._bars.items():
-            bar.setValue(round(100 * probabilities.get(stage, 0.0)))
-            bar.setVisible(probabilities.get(stage, 0.0) > 0.005)
+        self._bars.show_of(follicle.probabilities if follicle is not None else {})
         if desk.selected:
             self._what.setText(f"{len(desk.selected)} follicles selected: a stage is given to all of them.")
         elif follicle is None:
@@ -261,6 +255,35 @@ class ReviewPanel(QWidget):
             cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
             for column, text in enumerate(cells):
                 self._table.setItem(row, column, QTableWidgetItem(text))
+
+
+class ProbabilityBars(QWidget):
+    """How well each stage fits; Qt's own progress bars draw the whole window anew with each number."""
+
+    _ROW_PX = 15
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._probabilities: Mapping[Stage, float] = {}
+        self.setFixedHeight(self._ROW_PX * len(LADDER))
+
+    def show_of(self, probabilities: Mapping[Stage, float]) -> None:
+        """Show other probabilities."""
+        self._probabilities = probabilities
+        self.update()
+
+    def paintEvent(self, event: object) -> None:
+        """Draw; Qt calls it."""
+        painter = QPainter(self)
+        text = self.palette().color(self.foregroundRole())
+        for row, stage in enumerate(LADDER):
+            share = self._probabilities.get(stage, 0.0)
+            top, left = row * self._ROW_PX, self.width() // 3
+            painter.fillRect(
+                left, top + 2, round(share * (self.width() - left)), self._ROW_PX - 4, QColor(*stage.color)
+            )
+            painter.setPen(text)
+            painter.drawText(0, top, left, self._ROW_PX, Qt.AlignmentFlag.AlignVCenter, f"{stage.label} {share:.0%}")
 
 
 def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:

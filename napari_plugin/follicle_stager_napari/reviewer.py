@@ -11,8 +11,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from follicle_stager.errors import UserError
+from follicle_stager.stages import Status
 from follicle_stager_napari.keymap import ACTIONS
-from follicle_stager_napari.layers import edge_color, features_of, follicle_layer, outline_of, slide_layer, vertices
+from follicle_stager_napari.layers import (
+    edge_color,
+    features_of,
+    follicle_layer,
+    label_layer,
+    outline_of,
+    slide_layer,
+    vertices,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,6 +35,8 @@ if TYPE_CHECKING:
 
 # A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
 _IN_VIEW_PX, _LEAST_UM = 250, 60.0
+# So many follicles have their stage written beside them.
+_LABELS = 100
 
 
 class Reviewer:
@@ -56,6 +67,7 @@ class Reviewer:
         self._say, self._refresh = say, refresh
         self.layer: Any = None
         self._picture: Any = None
+        self._labels: Any = None
         self._ids: list[str] = []
         self._own = False
         desk.changed = self._redraw
@@ -69,7 +81,7 @@ class Reviewer:
             If it cannot be opened; what was open stays.
         """
         self.desk.open(slide_id)
-        for layer in (self.layer, self._picture):
+        for layer in (self.layer, self._labels, self._picture):
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
         self._picture = None
@@ -80,6 +92,8 @@ class Reviewer:
             self._say(str(error))
         data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
         self._ids = [f.id for f in self.desk.follicles]
+        _, words, _ = label_layer((), self.desk.pixel_size)
+        self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
         self.layer = self.viewer.add_shapes(data or None, **(options if data else {"name": options["name"]}))
         self.layer.mode = "select"
         self.layer.events.data.connect(self._drawn)
@@ -124,7 +138,7 @@ class Reviewer:
 
     def hide(self) -> None:
         """Hide the outlines, or show them."""
-        self.layer.visible = not self.layer.visible
+        self.layer.visible = self._labels.visible = not self.layer.visible
 
     def _key(self, action: Action) -> Callable[[Any], None]:
         return lambda layer: self.act(action)
@@ -141,7 +155,20 @@ class Reviewer:
                 self.viewer.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
                 longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y, _LEAST_UM)
                 self.viewer.camera.zoom = _IN_VIEW_PX / longest_um
+            self._label()
         self._refresh()
+
+    def _label(self) -> None:
+        """Write stages at the follicles around the current one: words for thousands take seconds."""
+        near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
+        if len(near) > _LABELS:
+            there = self.desk.session[self.desk.current or near[0].id].outline.bounds
+            away = np.hypot(*(np.array([f.outline.bounds for f in near])[:, :2] - there[:2]).T)
+            near = [near[i] for i in np.argsort(away)[:_LABELS]]
+        corners, words, _ = label_layer(near, self.desk.pixel_size)
+        self._labels.data = corners
+        self._labels.features = words["features"]
+        self._labels.refresh_text()
 
     def _redraw(self, ids: Iterable[str]) -> None:
         """Draw follicles that changed."""
@@ -157,8 +184,6 @@ class Reviewer:
                 self.layer.current_edge_color = edge_color(follicle)
                 for name, value in features_of(follicle).items():
                     features.loc[row, name] = value
-            self.layer.features = features
-            self.layer.refresh_text()
 
     def _moved(self, follicle: Follicle) -> bool:
         drawn = self.layer.data[self._ids.index(follicle.id)]
@@ -174,7 +199,6 @@ class Reviewer:
                     data, edge_color=options["edge_color"], edge_width=options["edge_width"], face_color="transparent"
                 )
             self.layer.features = options["features"]
-            self.layer.refresh_text()
         self._ids = [f.id for f in self.desk.follicles]
 
     def _clicked(self, event: object = None) -> None:
