@@ -75,6 +75,7 @@ class _Job:
     source: SlideSource
     config: Config
     mpp: float | None
+    find: bool
 
 
 def run_batch(
@@ -84,6 +85,7 @@ def run_batch(
     *,
     mpp: dict[str, float] | float | None = None,
     jobs: int = 1,
+    find: bool = True,
     on_progress: OnProgress = lambda slide, step, done, total: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
@@ -101,6 +103,8 @@ def run_batch(
         µm/px that stands instead of the file's: one for all, or by slide id.
     jobs
         Number of processes; 1 works in this one.
+    find
+        False: slides that were never searched get their sections and no follicle, for a person to go on from.
     on_progress, on_done
         Called in this process, never two at a time.
 
@@ -109,7 +113,7 @@ def run_batch(
     list of Outcome
         In the order of ``sources``. A slide that fails is an outcome, not an exception.
     """
-    tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp) for s in sources]
+    tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
     outcomes: dict[str, Outcome] = {}
     speaking = threading.Lock()
 
@@ -216,10 +220,10 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
 
 def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
-    run_id = run_id_of(task.source.path, task.config, task.mpp)
+    run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
     before = task.study.run_info(slide_id)
     # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
-    if before is not None and before.get("run_id") == run_id:
+    if before is not None and (before.get("run_id") == run_id or not task.find):
         return Outcome(
             slide_id,
             "kept",
@@ -232,6 +236,7 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
             slide,
             task.config,
             slide_id=slide_id,
+            find=task.find,
             progress=lambda step, done, total: on_progress(slide_id, step, done, total),
         )
         overlay = draw_overlay(slide, result)

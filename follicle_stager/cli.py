@@ -5,6 +5,7 @@ Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input w
 
 from __future__ import annotations
 
+import getpass
 import importlib
 import importlib.util
 import logging
@@ -21,7 +22,7 @@ from rich.table import Table
 
 import follicle_stager
 from follicle_stager import examples
-from follicle_stager.annotations import read_annotations
+from follicle_stager.annotations import read_annotations, read_geojson, write_geojson, write_rois
 from follicle_stager.batch import Outcome, run_batch
 from follicle_stager.config import Config, DetectionConfig, explain, load_config, read_values
 from follicle_stager.detection import detector_id
@@ -31,9 +32,18 @@ from follicle_stager.evaluation import Criterion, load_pairs
 from follicle_stager.evaluation import agreement as compare_annotators
 from follicle_stager.evaluation import evaluate as evaluate_pairs
 from follicle_stager.files import write_csv
+from follicle_stager.learning import learn as learn_study
 from follicle_stager.progress import BatchProgress
-from follicle_stager.report.console import agreement_tables, before_after_table, count_tables, evaluation_tables
+from follicle_stager.report.console import (
+    agreement_tables,
+    before_after_table,
+    count_tables,
+    evaluation_tables,
+    learned_table,
+)
+from follicle_stager.review import merge_edits
 from follicle_stager.stages import Status
+from follicle_stager.staging import stager_id
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
@@ -138,12 +148,53 @@ def count(
 def review(
     study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
     slide: Annotated[str, typer.Option("--slide", help="Open this slide first.")] = "",
+    take_in: Annotated[
+        Path | None,
+        typer.Option("--take-in", help="Instead: take in what another person corrected in a copy of the study."),
+    ] = None,
 ) -> None:
     """Correct the follicles of a study in napari."""
-    Study.open(study_folder)
+    study = Study.open(study_folder)
+    if take_in is not None:
+        _take_in(study, Study.open(take_in), [slide] if slide else study.slide_ids())
+        return
     if importlib.util.find_spec("napari") is None:
         raise UserError('napari is not installed: pip install "follicle-stager[napari]"')
     importlib.import_module("follicle_stager_napari.panel").review(study_folder, slide)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(help="follicles.geojson, or other outlines as GeoJSON.")],
+    target: Annotated[Path, typer.Argument(help="A .zip for ImageJ's ROI manager, or a .geojson for QuPath.")],
+) -> None:
+    """Write outlines for another program: ImageJ ROIs, or QuPath's GeoJSON."""
+    follicles = read_geojson(source)
+    writers = {".zip": write_rois, ".geojson": write_geojson}
+    if target.suffix.lower() not in writers:
+        raise UserError(f"{target}: write to a name that ends in .zip (ImageJ) or .geojson (QuPath).")
+    writers[target.suffix.lower()](target, follicles)
+    out.print(f"{len(follicles)} outlines: {escape(str(target))}")
+
+
+@app.command()
+def learn(study_folder: Annotated[Path, typer.Argument(help="A study folder with corrections.")]) -> None:
+    """Learn your own staging from your corrections; say whether it beats the criteria on animals held back."""
+    study = Study.open(study_folder)
+    with BatchProgress(err, total=1) as progress:
+        learned = learn_study(study, progress=lambda done, total: progress.step("animals held back", "", done, total))
+    out.print(learned_table(learned))
+    if not learned.card.takes_over:
+        out.print(
+            "It is not surely better than the criteria, so leave these in place. Judge more follicles, of more animals."
+        )
+        return
+    out.print(
+        "It beats the criteria on animals that it had not seen. To stage with it, put this into a --config file and "
+        "run again:\n"
+        f'\\[staging]\nclassifier = "{escape(learned.folder.resolve().as_posix())}"',
+        soft_wrap=True,
+    )
 
 
 @app.command()
@@ -309,6 +360,24 @@ def _root(
         raise typer.Exit
 
 
+def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
+    """Merge another person's log of each slide, and list what both had changed."""
+    for slide_id in slide_ids:
+        if not (other.slide_folder(slide_id) / "edits.jsonl").exists():
+            continue
+        with study.review(slide_id, author=getpass.getuser()) as session:
+            merged = merge_edits(session, other.slide_folder(slide_id))
+        out.print(f"{escape(slide_id)}: {len(merged.taken)} corrections taken in", highlight=False)
+        for edit in merged.conflicts:
+            at = (*edit.before, *edit.after)[0].outline.centroid
+            out.print(
+                f"  left out: {edit.kind} by {escape(edit.author)} at x = {at.x:.0f}, y = {at.y:.0f}: it was changed "
+                "here too, and yours stands",
+                style="yellow",
+                highlight=False,
+            )
+
+
 def _need(module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise UserError(f'{module} is not installed; pip install "follicle-stager[{extra}]"')
@@ -325,6 +394,7 @@ def _config(config_file: Path | None, min_score: float | None, detector: str | N
         raise UserError(f"--{explain(error)}") from None
     # A network that cannot be read is said before the first slide is opened.
     detector_id(detection)
+    stager_id(config.staging)
     return config.model_copy(update={"detection": detection})
 
 

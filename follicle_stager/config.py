@@ -159,6 +159,8 @@ class StagingConfig(_Part):
     """Network: above this share of dying granulosa a follicle is atretic [M]."""
     oocyte_min_aspect: Fraction = 0.55
     """Short by long axis below which an oocyte is misshapen, a weak sign of atresia."""
+    classifier: str = ""
+    """Folder of a classifier that ``learn`` made of your corrections; it then stages instead of the criteria."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -246,4 +248,5 @@ def dump_config(config: Config) -> str:
 def _toml_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    # JSON's strings are TOML's: a path of Windows has backslashes.
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

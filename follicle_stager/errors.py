@@ -25,6 +25,10 @@ class StudyError(UserError):
     """A study folder that cannot be read or written."""
 
 
+class Stopped(BaseException):
+    """A person stopped the work; raised from a progress callback, it passes through all that outlives an error."""
+
+
 def describe_os_error(error: OSError) -> str:
     """Say in a user's words why the operating system refused.
 

@@ -21,7 +21,7 @@ from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
 from follicle_stager.stages import LADDER, Stage
-from follicle_stager.staging import judge
+from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ G = TypeVar("G", Point, Polygon, MultiPolygon)
 
 # Least overlap of what a person drew with a claim whose oocyte and fluid it takes.
 _SAME = 0.5
+_NOT_SEARCHED = "not searched as a whole: only what a person added or looked for is there"
 # As far around a part of a slide claims are looked for that may win over those in it.
 _AROUND_UM = 150.0
 
@@ -49,6 +50,7 @@ def process_slide(
     config: Config,
     *,
     slide_id: str,
+    find: bool = True,
     progress: Progress = lambda step, done, total: None,
 ) -> SlideResult:
     """Find, measure and stage the follicles of one slide.
@@ -61,6 +63,8 @@ def process_slide(
         All parameters.
     slide_id
         Name of the slide in the study.
+    find
+        False: only its sections, for a person who goes on from there; they are doubtful then.
     progress
         Called with the step's name, the number of parts done, and the number in all.
 
@@ -81,7 +85,10 @@ def process_slide(
     seconds["tissue"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    claims, strangeness = examiner.search(progress=lambda done, total: progress("detection", done, total))
+    claims: list[FoundFollicle] = []
+    strangeness = np.full(len(examiner.sections), np.nan)
+    if find:
+        claims, strangeness = examiner.search(progress=lambda done, total: progress("detection", done, total))
     found = resolve_overlaps(claims)
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
@@ -94,7 +101,8 @@ def process_slide(
         if follicle is not None:
             follicles.append(follicle)
     progress("measuring", len(found), len(found))
-    sections = [replace(s, doubt=_doubt(strange)) for s, strange in zip(examiner.sections, strangeness, strict=True)]
+    doubts = [_doubt(strange) if find else _NOT_SEARCHED for strange in strangeness]
+    sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, doubts, strict=True)]
     # Numbers on the overlay count section by section, each from the top.
     order = {section.section_id: section.order for section in sections}
     follicles.sort(key=lambda f: (order[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
@@ -159,9 +167,9 @@ class Examiner:
         )
 
     def search(
-        self, *, progress: Callable[[int, int], None] = lambda done, total: None
+        self, *, within: Box | None = None, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> tuple[list[FoundFollicle], NDArray[np.float64]]:
-        """All claims, overlapping ones included, and how strange each section is, where 1 is the limit."""
+        """All claims (in a box, µm), overlapping ones included, and how strange each section is: 1 is the limit."""
         claims: list[FoundFollicle] = []
         strangeness = np.full(len(self.sections), np.nan)
         looks = passes(self._config.detection, self._slide.scale.mpp)
@@ -170,18 +178,18 @@ class Examiner:
             def windows(done: int, total: int, number: int = number) -> None:
                 progress(number * total + done, len(looks) * total)
 
-            seen = search(self._slide, self.overview, look, progress=windows)
+            seen = search(self._slide, self.overview, look, within=within, progress=windows)
             claims += seen.claims
             if look.familiar_to is not None:
                 strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
         return claims, strangeness
 
-    def within(self, area: Polygon) -> list[Follicle]:
+    def within(
+        self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
+    ) -> list[Follicle]:
         """Find the follicles whose middle lies in an area (level-0 pixels)."""
         area_um = _to_um(area, self._slide.scale)
-        looks = passes(self._config.detection, self._slide.scale.mpp)
-        around = grown(area_um.bounds, _AROUND_UM)
-        claims = [c for look in looks for c in search(self._slide, self.overview, look, within=around).claims]
+        claims, _ = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
         found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
         return [follicle for follicle in map(self.judged, found) if follicle is not None]
 
@@ -239,7 +247,7 @@ class Examiner:
             config=config.morphometry,
             dying_fraction=claim.evidence.get("dying", float("nan")),
         )
-        verdict = judge(measurements, config.staging)
+        verdict = stage_follicle(measurements, config.staging)
         if verdict.stage in LADDER and verdict.stage not in self.visible_stages:
             # It would be counted where the table says that such follicles cannot be seen.
             why = f"looks {verdict.stage.label.lower()}, which cannot be told at {slide.scale.mpp:.2g} µm/px"

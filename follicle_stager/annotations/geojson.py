@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import transform
+from shapely import get_coordinates, make_valid, transform
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
@@ -89,17 +89,17 @@ def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[
     follicles: list[Follicle] = []
     parts: dict[str, list[tuple[str, Polygon]]] = {}
     for number, feature in enumerate(features, start=1):
-        properties = feature.get("properties") or {}
-        metadata = properties.get("metadata") or {}
         outline = _outline(where, number, feature)
         if outline is None:
             continue
-        name = class_name(properties)
-        if name in _PART_COLORS and "follicle" in metadata:
-            parts.setdefault(metadata["follicle"], []).append((name, outline))
-            continue
         try:
-            follicles.append(_follicle(feature, properties, metadata, outline, name))
+            properties = feature.get("properties") or {}
+            metadata = properties.get("metadata") or {}
+            name = class_name(properties)
+            if name in _PART_COLORS and "follicle" in metadata:
+                parts.setdefault(metadata["follicle"], []).append((name, outline))
+            else:
+                follicles.append(_follicle(feature, properties, metadata, outline, name))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{where}: feature {number} holds something that cannot be read ({error}).") from None
     return [_with_parts(f, parts.get(f.id, [])) for f in follicles]
@@ -224,17 +224,20 @@ def read_features(path: Path) -> list[dict[str, Any]]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path}: this is not GeoJSON ({error}); export the annotations again.") from None
     if isinstance(data, dict):
         data = data.get("features", [data])
     if not isinstance(data, list) or not all(isinstance(f, dict) and "geometry" in f for f in data):
         raise UserError(f"{path}: this is JSON, but no list of GeoJSON features.")
     features: list[dict[str, Any]] = []
-    for feature in data:
+    waiting = list(reversed(data))
+    while waiting:
+        feature = waiting.pop()
         features.append(feature)
-        children = (feature.get("properties") or {}).get("childObjects")
-        features += [child for child in children or [] if isinstance(child, dict)] if isinstance(children, list) else []
+        properties = feature.get("properties")
+        children = properties.get("childObjects") if isinstance(properties, dict) else None
+        waiting += [c for c in reversed(children) if isinstance(c, dict)] if isinstance(children, list) else []
     return features
 
 
@@ -247,6 +250,10 @@ def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon
         geometry = max(geometry.geoms, key=lambda g: g.area)
     if not isinstance(geometry, Polygon) or geometry.is_empty:
         return None  # points and lines are no outlines
+    if not np.isfinite(get_coordinates(geometry)).all():
+        raise UserError(f"{where}: the geometry of feature {number} holds a coordinate that is no number.")
+    if not geometry.area and not make_valid(geometry).area:
+        raise UserError(f"{where}: the outline of feature {number} encloses nothing; delete it or draw it again.")
     return geometry
 
 

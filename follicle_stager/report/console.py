@@ -15,6 +15,7 @@ from follicle_stager.stages import COUNTED, Stage
 
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Agreement, Evaluation
+    from follicle_stager.learning import Learned
     from follicle_stager.study.counts import Counts
 
 FIGURES = {
@@ -122,6 +123,23 @@ def before_after_table(figures: pd.DataFrame) -> Table:
     table.add_column("after", justify="right")
     for row in figures.itertuples():
         table.add_row(FIGURES[str(row.figure)], _number(row.before), _number(row.after))
+    return table
+
+
+def learned_table(learned: Learned) -> Table:
+    """Criteria and classifier against the person's stages."""
+    card = learned.card
+    title = f"Learned from {card.follicles} follicles of {card.animals} animals; scored on animals held back in turn"
+    table = Table("figure", box=box.SIMPLE, title=title)
+    for name in ("criteria", "classifier"):
+        table.add_column(name, justify="right")
+    for row in learned.scores.itertuples():
+        table.add_row(FIGURES[str(row.figure)], _number(row.criteria), _number(row.classifier))
+    value, low, high = learned.difference
+    table.caption = (
+        f"Right stage, classifier minus criteria: {value:+.3f}; 95 % interval over animals {low:+.3f} to {high:+.3f}.\n"
+        f"Learned: {', '.join(stage.label.lower() for stage in card.stages)}; of other stages the criteria decide."
+    )
     return table
 
 

@@ -10,16 +10,21 @@ from typing import TYPE_CHECKING
 
 from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
+from follicle_stager.matching import overlaps, valid
 from follicle_stager.pipeline import Examiner
 from follicle_stager.records import Follicle
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
 from follicle_stager.slides import PixelSize, open_slide
+from follicle_stager.slides.resample import read_at_mpp
 from follicle_stager.stages import Countable, Health, Stage, Status
+from follicle_stager.staging import learned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from shapely.geometry import LineString, Polygon
 
     from follicle_stager.review.edits import Edit
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
 
 _NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
 _NEXT_COUNTABLE = {Countable.YES: Countable.NO}
+# What a search found is there already if it overlaps so much.
+_SAME = 0.3
+# A small follicle is shown with what is around it.
+_LEAST_CROP_UM = 60.0
 
 
 class Desk:
@@ -161,10 +170,22 @@ class Desk:
         return self.session.follicles
 
     def sort(self, order: Order | None = None, only: Filter | None = None) -> None:
-        """Say in which order follicles come and which are stopped at, and go to the first."""
+        """Say in which order follicles come and which are stopped at, and go to the first.
+
+        Raises
+        ------
+        UserError
+            If they shall be sorted by a classifier, and the study has none; the order stays.
+        """
+        before = self.order, self.only
         self.order, self.only = order or self.order, only or self.only
         # What is judged already is passed over, but one can go back to it.
-        self._path = queue(self.follicles, self.order, only=replace(self.only, statuses=frozenset()))
+        everybody = replace(self.only, statuses=frozenset())
+        try:
+            self._path = queue(self.follicles, self.order, only=everybody, opinions=self._opinions())
+        except UserError:
+            self.order, self.only = before
+            raise
         self.current, self.selected = None, ()
         self.go()
 
@@ -233,6 +254,34 @@ class Desk:
             raise UserError("Nothing that could be a follicle is seen here: draw it.")
         self._added(self.session.add(proposal))
 
+    def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
+        """A search of a part of the open slide (level-0 pixels), for another thread: it touches nothing of the desk.
+
+        It is called with a callback for progress, and returns what `take_in` adds.
+        """
+        source, size, slide_id = self.source, self.pixel_size, self.slide_id
+        config = load_config(self.study.path / "study.toml")
+
+        def find(progress: Callable[[int, int], None]) -> list[Follicle]:
+            with open_slide(source) as slide:
+                slide.pixel_size = size
+                return Examiner(slide, config, slide_id=slide_id).within(area, progress=progress)
+
+        return find
+
+    def take_in(self, found: Iterable[Follicle]) -> int:
+        """Add follicles that a search found and that are not there yet; nobody has judged them. Returns how many."""
+        standing = [f.outline for f in self.follicles]
+        found = list(found)
+        known = overlaps([f.outline for f in found], standing).max(axis=1, initial=0) if found else ()
+        new = [f for f, overlap in zip(found, known, strict=True) if overlap < _SAME]
+        if new:
+            self._done(self.session.find(new))
+            self._path += [f.id for f in new]
+            if self.current is None:
+                self.go()
+        return len(new)
+
     def add(self, outline: Polygon) -> None:
         """Add a follicle that a person drew; it is measured and staged.
 
@@ -259,8 +308,35 @@ class Desk:
         self._done(edit)
 
     def split(self, line: LineString) -> None:
-        """Cut the current follicle along a line."""
-        self._done(self.session.split(self.chosen[0], line))
+        """Cut the follicle that a line crosses; of several the current one.
+
+        Raises
+        ------
+        UserError
+            If it crosses none from side to side, or several of which none is current.
+        """
+        crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and valid(f.outline).intersects(line)]
+        if self.current not in crossed:
+            if len(crossed) != 1:
+                what = "crosses no follicle" if not crossed else f"crosses {len(crossed)} follicles"
+                raise UserError(f"The line {what}: draw it across the one that shall be two, from side to side.")
+            self.go_to(crossed[0])
+        self._done(self.session.split(str(self.current), line))
+
+    def crop(self, follicle_id: str, side_px: int) -> NDArray[np.uint8]:
+        """The picture of a follicle with a little around it, (side_px, side_px, 3).
+
+        Raises
+        ------
+        UserError
+            If the picture cannot be read.
+        """
+        size, outline = self.pixel_size, self.session[follicle_id].outline
+        left, top, right, bottom = outline.bounds
+        width_um, height_um = (right - left) * size.mpp_x, (bottom - top) * size.mpp_y
+        mpp = max(1.3 * max(width_um, height_um), _LEAST_CROP_UM) / side_px
+        x, y = (left + right) / 2 * size.mpp_x / mpp, (top + bottom) / 2 * size.mpp_y / mpp
+        return read_at_mpp(self.slide, round(x - side_px / 2), round(y - side_px / 2), side_px, side_px, mpp)
 
     def undo(self) -> bool:
         """Take back what was done last, and look at it; False if there is nothing."""
@@ -306,6 +382,21 @@ class Desk:
         standing = [f.stage for f in self.follicles if f.status != Status.REJECTED]
         predicted = [f.stage for f in self.session.predicted]
         return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
+
+    def _opinions(self) -> dict[str, dict[Stage, float]] | None:
+        """What the study's classifier thinks of each follicle, where that is asked for.
+
+        Raises
+        ------
+        UserError
+            If there is no classifier.
+        """
+        if self.order != Order.DISAGREEMENT:
+            return None
+        stager = learned.load(self.study.path / learned.FOLDER)
+        known = [f for f in self.follicles if f.measurements]
+        thinks = stager.probabilities([learned.measurements_of(f.measurements) for f in known])
+        return {f.id: own for f, own in zip(known, thinks, strict=True)}
 
     def _wants_a_look(self, follicle_id: str) -> bool:
         return self.only.lets(self.session[follicle_id])

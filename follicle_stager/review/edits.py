@@ -32,6 +32,8 @@ class Kind(StrEnum):
     SET_COUNTABLE = "set_countable"
     SET_STATUS = "set_status"
     ADD = "add"
+    FIND = "find"
+    """A part of the slide was searched again; what came of it nobody has judged."""
     DELETE = "delete"
     RESHAPE = "reshape"
     MERGE = "merge"

@@ -92,6 +92,8 @@ def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], li
     before, after, orphans = [], [], []
     taken = {f.id for f in new}
     for own in old.touched:
+        if own.status == Status.PREDICTED:  # found when a part was searched again; nobody said anything of it
+            continue
         partner, said_first = partners.get(own.id), old.predicted.get(own.id)
         if partner is None:
             after.append(replace(own, id=another_id(own.id, taken), section_id=""))

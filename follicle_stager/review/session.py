@@ -130,6 +130,14 @@ class ReviewSession:
         made = self._new_id(follicle.section_id, follicle.outline)
         return self._do(Kind.ADD, (), [replace(follicle, id=made, status=Status.ADDED)])
 
+    def find(self, follicles: Iterable[Follicle]) -> Edit:
+        """Add follicles that a search found where the run had not; nobody has judged them."""
+        new: dict[str, Follicle] = {}
+        for follicle in follicles:
+            made = another_id(follicle_id(follicle.section_id, follicle.outline), {*self._state, *new})
+            new[made] = replace(follicle, id=made)
+        return self._write(Kind.FIND, (), new.values())
+
     def reshape(self, one: str, outline: Polygon) -> Edit:
         """Give a follicle another outline.
 

@@ -40,6 +40,7 @@ from follicle_stager.review.standing import (
     write_follicles,
 )
 from follicle_stager.stages import Status
+from follicle_stager.staging import stager_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -145,6 +146,7 @@ class Study:
             "python": platform.python_version(),
             "config": config.fingerprint(),
             "detector": detector_id(config.detection),
+            "classifier": stager_id(config.staging),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "mpp_x": result.pixel_size.mpp_x,
             "mpp_y": result.pixel_size.mpp_y,
@@ -264,7 +266,8 @@ def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
     """
     digest = hashlib.sha256()
     detector = detector_id(config.detection)
-    digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {detector} {mpp}".encode())
+    stager = stager_id(config.staging)
+    digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {detector} {mpp} {stager}".encode())
     if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             stat = file.stat()

@@ -8,11 +8,13 @@ import pytest
 from shapely import box
 from shapely.geometry import LineString, Point
 
-from follicle_stager.errors import UserError
-from follicle_stager.review import Filter, Order
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
+from follicle_stager.errors import Stopped, UserError
+from follicle_stager.review import Edit, Filter, Kind, Order
 from follicle_stager.review.desk import Desk
 from follicle_stager.stages import Countable, Health, Stage, Status
-from follicle_stager.study import Study, Tally, count_study
+from follicle_stager.study import Study, Tally, count_study, list_slides
 
 
 @pytest.fixture
@@ -135,6 +137,81 @@ def test_drawn_reshaped_split_and_merged_are_measured(desk):
     assert desk.session[desk.current].measurements["diameter_um"] > 0
     with pytest.raises(UserError, match="lies on no section"):
         desk.add(box(0, 0, 4, 4))
+
+
+def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
+    lost = max(desk.follicles, key=lambda f: f.score)
+    there = len(desk.follicles)
+    # As if the run had missed it: the log of a study without it.
+    desk.session.adopt(Edit.make(Kind.IMPORT, [lost], [], author="test", run_id=desk.session.run_id, software="test"))
+    desk.sort()
+    assert lost.id not in {f.id for f in desk.follicles}
+    left, top, right, bottom = lost.outline.bounds
+    steps = []
+    find = desk.finder(box(left - 5, top - 5, right + 5, bottom + 5))
+    found = find(lambda done, total: steps.append((done, total)))
+    assert steps
+    assert desk.take_in(found) == 1
+    assert desk.take_in(found) == 0, "it is there"
+    assert len(desk.follicles) == there
+    new = desk.follicles[-1]
+    assert new.status == Status.PREDICTED
+    assert new.outline.equals(lost.outline)
+    assert desk.undo()
+    assert len(desk.follicles) == there - 1
+
+
+def test_a_search_can_be_stopped(desk):
+    def stop(done, total):
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        desk.finder(box(0, 0, 2000, 2000))(stop)
+
+
+def test_a_line_cuts_the_follicle_that_it_crosses(desk):
+    one, other = sorted(desk.follicles, key=lambda f: -f.outline.area)[:2]
+    desk.go_to(other.id)
+    left, top, right, bottom = one.outline.bounds
+    middle = (left + right) / 2
+    desk.split(LineString([(middle, top - 3), (middle, bottom + 3)]))
+    assert desk.current == one.id
+    assert desk.session[one.id].outline.area < one.outline.area
+    with pytest.raises(UserError, match="crosses no follicle"):
+        desk.split(LineString([(0, 0), (1, 1)]))
+
+
+def test_a_crop_shows_the_follicle(desk):
+    one = max(desk.follicles, key=lambda f: f.outline.area)
+    crop = desk.crop(one.id, 64)
+    assert crop.shape == (64, 64, 3)
+    assert crop[20:44, 20:44].mean() < 245, "tissue, no glass"
+
+
+def test_the_queue_by_disagreement_needs_a_classifier(desk):
+    with pytest.raises(UserError, match="follicle-stager learn"):
+        desk.sort(Order.DISAGREEMENT)
+    assert desk.order == Order.UNCERTAINTY
+
+
+def test_a_slide_that_was_only_opened_is_searched_later_and_keeps_what_was_drawn(cohort, tmp_path):
+    study, source = Study.create(tmp_path / "study", Config()), list_slides(cohort)[:1]
+    (outcome,) = run_batch(study, source, Config(), find=False)
+    assert (outcome.state, outcome.follicles) == ("done", 0)
+    (section,) = study.sections(outcome.slide_id)[:1]
+    assert "not searched" in section.doubt
+    desk = Desk(study, author="Ada")
+    desk.open(outcome.slide_id)
+    x, y = section.outline.representative_point().coords[0]
+    desk.add(Point(x, y).buffer(15))
+    drawn = desk.follicles[0]
+    desk.close()
+    assert run_batch(study, source, Config(), find=False)[0].state == "kept"
+    (outcome,) = run_batch(study, source, Config())
+    assert outcome.state == "done"
+    assert outcome.follicles > 0
+    assert any(f.outline.equals(drawn.outline) for f in study.follicles(outcome.slide_id))
+    assert not any("not searched" in s.doubt for s in study.sections(outcome.slide_id))
 
 
 def test_a_slide_that_somebody_else_has_open_leaves_the_own_one_open(desk):

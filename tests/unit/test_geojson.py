@@ -8,11 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import roifile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shapely.geometry import MultiPolygon, Point, box
+from shapely.geometry import MultiPolygon, Point, Polygon, box
 
-from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
 from follicle_stager.errors import UserError
 from follicle_stager.records import Follicle, Section, follicle_id
 from follicle_stager.stages import COUNTED, Countable, Health, Stage, Status
@@ -144,6 +145,85 @@ def test_no_geojson_is_refused_by_name(tmp_path, content):
     path.write_text(content)
     with pytest.raises(UserError, match=r"bad\.geojson"):
         read_geojson(path)
+
+
+def ring(*corners):
+    return {"type": "Polygon", "coordinates": [[*corners, corners[0]]]}
+
+
+@pytest.mark.parametrize(
+    ("feature", "reason"),
+    [
+        ({"geometry": ring([0, 0], [9, float("nan")], [9, 9])}, "feature 2 holds a coordinate that is no number"),
+        ({"geometry": ring([0, 0], [9, 9], [18, 18])}, "outline of feature 2 encloses nothing"),
+        ({"geometry": ring([0, 0], [9, 0])}, "outline of feature 2 encloses nothing"),
+        ({"geometry": ring([0, 0])}, "geometry of feature 2 cannot be read"),
+        ({"geometry": "square"}, "geometry of feature 2 cannot be read"),
+        ({"geometry": SQUARE, "properties": [1]}, "feature 2 holds something that cannot be read"),
+        ({"geometry": SQUARE, "properties": {"metadata": {"status": "gone"}}}, "feature 2 holds something"),
+        ({"geometry": SQUARE, "properties": {"measurements": [3]}}, "feature 2 holds something"),
+        (
+            {"geometry": SQUARE, "properties": {"classification": "Oocyte", "metadata": {"follicle": [1]}}},
+            "feature 2 holds something",
+        ),
+    ],
+)
+def test_a_broken_feature_is_named(tmp_path, feature, reason):
+    path = tmp_path / "broken.geojson"
+    path.write_text(json.dumps([{"type": "Feature", "geometry": SQUARE}, {"type": "Feature", **feature}]))
+    with pytest.raises(UserError, match=reason):
+        read_geojson(path)
+
+
+@pytest.mark.parametrize(
+    "deep", ["[" * 200_000, '{"features": ' * 100_000, '[{"geometry": {"coordinates": ' + "[" * 10**6]
+)
+def test_deep_nesting_is_refused(tmp_path, deep):
+    (tmp_path / "deep.geojson").write_text(deep)
+    with pytest.raises(UserError, match="this is not GeoJSON"):
+        read_geojson(tmp_path / "deep.geojson")
+
+
+def test_a_family_of_features_is_read_to_its_end(tmp_path):
+    """QuPath nests what lies in something; the order of the file stays."""
+    feature: dict = {"type": "Feature", "geometry": SQUARE, "properties": {"classification": "Primary"}}
+    for name in ("Secondary", "Antral"):
+        feature = {
+            "type": "Feature",
+            "geometry": SQUARE,
+            "properties": {"classification": name, "childObjects": [feature, 3]},
+        }
+    (tmp_path / "f.geojson").write_text(json.dumps([feature]))
+    assert [f.stage for f in read_geojson(tmp_path / "f.geojson")] == [Stage.ANTRAL, Stage.SECONDARY, Stage.PRIMARY]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(follicles(), max_size=4, unique_by=lambda f: f.id))
+def test_what_was_read_is_written_as_it_is(written):
+    """A second round changes nothing: what stands in memory is what stands in the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "f.geojson"
+        write_geojson(path, written)
+        first = path.read_bytes()
+        write_geojson(path, read_geojson(path))
+        assert path.read_bytes() == first
+
+
+def test_imagej_opens_what_is_written(tmp_path):
+    made = [
+        Follicle(follicle_id("s", outline), "s", outline, stage=stage, status=status)
+        for outline, stage, status in (
+            (box(1, 2, 30, 40), Stage.PRIMARY, Status.PREDICTED),
+            (box(50, 2, 80, 40), Stage.ANTRAL, Status.REJECTED),
+            (box(100, 2.25, 130, 40), Stage.ANTRAL, Status.ADDED),
+        )
+    ]
+    write_rois(tmp_path / "rois.zip", made)
+    write_rois(tmp_path / "rois.zip", made)  # again: not twice as many
+    rois = roifile.roiread(tmp_path / "rois.zip")
+    assert [roi.name for roi in rois] == ["0001 Primary", "0003 Antral"]
+    for roi, follicle in zip(rois, (made[0], made[2]), strict=True):
+        assert Polygon(roi.coordinates()).equals(follicle.outline)
 
 
 def test_sections_round_trip(tmp_path):

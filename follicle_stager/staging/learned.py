@@ -1,0 +1,271 @@
+"""A stage classifier learned from a lab's own corrections; the criteria stay beside it.
+
+Gradient-boosted trees see the measurements and how well each row of the criteria fits, so that what the criteria know
+need not be learned again. One temperature (Guo 2017, doi 10.48550/arXiv.1706.04599), fitted on animals that the trees
+did not see, makes the probabilities honest.
+
+A classifier is a folder: ``classifier.skops`` and ``classifier.json`` (how it was made, and how good it is). Nothing in
+it is executed when it is read: a type that is not one of scikit-learn's own, named here, is refused.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import warnings
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from follicle_stager.config import StagingConfig
+from follicle_stager.errors import UserError
+from follicle_stager.files import replacing, write_text
+from follicle_stager.morphometry import Measurements
+from follicle_stager.stages import LADDER, Stage
+from follicle_stager.staging.criteria import judge, stage_probabilities
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from follicle_stager.staging.criteria import Verdict
+
+#: Of a study, holds its classifier.
+FOLDER = "staging"
+MODEL, CARD = "classifier.skops", "classifier.json"
+FEATURES = (*(f.name for f in fields(Measurements)), *(f"criteria_{stage.value}" for stage in LADDER))
+
+#: A stage is learned from so many follicles at least, of so many animals.
+MIN_FOLLICLES, MIN_ANIMALS = 8, 2
+# Inner folds, whose animals fit the temperature.
+_FOLDS = 5
+# Types outside skops' own list of harmless ones; all are scikit-learn's.
+_TRUSTED = [
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._TemperatureScaling",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+]
+
+
+class Card(BaseModel):
+    """What is known of a classifier."""
+
+    model_config = ConfigDict(frozen=True)
+
+    software: str
+    follicles: int
+    """It learned from."""
+    animals: int
+    data_sha256: str
+    """Of measurements and stages that it learned from."""
+    model_sha256: str = ""
+    stages: tuple[Stage, ...]
+    """That it knows; of others the criteria decide."""
+    takes_over: bool
+    """Whether it beat the criteria on animals that it had not seen."""
+    scores: dict[str, dict[str, float | None]]
+    """Figure -> ``criteria``, ``classifier``; on held-out animals."""
+    criteria: StagingConfig
+    """Whose answers it sees."""
+
+    @property
+    def id(self) -> str:
+        """Equal for a classifier learned from the same follicles in the same way; its file differs each time."""
+        return hashlib.sha256(self.model_dump_json(exclude={"model_sha256"}).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class LearnedStager:
+    """A fitted classifier."""
+
+    model: Any
+    stages: tuple[Stage, ...]
+    criteria: StagingConfig
+
+    def probabilities(self, table: Sequence[Measurements]) -> list[dict[Stage, float]]:
+        """How likely each stage of the ladder is, for each follicle.
+
+        A stage that was not learned keeps what the criteria give it; the learned ones share the rest.
+        """
+        if not table:
+            return []
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1):
+            learned = self.model.predict_proba(features(table, self.criteria))
+        rows = []
+        for m, shares in zip(table, learned, strict=True):
+            criteria = stage_probabilities(m, self.criteria)
+            rest = 1 - sum(p for stage, p in criteria.items() if stage not in self.stages)
+            own = {stage: rest * float(p) for stage, p in zip(self.stages, shares, strict=True)}
+            rows.append({stage: own.get(stage, criteria[stage]) for stage in LADDER})
+        return rows
+
+
+def features(table: Sequence[Measurements], criteria: StagingConfig) -> NDArray[np.float64]:
+    """Measurements as the classifier sees them, (n, len(FEATURES)); NaN where something could not be measured."""
+    rows = []
+    for m in table:
+        fits = stage_probabilities(m, criteria)
+        rows.append([*asdict(m).values(), *(fits[stage] for stage in LADDER)])
+    return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
+
+
+def measurements_of(values: Mapping[str, float]) -> Measurements:
+    """Measurements as a follicle carries them; what is missing could not be measured."""
+    return Measurements(**{f.name: float(values.get(f.name, np.nan)) for f in fields(Measurements)})
+
+
+def learnable(stages: Sequence[Stage], animals: Sequence[str]) -> tuple[Stage, ...]:
+    """Stages that enough follicles of enough animals show."""
+    known = []
+    for stage in LADDER:
+        own = [animal for s, animal in zip(stages, animals, strict=True) if s == stage]
+        if len(own) >= MIN_FOLLICLES and len(set(own)) >= MIN_ANIMALS:
+            known.append(stage)
+    return tuple(known)
+
+
+def fit(
+    table: Sequence[Measurements], stages: Sequence[Stage], animals: Sequence[str], criteria: StagingConfig
+) -> LearnedStager:
+    """Learn from follicles that a person staged.
+
+    Parameters
+    ----------
+    table, stages, animals
+        Of each follicle: what was measured, the person's stage, and the animal.
+    criteria
+        Whose answers the classifier sees, too.
+
+    Raises
+    ------
+    UserError
+        If fewer than two stages can be learned.
+    """
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from sklearn.model_selection import GroupKFold
+    from threadpoolctl import threadpool_limits
+
+    known = learnable(stages, animals)
+    if len(known) < 2:
+        raise UserError(
+            f"Two stages with at least {MIN_FOLLICLES} judged follicles each, of at least {MIN_ANIMALS} animals, are "
+            f"needed to learn from; there {'is one' if known else 'is none'}. Judge more follicles."
+        )
+    keep = [i for i, stage in enumerate(stages) if stage in known]
+    x = features([table[i] for i in keep], criteria)
+    y = np.array([known.index(stages[i]) for i in keep])
+    groups = np.array([animals[i] for i in keep])
+    trees = HistGradientBoostingClassifier(
+        learning_rate=0.1, max_iter=80, max_leaf_nodes=8, min_samples_leaf=5, l2_regularization=1.0, random_state=0
+    )
+    folds = GroupKFold(min(_FOLDS, len(set(groups)))).split(x, y, groups)
+    # A fold may lack a stage where few animals have it: it then has probability 0 there, which the temperature bears.
+    # Few follicles: threads would only wait for each other, for minutes where the processors are busy.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.filterwarnings("ignore", message="Number of classes in training fold")
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="sklearn")
+        model = CalibratedClassifierCV(trees, method="temperature", ensemble=False, cv=list(folds)).fit(x, y)
+    return LearnedStager(model, known, criteria)
+
+
+def save(folder: Path, stager: LearnedStager, card: Card) -> None:
+    """Write a classifier."""
+    import skops.io
+
+    content = skops.io.dumps(stager.model)
+    with replacing(folder / MODEL) as temporary:
+        temporary.write_bytes(content)
+    card = card.model_copy(update={"model_sha256": hashlib.sha256(content).hexdigest()})
+    write_text(folder / CARD, card.model_dump_json(indent=1) + "\n")
+
+
+def load_card(folder: Path) -> Card:
+    """What is known of a classifier.
+
+    Raises
+    ------
+    UserError
+        If there is none, or the file is damaged.
+    """
+    path = folder / CARD
+    try:
+        return Card.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; 'follicle-stager learn' makes a classifier.") from None
+    except (ValidationError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: this describes no classifier ({str(error).splitlines()[0]}).") from None
+
+
+def load(folder: Path) -> LearnedStager:
+    """Read a classifier.
+
+    Raises
+    ------
+    UserError
+        If it is missing, was exchanged, or holds anything that is not a classifier of this kind.
+    """
+    card, path = load_card(folder), folder / MODEL
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file; run 'follicle-stager learn' again.") from None
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != card.model_sha256:
+        raise UserError(f"{path}: this is not the file that {CARD} describes; run 'follicle-stager learn' again.")
+    return LearnedStager(_model(content, path), card.stages, card.criteria)
+
+
+def _model(content: bytes, path: Path) -> Any:
+    import skops.io
+
+    strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(_TRUSTED))
+    if strange:
+        raise UserError(f"{path}: this holds more than a classifier ({strange[0]}), and is not read.")
+    return skops.io.loads(content, trusted=_TRUSTED)
+
+
+def judge_learned(m: Measurements, config: StagingConfig, stager: LearnedStager) -> Verdict:
+    """Stage one follicle by the classifier; health and countable stay those of the criteria."""
+    criteria = judge(m, config)
+    (probabilities,) = stager.probabilities([m])
+    best = max(probabilities, key=lambda stage: probabilities[stage])
+    sure = probabilities[best] >= config.min_probability
+    told = f"learned from corrections: {best.label.lower()} {probabilities[best]:.0%}"
+    own = criteria.stage
+    told += "" if own == best else f"; the criteria say {own.label.lower()}"
+    return replace(
+        criteria,
+        stage=best if sure else Stage.UNSURE,
+        probabilities=probabilities,
+        reasons=(*criteria.reasons, told),
+    )
+
+
+def stager_id(config: StagingConfig) -> str:
+    """What stages depend on besides the configuration: nothing, or the classifier."""
+    return load_card(Path(config.classifier)).id if config.classifier else ""
+
+
+def stage_follicle(m: Measurements, config: StagingConfig) -> Verdict:
+    """Stage one follicle: by the criteria, or by the classifier that the configuration names.
+
+    Raises
+    ------
+    UserError
+        If the classifier cannot be read.
+    """
+    if not config.classifier:
+        return judge(m, config)
+    return judge_learned(m, config, _loaded(config.classifier))
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(folder: str) -> LearnedStager:
+    return load(Path(folder))
