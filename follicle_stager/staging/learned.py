@@ -162,8 +162,9 @@ def fit(
     x = features([table[i] for i in keep], criteria)
     y = np.array([known.index(stages[i]) for i in keep])
     groups = np.array([animals[i] for i in keep])
+    # Small trees: larger ones learned the noise of labels, and were surer than right.
     trees = HistGradientBoostingClassifier(
-        learning_rate=0.1, max_iter=80, max_leaf_nodes=8, min_samples_leaf=5, l2_regularization=1.0, random_state=0
+        learning_rate=0.1, max_iter=60, max_leaf_nodes=4, min_samples_leaf=5, l2_regularization=1.0, random_state=0
     )
     folds = GroupKFold(min(_FOLDS, len(set(groups)))).split(x, y, groups)
     # A fold may lack a stage where few animals have it: it then has probability 0 there, which the temperature bears.
