@@ -37,6 +37,10 @@ _UM_PER_UNIT = {
 }
 
 
+#: Source of a pixel size that stands instead of the file's.
+GIVEN = "given by the user"
+
+
 @dataclass(frozen=True)
 class PixelSize:
     """Size of a level-0 pixel.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from follicle_stager.errors import SlideError
-from follicle_stager.slides.scale import PixelSize, pixel_size
+from follicle_stager.slides.scale import GIVEN, PixelSize, pixel_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,7 +103,7 @@ class Slide:
         SlideError
             If no microscope has such a pixel.
         """
-        size = pixel_size(mpp, mpp, "given by the user")
+        size = pixel_size(mpp, mpp, GIVEN)
         if size is None:
             hint = " That is a screen's resolution, not a scale." if mpp > 100 else ""
             raise SlideError(

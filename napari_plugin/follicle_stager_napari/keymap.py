@@ -58,19 +58,42 @@ STAGES: tuple[Action, ...] = (
     ),
 )
 
-OTHERS: tuple[Action, ...] = (
+#: What else is said of follicles, and taken back.
+DECISIONS: tuple[Action, ...] = (
     Action("Enter", "Accept", "Agree with what stands and go on.", lambda r: r.desk.accept()),
     Action("Q", "Atretic", "Atretic, or not.", lambda r: r.desk.switch_health()),
     Action("W", "Nucleus shows", "Countable: the oocyte's nucleus shows, or not.", lambda r: r.desk.switch_countable()),
-    Action("N", "Next", "The next follicle that wants a look.", lambda r: r.go(1)),
-    Action("Shift-N", "Previous", "The one before, judged or not.", lambda r: r.go(-1)),
     Action("Control-Z", "Undo", "Take back what was done last, also of an earlier session.", lambda r: r.desk.undo()),
     Action("Control-Shift-Z", "Redo", "Do again what was taken back.", lambda r: r.desk.redo()),
-    Action("K", "Add at pointer", "Add the follicle that the software sees under the pointer.", lambda r: r.propose()),
-    Action("J", "Merge", "Make one of the selected follicles.", lambda r: r.desk.merge()),
-    Action("H", "Hide", "Hide the outlines, or show them.", lambda r: r.hide()),
-    Action(".", "Next slide", "Save, and open the next slide.", lambda r: r.open_next(1)),
-    Action(",", "Slide before", "Save, and open the slide before.", lambda r: r.open_next(-1)),
 )
 
-ACTIONS = (*STAGES, *OTHERS)
+#: Outlines.
+DRAWING: tuple[Action, ...] = (
+    Action("K", "Add at pointer", "Add the follicle that the software sees under the pointer.", lambda r: r.propose()),
+    Action(
+        "P", "Draw", "Add a follicle corner by corner; Enter or a double click ends it.", lambda r: r.draw("polygon")
+    ),
+    Action("Shift-P", "Draw freehand", "Add a follicle with the mouse held down.", lambda r: r.draw("freehand")),
+    Action("/", "Split", "Cut a follicle in two: draw a line across it.", lambda r: r.draw("line")),
+    Action("J", "Merge", "Make one of the selected follicles.", lambda r: r.desk.merge()),
+    Action("D", "Corners", "Move the corners of the selected outline.", lambda r: r.draw("corners")),
+    Action("S", "Select", "Back to selecting with the mouse.", lambda r: r.draw("select")),
+)
+
+#: Where one looks.
+LOOKING: tuple[Action, ...] = (
+    Action("N", "Next", "The next follicle that wants a look.", lambda r: r.go(1)),
+    Action("Shift-N", "Previous", "The one before, judged or not.", lambda r: r.go(-1)),
+    Action("H", "Hide", "Hide the outlines, or show them.", lambda r: r.hide()),
+    Action("G", "Gallery", "Pictures of all follicles of a stage side by side.", lambda r: r.open_gallery()),
+    Action(".", "Next slide", "Save, and open the next slide.", lambda r: r.open_next(1)),
+    Action(",", "Slide before", "Save, and open the slide before.", lambda r: r.open_next(-1)),
+    Action("F1", "Keys", "All keys on one page.", lambda r: r.open_help()),
+)
+
+ACTIONS = (*STAGES, *DECISIONS, *DRAWING, *LOOKING)
+
+
+def shown(key: str) -> str:
+    """A key as people write it."""
+    return key.replace("Control", "Ctrl")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely.geometry import Polygon
+from shapely.geometry import Point, Polygon
 
 from follicle_stager.stages import Health, Status
 
@@ -91,9 +91,19 @@ def vertices(outline: Polygon) -> NDArray[np.float64]:
     return np.asarray(ring.coords)[:-1, 1::-1] - 0.5
 
 
-def outline_of(shape: NDArray[np.floating]) -> Polygon:
-    """What `vertices` was made of."""
-    return Polygon(np.asarray(shape)[:, ::-1] + 0.5) if len(shape) > 2 else Polygon()
+def outline_of(shape: NDArray[np.floating], kind: str = "polygon") -> Polygon:
+    """What `vertices` was made of, or what a person drew; of an ellipse napari keeps the corners around it."""
+    corners = points_of(shape)
+    if kind == "ellipse":
+        (x, y), a, b = corners.mean(axis=0), (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+        unit = np.asarray(Point(0, 0).buffer(1).exterior.coords)
+        corners = unit[:, :1] * a + unit[:, 1:] * b + (x, y)
+    return Polygon(corners) if len(corners) > 2 else Polygon()
+
+
+def points_of(shape: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Corners of a shape in level-0 pixels, (n, 2) x and y."""
+    return np.asarray(shape, np.float64)[:, ::-1] + 0.5
 
 
 def edge_color(follicle: Follicle) -> Any:

@@ -1,83 +1,138 @@
-"""The dock widget: open a study, go from follicle to follicle, watch the counts. What it does is `Reviewer`'s."""
+"""The dock widget: open, find, review, count, export. What it does is `Reviewer`'s, the desk's and the library's."""
 
 from __future__ import annotations
 
 import getpass
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtWidgets import (
     QComboBox,
+    QDoubleSpinBox,
     QFileDialog,
-    QGridLayout,
-    QHBoxLayout,
-    QHeaderView,
+    QInputDialog,
     QLabel,
-    QPushButton,
-    QTableWidget,
-    QTableWidgetItem,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
 from superqt import QCollapsible
 
-from follicle_stager.errors import UserError
-from follicle_stager.review import Filter, Order
+from follicle_stager.annotations import write_geojson, write_rois
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config, load_config
+from follicle_stager.errors import UserError, describe_os_error
+from follicle_stager.learning import learn
 from follicle_stager.review.desk import Desk
-from follicle_stager.stages import COUNTED, LADDER, Health
-from follicle_stager.study import Study, Tally
-from follicle_stager_napari.keymap import OTHERS, STAGES
+from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
+from follicle_stager.slides.scale import GIVEN
+from follicle_stager.stages import Status
+from follicle_stager.study import SlideSource, Study, Tally, count_study, slide_name
+from follicle_stager_napari.gallery import Gallery
+from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
+from follicle_stager_napari.widgets import CountTable, KeyPage, column, push_button, row
+from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Sequence
 
     import napari
-    import pandas as pd
+    from shapely.geometry import Polygon
 
-    from follicle_stager.stages import Stage
+    from follicle_stager.batch import Outcome
+    from follicle_stager.learning import Learned
+    from follicle_stager.records import Follicle
+    from follicle_stager.review import Filter, Order
     from follicle_stager_napari.keymap import Action
+    from follicle_stager_napari.work import Tell
 
 # Counts are worked out when nothing was decided for so long, ms.
 _COUNT_AFTER_MS = 300
-_ALL = "all stages"
 
 
 class ReviewPanel(QWidget):
-    """Review of a study.
+    """The whole work on slides, from a file to counts.
 
     Parameters
     ----------
     napari_viewer
         napari gives it.
+
+    Attributes
+    ----------
+    reviewer
+        The study that is open, on the viewer; None before the first.
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self.reviewer: Reviewer | None = None
+        self._message = QLabel("Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
+        self._message.setWordWrap(True)
+        self.work = WorkBar(self._say, self._enable)
+        self.gallery = Gallery(lambda: self.reviewer)
+        self._gallery_dock: QWidget | None = None
+        self._keys = KeyPage(self)
         self._counting = QTimer(self)
         self._counting.setSingleShot(True)
         self._counting.setInterval(_COUNT_AFTER_MS)
         self._counting.timeout.connect(self._count)
-        layout = QVBoxLayout(self)
-        self._message = QLabel("Open a study folder: one that 'follicle-stager run' or 'stage' made.")
-        self._message.setWordWrap(True)
+        self._judging = JudgingPart(self._act, self._sort, self.learn)
+        self._table = CountTable()
+        self._needs_slide = [self._find_part(), self._judging, self._export_part()]
+        find, _, export = self._needs_slide
+        inside = QWidget()
+        layout = QVBoxLayout(inside)
         for title, part in (
             ("Open", self._open_part()),
-            ("Review", self._review_part()),
-            ("Count", self._count_part()),
+            ("Find", find),
+            ("Review", self._judging),
+            ("Count", self._table),
+            ("Export", export),
         ):
             fold = QCollapsible(title)
             fold.setContent(part)
             fold.expand(animate=False)
             layout.addWidget(fold)
-        layout.insertWidget(1, self._message)
         layout.addStretch()
-        self._enable(False)
+        # A small screen shows a part; what is said, and work that goes on, stay in sight.
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(inside)
+        scroll.setMinimumWidth(inside.sizeHint().width() + 24)
+        whole = QVBoxLayout(self)
+        for widget in (self._message, self.work, scroll):
+            whole.addWidget(widget)
+        self._enable()
+
+    # Open
+
+    def _open_part(self) -> QWidget:
+        self._slides = QComboBox()
+        self._slides.setToolTip("Slides of the study; . and , open the next one and the one before.")
+        self._slides.currentTextChanged.connect(self._open_slide)
+        return column(
+            row(
+                push_button("Open slide ...", "A picture of sections; results go beside it.", self._choose_slide),
+                push_button("Open study ...", "A folder that run, stage or this panel made.", self._choose_study),
+            ),
+            self._slides,
+        )
+
+    def _choose_study(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "A study folder")
+        if folder:
+            self._try(lambda: self.open_study(Path(folder)))
+
+    def _choose_slide(self) -> None:
+        endings = " ".join(f"*{suffix}" for suffix in SLIDE_SUFFIXES)
+        name, _ = QFileDialog.getOpenFileName(self, "A slide", filter=f"Slides ({endings})")
+        if name:
+            self._try(lambda: self.open_slide(Path(name)))
 
     def open_study(self, folder: Path, slide_id: str = "") -> None:
         """Open a study, and one of its slides, or the first.
@@ -95,116 +150,234 @@ class ReviewPanel(QWidget):
             raise UserError(f"{folder}: no slide {slide_id} is finished; there are: {', '.join(slides)}.")
         tally = Tally(study) if study.samples_path.exists() else None
         self.close_study()
-        desk = Desk(study, author=getpass.getuser(), tally=tally)
-        self.reviewer = Reviewer(self._viewer, desk, say=self._say, refresh=self._refresh)
+        self.reviewer = Reviewer(
+            self._viewer, Desk(study, author=_author(), tally=tally), say=self._say, refresh=self._refresh
+        )
+        self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.show
         self._slides.blockSignals(True)
         self._slides.clear()
         self._slides.addItems(slides)
         self._slides.blockSignals(False)
+        config = load_config(study.path / "study.toml").detection
+        self._min_score.setValue(config.min_score)
+        self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go from one to the next with the keys.")
         self._open_slide(slide_id or slides[0])
-        self._enable(True)
+        self._enable()
+
+    def open_slide(self, path: Path) -> None:
+        """Open a slide that may be in no study yet: it gets one beside it. µm/px are asked for if they are unknown.
+
+        Raises
+        ------
+        UserError
+            If it cannot be read, or the folder beside it holds something else.
+        """
+        mpp = None
+        with open_slide(path) as slide:
+            if slide.pixel_size is None:
+                question = f"{path.name} does not say how many µm a pixel has. µm per pixel:"
+                mpp, given = QInputDialog.getDouble(self, "µm per pixel", question, 0.5, 0.02, 20.0, 4)
+                if not given:
+                    raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")
+        folder = path.parent / f"{slide_name(path)}_study"
+        study = Study.open(folder) if (folder / "study.toml").exists() else Study.create(folder, Config())
+
+        def opened(outcome: Outcome) -> None:
+            if outcome.state == "failed":
+                raise UserError(outcome.message)
+            self.open_study(folder, outcome.slide_id)
+            if outcome.state == "done":
+                self._say(f"The slide is open; results go to {folder}. Find its follicles, or draw them.")
+
+        source = SlideSource(slide_name(path), path)
+        self.work.start(lambda tell: _run(study, source, Config(), mpp, tell, find=False), opened)
 
     def close_study(self) -> None:
         """Save, and let others correct."""
         self._counting.stop()
+        self.work.end()
         if self.reviewer is not None:
             self.reviewer.desk.close()
         self.reviewer = None
-        self._enable(False)
-
-    def _open_part(self) -> QWidget:
-        part = QWidget()
-        layout = QVBoxLayout(part)
-        button = QPushButton("Open study folder ...")
-        button.clicked.connect(self._choose)
-        self._slides = QComboBox()
-        self._slides.setToolTip("Slides of the study; . and , open the next one and the one before.")
-        self._slides.currentTextChanged.connect(self._open_slide)
-        layout.addWidget(button)
-        layout.addWidget(self._slides)
-        return part
-
-    def _review_part(self) -> QWidget:
-        part = QWidget()
-        layout = QVBoxLayout(part)
-        row = QHBoxLayout()
-        self._order = QComboBox()
-        self._order.setToolTip("Which follicle comes first.")
-        self._order.addItems([order.value for order in Order if order != Order.DISAGREEMENT])
-        self._stage = QComboBox()
-        self._stage.setToolTip("Which follicles are stopped at.")
-        self._stage.addItems([_ALL, *(stage.label for stage in COUNTED)])
-        for box in (self._order, self._stage):
-            box.currentTextChanged.connect(self._sort)
-            row.addWidget(box)
-        layout.addLayout(row)
-        self._progress = QLabel()
-        layout.addWidget(self._progress)
-        self._what = QLabel()
-        self._what.setWordWrap(True)
-        self._what.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Of one height: else the window is laid out and drawn anew with each follicle.
-        self._what.setFixedHeight(6 * self.fontMetrics().lineSpacing())
-        layout.addWidget(self._what)
-        self._bars = ProbabilityBars()
-        layout.addWidget(self._bars)
-        self._buttons: list[QPushButton] = []
-        for actions, columns in ((STAGES, 2), (OTHERS, 3)):
-            grid = QGridLayout()
-            for number, action in enumerate(actions):
-                grid.addWidget(self._button(action), number // columns, number % columns)
-            layout.addLayout(grid)
-        return part
-
-    def _count_part(self) -> QWidget:
-        self._table = QTableWidget(0, 5)
-        self._table.setHorizontalHeaderLabels(["stage", "this slide", "its animal", "mean control", "mean knockout"])
-        self._table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self._table.verticalHeader().hide()
-        self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self._table.setMinimumHeight(250)
-        return self._table
-
-    def _button(self, action: Action) -> QPushButton:
-        button = QPushButton(f"{action.label}  [{action.key.replace('Control', 'Ctrl')}]")
-        button.setToolTip(action.tip)
-        button.clicked.connect(lambda: self.reviewer.act(action) if self.reviewer is not None else None)
-        if action.stage is not None:
-            swatch = QPixmap(12, 12)
-            swatch.fill(QColor(*action.stage.color))
-            button.setIcon(QIcon(swatch))
-        self._buttons.append(button)
-        return button
-
-    def _choose(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A study folder")
-        if folder:
-            self._try(lambda: self.open_study(Path(folder)))
+        self._enable()
 
     def _open_slide(self, slide_id: str) -> None:
         if self.reviewer is not None and slide_id:
             reviewer = self.reviewer
             self._try(lambda: reviewer.open(slide_id))
 
-    def _sort(self) -> None:
+    # Find
+
+    def _find_part(self) -> QWidget:
+        self._detector = QComboBox()
+        self._detector.addItems(["auto", "network", "classical"])
+        self._detector.setToolTip("detector: network (the default where it can run) or classical.")
+        self._min_score = QDoubleSpinBox(minimum=0, maximum=1, singleStep=0.05, decimals=2)
+        self._min_score.setToolTip("min_score: the detection threshold; lower finds more and claims more.")
+        return column(
+            row(QLabel("detector"), self._detector, QLabel("min_score"), self._min_score),
+            row(
+                push_button("Whole slide", "A new run; corrections are carried over.", self.find_on_slide),
+                push_button("In view", "Adds what is missing in what the screen shows.", self._find_in_view),
+                push_button("In a box", "Draw a box; adds what is missing in it.", self._find_in_box),
+            ),
+        )
+
+    def find_on_slide(self) -> None:
+        """Search the open slide with the settings shown, and open what was found."""
         if self.reviewer is None:
             return
-        chosen = self._stage.currentText()
-        stages = frozenset(stage for stage in COUNTED if stage.label == chosen)
-        self.reviewer.sort(Order(self._order.currentText()), Filter(stages=stages))
+        desk = self.reviewer.desk
+        study, slide_id, size = desk.study, desk.slide_id, desk.pixel_size
+        source = SlideSource(slide_id, desk.source)
+        mpp = size.mpp_x if size.source == GIVEN else None
+        config = load_config(study.path / "study.toml")
+        chosen = {"detector": self._detector.currentText(), "min_score": round(self._min_score.value(), 2)}
+        config = config.model_copy(update={"detection": config.detection.model_copy(update=chosen)})
+        Study.create(study.path, config)
+        desk.close()  # the search writes, and only one may
+
+        def found(outcome: Outcome) -> None:
+            self._open_slide(slide_id)
+            if outcome.state == "failed":
+                raise UserError(outcome.message)
+            told = "This search was done before: " if outcome.state == "kept" else ""
+            self._say("\n".join([f"{told}{outcome.follicles} follicles were found.", *outcome.flags]))
+
+        self.work.start(
+            lambda tell: _run(study, source, config, mpp, tell), found, otherwise=lambda: self._open_slide(slide_id)
+        )
+
+    def _find_in_view(self) -> None:
+        if self.reviewer is not None:
+            self.find_within(self.reviewer.in_view())
+
+    def _find_in_box(self) -> None:
+        if self.reviewer is not None:
+            self.reviewer.ask_for_box(self.find_within)
+
+    def find_within(self, area: Polygon) -> None:
+        """Search a part of the open slide (level-0 pixels), and add what is missing there."""
+        if self.reviewer is None or self.work.busy:
+            return
+        desk, slide_id = self.reviewer.desk, self.reviewer.desk.slide_id
+        find = desk.finder(area)
+
+        def found(follicles: Sequence[Follicle]) -> None:
+            if desk.slide_id != slide_id:
+                raise UserError("Another slide was opened meanwhile; nothing was added.")
+            count = desk.take_in(follicles)
+            self._say(f"{len(follicles)} follicles are seen there; {count} were missing, and were added.")
+            self._refresh()
+
+        self.work.start(lambda tell: find(lambda done, total: tell("detection", done, total)), found)
+
+    # Review
+
+    def _act(self, action: Action) -> None:
+        if self.reviewer is not None:
+            self.reviewer.act(action)
+
+    def _sort(self, order: Order, only: Filter) -> None:
+        if self.reviewer is not None and self.reviewer.desk.slide_id:
+            reviewer = self.reviewer
+            self._try(lambda: reviewer.sort(order, only))
+
+    def learn(self) -> None:
+        """Learn staging from what was judged in the study."""
+        if self.reviewer is None:
+            return
+        study = self.reviewer.desk.study
+
+        def learned(result: Learned) -> None:
+            card, (value, low, high) = result.card, result.difference
+            verdict = "it beats the criteria" if card.takes_over else "it is not surely better than the criteria"
+            self._say(
+                f"Learned from {card.follicles} follicles of {card.animals} animals. On animals held back, its share of "
+                f"right stages minus that of the criteria is {value:+.1%} (95 % interval {low:+.1%} to {high:+.1%}): "
+                f"{verdict}. The order 'disagreement' shows where it differs."
+            )
+
+        self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), learned)
+
+    def _open_gallery(self) -> None:
+        if self._gallery_dock is None:
+            self._gallery_dock = self._viewer.window.add_dock_widget(self.gallery, name="Gallery", area="bottom")
+        self._gallery_dock.show()
+        self.gallery.fill()
+
+    def _count(self) -> None:
+        if self.reviewer is not None and self.reviewer.desk.slide_id:
+            desk = self.reviewer.desk
+            self._try(lambda: self._table.show_of(desk))
+
+    # Export
+
+    def _export_part(self) -> QWidget:
+        return row(
+            push_button(
+                "Tables (CSV)", "All slides: follicles and counts, as 'count' writes them.", self.export_tables
+            ),
+            push_button("QuPath GeoJSON ...", "Outlines of this slide.", lambda: self._save_outlines("geojson")),
+            push_button("ImageJ ROIs ...", "Outlines of this slide.", lambda: self._save_outlines("zip")),
+        )
+
+    def export_tables(self) -> None:
+        """Write the tables of the study."""
+        if self.reviewer is None:
+            return
+        desk = self.reviewer.desk
+
+        def write() -> None:
+            if not desk.study.samples_path.exists():
+                raise UserError(
+                    f"{desk.study.samples_path}: no such file. A sample sheet says which slide is of which animal; put "
+                    "one there (see the README), and press again."
+                )
+            desk.save()
+            count_study(desk.study)
+            self._say(f"Tables: {desk.study.tables}")
+
+        self._try(write)
+
+    def _save_outlines(self, ending: str) -> None:
+        if self.reviewer is None:
+            return
+        desk = self.reviewer.desk
+        suggested = str(desk.study.path / f"{desk.slide_id}.{ending}")
+        name, _ = QFileDialog.getSaveFileName(self, "Save outlines", suggested, f"*.{ending}")
+        if name:
+            self._try(lambda: self.save_outlines(Path(name)))
+
+    def save_outlines(self, path: Path) -> None:
+        """Write the outlines of the open slide: ``.zip`` for ImageJ, else GeoJSON for QuPath."""
+        if self.reviewer is None:
+            return
+        follicles = self.reviewer.desk.follicles
+        if path.suffix.lower() == ".zip":
+            write_rois(path, follicles)
+        else:
+            write_geojson(path, [f for f in follicles if f.status != Status.REJECTED])
+        self._say(f"Saved: {path}")
+
+    # What is shown
 
     def _try(self, do: Callable[[], None]) -> None:
         try:
             do()
         except UserError as error:
             self._say(str(error))
+        except OSError as error:
+            self._say(describe_os_error(error))
 
     def _say(self, message: str) -> None:
         self._message.setText(message)
 
-    def _enable(self, on: bool) -> None:
-        for widget in (*self._buttons, self._order, self._stage, self._slides):
+    def _enable(self) -> None:
+        """What can be pressed now."""
+        on = self.reviewer is not None and not self.work.busy
+        for widget in (*self._needs_slide, self._slides):
             widget.setEnabled(on)
 
     def _refresh(self) -> None:
@@ -215,81 +388,30 @@ class ReviewPanel(QWidget):
         self._slides.blockSignals(True)
         self._slides.setCurrentText(desk.slide_id)
         self._slides.blockSignals(False)
-        progress = desk.progress
-        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
-        follicle = desk.session[desk.current] if desk.current is not None else None
-        self._bars.show_of(follicle.probabilities if follicle is not None else {})
-        if desk.selected:
-            self._what.setText(f"{len(desk.selected)} follicles selected: a stage is given to all of them.")
-        elif follicle is None:
-            self._what.setText("Nothing is left to look at here.")
-        else:
-            dying = ", atretic" if follicle.health == Health.ATRETIC else ""
-            reasons = "; ".join(follicle.reasons)
-            self._what.setText(f"{follicle.stage.label}{dying} ({follicle.status.value})\n{reasons}")
+        self._judging.show_of(desk)
+        self.gallery.refresh()
         self._counting.start()
 
-    def _count(self) -> None:
-        """Show counts: what stands on this slide and what was found, its animals, and their groups."""
-        if self.reviewer is None or not self.reviewer.desk.slide_id:
-            return
-        desk = self.reviewer.desk
-        try:
-            counts = desk.counts()
-        except UserError as error:
-            self._say(str(error))
-            return
-        columns: list[dict[str, str]] = [{}, {}, {}]
-        if counts is not None:
-            own = counts.section[counts.section["slide"] == desk.slide_id]
-            animals = counts.animal[counts.animal["animal"].isin(own["animal"])]
-            groups = counts.genotype[counts.genotype["model"].isin(own["model"])]
-            columns = [
-                _by_stage(animals, "n_profiles"),
-                *(_by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in ("control", "knockout")),
-            ]
-        self._table.setRowCount(len(COUNTED))
-        for row, stage in enumerate(COUNTED):
-            found, now = desk.since_prediction()[stage]
-            changed = f"{now} (found {found})" if found != now else str(now)
-            cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
-            for column, text in enumerate(cells):
-                self._table.setItem(row, column, QTableWidgetItem(text))
+
+def _run(
+    study: Study, source: SlideSource, config: Config, mpp: float | None, tell: Tell, *, find: bool = True
+) -> Outcome:
+    """One slide through the batch, as the command line does it."""
+    (outcome,) = run_batch(
+        study, [source], config, mpp=mpp, find=find, on_progress=lambda _, step, done, total: tell(step, done, total)
+    )
+    return outcome
 
 
-class ProbabilityBars(QWidget):
-    """How well each stage fits; Qt's own progress bars draw the whole window anew with each number."""
+def _author() -> str:
+    """Who signs corrections: the name in napari's preferences, or the computer's user."""
+    from napari.settings import get_plugin_settings
 
-    _ROW_PX = 15
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._probabilities: Mapping[Stage, float] = {}
-        self.setFixedHeight(self._ROW_PX * len(LADDER))
-
-    def show_of(self, probabilities: Mapping[Stage, float]) -> None:
-        """Show other probabilities."""
-        self._probabilities = probabilities
-        self.update()
-
-    def paintEvent(self, event: object) -> None:
-        """Draw; Qt calls it."""
-        painter = QPainter(self)
-        text = self.palette().color(self.foregroundRole())
-        for row, stage in enumerate(LADDER):
-            share = self._probabilities.get(stage, 0.0)
-            top, left = row * self._ROW_PX, self.width() // 3
-            painter.fillRect(
-                left, top + 2, round(share * (self.width() - left)), self._ROW_PX - 4, QColor(*stage.color)
-            )
-            painter.setPen(text)
-            painter.drawText(0, top, left, self._ROW_PX, Qt.AlignmentFlag.AlignVCenter, f"{stage.label} {share:.0%}")
-
-
-def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:
-    """Numbers of each stage as text; several animals of one slide side by side."""
-    grouped = table.astype({column: float}).groupby("stage", sort=False)[column]
-    return {str(stage): " + ".join("NA" if math.isnan(v) else f"{v:g}" for v in values) for stage, values in grouped}
+    try:
+        named = str(get_plugin_settings("follicle-stager").review.author).strip()
+    except (KeyError, AttributeError):  # napari does not know the plugin, as in a script
+        named = ""
+    return named or getpass.getuser()
 
 
 def review(folder: Path, slide_id: str = "") -> None:

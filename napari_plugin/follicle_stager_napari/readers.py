@@ -40,9 +40,11 @@ def follicle_reader(path: str | list[str]) -> Reader | None:
     return lambda p: [_follicles(Path(one)) for one in (p if isinstance(p, list) else [p])]
 
 
-def study_slide_reader(path: str | list[str]) -> Reader | None:
-    """Reader for ``study/slides/<slide>``: the slide with its follicles on it."""
+def study_reader(path: str | list[str]) -> Reader | None:
+    """Reader for ``study/slides/<slide>``: the slide with its follicles on it; of a study its first slide."""
     folder = Path(path[0] if isinstance(path, list) else path)
+    if (folder / "study.toml").is_file():
+        folder = next((folder / "slides" / slide for slide in Study(folder).slide_ids()), folder)
     if not (folder / "run.json").is_file():
         return None
     return lambda p: _study_slide(folder)

@@ -9,6 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from shapely.geometry import LineString, box
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import Status
@@ -19,6 +20,7 @@ from follicle_stager_napari.layers import (
     follicle_layer,
     label_layer,
     outline_of,
+    points_of,
     slide_layer,
     vertices,
 )
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from napari.components import ViewerModel
+    from numpy.typing import NDArray
+    from shapely.geometry import Polygon
 
     from follicle_stager.records import Follicle
     from follicle_stager.review import Filter, Order
@@ -37,6 +41,15 @@ if TYPE_CHECKING:
 _IN_VIEW_PX, _LEAST_UM = 250, 60.0
 # So many follicles have their stage written beside them.
 _LABELS = 100
+# What is drawn: napari's mode, and what a person must know.
+_MODES = {
+    "polygon": ("add_polygon", "Click around the follicle; Enter or a double click ends the outline, S gives up."),
+    "freehand": ("add_polygon_lasso", "Draw around the follicle with the button held down; S gives up."),
+    "line": ("add_line", "Draw a line across the follicle that shall be two, from side to side; S gives up."),
+    "box": ("add_rectangle", "Draw a box around the part to search; S gives up."),
+    "corners": ("direct", "Move the corners of the selected outline; S is back to selecting."),
+    "select": ("select", "Click an outline, or draw a box around several."),
+}
 
 
 class Reviewer:
@@ -70,6 +83,11 @@ class Reviewer:
         self._labels: Any = None
         self._ids: list[str] = []
         self._own = False
+        # Who wants the next box that is drawn, instead of a follicle.
+        self._box_for: Callable[[Polygon], None] | None = None
+        #: Set by a screen that has them.
+        self.open_gallery: Callable[[], None] = lambda: None
+        self.open_help: Callable[[], None] = lambda: None
         desk.changed = self._redraw
 
     def open(self, slide_id: str) -> None:
@@ -101,15 +119,20 @@ class Reviewer:
         for action in ACTIONS:
             self.layer.bind_key(action.key, self._key(action), overwrite=True)
         self.viewer.layers.selection.active = self.layer
-        self._show()
+        self.show()
 
     def act(self, action: Action) -> None:
         """Do what a key or button says; what cannot be done is said."""
+        if getattr(self.layer, "_is_creating", False):  # an outline is half drawn: Enter ends it, nothing else counts
+            if action.key == "Enter":
+                self.layer._finish_drawing()
+            if action.key != "S":
+                return
         try:
             action.do(self)
         except UserError as error:
             self._say(str(error))
-        self._show()
+        self.show()
 
     def go(self, step: int) -> None:
         """The next follicle, or the one before."""
@@ -120,7 +143,7 @@ class Reviewer:
     def sort(self, order: Order, only: Filter) -> None:
         """Say in which order follicles come, and go to the first."""
         self.desk.sort(order, only)
-        self._show()
+        self.show()
 
     def open_next(self, step: int) -> None:
         """The next slide, or the one before."""
@@ -136,6 +159,32 @@ class Reviewer:
         y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
         self.desk.propose(x + 0.5, y + 0.5)
 
+    def draw(self, what: str) -> None:
+        """Let the mouse draw: ``polygon``, ``freehand``, ``line``, ``box``, ``corners``, or ``select`` again."""
+        mode, hint = _MODES[what]
+        if what != "box":
+            self._box_for = None
+        self.viewer.layers.selection.active = self.layer
+        self._use(mode)
+        self._say(hint)
+
+    def ask_for_box(self, then: Callable[[Polygon], None]) -> None:
+        """Let a person draw a box, and hand it on (level-0 pixels)."""
+        self.draw("box")
+        self._box_for = then
+
+    def in_view(self) -> Polygon:
+        """The part of the slide that is on the screen, level-0 pixels."""
+        height, width = (side / self.viewer.scene.camera.zoom for side in self.viewer.canvas.size)
+        y, x = self.viewer.scene.camera.center[-2:]
+        size = self.desk.pixel_size
+        return box(
+            (x - width / 2) / size.mpp_x + 0.5,
+            (y - height / 2) / size.mpp_y + 0.5,
+            (x + width / 2) / size.mpp_x + 0.5,
+            (y + height / 2) / size.mpp_y + 0.5,
+        )
+
     def hide(self) -> None:
         """Hide the outlines, or show them."""
         self.layer.visible = self._labels.visible = not self.layer.visible
@@ -143,7 +192,7 @@ class Reviewer:
     def _key(self, action: Action) -> Callable[[Any], None]:
         return lambda layer: self.act(action)
 
-    def _show(self) -> None:
+    def show(self) -> None:
         """Bring the current follicle into view, and tell the panel."""
         with self._of_ours():
             current = self.desk.current
@@ -152,9 +201,9 @@ class Reviewer:
             if current is not None and not self.desk.selected:
                 left, top, right, bottom = self.desk.session[current].outline.bounds
                 size = self.desk.pixel_size
-                self.viewer.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
+                self.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
                 longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y, _LEAST_UM)
-                self.viewer.camera.zoom = _IN_VIEW_PX / longest_um
+                self.viewer.scene.camera.zoom = _IN_VIEW_PX / longest_um
             self._label()
         self._refresh()
 
@@ -217,8 +266,11 @@ class Reviewer:
             return
         try:
             if event.action == "added":
-                for shape in self.layer.data[len(self._ids) :]:
-                    self.desk.add(outline_of(shape))
+                new = slice(len(self._ids), None)
+                drawn = list(zip(self.layer.data[new], self.layer.shape_type[new], strict=True))
+                self._use("select")
+                for shape, kind in drawn:
+                    self._added(shape, kind)
             elif event.action == "changed":
                 for row in event.data_indices:
                     self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
@@ -229,7 +281,24 @@ class Reviewer:
         except UserError as error:
             self._say(str(error))
         self._draw_all()
-        self._show()
+        self.show()
+
+    def _added(self, shape: NDArray[np.floating], kind: str) -> None:
+        if self._box_for is not None:
+            then, self._box_for = self._box_for, None
+            then(outline_of(shape, kind))
+        elif kind in ("line", "path"):
+            self.desk.split(LineString(points_of(shape)))
+        else:
+            self.desk.add(outline_of(shape, kind))
+
+    def _use(self, mode: str) -> None:
+        """Change napari's mode; what is half drawn is forgotten."""
+        half_drawn = getattr(self.layer, "_is_creating", False)
+        with self._of_ours():
+            self.layer.mode = mode
+        if half_drawn:
+            self._draw_all()
 
     @contextlib.contextmanager
     def _of_ours(self) -> Iterator[None]:

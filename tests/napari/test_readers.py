@@ -38,7 +38,7 @@ def test_slide_is_a_lazy_pyramid_with_scale(section_path, section):
 def test_study_slide_opens_with_its_follicles(study_folder, make_napari_viewer_proxy):
     folder, result = study_folder
     viewer = make_napari_viewer_proxy()
-    for data, options, kind in readers.study_slide_reader(str(folder))(str(folder)):
+    for data, options, kind in readers.study_reader(str(folder))(str(folder)):
         getattr(viewer, f"add_{kind}")(data, **options)
     image, shapes = viewer.layers
     assert len(shapes.data) == len(result.follicles) > 0
@@ -51,7 +51,7 @@ def test_study_slide_opens_with_its_follicles(study_folder, make_napari_viewer_p
 def test_a_file_that_is_no_slide_is_left_to_others(tmp_path):
     (tmp_path / "a.tif").write_text("x")
     assert readers.slide_reader(str(tmp_path / "a.tif")) is None
-    assert readers.study_slide_reader(str(tmp_path)) is None
+    assert readers.study_reader(str(tmp_path)) is None
 
 
 def test_no_follicles_is_an_empty_layer(tmp_path, make_napari_viewer_proxy):

@@ -1,0 +1,111 @@
+"""The part of the panel where follicles are judged: which comes next, what is known of it, and all buttons."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+
+from follicle_stager.review import Filter, Order
+from follicle_stager.stages import COUNTED, Countable, Health, Status
+from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
+from follicle_stager_napari.widgets import ProbabilityBars, choice, push_button
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from follicle_stager.review.desk import Desk
+    from follicle_stager_napari.keymap import Action
+
+_EVERY, _TO_JUDGE = "every", "not judged"
+
+
+class JudgingPart(QWidget):
+    """Queue, current follicle, and a button for each key.
+
+    Parameters
+    ----------
+    act
+        Called with what was pressed.
+    sort
+        Called with another order and filter.
+    learn
+        Called to learn from corrections.
+    """
+
+    def __init__(
+        self, act: Callable[[Action], None], sort: Callable[[Order, Filter], None], learn: Callable[[], None]
+    ) -> None:
+        super().__init__()
+        self._act, self._sort = act, sort
+        self._order = choice("Which follicle comes first.", [order.value for order in Order], self._chosen)
+        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in COUNTED)], self._chosen)
+        judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
+        self._status = choice("What was said of those that are stopped at.", judged, self._chosen)
+        self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self._chosen)
+        self._progress = QLabel()
+        self._what = QLabel()
+        self._what.setWordWrap(True)
+        self._what.setAlignment(Qt.AlignmentFlag.AlignTop)
+        # Of one height: else the window is laid out and drawn anew with each follicle.
+        self._what.setFixedHeight(6 * self.fontMetrics().lineSpacing())
+        self._bars = ProbabilityBars()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._choices(), self._progress, self._what, self._bars, self._grid(STAGES, 2)):
+            layout.addWidget(widget)
+        for actions in (DECISIONS, DRAWING, LOOKING):
+            layout.addWidget(self._grid(actions, 3))
+        tip = "A classifier of your own staging; says whether it beats the criteria."
+        layout.addWidget(push_button("Learn from corrections", tip, learn))
+
+    def show_of(self, desk: Desk) -> None:
+        """Show where the desk is."""
+        progress = desk.progress
+        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
+        follicle = desk.session[desk.current] if desk.current is not None else None
+        self._bars.show_of(follicle.probabilities if follicle is not None else {})
+        if desk.selected:
+            self._what.setText(f"{len(desk.selected)} follicles selected: a stage is given to all of them.")
+        elif follicle is None:
+            self._what.setText("Nothing is left to look at here.")
+        else:
+            dying = ", atretic" if follicle.health == Health.ATRETIC else ""
+            reasons = "; ".join(follicle.reasons)
+            self._what.setText(f"{follicle.stage.label}{dying} ({follicle.status.value})\n{reasons}")
+
+    def _choices(self) -> QWidget:
+        part = QWidget()
+        grid = QGridLayout(part)
+        grid.setContentsMargins(0, 0, 0, 0)
+        boxes = {"order": self._order, "stage": self._stage, "status": self._status, "countable": self._countable}
+        for place, (name, box) in enumerate(boxes.items()):
+            grid.addWidget(QLabel(name), 0, place)
+            grid.addWidget(box, 1, place)
+        return part
+
+    def _grid(self, actions: tuple[Action, ...], columns: int) -> QWidget:
+        part = QWidget()
+        grid = QGridLayout(part)
+        grid.setContentsMargins(0, 2, 0, 2)
+        for number, action in enumerate(actions):
+            button = push_button(f"{action.label}  [{shown(action.key)}]", action.tip, partial(self._act, action))
+            if action.stage is not None:
+                swatch = QPixmap(12, 12)
+                swatch.fill(QColor(*action.stage.color))
+                button.setIcon(QIcon(swatch))
+            grid.addWidget(button, number // columns, number % columns)
+        return part
+
+    def _chosen(self) -> None:
+        status = self._status.currentText()
+        statuses = {_EVERY: frozenset[Status](), _TO_JUDGE: frozenset({Status.PREDICTED})}
+        only = Filter(
+            stages=frozenset(stage for stage in COUNTED if stage.label == self._stage.currentText()),
+            statuses=statuses[status] if status in statuses else frozenset({Status(status)}),
+            countable=frozenset(c for c in Countable if c.value == self._countable.currentText()),
+        )
+        self._sort(Order(self._order.currentText()), only)

@@ -1,0 +1,59 @@
+"""napari's writer: a layer of outlines as QuPath GeoJSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from follicle_stager.annotations import write_geojson
+from follicle_stager.annotations.geojson import outline_id
+from follicle_stager.records import Follicle
+from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
+from follicle_stager_napari.layers import outline_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+E = TypeVar("E", Health, Countable, Status)
+
+
+def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: dict[str, Any]) -> list[str]:
+    """Write a shapes layer as follicles; what `layers.follicle_layer` made comes back as it was drawn.
+
+    Outlines that a person drew into a layer of their own have no stage, and are ``unsure``.
+    """
+    features = attributes.get("features")
+    rows = features.to_dict("records") if features is not None and len(features) == len(data) else [{}] * len(data)
+    follicles = [_follicle(shape, row) for shape, row in zip(data, rows, strict=True)]
+    write_geojson(Path(path), [f for f in follicles if not f.outline.is_empty])
+    return [path]
+
+
+def _follicle(shape: NDArray[np.float64], row: dict[str, Any]) -> Follicle:
+    outline = outline_of(shape)
+    try:
+        stage = parse_stage(str(row.get("stage", "")))
+    except ValueError:
+        stage = Stage.UNSURE
+    score = row.get("score", 1.0)
+    return Follicle(
+        id=str(row.get("id") or outline_id(outline)),
+        section_id="",
+        outline=outline,
+        score=float(score) if isinstance(score, int | float) else 1.0,
+        reasons=tuple(r for r in str(row.get("reasons", "")).split("; ") if r),
+        stage=stage,
+        health=_known(Health, row.get("health"), Health.UNKNOWN),
+        countable=_known(Countable, row.get("countable"), Countable.UNKNOWN),
+        status=_known(Status, row.get("status"), Status.ADDED),
+    )
+
+
+def _known(kind: type[E], value: object, otherwise: E) -> E:
+    try:
+        return kind(str(value))
+    except ValueError:
+        return otherwise
