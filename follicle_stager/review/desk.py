@@ -423,4 +423,10 @@ class Desk:
         return True
 
     def _done(self, edit: Edit) -> None:
+        gone = {f.id for f in edit.before} - {f.id for f in edit.after}
+        if gone:  # only what was added and is taken back
+            self._path = [i for i in self._path if i not in gone]
+            self.selected = tuple(i for i in self.selected if i not in gone)
+            if self.current in gone:
+                self.go()
         self.changed({f.id for f in (*edit.before, *edit.after)})

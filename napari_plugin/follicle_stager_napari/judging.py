@@ -55,10 +55,9 @@ class JudgingPart(QWidget):
         self._bars = ProbabilityBars()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._choices(), self._progress, self._what, self._bars, self._grid(STAGES, 2)):
+        grids = [self._grid(actions) for actions in (STAGES, DECISIONS, DRAWING, LOOKING)]
+        for widget in (self._choices(), self._progress, self._what, self._bars, *grids):
             layout.addWidget(widget)
-        for actions in (DECISIONS, DRAWING, LOOKING):
-            layout.addWidget(self._grid(actions, 3))
         tip = "A classifier of your own staging; says whether it beats the criteria."
         layout.addWidget(push_button("Learn from corrections", tip, learn))
 
@@ -83,21 +82,23 @@ class JudgingPart(QWidget):
         grid.setContentsMargins(0, 0, 0, 0)
         boxes = {"order": self._order, "stage": self._stage, "status": self._status, "countable": self._countable}
         for place, (name, box) in enumerate(boxes.items()):
-            grid.addWidget(QLabel(name), 0, place)
-            grid.addWidget(box, 1, place)
+            line, side = divmod(place, 2)
+            grid.addWidget(QLabel(name), line, 2 * side)
+            grid.addWidget(box, line, 2 * side + 1)
         return part
 
-    def _grid(self, actions: tuple[Action, ...], columns: int) -> QWidget:
+    def _grid(self, actions: tuple[Action, ...]) -> QWidget:
         part = QWidget()
         grid = QGridLayout(part)
         grid.setContentsMargins(0, 2, 0, 2)
+        grid.setSpacing(3)
         for number, action in enumerate(actions):
             button = push_button(f"{action.label}  [{shown(action.key)}]", action.tip, partial(self._act, action))
             if action.stage is not None:
                 swatch = QPixmap(12, 12)
                 swatch.fill(QColor(*action.stage.color))
                 button.setIcon(QIcon(swatch))
-            grid.addWidget(button, number // columns, number % columns)
+            grid.addWidget(button, number // 2, number % 2)
         return part
 
     def _chosen(self) -> None:

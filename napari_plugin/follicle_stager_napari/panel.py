@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from follicle_stager.annotations import write_geojson, write_rois
 from follicle_stager.batch import run_batch
@@ -32,7 +31,7 @@ from follicle_stager.study import SlideSource, Study, Tally, count_study, slide_
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
-from follicle_stager_napari.widgets import CountTable, KeyPage, column, push_button, row
+from follicle_stager_napari.widgets import CountTable, KeyPage, column, foldable, push_button, row
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -93,17 +92,14 @@ class ReviewPanel(QWidget):
             ("Count", self._table),
             ("Export", export),
         ):
-            fold = QCollapsible(title)
-            fold.setContent(part)
-            fold.expand(animate=False)
-            layout.addWidget(fold)
+            layout.addWidget(foldable(title, part))
         layout.addStretch()
         # A small screen shows a part; what is said, and work that goes on, stay in sight.
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(inside)
-        scroll.setMinimumWidth(inside.sizeHint().width() + 24)
+        scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width() + 12)
         whole = QVBoxLayout(self)
         for widget in (self._message, self.work, scroll):
             whole.addWidget(widget)
@@ -294,9 +290,9 @@ class ReviewPanel(QWidget):
             card, (value, low, high) = result.card, result.difference
             verdict = "it beats the criteria" if card.takes_over else "it is not surely better than the criteria"
             self._say(
-                f"Learned from {card.follicles} follicles of {card.animals} animals. On animals held back, its share of "
-                f"right stages minus that of the criteria is {value:+.1%} (95 % interval {low:+.1%} to {high:+.1%}): "
-                f"{verdict}. The order 'disagreement' shows where it differs."
+                f"Learned from {card.follicles} follicles of {card.animals} animals. On animals held back, its share "
+                f"of right stages minus that of the criteria is {value:+.1%} (95 % interval {low:+.1%} to "
+                f"{high:+.1%}): {verdict}. The order 'disagreement' shows where it differs."
             )
 
         self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), learned)

@@ -21,6 +21,7 @@ from follicle_stager_napari.layers import (
     label_layer,
     outline_of,
     points_of,
+    scale_options,
     slide_layer,
     vertices,
 )
@@ -112,7 +113,8 @@ class Reviewer:
         self._ids = [f.id for f in self.desk.follicles]
         _, words, _ = label_layer((), self.desk.pixel_size)
         self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
-        self.layer = self.viewer.add_shapes(data or None, **(options if data else {"name": options["name"]}))
+        bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outline, so nothing of each
+        self.layer = self.viewer.add_shapes(data or None, ndim=2, **(options if data else bare))
         self.layer.mode = "select"
         self.layer.events.data.connect(self._drawn)
         self.layer.selected_data.events.items_changed.connect(self._clicked)

@@ -14,8 +14,10 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
+    QToolButton,
     QVBoxLayout,
     QWidget,
 )
@@ -127,6 +129,24 @@ def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:
     """Numbers of each stage as text; several animals of one slide side by side."""
     grouped = table.astype({column: float}).groupby("stage", sort=False)[column]
     return {str(stage): " + ".join("NA" if math.isnan(v) else f"{v:g}" for v in values) for stage, values in grouped}
+
+
+def foldable(title: str, part: QWidget) -> QWidget:
+    """A part under a title that folds it away."""
+    head = QToolButton()
+    head.setText(title)
+    head.setCheckable(True)
+    head.setChecked(True)
+    head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+    head.setArrowType(Qt.ArrowType.DownArrow)
+    head.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def fold(shown: bool) -> None:
+        head.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
+        part.setVisible(shown)
+
+    head.toggled.connect(fold)
+    return column(head, part)
 
 
 def push_button(label: str, tip: str, do: Callable[[], object]) -> QPushButton:

@@ -52,6 +52,20 @@ def test_one_can_go_back_and_take_back(desk):
     assert not desk.redo()
 
 
+def test_what_was_added_and_taken_back_is_looked_at_no_more(desk):
+    x, y = desk.follicles[0].outline.centroid.coords[0]
+    desk.add(Point(x, y).buffer(30))
+    added = desk.current
+    assert desk.undo()
+    assert desk.current != added
+    for _ in range(2 * len(desk.follicles)):
+        desk.go()
+        desk.go(-1)
+        assert desk.current != added
+    assert desk.redo()
+    assert desk.current == added
+
+
 def test_many_are_decided_at_once_and_the_view_stays(desk):
     here, ids = desk.current, tuple(f.id for f in desk.follicles[:3])
     desk.selected = ids

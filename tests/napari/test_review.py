@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,50 +11,15 @@ pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import outline_of, vertices
-from follicle_stager_napari.panel import ReviewPanel
-from qtpy.QtCore import Qt
-from qtpy.QtTest import QTest
 from shapely.geometry import Point
 
 from follicle_stager.stages import Stage, Status
-from follicle_stager.study import Study, count_study
-
-KEYS = {"Enter": Qt.Key.Key_Return, ".": Qt.Key.Key_Period, ",": Qt.Key.Key_Comma}
-MODIFIERS = {"Shift": Qt.KeyboardModifier.ShiftModifier, "Control": Qt.KeyboardModifier.ControlModifier}
+from follicle_stager.study import count_study
 
 
-@pytest.fixture
-def study(staged, tmp_path):
-    return Study(shutil.copytree(staged, tmp_path / "study"))
-
-
-@pytest.fixture
-def opened(study, make_napari_viewer, qtbot):
-    """The panel on a viewer with the study, and a function that presses keys as a person does."""
-
-    def open_it():
-        viewer = make_napari_viewer(show=True)
-        panel = ReviewPanel(viewer)
-        viewer.window.add_dock_widget(panel)
-        panel.open_study(study.path)
-        canvas = viewer.window._qt_viewer.canvas.native
-        qtbot.waitExposed(viewer.window._qt_window)
-
-        def press(*keys):
-            for key in keys:
-                *held, last = key.split("-")
-                modifier = Qt.KeyboardModifier.NoModifier
-                for name in held:
-                    modifier |= MODIFIERS[name]
-                QTest.keyClick(canvas, KEYS.get(last) or getattr(Qt.Key, f"Key_{last}"), modifier)
-
-        return viewer, panel, press
-
-    return open_it
-
-
-def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, opened):
-    _, panel, press = opened()
+def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, sit_down):
+    person = sit_down(study.path)
+    panel, press = person.panel, person.press
     desk = panel.reviewer.desk
     first = desk.current
     press("5")
@@ -75,7 +39,8 @@ def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, ope
         atol=0.01,
     )
     panel.close_study()
-    _, panel, press = opened()
+    person = sit_down(study.path)
+    panel, press = person.panel, person.press
     assert panel.reviewer.desk.follicles == before
     press("Control-Z")
     assert panel.reviewer.desk.current is not None
@@ -85,8 +50,9 @@ def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, ope
     assert shown.equals(count_study(study).section)
 
 
-def test_the_next_slide_by_key_and_what_is_said_at_the_end(study, opened):
-    viewer, panel, press = opened()
+def test_the_next_slide_by_key_and_what_is_said_at_the_end(study, sit_down):
+    person = sit_down(study.path)
+    viewer, panel, press = person.viewer, person.panel, person.press
     assert panel.reviewer.desk.slide_id == study.slide_ids()[0]
     press(".")
     assert panel.reviewer.desk.slide_id == study.slide_ids()[1]
@@ -95,11 +61,10 @@ def test_the_next_slide_by_key_and_what_is_said_at_the_end(study, opened):
     assert "last slide" in panel._message.text()
     press(",", "N", "Shift-N")
     assert panel.reviewer.desk.slide_id == study.slide_ids()[0]
-    panel.close_study()
 
 
-def test_what_is_drawn_moved_and_deleted_with_the_mouse_goes_to_the_log(opened):
-    _, panel, _ = opened()
+def test_what_is_drawn_moved_and_deleted_with_the_mouse_goes_to_the_log(study, sit_down):
+    panel = sit_down(study.path).panel
     desk, layer = panel.reviewer.desk, panel.reviewer.layer
     one = max(desk.follicles, key=lambda f: f.outline.area)
     row = [f.id for f in desk.follicles].index(one.id)
@@ -121,11 +86,11 @@ def test_what_is_drawn_moved_and_deleted_with_the_mouse_goes_to_the_log(opened):
     assert len(layer.data) == len(desk.follicles), "it is kept, and can come back"
     desk.undo()
     assert desk.session[one.id].status == Status.CORRECTED
-    panel.close_study()
 
 
-def test_several_that_are_selected_are_decided_at_once(opened):
-    _, panel, press = opened()
+def test_several_that_are_selected_are_decided_at_once(study, sit_down):
+    person = sit_down(study.path)
+    panel, press = person.panel, person.press
     desk, layer = panel.reviewer.desk, panel.reviewer.layer
     layer.selected_data = set(range(len(desk.follicles)))
     assert len(desk.selected) == len(desk.follicles)
@@ -133,7 +98,6 @@ def test_several_that_are_selected_are_decided_at_once(opened):
     assert {f.stage for f in desk.follicles} == {Stage.ANTRAL}
     press("Control-Z")
     assert {f.status for f in desk.follicles} == {Status.PREDICTED}
-    panel.close_study()
 
 
 def test_each_key_is_given_once():

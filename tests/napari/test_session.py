@@ -1,0 +1,175 @@
+"""A whole sitting at the window, with its real keys and mouse: what a person did is there the next day."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+pytest.importorskip("napari")
+
+from follicle_stager_napari.keymap import ACTIONS
+from shapely.geometry import Point
+
+from follicle_stager.annotations import read_geojson
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
+from follicle_stager.stages import Stage, Status
+from follicle_stager.study import Study, count_study, list_slides
+
+STAGES = {"3": Stage.PRIMARY, "4": Stage.SECONDARY, "5": Stage.EARLY_ANTRAL, "6": Stage.ANTRAL, "U": Stage.UNSURE}
+
+
+@pytest.fixture
+def many(cohort, tmp_path):
+    """A study of all slides, which hold enough follicles."""
+    study = Study.create(tmp_path / "many", Config())
+    run_batch(study, list_slides(cohort), Config())
+    shutil.copy(cohort / "samples.csv", study.samples_path)
+    return study
+
+
+def test_a_sitting(many, sit_down):
+    person = sit_down(many.path)
+    desk = person.desk
+    # Ten follicles with keys only, over as many slides as it takes.
+    said = {}
+    keys = list(STAGES) * 2
+    while keys:
+        while desk.current is None and desk.slide_id != many.slide_ids()[-1]:
+            person.press(".")
+        slide, one, key = desk.slide_id, desk.current, keys.pop()
+        assert one is not None, "there are ten"
+        person.press(key)
+        said[slide, one] = STAGES[key]
+        assert desk.slide_id != slide or desk.session[one].stage == STAGES[key]
+    assert len(said) == 10
+    # One is added with the mouse, freehand, and one is split by a line.
+    section = many.sections(desk.slide_id)[0].outline
+    taken = [f.outline for f in desk.follicles]
+    x, y = next(
+        (p.x, p.y)
+        for p in (Point(x, y) for x in range(60, 900, 15) for y in range(60, 900, 15))
+        if section.contains(p.buffer(25)) and not any(t.intersects(p.buffer(25)) for t in taken)
+    )
+    before = len(desk.follicles)
+    size = desk.pixel_size
+    person.viewer.scene.camera.center = (y * size.mpp_y, x * size.mpp_x)
+    person.press("Shift-P")
+    ring = Point(x, y).buffer(18).exterior.coords
+    person.drag(*ring)
+    assert len(desk.follicles) == before + 1
+    added = desk.follicles[-1]
+    assert added.status == Status.ADDED
+    assert added.outline.intersection(Point(x, y).buffer(18)).area > 0.8 * Point(x, y).buffer(18).area
+    person.press("/")
+    person.drag((x + 1, y - 26), (x + 1, y), (x + 1, y + 26))
+    assert len(desk.follicles) == before + 2, person.panel._message.text()
+    person.press("Control-Z", "Control-Z", "Control-Z")
+    assert len(desk.follicles) == before
+    person.press("Control-Shift-Z")  # the drawn one again
+    last_slide = desk.slide_id
+    standing = desk.follicles
+    # The window is closed in the middle: nobody presses save.
+    person.panel.close_study()
+    again = sit_down(many.path)
+    again.panel.open_study(many.path, last_slide)
+    assert again.desk.follicles == standing
+    counts = again.desk.counts()
+    again.panel.close_study()
+    written = count_study(many)
+    for name in ("follicles", "section", "ovary", "animal", "genotype"):
+        assert getattr(counts, name).equals(getattr(written, name)), name
+
+
+def test_a_slide_of_no_study_is_opened_searched_and_saved(cohort, tmp_path, sit_down):
+    slide = tmp_path / "one.ome.tif"
+    slide.write_bytes(list_slides(cohort)[0].path.read_bytes())
+    person = sit_down()
+    person.panel.open_slide(slide)
+    person.wait_for_work()
+    assert person.desk.follicles == ()
+    left, top, right, bottom = person.desk.study.sections("one")[0].outline.bounds
+    # A box over the upper half, drawn with the mouse.
+    size = person.desk.pixel_size
+    person.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
+    person.viewer.scene.camera.zoom = 0.6
+    person.panel._find_in_box()
+    middle = (top + bottom) / 2
+    person.drag((left - 5, top - 5), (left + 100, top + 50), (right + 5, middle))
+    person.wait_for_work()
+    upper = person.desk.follicles
+    assert upper
+    assert all(f.outline.centroid.y <= middle + 1 and f.status == Status.PREDICTED for f in upper)
+    person.panel._find_in_view()
+    person.wait_for_work()
+    everything = person.desk.follicles
+    assert len(everything) > len(upper)
+    person.press("6")
+    judged = next(f for f in person.desk.follicles if f.status != Status.PREDICTED)
+    person.panel.find_on_slide()
+    person.wait_for_work()
+    after = person.desk.follicles
+    assert len(after) == pytest.approx(len(everything), abs=2), "the same, in one go"
+    assert any(f.stage == Stage.ANTRAL and f.outline.equals_exact(judged.outline, 3) for f in after)
+    person.panel.save_outlines(tmp_path / "out.geojson")
+    assert len(read_geojson(tmp_path / "out.geojson")) == len(after)
+    person.panel.export_tables()
+    assert "sample sheet" in person.panel._message.text()
+
+
+def test_a_search_is_stopped_and_nothing_is_lost(study, sit_down):
+    person = sit_down(study.path)
+    person.press("5")
+    before = person.desk.follicles
+    person.panel._min_score.setValue(0.3)
+    person.panel.find_on_slide()
+    person.panel.work.stop()
+    person.wait_for_work()
+    assert "Stopped" in person.panel._message.text()
+    assert person.desk.follicles == before
+
+
+def test_half_an_outline_is_given_up(study, sit_down):
+    person = sit_down(study.path)
+    one = person.desk.follicles[0]
+    person.desk.go_to(one.id)
+    person.panel.reviewer.show()
+    x, y = one.outline.centroid.coords[0]
+    before = person.desk.follicles
+    person.press("P")
+    for dx, dy in ((0, 0), (20, 0), (20, 20), (0, 20)):
+        person.click(x + dx, y + dy)
+    person.press("6")  # no decision while an outline is being drawn
+    person.press("S")
+    assert person.desk.follicles == before
+    assert len(person.panel.reviewer.layer.data) == len(before)
+    person.press("P")
+    for dx, dy in ((0, 0), (20, 0), (20, 20), (0, 20)):
+        person.click(x + dx, y + dy)
+    person.press("Enter")
+    assert len(person.desk.follicles) == len(before) + 1
+
+
+def test_the_gallery_decides_many_at_once(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    person.press("G")
+    gallery = person.panel.gallery
+    qtbot.waitUntil(lambda: not gallery._waiting)
+    assert gallery._list.count() == len(person.desk.follicles)
+    pictures = {gallery._list.item(i).icon().pixmap(112).toImage().pixelColor(56, 56).name() for i in range(2)}
+    assert len(pictures) == 2, "each its own picture"
+    gallery._list.item(0).setSelected(True)
+    gallery._list.item(1).setSelected(True)
+    gallery._act(next(a for a in ACTIONS if a.key == "5"))
+    assert sum(f.stage == Stage.EARLY_ANTRAL and f.status == Status.CORRECTED for f in person.desk.follicles) == 2
+    assert "Early antral" in gallery._list.item(0).text()
+
+
+def test_learning_says_what_is_missing(study, sit_down):
+    person = sit_down(study.path)
+    person.panel.learn()
+    person.wait_for_work()
+    assert "follicles of" in person.panel._message.text()
+    person.panel._judging._order.setCurrentText("disagreement")
+    assert "learn" in person.panel._message.text()
