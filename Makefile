@@ -16,6 +16,10 @@ test: $(VENV)/dev.done xvfb
 	$(BIN)/npe2 validate follicle-stager --imports
 	$(BIN)/pytest
 
+.PHONY: review-pictures
+review-pictures: $(VENV)/dev.done xvfb
+	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python docs/make_review_pictures.py
+
 bench: $(VENV)/dev.done
 	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
 

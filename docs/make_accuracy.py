@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
+from follicle_stager import examples
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config, read_values
@@ -41,6 +42,8 @@ DOCS = Path(__file__).parent
 NAME = "evaluation_v3"
 NATIVE_MPP, COARSER_MPP = 0.5, (1.0, 1.5)
 OVARIES = 200
+# Mean difference of grey levels that rounding, and JPEG after it, can make.
+_ROUNDING = 0.01
 #: Detectors, and what has to be said of each.
 DETECTORS = ("classical", "network")
 NOTES = {
@@ -114,12 +117,23 @@ def render_exam(folder: Path, *, jobs: int, freeze: bool) -> Path:
             "the one that froze it (Linux, x86-64)."
         )
     other = int((a["pixels_sha256"] != b["pixels_sha256"]).sum())
-    if other > len(a) / 2:
+    if other and not _draws_as_before(folder.with_name("witness"), jobs):
         raise SystemExit(f"{folder}: the pixels of {other} of {len(a)} slides are not those of {NAME}: see above.")
     if other:
-        # Another processor may round a pixel otherwise; a renderer that draws otherwise shows in nearly all of them.
-        print(f"note: the pixels of {other} of {len(a)} slides differ from those of the frozen cohort")
+        print(f"note: {other} of {len(a)} slides differ from the frozen ones in the rounding of some pixels")
     return folder
+
+
+def _draws_as_before(folder: Path, jobs: int) -> bool:
+    """Whether the example slides come out as in the repository but for rounding, in which processors differ."""
+    shutil.rmtree(folder, ignore_errors=True)
+    write_cohort(folder, make_plan(read_values(examples.folder() / "truth" / "plan.json")), jobs=jobs)
+    for source in list_slides(examples.folder()):
+        with open_slide(source.path) as old, open_slide(folder / source.path.name) as new:
+            drawn = [slide.read_region(0, 0, old.width, old.height, 0).astype(float) for slide in (old, new)]
+        if np.abs(drawn[0] - drawn[1]).mean() > _ROUNDING:
+            return False
+    return True
 
 
 TITLE = """# Accuracy

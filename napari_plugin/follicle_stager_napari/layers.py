@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 # Drawing takes as long as there are corners; an outline of a hundred is hardly moved by this.
-_UNSEEN_PX = 0.1
+_UNSEEN_PX = 0.2
 
 
 def slide_layer(slide: Slide) -> LayerData:

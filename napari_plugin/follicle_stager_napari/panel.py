@@ -6,14 +6,13 @@ import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QInputDialog,
     QLabel,
-    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -31,7 +30,7 @@ from follicle_stager.study import SlideSource, Study, Tally, count_study, slide_
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
-from follicle_stager_napari.widgets import CountTable, KeyPage, column, foldable, push_button, row
+from follicle_stager_napari.widgets import CountTable, KeyPage, Tall, column, foldable, push_button, row
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -95,13 +94,8 @@ class ReviewPanel(QWidget):
             layout.addWidget(foldable(title, part))
         layout.addStretch()
         # A small screen shows a part; what is said, and work that goes on, stay in sight.
-        scroll = QScrollArea()
-        scroll.setWidgetResizable(True)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        scroll.setWidget(inside)
-        scroll.setMinimumWidth(inside.minimumSizeHint().width() + scroll.verticalScrollBar().sizeHint().width() + 12)
         whole = QVBoxLayout(self)
-        for widget in (self._message, self.work, scroll):
+        for widget in (self._message, self.work, Tall(inside)):
             whole.addWidget(widget)
         self._enable()
 
@@ -264,7 +258,7 @@ class ReviewPanel(QWidget):
             if desk.slide_id != slide_id:
                 raise UserError("Another slide was opened meanwhile; nothing was added.")
             count = desk.take_in(follicles)
-            self._say(f"{len(follicles)} follicles are seen there; {count} were missing, and were added.")
+            self._say(f"Follicles seen there: {len(follicles)}; missing so far, and added: {count}.")
             self._refresh()
 
         self.work.start(lambda tell: find(lambda done, total: tell("detection", done, total)), found)

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 # A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
 _IN_VIEW_PX, _LEAST_UM = 250, 60.0
 # So many follicles have their stage written beside them.
-_LABELS = 100
+_LABELS = 60
 # What is drawn: napari's mode, and what a person must know.
 _MODES = {
     "polygon": ("add_polygon", "Click around the follicle; Enter or a double click ends the outline, S gives up."),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor, QPainter
 from qtpy.QtWidgets import (
     QComboBox,
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QTableWidget,
     QTableWidgetItem,
@@ -66,15 +67,19 @@ class ProbabilityBars(QWidget):
 class CountTable(QTableWidget):
     """What stands on the open slide, what was found there, its animals, and their groups."""
 
-    _COLUMNS = ("stage", "this slide", "its animal", "mean control", "mean knockout")
+    _COLUMNS = ("stage", "slide", "animal", "control", "knockout")
+    _TIPS = ("", "on this slide", "in its animal", "mean of the control animals", "mean of the knockout animals")
+    _ROW_PX = 21
 
     def __init__(self) -> None:
         super().__init__(len(COUNTED), len(self._COLUMNS))
         self.setHorizontalHeaderLabels(list(self._COLUMNS))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
         self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(self._ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(250)
+        self.setMinimumHeight(self._ROW_PX * (len(COUNTED) + 2))
 
     def show_of(self, desk: Desk) -> None:
         """Count.
@@ -101,6 +106,27 @@ class CountTable(QTableWidget):
             cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
             for column, text in enumerate(cells):
                 self.setItem(row, column, QTableWidgetItem(text))
+
+
+class Tall(QScrollArea):
+    """A column that scrolls up and down and is never narrower than what it holds."""
+
+    def __init__(self, inside: QWidget) -> None:
+        super().__init__()
+        self._inside = inside
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
+        self.setWidget(inside)
+
+    def minimumSizeHint(self) -> QSize:
+        """Asked by Qt whenever what is inside changes, as when a style is applied."""
+        beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
+        return QSize(self._inside.minimumSizeHint().width() + beside, 200)
+
+    def sizeHint(self) -> QSize:
+        """As wide, and as tall as it may be."""
+        return QSize(self.minimumSizeHint().width(), self._inside.sizeHint().height())
 
 
 class KeyPage(QDialog):

@@ -1,12 +1,17 @@
-"""Something that takes long, in a thread of its own: the window goes on, is told how far it is, and can stop it."""
+"""Something that takes long, in a thread of its own: the window goes on, is told how far it is, and can stop it.
+
+The thread puts what it has to say into a queue, and the window looks there now and then: Qt's signals between threads
+crash with some versions of PySide.
+"""
 
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import QObject, Signal  # type: ignore[attr-defined]  # qtpy names it alike for all Qts
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
 from follicle_stager.errors import Stopped, UserError, describe_os_error
@@ -19,31 +24,40 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_LOOK_EVERY_MS = 40
 
-class Work(QObject):
-    """One piece of work. Its signals reach the window's own thread.
+
+class Work:
+    """One piece of work in its thread.
 
     Parameters
     ----------
     do
         Called in the thread, with a function to tell how far it is.
+
+    Attributes
+    ----------
+    progress
+        Steps that were told and not looked at.
+    result
+        What ``do`` returned, when it has ended.
+    why
+        Why it did not, in words; None where it did.
     """
 
-    progressed = Signal(str, int, int)
-    done = Signal(object)
-    """With what ``do`` returned."""
-    failed = Signal(str)
-    """With why, in words; empty where the person stopped it."""
-
-    def __init__(self, do: Callable[[Tell], object]) -> None:
-        super().__init__()
+    def __init__(self, do: Callable[[Tell], Any]) -> None:
         self._do = do
         self._stop = threading.Event()
+        self.progress: queue.SimpleQueue[tuple[str, int, int]] = queue.SimpleQueue()
+        self.result: Any = None
+        self.why: str | None = None
         self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def start(self) -> None:
-        """Begin."""
         self._thread.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return not self._thread.is_alive()
 
     def stop(self) -> None:
         """End at the next step; what was finished is kept."""
@@ -51,28 +65,25 @@ class Work(QObject):
 
     def wait(self) -> None:
         """Return when it has ended."""
-        if self._thread.is_alive():
-            self._thread.join()
+        self._thread.join()
 
     def _tell(self, step: str, done: int, total: int) -> None:
         if self._stop.is_set():
             raise Stopped
-        self.progressed.emit(step, done, total)
+        self.progress.put((step, done, total))
 
     def _run(self) -> None:
         try:
-            result = self._do(self._tell)
+            self.result = self._do(self._tell)
         except Stopped:
-            self.failed.emit("")
+            self.why = "Stopped; nothing was changed."
         except UserError as error:
-            self.failed.emit(str(error))
+            self.why = str(error)
         except OSError as error:
-            self.failed.emit(describe_os_error(error))
+            self.why = describe_os_error(error)
         except Exception as error:  # the window must not wait for ever
             logger.exception("work failed")
-            self.failed.emit(f"A defect of the software ({type(error).__name__}: {error}); please report it.")
-        else:
-            self.done.emit(result)
+            self.why = f"A defect of the software ({type(error).__name__}: {error}); please report it."
 
 
 class WorkBar(QWidget):
@@ -90,6 +101,8 @@ class WorkBar(QWidget):
         super().__init__()
         self._say, self._changed = say, changed
         self._work: Work | None = None
+        self._then: Callable[[Any], None] = lambda result: None
+        self._otherwise: Callable[[], None] = lambda: None
         self._bar = QProgressBar()
         stop = QPushButton("Stop")
         stop.setToolTip("End it; nothing is lost.")
@@ -98,6 +111,9 @@ class WorkBar(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._bar)
         layout.addWidget(stop)
+        self._looking = QTimer(self)
+        self._looking.setInterval(_LOOK_EVERY_MS)
+        self._looking.timeout.connect(self._look)
         self.hide()
 
     @property
@@ -113,14 +129,12 @@ class WorkBar(QWidget):
         otherwise: Callable[[], None] = lambda: None,
     ) -> None:
         """Do something in a thread; ``then`` gets what it returned, ``otherwise`` is called where it did not."""
-        work = self._work = Work(do)
-        work.progressed.connect(self._show)
-        work.done.connect(lambda result: self._ended(lambda: then(result)))
-        work.failed.connect(lambda why: self._ended(otherwise, why or "Stopped; nothing was changed."))
+        self._then, self._otherwise = then, otherwise
         self._bar.setRange(0, 0)
+        self._work = Work(do)
+        self._looking.start()
         self.show()
         self._changed()
-        work.start()
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -128,26 +142,37 @@ class WorkBar(QWidget):
             self._work.stop()
 
     def end(self) -> None:
-        """Stop, and return when it has ended."""
+        """Stop, and return when it has ended; nothing comes of it."""
         if self._work is not None:
             self._work.stop()
             self._work.wait()
-            self._work = None
-            self.hide()
+            self._close()
 
-    def _show(self, step: str, done: int, total: int) -> None:
-        self._bar.setRange(0, max(total, 1))
-        self._bar.setValue(done)
-        self._bar.setFormat(f"{step} %p %")
-
-    def _ended(self, then: Callable[[], None], message: str = "") -> None:
-        if self._work is None:  # the window was closed meanwhile
-            return
+    def _close(self) -> None:
+        self._looking.stop()
         self._work = None
         self.hide()
+
+    def _look(self) -> None:
+        work = self._work
+        if work is None:
+            return
+        ended = work.ended  # asked first: what was told before is in the queue then
+        while not work.progress.empty():
+            step, done, total = work.progress.get()
+            self._bar.setRange(0, max(total, 1))
+            self._bar.setValue(done)
+            self._bar.setFormat(f"{step} %p %")
+        if not ended:
+            return
+        self._close()
         self._changed()
+        message = work.why
         try:
-            then()
+            if message is None:
+                self._then(work.result)
+            else:
+                self._otherwise()
         except UserError as error:
             message = message or str(error)
         if message:

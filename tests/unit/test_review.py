@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
+from crashes import RUN, follicle, kill_at_random, slide_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import box
-from shapely.geometry import LineString, Point, Polygon
+from shapely.geometry import LineString, Polygon
 
-from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.annotations import read_geojson
 from follicle_stager.errors import UserError
-from follicle_stager.records import Follicle, follicle_id
 from follicle_stager.review import (
     Filter,
     Kind,
@@ -35,20 +29,6 @@ from follicle_stager.review import (
 from follicle_stager.review.log import NAME, read_edits
 from follicle_stager.review.standing import FOLLICLES
 from follicle_stager.stages import Countable, Health, Stage, Status
-
-RUN = "run1"
-
-
-def follicle(x, y=100.0, radius=20.0, **given):
-    outline = Point(x, y).buffer(radius)
-    values = {"stage": Stage.SECONDARY, "stage_predicted": Stage.SECONDARY, "oocyte": Point(x, y).buffer(radius / 3)}
-    return Follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
-
-
-def slide_folder(path, follicles, run_id=RUN):
-    write_geojson(path / "predictions" / f"{run_id}.geojson", follicles)
-    write_geojson(path / FOLLICLES, follicles)
-    return path
 
 
 @pytest.fixture
@@ -293,48 +273,7 @@ class TestCrashes:
 
     def test_kill_at_any_moment_loses_nothing_that_was_confirmed(self, folder):
         """``make bench`` does it a hundred times."""
-        kill_at_random(folder, times=4)
-
-
-WORKER = """
-import sys
-from pathlib import Path
-from follicle_stager.review import ReviewSession
-from follicle_stager.stages import Stage
-session = ReviewSession(Path(sys.argv[1]), "run1", author="Ada")
-stages = [Stage.PRIMARY, Stage.ANTRAL]
-number = int(sys.argv[2])
-while True:
-    one = session.follicles[number % len(session.follicles)]
-    edit = session.set_stage([one.id], stages[one.stage == Stage.PRIMARY])
-    print(edit.id, flush=True)
-    number += 1
-    if number % 5 == 0:
-        session.save()
-"""
-
-
-def kill_at_random(folder, *, times):
-    """Kill a process that corrects; every edit that it confirmed must be there, and all files must be readable."""
-    chance = random.Random(5)
-    confirmed = []
-    for number in range(times):
-        worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), str(7 * number)], stdout=subprocess.PIPE, text=True
-        )
-        confirmed.append(worker.stdout.readline().strip())
-        time.sleep(chance.uniform(0, 0.3))
-        worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
-        confirmed += worker.stdout.read().split()
-        worker.wait()
-        stands = standing(folder, RUN)
-        there = {edit.id for edit in stands.edits}
-        # The last line may be torn, and was not confirmed then.
-        assert there >= {c for c in confirmed if len(c) == 32}
-        assert stands.imported is None, "what the killed process wrote is its own"
-        assert len(read_geojson(folder / FOLLICLES)) == 6
-    with opened(folder) as session:
-        assert session.follicles == tuple(stands.follicles.values())
+        kill_at_random(folder, RUN, times=4)
 
 
 class TestOtherPrograms:

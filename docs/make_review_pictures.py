@@ -1,0 +1,145 @@
+"""Take the pictures of docs/review.md: napari with the panel, on two of the example slides.
+
+    xvfb-run -a -s "-screen 0 1700x1100x24" python docs/make_review_pictures.py [--work build/review]
+
+Needs the extra ``napari`` and a screen (Xvfb is one).
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import napari
+import numpy as np
+from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.layers import vertices
+from follicle_stager_napari.panel import ReviewPanel
+from PIL import Image
+from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QApplication, QScrollArea
+from shapely.geometry import LineString
+
+from follicle_stager import examples
+from follicle_stager.batch import run_batch
+from follicle_stager.config import Config
+from follicle_stager.stages import Stage
+from follicle_stager.study import Study, list_slides
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from qtpy.QtWidgets import QWidget
+
+PICTURES = Path(__file__).parent / "review"
+SLIDES = ("Igfals_KO_1", "Igfals_WT_1")
+
+
+def main() -> None:
+    """Make the study, sit down, take pictures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path("build/review"))
+    work = parser.parse_args().work
+    study = _study(work)
+    viewer = napari.Viewer(show=False)
+    panel = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
+    viewer.window.resize(1640, 1060)
+    viewer.window.show()
+    actions = {action.key: action for action in ACTIONS}
+
+    def press(*keys: str) -> None:
+        for key in keys:
+            panel.reviewer.act(actions[key])
+
+    def picture(name: str, grab: Callable[[], np.ndarray] | None = None) -> None:
+        _wait(0.9)
+        shot = grab() if grab else viewer.window.screenshot(flash=False, canvas_only=False)
+        PICTURES.mkdir(exist_ok=True)
+        image = Image.fromarray(np.ascontiguousarray(shot[..., :3]))
+        image.resize((image.width * 4 // 5, image.height * 4 // 5), Image.Resampling.LANCZOS).save(
+            PICTURES / f"{name}.jpg", quality=84
+        )
+        print(f"wrote {PICTURES / name}.jpg")
+
+    panel.open_study(study.path)
+    _scroll(panel, 0)
+    picture("open")
+    press("5", "Enter", "Enter", "Q")
+    _scroll(panel, 1)
+    picture("review")
+    desk = panel.reviewer.desk
+    largest = max(desk.follicles, key=lambda f: f.outline.area)
+    desk.go_to(largest.id)
+    x, y = largest.outline.centroid.coords[0]
+    radius = (largest.outline.area / np.pi) ** 0.5
+    desk.split(LineString([(x + 3, y - 2 * radius), (x - 3, y + 2 * radius)]))
+    panel.reviewer.show()
+    press("D")
+    panel.reviewer.layer.selected_data = {[f.id for f in desk.follicles].index(largest.id)}
+    picture("outlines")
+    press("Control-Z", "S")
+    panel.reviewer.ask_for_box(panel.find_within)
+    left, top, right, bottom = desk.study.sections(desk.slide_id)[0].outline.bounds
+    viewer.scene.camera.center = ((top + bottom) / 2, (left + right) / 2)
+    viewer.scene.camera.zoom = 0.8
+    corners = vertices(largest.outline.envelope.buffer(60, join_style="mitre"))
+    panel.reviewer.layer.add_rectangles([corners[:4]])
+    while panel.work.busy:
+        _wait(0.05)
+    _scroll(panel, 0)
+    picture("find")
+    desk.sort()
+    press("G")
+    panel.gallery._stage.setCurrentText(Stage.SECONDARY.label)
+    picture("gallery")
+    press("F1")
+    picture("keys", lambda: _array(panel._keys))
+    panel._keys.close()
+    panel._gallery_dock.close()
+    _scroll(panel, 2)
+    picture("count")
+    panel.close_study()
+    viewer.close()
+
+
+def _wait(seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+
+
+def _study(work: Path) -> Study:
+    folder = examples.folder()
+    sources = [s for s in list_slides(folder) if s.slide_id in SLIDES]
+    study = Study.create(work / "study", Config())
+    run_batch(study, sources, Config())
+    for slide in study.slide_ids():  # pictures of a study that nobody has touched
+        (study.slide_folder(slide) / "edits.jsonl").unlink(missing_ok=True)
+        run = study.run_info(slide)["run_id"]
+        shutil.copy(
+            study.slide_folder(slide) / "predictions" / f"{run}.geojson",
+            study.slide_folder(slide) / "follicles.geojson",
+        )
+    rows = (folder / "samples.csv").read_text(encoding="utf-8").splitlines()
+    study.samples_path.write_text("\n".join(r for r in rows if r.startswith(("slide", *SLIDES))) + "\n")
+    return study
+
+
+def _scroll(panel: ReviewPanel, third: int) -> None:
+    bar = panel.findChild(QScrollArea).verticalScrollBar()
+    bar.setValue(bar.maximum() * third // 2)
+
+
+def _array(widget: QWidget) -> np.ndarray:
+    image = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    width, height, line = image.width(), image.height(), image.bytesPerLine()
+    return np.frombuffer(image.constBits(), np.uint8).reshape(height, line)[:, : 3 * width].reshape(height, width, 3)
+
+
+if __name__ == "__main__":
+    main()

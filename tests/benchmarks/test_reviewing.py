@@ -1,0 +1,124 @@
+"""Reviewing a slide of 2,000 follicles in napari, opening one of gigabytes, and a hundred crashes."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from crashes import RUN, follicle, kill_at_random, slide_folder
+from shapely.geometry import MultiPolygon, Point, box
+
+pytest.importorskip("napari")
+
+from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.panel import ReviewPanel
+
+from follicle_stager.annotations import write_geojson, write_sections
+from follicle_stager.config import Config
+from follicle_stager.phantom.slide import write_ome_tiff
+from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.stages import LADDER, Stage
+from follicle_stager.study import Study
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+COUNT = 2000
+
+
+def study_of(path: Path, picture: Path, size_px: int, mpp: float) -> Study:
+    """A finished study of one slide with 2,000 follicles of 60 corners each."""
+    study = Study.create(path, Config())
+    rng = np.random.default_rng(3)
+    folder = study.slide_folder("big")
+    side = int(np.ceil(COUNT**0.5))
+    step = size_px / (side + 1)
+    follicles = []
+    for i in range(COUNT):
+        ring = Point(step * (1 + i % side), step * (1 + i // side)).buffer(0.35 * step, quad_segs=15)
+        stage = LADDER[int(rng.integers(len(LADDER)))]
+        p = dict(zip(LADDER, rng.dirichlet(np.ones(len(LADDER))), strict=True))
+        follicles.append(
+            Follicle(follicle_id("big_s1", ring), "big_s1", ring, stage=stage, stage_predicted=stage, probabilities=p)
+        )
+    (folder / "predictions").mkdir(parents=True)
+    write_geojson(folder / "predictions" / "r.geojson", follicles)
+    write_geojson(folder / "follicles.geojson", follicles)
+    write_sections(
+        folder / "sections.geojson", [Section("big_s1", MultiPolygon([box(0, 0, size_px, size_px)]), 1.0, 1)]
+    )
+    info = {"run_id": "r", "source": str(picture), "mpp_x": mpp, "mpp_y": mpp, "mpp_source": "test"}
+    (folder / "run.json").write_text(json.dumps(info | {"visible_stages": list(LADDER)}))
+    study.samples_path.write_text("slide,animal,genotype,group\nbig,A,wt,control\n")
+    return study
+
+
+@pytest.fixture
+def panel(make_napari_viewer, tmp_path):
+    rng = np.random.default_rng(1)
+    write_ome_tiff(tmp_path / "big.ome.tif", rng.integers(150, 255, (4000, 4000, 3), dtype=np.uint8), mpp=0.5)
+    study = study_of(tmp_path / "study", tmp_path / "big.ome.tif", 4000, 0.5)
+    viewer = make_napari_viewer(show=True)
+    panel = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(panel)
+    panel.open_study(study.path)
+    yield panel
+    panel.close_study()
+
+
+def test_keys_at_two_thousand_follicles(panel, qapp):
+    """The aims: next follicle in view in 100 ms, a stage change logged in 50 ms and drawn in 400 ms, medians."""
+    actions = {a.key: a for a in ACTIONS}
+    viewer = panel.reviewer.viewer
+
+    def drawn(do) -> float:
+        started = time.perf_counter()
+        do()
+        viewer.window._qt_viewer.canvas.native.update()
+        qapp.processEvents()
+        return (time.perf_counter() - started) * 1000
+
+    for _ in range(3):
+        drawn(lambda: panel.reviewer.act(actions["N"]))
+    following = [drawn(lambda: panel.reviewer.act(actions["N"])) for _ in range(25)]
+    changes = [drawn(lambda key=key: panel.reviewer.act(actions[key])) for key in "34563456345634563456"]
+    desk = panel.reviewer.desk
+    logged = []
+    for one in desk.follicles[:25]:
+        started = time.perf_counter()
+        desk.session.set_stage([one.id], Stage.ANTRAL)
+        logged.append((time.perf_counter() - started) * 1000)
+    print(
+        f"\n{COUNT} follicles on a slide, medians (worst):\n"
+        f"  next follicle in view: {np.median(following):.0f} ms ({max(following):.0f}); aim 100\n"
+        f"  stage given, on disk: {np.median(logged):.1f} ms ({max(logged):.0f}); aim 50\n"
+        f"  stage given, drawn, next in view: {np.median(changes):.0f} ms ({max(changes):.0f}); aim 400"
+    )
+    assert np.median(following) < 100
+    assert np.median(logged) < 50
+    assert np.median(changes) < 400
+
+
+def test_a_slide_of_gigabytes_opens(make_napari_viewer, tmp_path, qapp, large_slide):
+    """Three seconds to the first picture, follicles included."""
+    study = study_of(tmp_path / "study", large_slide, 20_000, 0.5)
+    viewer = make_napari_viewer(show=True)
+    panel = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(panel)
+    started = time.perf_counter()
+    panel.open_study(study.path)
+    qapp.processEvents()
+    seconds = time.perf_counter() - started
+    raw_gb = 30_000 * 20_000 * 3 / 1e9
+    print(f"\n30,000 x 20,000 px ({raw_gb:.1f} GB of pixels), {COUNT} follicles: open in {seconds:.1f} s; aim 3")
+    panel.close_study()
+    assert seconds < 3
+
+
+def test_a_hundred_crashes(tmp_path):
+    """kill -9 at random moments of random commands: what was confirmed is there, and every file can be read."""
+    count = kill_at_random(slide_folder(tmp_path, [follicle(100 * i) for i in range(1, 7)]), RUN, times=100)
+    print(f"\n100 processes killed: none of {count} confirmed edits is missing, all files can be read")

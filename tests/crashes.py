@@ -1,0 +1,96 @@
+"""A slide's folder with a few follicles, and processes that correct it and are killed at a random moment."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from shapely.geometry import Point
+
+from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.records import Follicle, follicle_id
+from follicle_stager.review import ReviewSession, standing
+from follicle_stager.review.standing import FOLLICLES
+from follicle_stager.stages import Stage
+
+RUN = "run1"
+
+# Whatever a person can do, in a random order; each edit is confirmed once it is on disk.
+WORKER = """
+import random, sys
+from pathlib import Path
+from shapely.geometry import LineString, Point
+from follicle_stager.errors import UserError
+from follicle_stager.records import Follicle
+from follicle_stager.review import ReviewSession
+from follicle_stager.stages import Countable, Health, Stage
+session = ReviewSession(Path(sys.argv[1]), "run1", author="Ada")
+chance = random.Random(int(sys.argv[2]))
+print("open", flush=True)
+while True:
+    one = chance.choice(session.follicles)
+    x, y = one.outline.representative_point().coords[0]
+    commands = [
+        lambda: session.set_stage([one.id], chance.choice(list(Stage))),
+        lambda: session.set_health([one.id], chance.choice(list(Health))),
+        lambda: session.set_countable([one.id], chance.choice(list(Countable))),
+        lambda: session.accept([one.id]),
+        lambda: session.delete([one.id]),
+        lambda: session.add(Follicle("", "s section 1", Point(x + 50, y).buffer(9))),
+        lambda: session.reshape(one.id, one.outline.buffer(1)),
+        lambda: session.split(one.id, LineString([(x, y - 500), (x + 1, y + 500)])),
+        lambda: session.merge([f.id for f in session.follicles if f.outline.intersects(one.outline)]),
+        session.undo,
+        session.undo,
+        session.redo,
+        session.save,
+    ]
+    try:
+        edit = chance.choice(commands)()
+    except UserError:
+        continue
+    if edit is not None:
+        print(edit.id, flush=True)
+"""
+
+
+def follicle(x, y=100.0, radius=20.0, **given):
+    outline = Point(x, y).buffer(radius)
+    values = {"stage": Stage.SECONDARY, "stage_predicted": Stage.SECONDARY, "oocyte": Point(x, y).buffer(radius / 3)}
+    return Follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
+
+
+def slide_folder(path, follicles, run_id=RUN):
+    write_geojson(path / "predictions" / f"{run_id}.geojson", follicles)
+    write_geojson(path / FOLLICLES, follicles)
+    return path
+
+
+def kill_at_random(folder, run_id, *, times):
+    """Kill a process that corrects; every edit that it confirmed must be there, and all files must be readable.
+
+    Returns how many edits were confirmed.
+    """
+    chance = random.Random(5)
+    confirmed = []
+    for number in range(times):
+        worker = subprocess.Popen(
+            [sys.executable, "-c", WORKER, str(folder), str(number)], stdout=subprocess.PIPE, text=True
+        )
+        worker.stdout.readline()  # it is open
+        time.sleep(chance.uniform(0, 0.3))
+        worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
+        # The last line may be torn, and was not confirmed then.
+        confirmed += [line.strip() for line in worker.stdout.read().splitlines(keepends=True) if line.endswith("\n")]
+        worker.wait()
+        stands = standing(folder, run_id)
+        assert {edit.id for edit in stands.edits} >= set(confirmed)
+        assert stands.imported is None, "what the killed process wrote is its own"
+        read_geojson(folder / FOLLICLES)
+    with ReviewSession(folder, run_id, author="Ada") as session:
+        assert session.follicles == tuple(stands.follicles.values())
+    return len(confirmed)
