@@ -2,6 +2,10 @@
 
 A profile is a follicle that the section shows; a countable one shows its oocyte's nucleus. The animal is the
 unit: means and SDs of genotypes are over animals.
+
+``abercrombie`` estimates the follicles of the ovary: countable ones times the interval, times T/(T + h). The height h
+of the nuclei is worked out for each stage from the diameters of their profiles, over all animals of the study, so that
+it is no difference between groups; it is NA where fewer than `_MIN_NUCLEI` were measured.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
 from follicle_stager.study.samples import Sample, read_samples
-from follicle_stager.study.sampling import interval_scaled
+from follicle_stager.study.sampling import abercrombie, height_from_profiles, interval_scaled
 from follicle_stager.study.sources import SlideSource
 
 if TYPE_CHECKING:
@@ -33,6 +37,8 @@ if TYPE_CHECKING:
 ANIMAL_KEYS = ["model", "group", "genotype", "animal"]
 _SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
 _COUNTS = ["n_profiles", "n_countable", "n_atretic"]
+# Profiles of nuclei from which a height can be worked out.
+_MIN_NUCLEI = 5
 
 
 @dataclass(frozen=True)
@@ -148,8 +154,9 @@ class Tally:
         if not section_rows:
             path = self._study.path
             raise StudyError(f"{path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
-        empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage"]
-        return _tables(pd.DataFrame(section_rows), pd.DataFrame(follicle_rows, columns=empty))
+        empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
+        follicles = pd.DataFrame(follicle_rows, columns=empty)
+        return _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
 
 
 @dataclass(frozen=True)
@@ -244,10 +251,34 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
                 "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
+                "interval": interval or math.nan,
+                "thickness_um": counted.sample.thickness_um or math.nan,
                 "doubtful_sections": int(any(piece.doubt for piece in counted.pieces)),
             }
         )
     return rows
+
+
+def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame) -> pd.DataFrame:
+    """Add ``nucleus_height_um`` of each stage and section thickness, and ``abercrombie``."""
+    seen = follicles[follicles["countable"] == Countable.YES.value]
+    nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
+    means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
+
+    def of(row: pd.Series[Any]) -> tuple[float, float]:
+        mean, thickness = means.get(row["stage"], math.nan), row["thickness_um"]
+        if math.isnan(mean) or math.isnan(thickness):
+            return math.nan, math.nan
+        height = height_from_profiles(mean, thickness_um=thickness)
+        if math.isnan(row["interval"]) or math.isnan(row["n_countable"]):
+            return height, math.nan
+        n, k = row["n_countable"], int(row["interval"])
+        return height, round(abercrombie(n, k, thickness_um=thickness, height_um=height), 2)
+
+    estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=["nucleus_height_um", "abercrombie"])
+    return section.assign(
+        nucleus_height_um=estimates["nucleus_height_um"].round(2), abercrombie=estimates["abercrombie"]
+    )
 
 
 def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
@@ -265,8 +296,11 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
 def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Add up sections. A stage that one section cannot show is NA for the whole: the sum would be too low."""
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
-    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled"]
+    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie"]
     summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
+    # Of one sampling only: a mean interval would be that of no section.
+    for name in ("interval", "thickness_um", "nucleus_height_um"):
+        summed[name] = grouped[name].agg(lambda v: v.iloc[0] if v.nunique(dropna=False) == 1 else math.nan)
     return _whole_numbers(summed.reset_index())
 
 
