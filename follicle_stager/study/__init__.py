@@ -2,7 +2,7 @@
 
 from follicle_stager.study.counts import Counts, Tally, count_study
 from follicle_stager.study.folder import Study
-from follicle_stager.study.samples import Sample, read_samples
+from follicle_stager.study.samples import Sample, read_samples, read_samples_table
 from follicle_stager.study.sources import SlideSource, list_slides, slide_name
 
 __all__ = [
@@ -14,5 +14,6 @@ __all__ = [
     "count_study",
     "list_slides",
     "read_samples",
+    "read_samples_table",
     "slide_name",
 ]

@@ -9,6 +9,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, Literal
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from follicle_stager.errors import SampleSheetError
@@ -138,6 +139,12 @@ def animals_of(path: Path) -> dict[str, str]:
     for _, row in read_rows(path):
         owners.setdefault(slide_name(row["slide"]), set()).add(row["animal"])
     return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
+
+
+def read_samples_table(path: Path) -> pd.DataFrame:
+    """Read the rows of a checked sample sheet as a table; columns that it lacks are empty."""
+    rows = [Sample.model_validate({**row, "sheet_line": line}).model_dump() for line, row in read_rows(path)]
+    return pd.DataFrame(rows)
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:

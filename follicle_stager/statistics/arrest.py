@@ -1,0 +1,314 @@
+"""Where is the block? Each step of the ladder is asked whether fewer follicles take it in the knockout.
+
+RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has log ratio D_k = log RR_{k+1} -
+log RR_k: by how much the next rung is rarer than this one explains. A block after k lowers all later rungs alike, so
+D_k is below 0 and the steps beyond are about 0; where follicles are missing on every rung alike (depletion), no step
+differs.
+
+Rules, and why:
+
+- **block after k**: D_k < 0, one-sided, Holm over all steps: of studies without any block at most 5 % show one.
+- **depletion**: the rates of all rungs that are seen have a common ratio below 1 (one-sided 5 %), and every step is
+  equivalent. With a block: that ratio over the rungs up to the first block.
+- **none**: the 90 % interval of every step lies within +- log(bound): two one-sided tests at 5 % each. Not to find a
+  block is not to show that there is none.
+- **inconclusive** otherwise; **not estimable** where fewer than two animals are in a group or no step has follicles.
+
+Counts at one age cannot tell slow entry from fast exit: a verdict says *block or delay*.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from follicle_stager.statistics.effects import HALF, Effect, holm, permutation_p, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.matrix import RUNGS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from follicle_stager.statistics.matrix import CountMatrix
+
+_NAMES = tuple(RUNGS)
+_SECONDARY = _NAMES.index("secondary")
+#: Animals in a group below which nothing is estimated, and below which a warning is due.
+_LEAST_ANIMALS, _FEW_ANIMALS = 2, 4
+
+
+class ArrestConfig(BaseModel):
+    """How the verdict is reached."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """Share of studies without a block in which one may be found."""
+    equivalence_ratio: float = Field(default=2.0, gt=1)
+    """A step whose ratio lies surely between 1/this and this is no block [M]."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of one mouse model.
+
+    Attributes
+    ----------
+    blocks
+        Rungs after which follicles are blocked, earliest first.
+    depletion
+        Whether fewer follicles are there before any block.
+    none
+        Whether a block of the size that matters is excluded at every step, and there is no depletion.
+    estimable
+        Whether anything could be said.
+    sentence
+        In words, to quote.
+    warnings
+        What a reader must know.
+    """
+
+    blocks: tuple[str, ...]
+    depletion: bool
+    none: bool
+    estimable: bool
+    sentence: str
+    warnings: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def kind(self) -> str:
+        """``block``, ``block and depletion``, ``depletion``, ``none``, ``inconclusive`` or ``not estimable``."""
+        if not self.estimable:
+            return "not estimable"
+        if self.blocks:
+            return "block and depletion" if self.depletion else "block"
+        return "depletion" if self.depletion else "none" if self.none else "inconclusive"
+
+
+@dataclass(frozen=True)
+class Arrest:
+    """All that was worked out for one mouse model.
+
+    Attributes
+    ----------
+    matrix
+        The counts.
+    steps
+        A row for each step: ``from``, ``to``, ``ratio`` with its 95 % interval, ``p`` (one-sided), ``p_holm``, the 90 %
+        interval, ``permutation_p``, and what the continuation ratio says, as a description.
+    animals
+        A row for each animal: its counts, and log((antral of all kinds + 0.5)/(secondary + 0.5)).
+    contrast
+        The primary contrast, secondary to antral of all kinds, named before the data are seen.
+    verdict
+        What follows.
+    """
+
+    matrix: CountMatrix
+    steps: pd.DataFrame
+    animals: pd.DataFrame
+    contrast: dict[str, float]
+    verdict: Verdict
+
+
+def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None) -> Arrest:
+    """Ask every step of the ladder, and say where the block is.
+
+    Parameters
+    ----------
+    matrix
+        Counts of one mouse model.
+    config
+        How the verdict is reached.
+    """
+    config = config or ArrestConfig()
+    effects = [_step(matrix, k) for k in range(len(_NAMES) - 1)]
+    p_holm = holm(np.array([e.p_lower if e else np.nan for e in effects]))
+    steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k]) for k, effect in enumerate(effects)])
+    return Arrest(
+        matrix=matrix,
+        steps=steps,
+        animals=_animals(matrix),
+        contrast=_contrast(matrix),
+        verdict=_verdict(matrix, effects, p_holm, config),
+    )
+
+
+def _step(matrix: CountMatrix, k: int) -> Effect | None:
+    """None where it cannot be estimated."""
+    if not matrix.seen[[k, k + 1]].all() or not _enough(matrix):
+        return None
+    c, e = matrix.counts, matrix.exposure
+    groups = (matrix.knockout, ~matrix.knockout)
+    if not c[:, [k, k + 1]].sum(axis=0).all() or not all(c[g][:, [k, k + 1]].sum() for g in groups):
+        return None
+    return ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
+
+
+def _enough(matrix: CountMatrix) -> bool:
+    return min(int(matrix.knockout.sum()), int((~matrix.knockout).sum())) >= _LEAST_ANIMALS
+
+
+def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float) -> dict[str, object]:
+    row: dict[str, object] = {"model": matrix.model, "from": _NAMES[k], "to": _NAMES[k + 1]}
+    columns = (
+        "ratio",
+        "low",
+        "high",
+        "low_90",
+        "high_90",
+        "p",
+        "p_holm",
+        "permutation_p",
+        "dispersion",
+        "continuation",
+    )
+    if effect is None:
+        return row | dict.fromkeys(columns, math.nan) | {"note": "not estimable"}
+    (low, high), (low_90, high_90) = effect.interval(), effect.interval(0.90)
+    c, e = matrix.counts, matrix.exposure
+
+    def statistic(knockout: NDArray[np.bool_]) -> float:
+        return ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], knockout).log_ratio
+
+    # Continuation ratio, P(stage beyond | this or beyond): a description, since it shifts at earlier steps too when
+    # later stages are merely lost.
+    beyond = [i for i in range(k + 1, len(_NAMES)) if matrix.seen[i]]
+    continuation = ratio_of_ratios(c[:, beyond].sum(axis=1), e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
+    return row | {
+        "ratio": math.exp(effect.log_ratio),
+        "low": math.exp(low),
+        "high": math.exp(high),
+        "low_90": math.exp(low_90),
+        "high_90": math.exp(high_90),
+        "p": effect.p_lower,
+        "p_holm": p_holm,
+        "permutation_p": permutation_p(statistic, matrix.knockout)[0],
+        "dispersion": effect.dispersion,
+        "continuation": math.exp(continuation.log_ratio),
+        "note": "a group has none of a stage: 0.5 was added" if effect.added else "",
+    }
+
+
+def _animals(matrix: CountMatrix) -> pd.DataFrame:
+    table = pd.DataFrame(matrix.counts, columns=list(_NAMES))
+    table.insert(0, "animal", list(matrix.animals))
+    table.insert(0, "group", np.where(matrix.knockout, "knockout", "control"))
+    table.insert(0, "model", matrix.model)
+    return table.assign(arrest_log_ratio=_log_ratios(matrix))
+
+
+def _log_ratios(matrix: CountMatrix) -> NDArray[np.float64]:
+    """One zero-safe number per animal: antral of all kinds over secondary."""
+    antral = matrix.counts[:, _SECONDARY + 1 :].sum(axis=1)
+    ratios: NDArray[np.float64] = np.log((antral + HALF) / (matrix.counts[:, _SECONDARY] + HALF))
+    return ratios
+
+
+def _contrast(matrix: CountMatrix) -> dict[str, float]:
+    """Secondary to antral of all kinds, named before the data: the model's ratio, and each animal's own number."""
+    names = ("ratio", "low", "high", "p_two_sided", "log_ratio_difference", "permutation_p")
+    if not _enough(matrix) or not matrix.seen[_SECONDARY:].all():
+        return dict.fromkeys(names, math.nan)
+    c, e = matrix.counts, matrix.exposure
+    antral, beside = c[:, _SECONDARY + 1 :].sum(axis=1), e[:, _SECONDARY + 1]
+    effect = ratio_of_ratios(antral, beside, c[:, _SECONDARY], e[:, _SECONDARY], matrix.knockout)
+    low, high = effect.interval()
+    own = _log_ratios(matrix)
+
+    def difference(knockout: NDArray[np.bool_]) -> float:
+        return float(own[knockout].mean() - own[~knockout].mean())
+
+    values = (math.exp(effect.log_ratio), math.exp(low), math.exp(high), effect.p_two_sided)
+    tested = (difference(matrix.knockout), permutation_p(difference, matrix.knockout)[0])
+    return dict(zip(names, values + tested, strict=True))
+
+
+def _verdict(
+    matrix: CountMatrix, effects: list[Effect | None], p_holm: NDArray[np.float64], config: ArrestConfig
+) -> Verdict:
+    name = matrix.genotypes[1]
+    n = int(matrix.knockout.sum()), int((~matrix.knockout).sum())
+    if not _enough(matrix):
+        why = f"{name}: not estimable with {n[0]} knockout and {n[1]} control animals; two of each are the least."
+        return Verdict((), False, False, False, why)
+    known = {k: e for k, e in enumerate(effects) if e is not None}
+    if not known:
+        return Verdict((), False, False, False, f"{name}: not estimable, as no step of the ladder has follicles.")
+    blocks = [k for k in known if p_holm[k] <= config.alpha]
+    bound = math.log(config.equivalence_ratio)
+    same = all(-bound < low and high < bound for low, high in (e.interval(0.90) for e in known.values()))
+    upto = blocks[0] if blocks else len(_NAMES) - 1
+    common = _common(matrix, upto)
+    fewer = common is not None and common.p_lower <= config.alpha
+    depletion = fewer and (bool(blocks) or same)
+    warnings = []
+    if min(n) < _FEW_ANIMALS:
+        warnings.append(f"{min(n)} animals in a group: four or more are advised, and intervals rest on few.")
+    missing = [f"{_NAMES[k]} to {_NAMES[k + 1]}" for k in range(len(effects)) if k not in known]
+    if missing:
+        warnings.append(f"Not asked, since a stage cannot be seen or has no follicles: {', '.join(missing)}.")
+    sentence = _sentence(name, matrix.genotypes[0], known, blocks, depletion, same, common, config)
+    return Verdict(
+        blocks=tuple(_NAMES[k] for k in blocks),
+        depletion=depletion,
+        none=same and not blocks and not depletion,
+        estimable=True,
+        sentence=sentence,
+        warnings=tuple(warnings),
+    )
+
+
+def _common(matrix: CountMatrix, upto: int) -> Effect | None:
+    """Rate ratio of all rungs that are seen, up to one of them."""
+    rungs = [i for i in range(upto + 1) if matrix.seen[i]]
+    if not rungs or not matrix.counts[:, rungs].sum():
+        return None
+    # The exposure of an animal is alike on all rungs but for the height of nuclei, which groups share.
+    exposure = matrix.exposure[:, rungs].mean(axis=1)
+    return rate_ratio(matrix.counts[:, rungs].sum(axis=1), exposure, matrix.knockout)
+
+
+def _sentence(
+    name: str,
+    control: str,
+    known: dict[int, Effect],
+    blocks: list[int],
+    depletion: bool,
+    same: bool,
+    common: Effect | None,
+    config: ArrestConfig,
+) -> str:
+    if blocks:
+        parts = []
+        for k in blocks:
+            times, low, high = (math.exp(v) for v in (known[k].log_ratio, *known[k].interval()))
+            parts.append(
+                f"{name}: block or delay after the {_words(k)} stage (the step to {_words(k + 1)} is taken {times:.2f} "
+                f"times as often as in {control}, 95 % interval {low:.2f} to {high:.2f})"
+            )
+        return "; ".join(parts) + "." + _fewer(depletion, common, " Before it, too, there are fewer follicles: {}.")
+    if depletion:
+        return f"{name}: fewer follicles on every rung alike" + _fewer(True, common, ", {}") + ", and no block."
+    ratio = config.equivalence_ratio
+    if same:
+        return f"{name}: no block; every step is taken as often as in {control}, within a factor of {ratio:g} (90 %)."
+    return (
+        f"{name}: inconclusive. No step is surely blocked, and a difference by a factor of {ratio:g} is not excluded "
+        "at every step; more animals or sections would tell."
+    )
+
+
+def _fewer(said: bool, common: Effect | None, text: str) -> str:
+    if not said or common is None:
+        return ""
+    low, high = (math.exp(v) for v in common.interval())
+    return text.format(f"{math.exp(common.log_ratio):.2f} times as many as in controls, {low:.2f} to {high:.2f}")
+
+
+def _words(k: int) -> str:
+    return _NAMES[k].replace("_", " ")

@@ -1,0 +1,183 @@
+"""A study's comparison: every mouse model against its own controls, written as tables that other programs read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.errors import UserError
+from follicle_stager.files import write_csv, write_text
+from follicle_stager.statistics.arrest import Arrest, ArrestConfig, find_arrest
+from follicle_stager.statistics.matrix import RUNGS, Counted, count_matrices
+from follicle_stager.statistics.per_stage import COVARIATES, per_stage
+from follicle_stager.study import Counts, count_study, read_samples_table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from follicle_stager.study import Study
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison.
+
+    Attributes
+    ----------
+    arrests
+        One for each mouse model.
+    stages, steps, animals, verdicts
+        Tables over all models, as they are written.
+    count
+        What was counted.
+    """
+
+    arrests: tuple[Arrest, ...]
+    stages: pd.DataFrame
+    steps: pd.DataFrame
+    animals: pd.DataFrame
+    verdicts: pd.DataFrame
+    count: Counted
+
+    @property
+    def together(self) -> str:
+        """Whether several models block at the same step, in words; empty for one."""
+        blocked = {a.matrix.genotypes[1]: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
+        if len(self.arrests) < 2 or not blocked:
+            return ""
+        shared = set.intersection(*(set(b) for b in blocked.values())) if len(blocked) == len(self.arrests) else set()
+        if shared:
+            where = ", ".join(name.replace("_", " ") for name in RUNGS if name in shared)
+            return f"All {len(self.arrests)} models block after the {where} stage."
+        return "The models do not surely block at one and the same step."
+
+
+def compare_counts(
+    counts: Counts,
+    *,
+    count: Counted = "countable",
+    config: ArrestConfig | None = None,
+    covariates: pd.DataFrame | None = None,
+) -> Comparison:
+    """Compare knockouts with controls.
+
+    Parameters
+    ----------
+    counts
+        Of a study.
+    count
+        Follicles whose nucleus shows, or all outlines.
+    config
+        How verdicts are reached.
+    covariates
+        By animal, for the models of single stages.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to compare.
+    """
+    matrices = count_matrices(counts.animal, count=count)
+    arrests = tuple(find_arrest(matrix, config) for matrix in matrices)
+    stages = [
+        per_stage(m, covariates=None if covariates is None else covariates.loc[list(m.animals)]) for m in matrices
+    ]
+    verdicts = [
+        {
+            "model": a.matrix.model,
+            "verdict": a.verdict.kind,
+            "blocks_after": " ".join(a.verdict.blocks),
+            "sentence": a.verdict.sentence,
+            "warnings": " ".join(a.verdict.warnings),
+            **{f"secondary_to_antral_{name}": value for name, value in a.contrast.items()},
+        }
+        for a in arrests
+    ]
+    return Comparison(
+        arrests=arrests,
+        stages=pd.concat(stages, ignore_index=True),
+        steps=pd.concat([a.steps for a in arrests], ignore_index=True),
+        animals=pd.concat([a.animals for a in arrests], ignore_index=True),
+        verdicts=pd.DataFrame(verdicts),
+        count=count,
+    )
+
+
+def compare_study(
+    study: Study,
+    *,
+    count: Counted = "countable",
+    config: ArrestConfig | None = None,
+    covariates: Sequence[str] = (),
+) -> Comparison:
+    """Count a study, compare, and write ``statistics/`` and the tables for Prism.
+
+    Parameters
+    ----------
+    study
+        With finished slides and a sample sheet.
+    count, config
+        See `compare_counts`.
+    covariates
+        Columns of the sample sheet.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to compare, or a covariate is unknown or differs within an animal.
+    """
+    counts = count_study(study)
+    beside = _covariates(study, covariates) if covariates else None
+    result = compare_counts(counts, count=count, config=config, covariates=beside)
+    folder = study.path / "statistics"
+    write_csv(folder / "per_stage.csv", result.stages.round(6))
+    write_csv(folder / "arrest.csv", result.steps.round(6))
+    write_csv(folder / "animals.csv", result.animals.round(6))
+    write_csv(folder / "verdict.csv", result.verdicts.round(6))
+    exposures = [
+        pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
+        for a in result.arrests
+    ]
+    write_csv(folder / "exposures.csv", pd.concat(exposures, ignore_index=True))
+    write_text(folder / "analysis.R", files("follicle_stager.statistics").joinpath("analysis.R").read_text("utf-8"))
+    write_csv(study.tables / "prism_grouped.csv", prism_grouped(result))
+    write_csv(study.tables / "prism_arrest.csv", prism_arrest(result))
+    return result
+
+
+def prism_grouped(result: Comparison) -> pd.DataFrame:
+    """Prism's *Grouped* table: stages down, and a column for each animal, genotype by genotype."""
+    table = pd.DataFrame({"stage": list(RUNGS)})
+    for a in result.arrests:
+        for group, own in (("control", ~a.matrix.knockout), ("knockout", a.matrix.knockout)):
+            for i in np.flatnonzero(own):
+                genotype = a.matrix.genotypes[group == "knockout"]
+                table[f"{genotype} {a.matrix.animals[i]}"] = a.matrix.counts[i]
+    return table
+
+
+def prism_arrest(result: Comparison) -> pd.DataFrame:
+    """Prism's *Column* table: a genotype each, with its animals' log((antral + 0.5)/(secondary + 0.5))."""
+    columns = {}
+    for a in result.arrests:
+        ratios = a.animals["arrest_log_ratio"].to_numpy()
+        columns[a.matrix.genotypes[0]] = pd.Series(ratios[~a.matrix.knockout])
+        columns[a.matrix.genotypes[1]] = pd.Series(ratios[a.matrix.knockout])
+    return pd.DataFrame(columns)
+
+
+def _covariates(study: Study, names: Sequence[str]) -> pd.DataFrame:
+    unknown = [name for name in names if name not in COVARIATES]
+    if unknown:
+        raise UserError(f"{unknown[0]}: this is no covariate; there are {', '.join(COVARIATES)}.")
+    sheet = read_samples_table(study.samples_path)
+    for name in names:
+        per_animal = sheet.groupby("animal")[name].nunique(dropna=False)
+        if (per_animal > 1).any():
+            animal = str(per_animal.index[per_animal > 1][0])
+            raise UserError(f"{study.samples_path}, column {name}: animal {animal} has several values; write one.")
+    return sheet.drop_duplicates("animal").set_index("animal")[list(names)]

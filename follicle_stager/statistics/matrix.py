@@ -1,0 +1,148 @@
+"""Animals by rungs of the ladder: whole numbers that were counted, and how much of the animal they were counted in.
+
+Transitional follicles are resting ones with the primordial, preovulatory ones antral: the ladder has five rungs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from follicle_stager.errors import UserError
+from follicle_stager.stages import Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+#: Rungs of the ladder, and the stages that are counted on each.
+RUNGS: dict[str, tuple[Stage, ...]] = {
+    "primordial": (Stage.PRIMORDIAL, Stage.TRANSITIONAL),
+    "primary": (Stage.PRIMARY,),
+    "secondary": (Stage.SECONDARY,),
+    "early_antral": (Stage.EARLY_ANTRAL,),
+    "antral": (Stage.ANTRAL, Stage.PREOVULATORY),
+}
+
+#: What is counted: follicles whose nucleus shows, or all outlines.
+Counted = Literal["countable", "profiles"]
+
+
+@dataclass(frozen=True)
+class CountMatrix:
+    """The counts of one mouse model.
+
+    Attributes
+    ----------
+    model
+        Its name, as in the sample sheet.
+    animals
+        (n,) names.
+    knockout
+        (n,) bool.
+    counts
+        (n, 5) whole numbers; a column that the slides cannot show is NaN.
+    exposure
+        (n, 5) how many counted follicles stand for one of the ovary, up to a factor that all share: models take it as
+        an offset. See `count_matrices`.
+    genotypes
+        Names of control and knockout.
+    exposure_note
+        How the exposure was worked out, in words.
+    """
+
+    model: str
+    animals: tuple[str, ...]
+    knockout: NDArray[np.bool_]
+    counts: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    genotypes: tuple[str, str] = ("control", "knockout")
+    exposure_note: str = ""
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(5,) rungs that all animals can show."""
+        return np.asarray(np.isfinite(self.counts).all(axis=0))
+
+
+def count_matrices(animal: pd.DataFrame, *, count: Counted = "countable") -> list[CountMatrix]:
+    """Matrices of all mouse models from the counts by animal.
+
+    The exposure of an animal is 1/k for the sampling interval k, times (T + h)/T for countable follicles, where T is
+    the section's thickness and h the height of the nuclei of the stage (the inverse of Abercrombie's correction). Where
+    no interval is known it is the number of sections, so that counts are per section.
+
+    Parameters
+    ----------
+    animal
+        ``counts_by_animal`` of a study.
+    count
+        What is counted.
+
+    Raises
+    ------
+    UserError
+        If a model lacks controls or knockouts, has several genotypes in a group, or some animals have an interval and
+        others have none.
+    """
+    return [_matrix(str(model), rows, count) for model, rows in animal.groupby("model", sort=False, dropna=False)]
+
+
+def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
+    name = model or "the study"
+    who = rows.drop_duplicates("animal").set_index("animal")
+    for group in ("control", "knockout"):
+        genotypes = sorted(set(who.loc[who["group"] == group, "genotype"]))
+        if not genotypes:
+            raise UserError(
+                f"samples.csv, column group: {name} has no {group} animal, so there is nothing to compare; give each "
+                "model its own controls (column model)."
+            )
+        if len(genotypes) > 1:
+            raise UserError(
+                f"samples.csv, column genotype: the {group} animals of {name} have {len(genotypes)} genotypes "
+                f"({', '.join(genotypes)}); write one, or give each a model of its own (column model)."
+            )
+    by_stage = {str(stage): part.set_index("animal").reindex(who.index) for stage, part in rows.groupby("stage")}
+    counts = np.column_stack(
+        [
+            np.sum([by_stage[stage.value][f"n_{count}"].astype(float) for stage in stages], axis=0)
+            for stages in RUNGS.values()
+        ]
+    )
+    exposure, note = _exposure(who, by_stage, count, name)
+    return CountMatrix(
+        model=model,
+        animals=tuple(map(str, who.index)),
+        knockout=(who["group"] == "knockout").to_numpy(),
+        counts=counts,
+        exposure=exposure,
+        genotypes=tuple(str(who.loc[who["group"] == g, "genotype"].iloc[0]) for g in ("control", "knockout")),  # type: ignore[arg-type]
+        exposure_note=note,
+    )
+
+
+def _exposure(
+    who: pd.DataFrame, by_stage: dict[str, pd.DataFrame], count: Counted, name: str
+) -> tuple[NDArray[np.float64], str]:
+    interval = who["interval"].astype(float).to_numpy()
+    if np.isnan(interval).all():
+        sections = who["sections"].astype(float).to_numpy()
+        return np.repeat(sections[:, None], len(RUNGS), axis=1), "follicles per section (no sampling interval is known)"
+    if np.isnan(interval).any():
+        without = ", ".join(str(a) for a in who.index[np.isnan(interval)])
+        raise UserError(
+            f"samples.csv, column interval: of {name}, animals {without} have no sampling interval, or several, and "
+            "others have one; fill it in for all, or for none."
+        )
+    exposure = np.repeat(1 / interval[:, None], len(RUNGS), axis=1)
+    thickness = who["thickness_um"].astype(float).to_numpy()
+    if count == "profiles" or np.isnan(thickness).any():
+        return exposure, "counts times the sampling interval"
+    for column, stages in enumerate(RUNGS.values()):
+        heights = by_stage[stages[0].value]["nucleus_height_um"].astype(float).to_numpy()
+        if np.isfinite(heights).all():
+            exposure[:, column] *= (thickness + heights) / thickness
+    return exposure, "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"
