@@ -37,17 +37,21 @@ from follicle_stager.progress import BatchProgress
 from follicle_stager.report.console import (
     agreement_tables,
     before_after_table,
+    comparison_tables,
     count_tables,
     evaluation_tables,
     learned_table,
 )
+from follicle_stager.report.html import write_report
 from follicle_stager.review import merge_edits
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
+from follicle_stager.statistics import compare_study
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Evaluation
+    from follicle_stager.statistics import Counted
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,7 +93,7 @@ def run(
     min_score: MinScore = None,
     detector: Detector = None,
 ) -> None:
-    """Find and stage the follicles of all slides, and count them per animal and genotype."""
+    """Find and stage the follicles of all slides, count them per animal, and say where the knockouts block."""
     config = _config(config_file, min_score, detector)
     sources = list_slides(slides)
     sheet = read_samples(samples, sources)
@@ -110,7 +114,11 @@ def run(
         )
         raise typer.Exit(1)
     out.print(*count_tables(count_study(study, samples_path=samples)), sep="\n")
-    out.print(f"\nTables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
+    try:
+        _compare(study, "countable", [])
+    except UserError as error:  # counts of one group are an answer too
+        out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
+    out.print(f"Tables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
 
 
 @app.command()
@@ -142,6 +150,27 @@ def count(
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
     out.print(*count_tables(count_study(Study.open(study_folder), samples_path=samples)), sep="\n")
+
+
+Count = Annotated[
+    str, typer.Option("--count", help="countable (the oocyte's nucleus shows) or profiles (all outlines).")
+]
+
+
+@app.command()
+def compare(
+    study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    counted: Count = "countable",
+    covariates: Annotated[
+        str, typer.Option("--covariates", help="Columns of the sample sheet for the models of single stages, a,b.")
+    ] = "",
+) -> None:
+    """Say where the knockouts block, if they do, and write the tables, the models and report.html."""
+    study = Study.open(study_folder)
+    if counted not in ("countable", "profiles"):
+        raise UserError(f"--count {counted}: write countable or profiles.")
+    names = [name.strip() for name in covariates.split(",") if name.strip()]
+    _compare(study, "profiles" if counted == "profiles" else "countable", names)
 
 
 @app.command()
@@ -358,6 +387,12 @@ def _root(
     if version:
         out.print(f"follicle-stager {follicle_stager.__version__}")
         raise typer.Exit
+
+
+def _compare(study: Study, count: Counted, covariates: list[str]) -> None:
+    result = compare_study(study, count=count, covariates=covariates)
+    out.print(*comparison_tables(result), sep="\n")
+    out.print(f"Report: {escape(str(write_report(study, result)))}", soft_wrap=True)
 
 
 def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:

@@ -16,6 +16,7 @@ from follicle_stager.stages import COUNTED, Stage
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Agreement, Evaluation
     from follicle_stager.learning import Learned
+    from follicle_stager.statistics import Comparison
     from follicle_stager.study.counts import Counts
 
 FIGURES = {
@@ -141,6 +142,25 @@ def learned_table(learned: Learned) -> Table:
         f"Learned: {', '.join(stage.label.lower() for stage in card.stages)}; of other stages the criteria decide."
     )
     return table
+
+
+def comparison_tables(result: Comparison) -> list[Table | Text]:
+    """The verdict of each mouse model first, then its steps."""
+    parts: list[Table | Text] = []
+    for arrest in result.arrests:
+        parts.append(Text(f"{arrest.matrix.model or 'Verdict'}: {arrest.verdict.sentence}", style="bold"))
+        parts += [Text(warning, style="yellow") for warning in arrest.verdict.warnings]
+        table = Table("step", box=box.SIMPLE)
+        for name in ("ratio", "95 % interval", "p (Holm)"):
+            table.add_column(name, justify="right")
+        for row in arrest.steps.to_dict("records"):
+            step = f"{row['from']} to {row['to']}".replace("_", " ")
+            interval = f"{_number(row['low'])} - {_number(row['high'])}"
+            estimable = not math.isnan(row["ratio"])
+            cells = (_number(row["ratio"]), interval, _number(row["p_holm"])) if estimable else ("NA", "NA", "NA")
+            table.add_row(step, *cells)
+        parts.append(table)
+    return parts + ([Text(result.together)] if result.together else [])
 
 
 def _table(data: pd.DataFrame, title: str, drop: tuple[str, ...] = ()) -> Table:

@@ -14,8 +14,8 @@ from follicle_stager.matching import overlaps, valid
 from follicle_stager.pipeline import Examiner
 from follicle_stager.records import Follicle
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
-from follicle_stager.slides import PixelSize, open_slide
-from follicle_stager.slides.resample import read_at_mpp
+from follicle_stager.slides import open_slide
+from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.staging import learned
 
@@ -29,15 +29,13 @@ if TYPE_CHECKING:
 
     from follicle_stager.review.edits import Edit
     from follicle_stager.review.session import ReviewSession
-    from follicle_stager.slides import Slide
+    from follicle_stager.slides import PixelSize, Slide
     from follicle_stager.study import Counts, Study, Tally
 
 _NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
 _NEXT_COUNTABLE = {Countable.YES: Countable.NO}
 # What a search found is there already if it overlaps so much.
 _SAME = 0.3
-# A small follicle is shown with what is around it.
-_LEAST_CROP_UM = 60.0
 
 
 class Desk:
@@ -141,14 +139,12 @@ class Desk:
     @property
     def source(self) -> Path:
         """File of the picture."""
-        info = self.study.run_info(self.slide_id) or {}
-        return self.study.path / str(info.get("source", ""))
+        return self.study.source(self.slide_id)
 
     @property
     def pixel_size(self) -> PixelSize:
         """µm/px of the run."""
-        info = self.study.run_info(self.slide_id) or {}
-        return PixelSize(float(info["mpp_x"]), float(info["mpp_y"]), str(info["mpp_source"]))
+        return self.study.pixel_size(self.slide_id)
 
     @property
     def examiner(self) -> Examiner:
@@ -331,12 +327,7 @@ class Desk:
         UserError
             If the picture cannot be read.
         """
-        size, outline = self.pixel_size, self.session[follicle_id].outline
-        left, top, right, bottom = outline.bounds
-        width_um, height_um = (right - left) * size.mpp_x, (bottom - top) * size.mpp_y
-        mpp = max(1.3 * max(width_um, height_um), _LEAST_CROP_UM) / side_px
-        x, y = (left + right) / 2 * size.mpp_x / mpp, (top + bottom) / 2 * size.mpp_y / mpp
-        return read_at_mpp(self.slide, round(x - side_px / 2), round(y - side_px / 2), side_px, side_px, mpp)
+        return crop_of(self.slide, self.session[follicle_id], side_px)
 
     def undo(self) -> bool:
         """Take back what was done last, and look at it; False if there is nothing."""

@@ -2,7 +2,7 @@
 
 from follicle_stager.statistics.arrest import Arrest, ArrestConfig, Verdict, find_arrest
 from follicle_stager.statistics.compare import Comparison, compare_counts, compare_study
-from follicle_stager.statistics.matrix import RUNGS, CountMatrix, count_matrices
+from follicle_stager.statistics.matrix import RUNGS, Counted, CountMatrix, count_matrices
 
 __all__ = [
     "RUNGS",
@@ -10,6 +10,7 @@ __all__ = [
     "ArrestConfig",
     "Comparison",
     "CountMatrix",
+    "Counted",
     "Verdict",
     "compare_counts",
     "compare_study",

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from follicle_stager.study import Study
 
 
+#: Refits a study's comparison; a copy lies beside its tables.
+R_SCRIPT = files("follicle_stager.statistics").joinpath("analysis.R")
+
+
 @dataclass(frozen=True)
 class Comparison:
     """What came of a comparison.
@@ -143,7 +147,7 @@ def compare_study(
         for a in result.arrests
     ]
     write_csv(folder / "exposures.csv", pd.concat(exposures, ignore_index=True))
-    write_text(folder / "analysis.R", files("follicle_stager.statistics").joinpath("analysis.R").read_text("utf-8"))
+    write_text(folder / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(study.tables / "prism_grouped.csv", prism_grouped(result))
     write_csv(study.tables / "prism_arrest.csv", prism_arrest(result))
     return result

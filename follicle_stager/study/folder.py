@@ -39,6 +39,7 @@ from follicle_stager.review.standing import (
     standing,
     write_follicles,
 )
+from follicle_stager.slides import PixelSize
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
 
@@ -114,6 +115,16 @@ class Study:
         except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
             return None
         return info if isinstance(info, dict) else None
+
+    def source(self, slide_id: str) -> Path:
+        """File of a slide's picture."""
+        info = self.run_info(slide_id) or {}
+        return self.path / str(info.get("source", ""))
+
+    def pixel_size(self, slide_id: str) -> PixelSize:
+        """µm/px of a slide's run."""
+        info = self.run_info(slide_id) or {}
+        return PixelSize(float(info["mpp_x"]), float(info["mpp_y"]), str(info["mpp_source"]))
 
     def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> tuple[str, ...]:
         """Write one slide's result; ``run.json`` comes last. What a person corrected before is carried over.

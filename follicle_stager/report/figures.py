@@ -1,0 +1,99 @@
+"""Figures of a comparison: every animal as a dot, and the steps of the ladder with their intervals.
+
+Controls are open circles, knockouts filled ones, so that they differ without colour too.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+
+from follicle_stager.statistics.matrix import RUNGS
+
+if TYPE_CHECKING:
+    from follicle_stager.statistics import Arrest
+
+_LABELS = [name.replace("_", " ") for name in RUNGS]
+_CONTROL, _KNOCKOUT = "#0072b2", "#d55e00"
+# An interval that goes further is cut, and says so by an arrow.
+_WIDEST = 64.0
+
+
+def stage_figure(arrest: Arrest) -> Figure:
+    """Counts of each animal on each rung, and the means of the groups."""
+    matrix = arrest.matrix
+    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    rng = np.random.default_rng(0)
+    for group, (own, color, shift) in {
+        matrix.genotypes[0]: (~matrix.knockout, _CONTROL, -0.17),
+        matrix.genotypes[1]: (matrix.knockout, _KNOCKOUT, 0.17),
+    }.items():
+        filled = color if shift > 0 else "white"
+        for rung in np.flatnonzero(matrix.seen):
+            values = matrix.counts[own, rung]
+            x = rung + shift + rng.uniform(-0.07, 0.07, len(values))
+            axes.plot(
+                x, values, "o", mfc=filled, mec=color, ms=6, label=group if rung == matrix.seen.argmax() else None
+            )
+            axes.hlines(values.mean(), rung + shift - 0.13, rung + shift + 0.13, color=color, lw=2)
+    for rung in np.flatnonzero(~matrix.seen):
+        axes.text(
+            float(rung), 0.5, "not seen", rotation=90, ha="center", transform=axes.get_xaxis_transform(), color="0.45"
+        )
+    axes.set(xticks=range(len(_LABELS)), xticklabels=_LABELS, ylabel="follicles counted per animal", xlim=(-0.6, 4.6))
+    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    return figure
+
+
+def step_figure(arrest: Arrest) -> Figure:
+    """Ratio of ratios of each step with its 95 % interval; below 1 fewer follicles take it in the knockout."""
+    steps = arrest.steps
+    figure = Figure(figsize=(6.4, 2.7), layout="constrained")
+    axes = figure.subplots()
+    names = [
+        f"{a.replace('_', ' ')} to\n{b.replace('_', ' ')}" for a, b in zip(steps["from"], steps["to"], strict=True)
+    ]
+    axes.axvline(1, color="0.6", lw=1)
+    for y, (to, ratio, first, last) in enumerate(steps[["to", "ratio", "low", "high"]].to_numpy(object)):
+        if math.isnan(ratio):
+            axes.text(1, y, "  not estimable", va="center", color="0.45")
+            continue
+        low, high = max(first, 1 / _WIDEST), min(last, _WIDEST)
+        blocked = to in _after(arrest)
+        color = _KNOCKOUT if blocked else "0.25"
+        axes.hlines(y, low, high, color=color, lw=2)
+        axes.plot(ratio, y, "s" if blocked else "o", color=color, ms=7)
+        for end, marker in ((first < low, "<"), (last > high, ">")):
+            if end:
+                axes.plot(low if marker == "<" else high, y, marker, color=color, ms=7)
+    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xscale="log")
+    axes.set_xlim(1 / _WIDEST / 1.3, _WIDEST * 1.3)
+    ticks = [1 / 64, 1 / 16, 1 / 4, 1, 4, 16, 64]
+    axes.set_xticks(ticks, ["1/64", "1/16", "1/4", "1", "4", "16", "64"], minor=False)
+    axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
+    axes.set_xlabel(f"the step is taken x times as often in {arrest.matrix.genotypes[1]}")
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def svg(figure: Figure) -> str:
+    """A figure as SVG, the same text for the same data."""
+    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}):
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :]
+
+
+def _after(arrest: Arrest) -> set[str]:
+    """Rungs that a block keeps follicles from."""
+    names = list(RUNGS)
+    return {names[names.index(block) + 1] for block in arrest.verdict.blocks}

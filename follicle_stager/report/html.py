@@ -1,0 +1,187 @@
+"""report.html: one file that holds all it shows, for a screen, a telephone and paper."""
+
+from __future__ import annotations
+
+import base64
+import io
+import math
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from PIL import Image
+
+import follicle_stager
+from follicle_stager.config import load_config
+from follicle_stager.errors import UserError
+from follicle_stager.files import replacing, write_text
+from follicle_stager.report.figures import stage_figure, step_figure, svg
+from follicle_stager.review import Progress, progress
+from follicle_stager.slides import open_slide
+from follicle_stager.slides.crops import crop_of
+from follicle_stager.stages import LADDER, Status
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from follicle_stager.statistics import Arrest, Comparison
+    from follicle_stager.study import Study
+
+# Overlays are shown so wide, px; those of more slides are on disk.
+_OVERLAY_PX, _MAX_OVERLAYS = 900, 8
+# Pictures of a stage, and their side, px.
+_PER_STAGE, _CROP_PX = 4, 130
+
+
+def write_report(study: Study, comparison: Comparison) -> Path:
+    """Write ``report.html``, and its figures as SVG and PDF into ``statistics/``.
+
+    Parameters
+    ----------
+    study
+        That was compared.
+    comparison
+        What came of it.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    models = []
+    for number, arrest in enumerate(comparison.arrests, start=1):
+        figures = {"stages": stage_figure(arrest), "steps": step_figure(arrest)}
+        for name, figure in figures.items():
+            _save(figure, study.path / "statistics" / f"{name}_{number}")
+        models.append(
+            {
+                "name": arrest.matrix.model or "Comparison",
+                "verdict": arrest.verdict,
+                "genotypes": arrest.matrix.genotypes,
+                "n": (int((~arrest.matrix.knockout).sum()), int(arrest.matrix.knockout.sum())),
+                "figures": {name: svg(figure) for name, figure in figures.items()},
+                "steps": [row | {"estimable": not math.isnan(row["ratio"])} for row in _records(arrest.steps)],
+                "stages": _records(comparison.stages[comparison.stages["model"] == arrest.matrix.model]),
+                "contrast": arrest.contrast,
+                "would_change": _would_change(arrest),
+                "exposure": arrest.matrix.exposure_note,
+            }
+        )
+    slides = study.slide_ids()
+    reviewed = {slide: progress(study.follicles(slide)) for slide in slides}
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.filters |= {"number": _number, "words": lambda name: str(name).replace("_", " ")}
+    template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
+    page = template.render(
+        title=study.path.resolve().name,
+        version=follicle_stager.__version__,
+        count="follicles whose oocyte nucleus shows" if comparison.count == "countable" else "follicle profiles",
+        models=models,
+        together=comparison.together,
+        overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in slides[:_MAX_OVERLAYS]],
+        n_slides=len(slides),
+        examples=_examples(study, slides),
+        flags=[(slide, flag) for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],
+        reviewed=sum(reviewed.values(), Progress(0, 0)),
+        untouched=[slide for slide, p in reviewed.items() if not p.judged],
+        methods=_methods(study, comparison),
+    )
+    path = study.path / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _save(figure: Figure, path: Path) -> None:
+    for ending in ("svg", "pdf"):
+        with replacing(path.with_suffix(f".{ending}")) as temporary:
+            figure.savefig(temporary, format=ending)
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _would_change(arrest: Arrest) -> str:
+    """What is nearest to turning the verdict, in words."""
+    steps = arrest.steps.dropna(subset=["ratio"])
+    if steps.empty:
+        return "Follicles of neighbouring stages in both groups, of two animals each at least."
+    blocked = steps[steps["from"].isin(arrest.verdict.blocks)]
+    row = (blocked.sort_values("p_holm").iloc[-1] if len(blocked) else steps.sort_values("p").iloc[0]).to_dict()
+    step = f"the step from {row['from']} to {row['to']}".replace("_", " ")
+    if len(blocked):
+        return (
+            f"The block rests on p = {_number(row['p_holm'])} (Holm) at {step}. It would fall if that step's ratio of "
+            f"{_number(row['ratio'])} came from follicles that were staged wrongly: check those two stages first."
+        )
+    return (
+        f"Nearest to a block is {step}: ratio {_number(row['ratio'])}, interval {_number(row['low'])} to "
+        f"{_number(row['high'])}. More animals, or more sections of each, narrow it."
+    )
+
+
+def _overlay(path: Path) -> str:
+    """A slide's overlay, small, as a data URI; empty where there is none."""
+    if not path.exists():
+        return ""
+    with Image.open(path) as picture:
+        small = picture.convert("RGB")
+        small.thumbnail((_OVERLAY_PX, _OVERLAY_PX))
+    return _data_uri(small)
+
+
+def _examples(study: Study, slides: list[str]) -> list[tuple[str, list[str]]]:
+    """Pictures of follicles of each stage, the surest first, cut from the slides themselves."""
+    wanted: dict[str, list[str]] = {stage.label: [] for stage in LADDER}
+    for slide_id in slides:
+        needed = [stage for stage in LADDER if len(wanted[stage.label]) < _PER_STAGE]
+        own = [f for f in study.follicles(slide_id) if f.stage in needed and f.status != Status.REJECTED]
+        if not own:
+            continue
+        try:
+            with open_slide(study.source(slide_id)) as slide:
+                slide.pixel_size = study.pixel_size(slide_id)
+                for follicle in sorted(own, key=lambda f: -f.score * f.probabilities.get(f.stage, 0.0)):
+                    pictures = wanted[follicle.stage.label]
+                    if len(pictures) < _PER_STAGE:
+                        pictures.append(_data_uri(Image.fromarray(crop_of(slide, follicle, _CROP_PX))))
+        except UserError:  # the slide was moved; others have pictures
+            continue
+    return [(label, pictures) for label, pictures in wanted.items() if pictures]
+
+
+def _data_uri(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
+    config = load_config(study.path / "study.toml")
+    info = study.run_info(study.slide_ids()[0]) or {}
+    staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
+    counted = "whose oocyte nucleus was visible" if comparison.count == "countable" else "(all profiles)"
+    return {
+        "version": follicle_stager.__version__,
+        "detector": str(info.get("detector", "")).split(" ")[0],
+        "min_score": f"{config.detection.min_score:g}",
+        "staged": staged,
+        "counted": counted,
+        "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
+    }
+
+
+def _number(value: object) -> str:
+    """A number with three digits that count; nothing for what is not known."""
+    try:
+        number = float(str(value))
+    except ValueError:
+        return ""
+    if math.isnan(number):
+        return "–"
+    if number and (abs(number) < 0.001 or abs(number) >= 1000):
+        return "< 0.001" if 0 < number < 0.001 else "> 1000" if number >= 1000 else f"{number:.0f}"
+    return f"{number:.3g}"

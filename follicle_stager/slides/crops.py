@@ -1,0 +1,33 @@
+"""Small pictures of single follicles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from follicle_stager.slides.resample import read_at_mpp
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from follicle_stager.records import Follicle
+    from follicle_stager.slides.slide import Slide
+
+# A small follicle is shown with what is around it.
+_LEAST_UM = 60.0
+
+
+def crop_of(slide: Slide, follicle: Follicle, side_px: int) -> NDArray[np.uint8]:
+    """The picture of a follicle with a little around it, (side_px, side_px, 3).
+
+    Raises
+    ------
+    SlideError
+        If pixels cannot be read.
+    """
+    size = slide.scale
+    left, top, right, bottom = follicle.outline.bounds
+    longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y)
+    mpp = max(1.3 * longest_um, _LEAST_UM) / side_px
+    x, y = (left + right) / 2 * size.mpp_x / mpp, (top + bottom) / 2 * size.mpp_y / mpp
+    return read_at_mpp(slide, round(x - side_px / 2), round(y - side_px / 2), side_px, side_px, mpp)

@@ -1,0 +1,274 @@
+"""Where is the block? Against arithmetic by hand, R's definitions, and cohorts with a planted answer."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from follicle_stager.errors import UserError
+from follicle_stager.phantom import GenotypeModel
+from follicle_stager.stages import COUNTED, Stage
+from follicle_stager.statistics import RUNGS, CountMatrix, compare_counts, count_matrices, find_arrest
+from follicle_stager.statistics.compare import prism_arrest, prism_grouped
+from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.per_stage import per_stage
+from follicle_stager.statistics.simulate import simulate_matrix
+from follicle_stager.study import Counts
+
+KO = np.array([False] * 4 + [True] * 4)
+
+
+def matrix(control, knockout, **given):
+    """From rows of five counts."""
+    counts = np.array([*control, *knockout], float)
+    values = {
+        "model": "m",
+        "animals": tuple(f"a{i}" for i in range(len(counts))),
+        "knockout": np.repeat([False, True], [len(control), len(knockout)]),
+        "counts": counts,
+        "exposure": np.ones_like(counts),
+        "genotypes": ("+/+", "-/-"),
+    }
+    return CountMatrix(**(values | given))
+
+
+class TestEffects:
+    def test_ratio_of_ratios_by_hand(self):
+        """Sums 40/20 in controls and 10/20 in knockouts; animals that differ by chance only."""
+        upper = np.array([10.0, 10, 10, 10, 3, 2, 2, 3])
+        lower = np.full(8, 5.0)
+        effect = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
+        assert effect.log_ratio == pytest.approx(math.log((10.5 / 20.5) / (40.5 / 20.5)))
+        assert effect.dispersion == 1
+        assert effect.se == pytest.approx(math.sqrt(1 / 10.5 + 1 / 20.5 + 1 / 40.5 + 1 / 20.5))
+        assert effect.df == 6
+        low, high = effect.interval()
+        assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 6) * effect.se)
+        assert effect.p_lower == pytest.approx(stats.t.cdf(effect.log_ratio / effect.se, 6))
+
+    def test_dispersion_is_pearsons(self):
+        """As R's quasibinomial: sum of squared Pearson residuals over n - 2."""
+        upper, lower = np.array([2.0, 18, 4, 16, 10, 10, 3, 17]), np.array([18.0, 2, 16, 4, 10, 10, 17, 3])
+        effect = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
+        expected = sum((u - 10) ** 2 / 5 for u in upper) / 6
+        assert effect.dispersion == pytest.approx(expected)
+
+    @given(st.floats(0.1, 10), st.integers(1, 6))
+    def test_what_an_animals_counts_share_drops_out(self, scale, animal):
+        """An animal of which more was cut has more of both stages; the step is the same."""
+        upper, lower = np.array([9.0, 12, 8, 11, 3, 2, 4, 3]), np.array([10.0, 9, 12, 10, 11, 12, 10, 9])
+        share = np.ones(8)
+        share[animal] = scale
+        one = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
+        other = ratio_of_ratios(upper, share, lower, share, KO)
+        assert other.dispersion == pytest.approx(one.dispersion)
+
+    def test_exposure_is_an_offset(self):
+        counts, exposure = np.array([10.0, 20, 10, 20, 5, 10, 5, 10]), np.array([1.0, 2, 1, 2, 1, 2, 1, 2])
+        effect = rate_ratio(counts, exposure, KO)
+        assert effect.log_ratio == pytest.approx(math.log(30.5 / 60.5))
+        assert effect.dispersion == 1
+
+    def test_a_group_without_follicles_is_finite(self):
+        effect = ratio_of_ratios(np.array([5.0, 6, 4, 5, 0, 0, 0, 0]), np.ones(8), np.full(8, 8.0), np.ones(8), KO)
+        assert effect.added
+        assert math.isfinite(effect.log_ratio)
+        assert all(map(math.isfinite, effect.interval()))
+
+    def test_holm_as_r(self):
+        """p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")"""
+        np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
+        np.testing.assert_allclose(holm(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
+
+    def test_permutation_by_hand(self):
+        """Two and two, all apart: 2 of the 6 ways differ as much."""
+        values, ko = np.array([1.0, 2, 8, 9]), np.array([False, False, True, True])
+        p, exact = permutation_p(lambda k: values[k].mean() - values[~k].mean(), ko)
+        assert (p, exact) == (pytest.approx(2 / 6), True)
+
+    def test_many_animals_are_regrouped_at_random_and_the_same_each_time(self):
+        rng = np.random.default_rng(0)
+        values, ko = rng.normal(size=24), np.repeat([False, True], 12)
+        ps = [permutation_p(lambda k: values[k].mean() - values[~k].mean(), ko) for _ in range(2)]
+        assert ps[0] == ps[1]
+        assert not ps[0][1]
+        assert ps[0][0] == pytest.approx(stats.ttest_ind(values[ko], values[~ko]).pvalue, abs=0.03)
+
+
+class TestVerdict:
+    CONTROL = ((200, 40, 30, 20, 15), (220, 44, 33, 22, 16), (190, 38, 28, 19, 14), (210, 42, 31, 21, 15))
+
+    def test_a_block_after_the_secondary_stage(self):
+        blocked = [(a, b, c, d // 5, e // 5) for a, b, c, d, e in self.CONTROL]
+        arrest = find_arrest(matrix(self.CONTROL, blocked))
+        assert arrest.verdict.kind == "block"
+        assert arrest.verdict.blocks == ("secondary",)
+        assert "block or delay after the secondary stage" in arrest.verdict.sentence
+        step = arrest.steps.set_index("from").loc["secondary"]
+        assert step["high"] < 1
+        assert arrest.contrast["ratio"] == pytest.approx(0.2, abs=0.05)
+        assert arrest.contrast["permutation_p"] == pytest.approx(2 / 70)
+
+    def test_depletion_is_no_block(self):
+        arrest = find_arrest(matrix(self.CONTROL, np.array(self.CONTROL) // 2))
+        assert arrest.verdict.kind == "depletion"
+        assert arrest.verdict.blocks == ()
+
+    def test_block_and_depletion_and_two_blocks(self):
+        fewer = [(a // 2, b // 2, c // 2, d // 10, e // 10) for a, b, c, d, e in self.CONTROL]
+        assert find_arrest(matrix(self.CONTROL, fewer)).verdict.kind == "block and depletion"
+        many = np.array(self.CONTROL) * 5
+        twice = [(a, b // 4, c // 4, d // 4, e // 40) for a, b, c, d, e in many]
+        assert find_arrest(matrix(many, twice)).verdict.blocks == ("primordial", "early_antral")
+
+    def test_none_only_where_a_block_is_excluded(self):
+        assert find_arrest(matrix(self.CONTROL, self.CONTROL)).verdict.kind == "none"
+        few = np.array(self.CONTROL) // 10
+        assert find_arrest(matrix(few, few)).verdict.kind == "inconclusive", "no follicles are no proof"
+
+    def test_complete_separation_is_an_answer(self):
+        separated = [(a, b, c, 0, 0) for a, b, c, _, _ in self.CONTROL]
+        arrest = find_arrest(matrix(self.CONTROL, separated))
+        assert arrest.verdict.blocks == ("secondary",)
+        assert np.isfinite(arrest.steps.loc[:2, ["ratio", "low", "high"]].to_numpy(float)).all()
+        assert arrest.steps["note"].tolist()[2:] == ["a group has none of a stage: 0.5 was added", "not estimable"]
+        assert per_stage(arrest.matrix)["method"].str.contains("0.5 added").sum() == 2
+
+    def test_one_animal_is_not_estimable_and_two_are_few(self):
+        one = find_arrest(matrix(self.CONTROL, self.CONTROL[:1]))
+        assert one.verdict.kind == "not estimable"
+        assert "1 knockout and 4 control" in one.verdict.sentence
+        two = find_arrest(matrix(self.CONTROL, self.CONTROL[:2]))
+        assert any("four or more" in warning for warning in two.verdict.warnings)
+
+    def test_stages_that_are_not_seen_or_empty_are_left_out_and_said(self):
+        counts = np.array(self.CONTROL, float)
+        counts[:, 0] = np.nan
+        counts[:, 4] = 0
+        arrest = find_arrest(matrix(counts, counts))
+        assert arrest.steps["ratio"].isna().tolist() == [True, False, False, True]
+        assert "primordial to primary, early_antral to antral" in " ".join(arrest.verdict.warnings)
+        nothing = find_arrest(matrix(np.zeros((4, 5)), np.zeros((4, 5))))
+        assert nothing.verdict.kind == "not estimable"
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.lists(st.lists(st.integers(0, 40), min_size=5, max_size=5), min_size=4, max_size=9), st.integers(1, 8))
+    def test_any_counts_give_a_verdict_and_no_infinity(self, rows, first):
+        first = min(first, len(rows) - 1)
+        arrest = find_arrest(matrix(rows[:first], rows[first:]))
+        assert arrest.verdict.kind in {
+            "block", "block and depletion", "depletion", "none", "inconclusive", "not estimable",
+        }  # fmt: skip
+        assert not np.isinf(arrest.steps[["ratio", "low_90", "p_holm"]].to_numpy(float)).any()
+        per_stage(arrest.matrix)
+
+
+def test_no_block_is_rarely_found_and_a_planted_one_mostly():
+    """``docs/make_statistics.py`` does it a thousand times; the follicle-level test is wrong in every third study."""
+    rng = np.random.default_rng(3)
+    null = GenotypeModel()
+    found = [find_arrest(simulate_matrix(null, null, rng)).verdict.blocks for _ in range(80)]
+    assert sum(map(bool, found)) <= 9
+    blocked = GenotypeModel(block_after=Stage.SECONDARY, block_probability=0.7)
+    found = [find_arrest(simulate_matrix(null, blocked, rng, animals=(6, 6))).verdict.blocks for _ in range(40)]
+    assert sum(f == ("secondary",) for f in found) >= 34
+
+
+class TestStages:
+    def test_equal_variance_to_poisson_is_a_poisson_model(self):
+        """Two groups of equal exposure: the ratio is that of the means, and its SE sqrt(1/sum + 1/sum)."""
+        m = matrix([[10] * 5] * 4, [[5] * 5] * 4)
+        row = per_stage(m).iloc[0]
+        assert row["rate_ratio"] == pytest.approx(0.5, rel=1e-4)
+        reach = stats.t.ppf(0.975, 6) * math.sqrt(1 / 40 + 1 / 20)
+        assert math.log(row["high"]) == pytest.approx(math.log(0.5) + reach, rel=1e-3)
+
+    def test_overdispersed_counts_as_rs_glm_nb(self):
+        """R 4.2: y <- c(4,30,12,22,3,9,1,15); g <- rep(0:1, each = 4); summary(MASS::glm.nb(y ~ g))."""
+        y = np.array([4.0, 30, 12, 22, 3, 9, 1, 15])
+        counts = np.repeat(y[:, None], 5, axis=1)
+        row = per_stage(matrix(counts[:4], counts[4:])).iloc[2]
+        assert row["method"] == "negative binomial"
+        assert math.log(row["rate_ratio"]) == pytest.approx(-0.8873032, abs=1e-5)
+        assert math.log(row["high"]) == pytest.approx(-0.8873032 + stats.t.ppf(0.975, 6) * 0.5318929, abs=1e-4)
+
+    def test_covariates_change_the_answer_and_are_checked(self):
+        rng = np.random.default_rng(1)
+        m = matrix(rng.poisson(20, (5, 5)), rng.poisson(20, (5, 5)))
+        ages = pd.DataFrame({"age_days": [40.0, 50, 60, 70, 80, 40, 50, 60, 70, 80]})
+        assert per_stage(m, covariates=ages)["rate_ratio"].notna().all()
+        with pytest.raises(UserError, match="says the same"):
+            per_stage(m, covariates=pd.DataFrame({"batch": ["a"] * 5 + ["b"] * 5}))
+        with pytest.raises(UserError, match="empty for animals a1"):
+            per_stage(m, covariates=ages.assign(age_days=[1.0, np.nan, *range(8)]))
+
+
+def counts_of(rows):
+    """Tables of a study from (model, group, genotype, animal, stage numbers, interval)."""
+    table = []
+    for model, group, genotype, animal, numbers, interval in rows:
+        for stage in COUNTED:
+            n = numbers.get(stage.value, 0)
+            table.append(
+                {
+                    "model": model, "group": group, "genotype": genotype, "animal": animal, "stage": stage.value,
+                    "n_profiles": 2 * n, "n_countable": n, "sections": 2, "interval": interval, "thickness_um": 5.0,
+                    "nucleus_height_um": 20.0 if stage == Stage.ANTRAL else 10.0,
+                }
+            )  # fmt: skip
+    animal = pd.DataFrame(table)
+    return Counts(*[animal] * 5)
+
+
+def study_rows(model="A", intervals=(10,) * 8):
+    groups = [("control", "+/+")] * 4 + [("knockout", "-/-")] * 4
+    numbers = {"primordial": 50, "transitional": 5, "primary": 20, "secondary": 12, "early_antral": 6, "antral": 3}
+    return [
+        (model, group, genotype, f"{model}{i}", numbers | {"preovulatory": 1}, interval)
+        for i, ((group, genotype), interval) in enumerate(zip(groups, intervals, strict=True))
+    ]
+
+
+class TestStudies:
+    def test_rungs_join_neighbours_and_exposure_is_abercrombies_inverse(self):
+        (m,) = count_matrices(counts_of(study_rows(intervals=(10, 5) * 4)).animal)
+        assert m.counts[0].tolist() == [55, 20, 12, 6, 4]
+        # (T + h)/T of a nucleus of 10 and of 20 um in sections of 5 um.
+        np.testing.assert_allclose(m.exposure[0], [0.3, 0.3, 0.3, 0.3, 0.5])
+        np.testing.assert_allclose(m.exposure[1], 2 * m.exposure[0])
+        (profiles,) = count_matrices(counts_of(study_rows()).animal, count="profiles")
+        assert profiles.counts[0].tolist() == [110, 40, 24, 12, 8]
+        np.testing.assert_allclose(profiles.exposure, 0.1)
+
+    def test_models_have_their_own_controls_and_stand_side_by_side(self):
+        rows = study_rows("A") + study_rows("B")
+        result = compare_counts(counts_of(rows))
+        assert [a.matrix.model for a in result.arrests] == ["A", "B"]
+        assert list(result.verdicts["verdict"]) == ["inconclusive", "inconclusive"]
+        assert prism_grouped(result).shape == (5, 17)
+        assert prism_arrest(result).shape == (4, 2)
+        assert result.together == ""
+
+    @pytest.mark.parametrize(
+        ("rows", "said"),
+        [
+            (study_rows()[:4], "no knockout animal"),
+            (study_rows()[:7] + [("A", "knockout", "other", "A9", {}, 10)], "have 2 genotypes"),
+            (study_rows(intervals=(10,) * 7 + (float("nan"),)), "animals A7 have no sampling interval"),
+        ],
+    )
+    def test_what_cannot_be_compared_is_refused_by_name(self, rows, said):
+        with pytest.raises(UserError, match=said):
+            compare_counts(counts_of(rows))
+
+    def test_without_intervals_counts_are_per_section(self):
+        (m,) = count_matrices(counts_of(study_rows(intervals=(float("nan"),) * 8)).animal)
+        np.testing.assert_allclose(m.exposure, 2)
+        assert "per section" in m.exposure_note
+        assert set(RUNGS) == {"primordial", "primary", "secondary", "early_antral", "antral"}
