@@ -41,12 +41,11 @@ from follicle_stager.report.console import (
     count_tables,
     evaluation_tables,
     learned_table,
+    power_table,
 )
-from follicle_stager.report.html import write_report
 from follicle_stager.review import merge_edits
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
-from follicle_stager.statistics import compare_study
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
@@ -171,6 +170,43 @@ def compare(
         raise UserError(f"--count {counted}: write countable or profiles.")
     names = [name.strip() for name in covariates.split(",") if name.strip()]
     _compare(study, "profiles" if counted == "profiles" else "countable", names)
+
+
+@app.command()
+def power(
+    block_after: Annotated[
+        str, typer.Option("--block-after", help="primary, secondary or early_antral.")
+    ] = "secondary",
+    block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that is blocked.")] = 0.7,
+    animals: Annotated[str, typer.Option("--animals", help="Animals per group to try.")] = "3,4,6,8,12",
+    animal_cv: Annotated[float, typer.Option("--animal-cv", min=0, help="CV of an animal's follicles.")] = 0.15,
+    stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="CV of each stage beside it.")] = 0.10,
+    interval: Annotated[int, typer.Option("--interval", min=1, help="Every how many-th section is counted.")] = 10,
+    ovaries: Annotated[int, typer.Option("--ovaries", min=1, max=2, help="Ovaries counted of an animal.")] = 2,
+    wrong_stage: Annotated[
+        float, typer.Option("--wrong-stage", min=0, max=1, help="Share of follicles staged one step off.")
+    ] = 0.0,
+    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated for each size.")] = 300,
+) -> None:
+    """Say how many animals a study needs to find a block of a given size, by simulation."""
+    from follicle_stager.phantom import GenotypeModel
+    from follicle_stager.statistics.power import Design
+    from follicle_stager.statistics.power import power as power_of
+
+    try:
+        sizes = sorted({int(n) for n in animals.split(",")})
+    except ValueError:
+        raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8.") from None
+    if min(sizes) < 2:
+        raise UserError(f"--animals {animals}: a group needs 2 animals at least.")
+    spread = {"animal_cv": animal_cv, "stage_cv": stage_cv}
+    try:
+        knockout = GenotypeModel.model_validate(spread | {"block_after": block_after, "block_probability": block})
+    except ValidationError as error:
+        raise UserError(f"--{explain(error)}") from None
+    control = GenotypeModel.model_validate(spread)
+    design = Design(control, knockout, ovaries=ovaries, interval=interval, wrong_stage=wrong_stage)
+    out.print(power_table(power_of(design, sizes, studies=studies)))
 
 
 @app.command()
@@ -390,6 +426,10 @@ def _root(
 
 
 def _compare(study: Study, count: Counted, covariates: list[str]) -> None:
+    # Models and figures take a second to import, which no other verb has to wait for.
+    from follicle_stager.report.html import write_report
+    from follicle_stager.statistics import compare_study
+
     result = compare_study(study, count=count, covariates=covariates)
     out.print(*comparison_tables(result), sep="\n")
     out.print(f"Report: {escape(str(write_report(study, result)))}", soft_wrap=True)

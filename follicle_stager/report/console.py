@@ -144,6 +144,16 @@ def learned_table(learned: Learned) -> Table:
     return table
 
 
+def power_table(table: pd.DataFrame) -> Table:
+    """How often studies of several sizes find the planted block."""
+    shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
+    for name in ("finds the block", "finds another", "inconclusive"):
+        shown.add_column(name, justify="right")
+    for row in table.to_dict("records"):
+        shown.add_row(str(row["animals"]), *(f"{row[n]:.0%}" for n in ("power", "other_block", "inconclusive")))
+    return shown
+
+
 def comparison_tables(result: Comparison) -> list[Table | Text]:
     """The verdict of each mouse model first, then its steps."""
     parts: list[Table | Text] = []

@@ -115,7 +115,7 @@ class Arrest:
     verdict: Verdict
 
 
-def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None) -> Arrest:
+def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None, *, permute: bool = True) -> Arrest:
     """Ask every step of the ladder, and say where the block is.
 
     Parameters
@@ -124,16 +124,18 @@ def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None) -> Arre
         Counts of one mouse model.
     config
         How the verdict is reached.
+    permute
+        False leaves the permutation tests out, on which no verdict rests.
     """
     config = config or ArrestConfig()
     effects = [_step(matrix, k) for k in range(len(_NAMES) - 1)]
     p_holm = holm(np.array([e.p_lower if e else np.nan for e in effects]))
-    steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k]) for k, effect in enumerate(effects)])
+    steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k], permute) for k, effect in enumerate(effects)])
     return Arrest(
         matrix=matrix,
         steps=steps,
         animals=_animals(matrix),
-        contrast=_contrast(matrix),
+        contrast=_contrast(matrix, permute),
         verdict=_verdict(matrix, effects, p_holm, config),
     )
 
@@ -153,7 +155,7 @@ def _enough(matrix: CountMatrix) -> bool:
     return min(int(matrix.knockout.sum()), int((~matrix.knockout).sum())) >= _LEAST_ANIMALS
 
 
-def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float) -> dict[str, object]:
+def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float, permute: bool) -> dict[str, object]:
     row: dict[str, object] = {"model": matrix.model, "from": _NAMES[k], "to": _NAMES[k + 1]}
     columns = (
         "ratio",
@@ -187,7 +189,7 @@ def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float) -> d
         "high_90": math.exp(high_90),
         "p": effect.p_lower,
         "p_holm": p_holm,
-        "permutation_p": permutation_p(statistic, matrix.knockout)[0],
+        "permutation_p": permutation_p(statistic, matrix.knockout)[0] if permute else math.nan,
         "dispersion": effect.dispersion,
         "continuation": math.exp(continuation.log_ratio),
         "note": "a group has none of a stage: 0.5 was added" if effect.added else "",
@@ -209,7 +211,7 @@ def _log_ratios(matrix: CountMatrix) -> NDArray[np.float64]:
     return ratios
 
 
-def _contrast(matrix: CountMatrix) -> dict[str, float]:
+def _contrast(matrix: CountMatrix, permute: bool) -> dict[str, float]:
     """Secondary to antral of all kinds, named before the data: the model's ratio, and each animal's own number."""
     names = ("ratio", "low", "high", "p_two_sided", "log_ratio_difference", "permutation_p")
     if not _enough(matrix) or not matrix.seen[_SECONDARY:].all():
@@ -224,7 +226,8 @@ def _contrast(matrix: CountMatrix) -> dict[str, float]:
         return float(own[knockout].mean() - own[~knockout].mean())
 
     values = (math.exp(effect.log_ratio), math.exp(low), math.exp(high), effect.p_two_sided)
-    tested = (difference(matrix.knockout), permutation_p(difference, matrix.knockout)[0])
+    permuted = permutation_p(difference, matrix.knockout)[0] if permute else math.nan
+    tested = (difference(matrix.knockout), permuted)
     return dict(zip(names, values + tested, strict=True))
 
 

@@ -1,0 +1,96 @@
+"""Write the tables of docs/statistics.md: what the verdicts are worth, on simulated studies.
+
+    python docs/make_statistics.py [--studies 1000]
+
+About ten minutes on one core. Only what stands between the two marks of the page is written.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import pandas as pd
+from make_accuracy import DOCS, markdown
+
+from follicle_stager.files import write_text
+from follicle_stager.phantom import GenotypeModel
+from follicle_stager.stages import Stage
+from follicle_stager.statistics.power import Design, power, simulate_verdicts
+
+BEGIN, END = "<!-- tables: docs/make_statistics.py -->", "<!-- end of tables -->"
+#: CV of an animal's follicles, and of each stage beside it.
+SPREADS = {"like OvSim's young mice (CV 15 %, stages 10 %)": (0.15, 0.10), "wide (35 %, 30 %)": (0.35, 0.30)}
+PLANTED = {
+    "none": {},
+    "block after primary, 70 %": {"block_after": Stage.PRIMARY, "block_probability": 0.7},
+    "block after secondary, 70 %": {"block_after": Stage.SECONDARY, "block_probability": 0.7},
+    "block after secondary, 50 %": {"block_after": Stage.SECONDARY, "block_probability": 0.5},
+    "block after early antral, 70 %": {"block_after": Stage.EARLY_ANTRAL, "block_probability": 0.7},
+    "block after secondary, 70 %, the blocked die": {
+        "block_after": Stage.SECONDARY,
+        "block_probability": 0.7,
+        "accumulate": 0.0,
+    },
+    "depletion by half": {"depletion": 0.5},
+    "depletion by half and block after secondary, 70 %": {
+        "depletion": 0.5,
+        "block_after": Stage.SECONDARY,
+        "block_probability": 0.7,
+    },
+}
+
+
+def main() -> None:
+    """Simulate and write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--studies", type=int, default=1000)
+    studies = parser.parse_args().studies
+    parts = [f"Each row: {studies} simulated studies of two ovaries an animal, every 10th section of 5 µm.\n"]
+    for title, spread in SPREADS.items():
+        rows = []
+        for planted, given in PLANTED.items():
+            for n in (4, 6):
+                share = simulate_verdicts(_design(spread, given), n, studies=studies)
+                rows.append({"planted": planted, "animals per group": n} | _columns(share))
+                print(rows[-1], flush=True)
+        parts += [f"### Animals {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
+    parts += ["### Animals that a study needs\n", markdown(_needed(studies), digits=2), ""]
+    page = DOCS / "statistics.md"
+    text = page.read_text(encoding="utf-8")
+    head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
+    write_text(page, head + "\n\n" + "\n".join(parts) + "\n" + tail)
+
+
+def _design(spread: tuple[float, float], knockout: dict[str, object], **given: float) -> Design:
+    own = {"animal_cv": spread[0], "stage_cv": spread[1]}
+    genotypes = [GenotypeModel.model_validate(own | values) for values in ({}, knockout)]
+    return Design(*genotypes, **given)  # type: ignore[arg-type]
+
+
+def _columns(share: dict[str, float]) -> dict[str, object]:
+    kinds = ("block", "block and depletion", "depletion", "none", "inconclusive")
+    return {
+        "any block": share["any_block"],
+        "exactly the planted blocks": share["right"],
+        **{f"verdict {kind}": share.get(kind, 0.0) for kind in kinds},
+        "intervals that hold": share["coverage"],
+        "chi-square over follicles, p < 0.05": share["chi_square"],
+    }
+
+
+def _needed(studies: int) -> pd.DataFrame:
+    columns = {}
+    for title, spread in (("CV 15 %, 10 %", (0.15, 0.10)), ("CV 35 %, 30 %", (0.35, 0.30))):
+        for share in (0.5, 0.7):
+            for wrong in (0.0, 0.1):
+                planted = {"block_after": Stage.SECONDARY, "block_probability": share}
+                design = _design(spread, planted, wrong_stage=wrong)
+                table = power(design, (3, 4, 6, 8, 12), studies=max(100, studies // 4))
+                name = f"{share:.0%} blocked, {title}" + (f", {wrong:.0%} staged wrongly" if wrong else "")
+                columns[name] = table.set_index("animals")["power"]
+                print(name, columns[name].to_dict(), flush=True)
+    return pd.DataFrame(columns).rename_axis("animals per group").reset_index()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""How many animals does a study need? Studies are drawn from the virtual ovary's animal model, and judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.statistics.arrest import find_arrest
+from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from follicle_stager.phantom import GenotypeModel
+    from follicle_stager.statistics.matrix import CountMatrix
+
+
+@dataclass(frozen=True)
+class Design:
+    """A study that could be made.
+
+    Attributes
+    ----------
+    control, knockout
+        What their ovaries hold.
+    ovaries, interval, thickness_um
+        What is cut and counted of an animal.
+    wrong_stage
+        Share of follicles of each rung that are staged one rung too early or too late, half each.
+    """
+
+    control: GenotypeModel
+    knockout: GenotypeModel
+    ovaries: int = 2
+    interval: int = 10
+    thickness_um: float = 5.0
+    wrong_stage: float = 0.0
+
+    @property
+    def truth(self) -> tuple[str, ...]:
+        """Rungs after which the knockout is blocked."""
+        stage = self.knockout.block_after
+        blocked = stage is not None and self.knockout.block_probability > 0
+        return tuple(name for name, stages in RUNGS.items() if blocked and stage in stages)
+
+    @property
+    def log_ratios(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+        """True log ratio of each step, (4,)."""
+        by_rung = []
+        for genotype in (self.control, self.knockout):
+            means = genotype.means()
+            by_rung.append(
+                [
+                    sum(
+                        means[s] * (self.thickness_um + np.mean(self.control.stages[s].nucleus_um))
+                        for s in stages
+                        if s in means
+                    )
+                    for stages in RUNGS.values()
+                ]
+            )
+        logs = np.log(np.array(by_rung, dtype=np.float64))
+        return np.asarray(np.diff(logs[1] - logs[0]))
+
+
+def simulate_verdicts(design: Design, animals: int, *, studies: int, seed: int = 1) -> dict[str, float]:
+    """Draw studies of a design, and say what their verdicts are worth.
+
+    Parameters
+    ----------
+    design
+        Of the studies.
+    animals
+        Of each group.
+    studies
+        How many are drawn.
+    seed
+        Of everything.
+
+    Returns
+    -------
+    dict
+        Shares of the studies: ``any_block``, ``right`` (exactly the planted blocks), each kind of verdict,
+        ``chi_square`` (a test over follicles would say p < 0.05); and ``coverage`` of the 95 % intervals of the steps.
+    """
+    rng = np.random.default_rng([seed, animals])
+    kinds: Counter[str] = Counter()
+    any_block, right, naive, covered = 0, 0, 0, []
+    for _ in range(studies):
+        matrix = simulate_matrix(
+            design.control,
+            design.knockout,
+            rng,
+            animals=(animals, animals),
+            ovaries=design.ovaries,
+            interval=design.interval,
+            thickness_um=design.thickness_um,
+        )
+        matrix = _misstaged(matrix, design.wrong_stage, rng)
+        arrest = find_arrest(matrix, permute=False)
+        kinds[arrest.verdict.kind] += 1
+        any_block += bool(arrest.verdict.blocks)
+        right += arrest.verdict.blocks == design.truth
+        naive += chi_square_p(matrix.counts, matrix.knockout) < 0.05
+        low, high = arrest.steps["low"].to_numpy(float), arrest.steps["high"].to_numpy(float)
+        known = np.isfinite(low)
+        true = np.exp(design.log_ratios)[known]
+        covered += list((low[known] <= true) & (true <= high[known]))
+    shares = {"any_block": any_block, "right": right, "chi_square": naive, **kinds}
+    return {name: value / studies for name, value in shares.items()} | {"coverage": float(np.mean(covered))}
+
+
+def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: int = 1) -> pd.DataFrame:
+    """How often studies of several sizes find the planted block, and nothing else.
+
+    Returns
+    -------
+    DataFrame
+        ``animals`` per group, ``power`` (exactly the planted block), ``other_block``, ``inconclusive``.
+    """
+    rows = []
+    for n in animals:
+        share = simulate_verdicts(design, n, studies=studies, seed=seed)
+        other = share["any_block"] - (share["right"] if design.truth else 0.0)
+        rows.append(
+            {
+                "animals": n,
+                "power": share["right"] if design.truth else float("nan"),
+                "other_block": other,
+                "inconclusive": share.get("inconclusive", 0.0),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
+    """Counts after some follicles were staged one rung too early or too late."""
+    if not share:
+        return matrix
+    n = len(RUNGS)
+    moves = (1 - share) * np.eye(n) + share / 2 * (np.eye(n, k=1) + np.eye(n, k=-1))
+    moves /= moves.sum(axis=1, keepdims=True)
+    counts = np.zeros_like(matrix.counts)
+    for i in range(n):
+        counts += rng.multinomial(matrix.counts[:, i].astype(int), moves[i])
+    return replace(matrix, counts=counts)
