@@ -43,7 +43,7 @@ from follicle_stager.report.console import (
     learned_table,
     power_table,
 )
-from follicle_stager.review import merge_edits
+from follicle_stager.review import NothingToTakeIn, merge_edits
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
@@ -234,7 +234,7 @@ def convert(
     target: Annotated[Path, typer.Argument(help="A .zip for ImageJ's ROI manager, or a .geojson for QuPath.")],
 ) -> None:
     """Write outlines for another program: ImageJ ROIs, or QuPath's GeoJSON."""
-    follicles = read_geojson(source)
+    follicles = [f for f in read_geojson(source) if f.status != Status.REJECTED]
     writers = {".zip": write_rois, ".geojson": write_geojson}
     if target.suffix.lower() not in writers:
         raise UserError(f"{target}: write to a name that ends in .zip (ImageJ) or .geojson (QuPath).")
@@ -438,10 +438,15 @@ def _compare(study: Study, count: Counted, covariates: list[str]) -> None:
 def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
     """Merge another person's log of each slide, and list what both had changed."""
     for slide_id in slide_ids:
-        if not (other.slide_folder(slide_id) / "edits.jsonl").exists():
+        if other.run_info(slide_id) is None:
+            out.print(f"{escape(slide_id)}: not in {escape(str(other.path))}", style="yellow", highlight=False)
             continue
-        with study.review(slide_id, author=getpass.getuser()) as session:
-            merged = merge_edits(session, other.slide_folder(slide_id))
+        try:
+            with study.review(slide_id, author=getpass.getuser()) as session:
+                merged = merge_edits(session, other.slide_folder(slide_id))
+        except NothingToTakeIn:
+            out.print(f"{escape(slide_id)}: nothing was corrected there", highlight=False)
+            continue
         out.print(f"{escape(slide_id)}: {len(merged.taken)} corrections taken in", highlight=False)
         for edit in merged.conflicts:
             at = (*edit.before, *edit.after)[0].outline.centroid

@@ -1,7 +1,7 @@
 """Learn a lab's own staging from its corrections: collect what was judged, hold animals back, compare, write.
 
-The classifier takes over only where it beats the criteria on animals that it did not see. Both are asked for their best
-guess there, so that neither gains by answering less often.
+The classifier takes over only where it beats the criteria on animals that it did not see, with the answers that it
+would give: ``unsure`` counts as not right, for both.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 import follicle_stager
 from follicle_stager.config import load_config
@@ -19,22 +20,21 @@ from follicle_stager.errors import StudyError, UserError
 from follicle_stager.evaluation import weighted_kappa
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.staging import learned
-from follicle_stager.staging.criteria import stage_probabilities
-from follicle_stager.study.samples import animals_of
+from follicle_stager.staging.criteria import judge
+from follicle_stager.study import section_animals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
     from follicle_stager.config import StagingConfig
     from follicle_stager.morphometry import Measurements
+    from follicle_stager.records import Follicle
     from follicle_stager.study import Study
 
 # Of these one asks which, of the other, were called what.
 _ANTRAL = frozenset({Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY})
-_FOLDS, _RESAMPLES = 8, 2000
+_FOLDS = 8
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Learned:
     scores
         ``figure``, ``criteria``, ``classifier``; on animals that the classifier had not seen.
     difference
-        Of the share with the right stage, classifier minus criteria: value, and ends of the 95 % interval over animals.
+        Of the share with the right stage, classifier minus criteria: mean over animals, and its 95 % interval.
     """
 
     folder: Path
@@ -83,8 +83,6 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
         With corrections.
     progress
         Called with the number of parts of the animals that were held back, and of all.
-    seed
-        Of the bootstrap.
 
     Raises
     ------
@@ -94,7 +92,7 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
     criteria = load_config(study.path / "study.toml").staging.model_copy(update={"classifier": ""})
     examples = collect(study)
     held_out = _held_out(examples, criteria, progress)
-    scores, difference = compare(examples, held_out, criteria, seed=seed)
+    scores, difference = compare(examples, held_out, criteria)
     stager = learned.fit(examples.measurements, examples.stages, examples.animals, criteria)
     card = learned.Card(
         software=f"follicle-stager {follicle_stager.__version__}",
@@ -102,6 +100,8 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
         animals=len(set(examples.animals)),
         data_sha256=examples.sha256,
         stages=stager.stages,
+        features=learned.FEATURES,
+        temperature=stager.temperature,
         takes_over=difference[1] > 0,
         scores={
             str(row.figure): {"criteria": _plain(row.criteria), "classifier": _plain(row.classifier)}
@@ -127,14 +127,12 @@ def collect(study: Study) -> Examples:
             f"{study.samples_path}: no such file; animals are held back to see whether learning helps, and the sample "
             "sheet says which slide is of which animal. 'follicle-stager count --samples' puts one into the study."
         )
-    animals = animals_of(study.samples_path)
     rows: list[tuple[Measurements, Stage, str]] = []
-    for slide_id in study.slide_ids():
-        animal = animals.get(slide_id, slide_id)
+    for slide_id, animals in section_animals(study).items():
         rows += [
-            (learned.measurements_of(f.measurements), f.stage, animal)
+            (learned.measurements_of(f.measurements), f.stage, animals[f.section_id])
             for f in study.follicles(slide_id)
-            if f.status in (Status.ACCEPTED, Status.CORRECTED, Status.ADDED) and f.stage in LADDER and f.measurements
+            if _staged(f) and f.section_id in animals
         ]
     if (count := len({animal for *_, animal in rows})) < 2:
         raise UserError(
@@ -145,70 +143,70 @@ def collect(study: Study) -> Examples:
 
 
 def compare(
-    examples: Examples, held_out: Sequence[dict[Stage, float]], criteria: StagingConfig, *, seed: int = 0
+    examples: Examples, held_out: Sequence[Stage], criteria: StagingConfig
 ) -> tuple[pd.DataFrame, tuple[float, float, float]]:
-    """Set the best guesses of criteria and classifier against the person's stages.
+    """Set the answers of criteria and classifier against the person's stages.
 
     Parameters
     ----------
     examples
         What the person said.
     held_out
-        The classifier's probabilities for each, from animals other than its own.
+        What the classifier says of each, learned from animals other than its own.
     criteria
         Their parameters.
-    seed
-        Of the bootstrap over animals.
 
     Returns
     -------
     scores : DataFrame
         ``figure``, ``criteria``, ``classifier``.
     difference : tuple of float
-        Of the share with the right stage, classifier minus criteria, with its 95 % interval over animals.
+        Of an animal's share with the right stage, classifier minus criteria: mean over animals and the 95 % interval of
+        Student's t, since animals are few.
     """
-    guesses = {
-        "criteria": [_best(stage_probabilities(m, criteria)) for m in examples.measurements],
-        "classifier": [_best(p) for p in held_out],
-    }
-    scores = pd.DataFrame({name: _figures(examples.stages, guess) for name, guess in guesses.items()})
+    answers = {"criteria": [judge(m, criteria).stage for m in examples.measurements], "classifier": list(held_out)}
+    scores = pd.DataFrame({name: _figures(examples.stages, given) for name, given in answers.items()})
     right = {
-        name: np.array([a == b for a, b in zip(guess, examples.stages, strict=True)]) for name, guess in guesses.items()
+        name: np.array([a == b for a, b in zip(given, examples.stages, strict=True)], float)
+        for name, given in answers.items()
     }
-    gain = right["classifier"].astype(float) - right["criteria"]
     _, of = np.unique(examples.animals, return_inverse=True)
-    sums, counts = np.bincount(of, gain), np.bincount(of)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(_RESAMPLES, len(counts)))
-    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(resampled, (0.025, 0.975))
-    return scores.rename_axis("figure").reset_index(), (float(gain.mean()), float(low), float(high))
+    gains = np.bincount(of, right["classifier"] - right["criteria"]) / np.bincount(of)
+    n, mean = len(gains), float(gains.mean())
+    reach = float(stats.t.ppf(0.975, n - 1) * gains.std(ddof=1) / n**0.5) if n > 1 else float("inf")
+    return scores.rename_axis("figure").reset_index(), (mean, mean - reach, mean + reach)
 
 
-def _held_out(
-    examples: Examples, criteria: StagingConfig, progress: Callable[[int, int], None]
-) -> list[dict[Stage, float]]:
-    """Probabilities of each follicle from a classifier that did not see its animal."""
+def _staged(follicle: Follicle) -> bool:
+    """Whether a person gave the stage: not where only the outline, the health or the nucleus was theirs."""
+    said = follicle.status == Status.ACCEPTED or (
+        follicle.status in (Status.CORRECTED, Status.ADDED) and follicle.stage != follicle.stage_predicted
+    )
+    return said and follicle.stage in LADDER and bool(follicle.measurements)
+
+
+def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[int, int], None]) -> list[Stage]:
+    """What a classifier that did not see its animal says of each follicle."""
     from sklearn.model_selection import GroupKFold
 
     n, animals = len(examples.stages), np.array(examples.animals)
     parts = min(_FOLDS, len(set(examples.animals)))
-    answers: list[dict[Stage, float]] = [{} for _ in range(n)]
-
-    def of(rows: NDArray[np.intp]) -> tuple[list[Measurements], list[Stage], list[str]]:
-        return (
-            [examples.measurements[i] for i in rows],
-            [examples.stages[i] for i in rows],
-            [examples.animals[i] for i in rows],
-        )
-
+    answers = [Stage.UNSURE] * n
     for part, (seen, back) in enumerate(GroupKFold(parts).split(np.zeros(n), groups=animals)):
         progress(part, parts)
         try:
-            given = learned.fit(*of(seen), criteria).probabilities(of(back)[0])
+            stager = learned.fit(
+                [examples.measurements[i] for i in seen],
+                [examples.stages[i] for i in seen],
+                [examples.animals[i] for i in seen],
+                criteria,
+            )
         except UserError:  # without these animals too little is left: the criteria would have decided
-            given = [stage_probabilities(m, criteria) for m in of(back)[0]]
-        for row, probabilities in zip(back, given, strict=True):
-            answers[row] = probabilities
+            stager = None
+        for i in back:
+            m = examples.measurements[i]
+            verdict = judge(m, criteria) if stager is None else learned.judge_learned(m, stager, criteria)
+            answers[i] = verdict.stage
     progress(parts, parts)
     return answers
 
@@ -216,10 +214,10 @@ def _held_out(
 def _figures(true: Sequence[Stage], given: Sequence[Stage]) -> dict[str, float]:
     secondary = [g for t, g in zip(true, given, strict=True) if t == Stage.SECONDARY]
     antral = [g for t, g in zip(true, given, strict=True) if t in _ANTRAL]
-    said, guessed = ([LADDER.index(stage) for stage in stages] for stages in (true, given))
+    ladder = [(LADDER.index(t), LADDER.index(g)) for t, g in zip(true, given, strict=True) if g in LADDER]
     return {
         "right_stage": float(np.mean([t == g for t, g in zip(true, given, strict=True)])),
-        "weighted_kappa": weighted_kappa(said, guessed, len(LADDER)),
+        "weighted_kappa": weighted_kappa([t for t, _ in ladder], [g for _, g in ladder], len(LADDER)),
         "secondary_called_antral": _share([g in _ANTRAL for g in secondary]),
         "antral_called_secondary": _share([g == Stage.SECONDARY for g in antral]),
     }
@@ -227,10 +225,6 @@ def _figures(true: Sequence[Stage], given: Sequence[Stage]) -> dict[str, float]:
 
 def _share(hits: Sequence[bool]) -> float:
     return float(np.mean(hits)) if hits else float("nan")
-
-
-def _best(probabilities: dict[Stage, float]) -> Stage:
-    return max(probabilities, key=lambda stage: probabilities[stage])
 
 
 def _plain(value: object) -> float | None:

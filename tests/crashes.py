@@ -91,6 +91,7 @@ def kill_at_random(folder, run_id, *, times):
         assert {edit.id for edit in stands.edits} >= set(confirmed)
         assert stands.imported is None, "what the killed process wrote is its own"
         read_geojson(folder / FOLLICLES)
+    assert confirmed, "the processes did nothing"
     with ReviewSession(folder, run_id, author="Ada") as session:
         assert session.follicles == tuple(stands.follicles.values())
     return len(confirmed)

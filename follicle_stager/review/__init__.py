@@ -4,7 +4,7 @@ command -> `Edit` (before, after) -> ``edits.jsonl`` on disk -> `Standing`: the 
 """
 
 from follicle_stager.review.edits import Conflict, Edit, Kind
-from follicle_stager.review.merge import Merged, merge_edits
+from follicle_stager.review.merge import Merged, NothingToTakeIn, merge_edits
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue, uncertainty
 from follicle_stager.review.session import ReviewSession
 from follicle_stager.review.standing import Standing, standing
@@ -15,6 +15,7 @@ __all__ = [
     "Filter",
     "Kind",
     "Merged",
+    "NothingToTakeIn",
     "Order",
     "Progress",
     "ReviewSession",

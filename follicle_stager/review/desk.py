@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
-from follicle_stager.matching import overlaps, valid
+from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
 from follicle_stager.records import Follicle
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
+from follicle_stager.review.session import parts_of
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
@@ -86,28 +87,41 @@ class Desk:
         if slide_id == self.slide_id:
             return
         session = self.study.review(slide_id, author=self._author, measure=self._measured)
-        self.close()
+        try:
+            self.close()
+        except BaseException:
+            session.close()
+            raise
         self._session, self.slide_id = session, slide_id
-        self.sort()
+        try:
+            self.sort()
+        except UserError:  # there is no classifier to sort by any more
+            self.sort(Order.UNCERTAINTY)
 
     def close(self) -> None:
-        """Save what is open."""
-        if self._session is not None:
-            self._progress[self.slide_id] = self.progress
-            self._session.close()
-        if self._slide is not None:
-            self._slide.close()
-        self._session = self._slide = self._examiner = None
-        self.slide_id, self.current, self.selected, self._path = "", None, (), []
+        """Save what is open. Where that fails it is closed all the same; the log has everything."""
+        try:
+            if self._session is not None:
+                self._progress[self.slide_id] = self.progress
+                self._session.close()
+        finally:
+            if self._slide is not None:
+                self._slide.close()
+            self._session = self._slide = self._examiner = None
+            self.slide_id, self.current, self.selected, self._path = "", None, (), []
+
+    def neighbour(self, step: int = 1) -> str | None:
+        """The next slide of the study, or the one before; None at its end."""
+        slides = self.study.slide_ids()
+        place = slides.index(self.slide_id) + step if self.slide_id in slides else 0
+        return slides[place] if 0 <= place < len(slides) else None
 
     def open_next(self, step: int = 1) -> bool:
         """Open the next slide of the study, or the one before; False at its end."""
-        slides = self.study.slide_ids()
-        place = slides.index(self.slide_id) + step if self.slide_id in slides else 0
-        if not 0 <= place < len(slides):
-            return False
-        self.open(slides[place])
-        return True
+        slide_id = self.neighbour(step)
+        if slide_id is not None:
+            self.open(slide_id)
+        return slide_id is not None
 
     @property
     def session(self) -> ReviewSession:
@@ -273,7 +287,6 @@ class Desk:
         new = [f for f, overlap in zip(found, known, strict=True) if overlap < _SAME]
         if new:
             self._done(self.session.find(new))
-            self._path += [f.id for f in new]
             if self.current is None:
                 self.go()
         return len(new)
@@ -311,7 +324,7 @@ class Desk:
         UserError
             If it crosses none from side to side, or several of which none is current.
         """
-        crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and valid(f.outline).intersects(line)]
+        crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and len(parts_of(f.outline, line)) > 1]
         if self.current not in crossed:
             if len(crossed) != 1:
                 what = "crosses no follicle" if not crossed else f"crosses {len(crossed)} follicles"
@@ -414,10 +427,12 @@ class Desk:
         return True
 
     def _done(self, edit: Edit) -> None:
-        gone = {f.id for f in edit.before} - {f.id for f in edit.after}
+        before, after = ({f.id for f in side} for side in (edit.before, edit.after))
+        gone = before - after
+        self._path += [f.id for f in edit.after if f.id not in before and f.id not in self._path]
         if gone:  # only what was added and is taken back
             self._path = [i for i in self._path if i not in gone]
             self.selected = tuple(i for i in self.selected if i not in gone)
             if self.current in gone:
                 self.go()
-        self.changed({f.id for f in (*edit.before, *edit.after)})
+        self.changed(before | after)

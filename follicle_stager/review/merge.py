@@ -32,6 +32,10 @@ class Merged:
     conflicts: tuple[Edit, ...]
 
 
+class NothingToTakeIn(UserError):
+    """The other one corrected nothing."""
+
+
 def merge_edits(session: ReviewSession, other: Path) -> Merged:
     """Take in what another person did on a copy of the slide's folder.
 
@@ -52,7 +56,7 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
         # What another program did to their follicles.geojson is theirs too, if nobody opened the copy since.
         theirs += [edit for edit in (standing(other, session.run_id).imported,) if edit is not None]
     if not theirs:
-        raise UserError(f"{other / NAME}: there are no corrections to take in; check the path.")
+        raise NothingToTakeIn(f"{other / NAME}: there are no corrections to take in; check the path.")
     if theirs[-1].run_id != session.run_id:
         raise UserError(
             f"{other / NAME}: these corrections are of run {theirs[-1].run_id}, this slide's are of {session.run_id}; "
@@ -68,6 +72,9 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
             continue
         if edit.kind == Kind.REATTACH:  # here it is no new beginning
             edit = replace(edit, kind=Kind.IMPORT)
+        if edit.kind == Kind.FIND:  # both may have searched the same part
+            there = {f.id for f in session.follicles}
+            edit = replace(edit, after=tuple(f for f in edit.after if f.id not in there))
         try:
             session.adopt(edit)
             taken.append(edit)

@@ -132,11 +132,8 @@ class ReviewSession:
 
     def find(self, follicles: Iterable[Follicle]) -> Edit:
         """Add follicles that a search found where the run had not; nobody has judged them."""
-        new: dict[str, Follicle] = {}
-        for follicle in follicles:
-            made = another_id(follicle_id(follicle.section_id, follicle.outline), {*self._state, *new})
-            new[made] = replace(follicle, id=made)
-        return self._write(Kind.FIND, (), new.values())
+        new = [replace(f, id=self._new_id(f.section_id, f.outline)) for f in follicles]
+        return self._write(Kind.FIND, (), new)
 
     def reshape(self, one: str, outline: Polygon) -> Edit:
         """Give a follicle another outline.
@@ -186,7 +183,7 @@ class ReviewSession:
             If the line does not cross it from side to side once.
         """
         old = self._state[one]
-        pieces = [p for p in cut(valid(old.outline), line).geoms if isinstance(p, Polygon)]
+        pieces = parts_of(old.outline, line)
         if len(pieces) != 2:
             raise UserError("The line must cross the follicle from side to side, once.")
         oocyte = old.oocyte
@@ -293,6 +290,11 @@ class ReviewSession:
                 "This cannot be undone or done again: the follicle was changed since, by another person or program."
             ) from None
         return edit
+
+
+def parts_of(outline: Polygon, line: LineString) -> list[Polygon]:
+    """What a line cuts an outline into; one part where it does not cross it from side to side."""
+    return [p for p in cut(valid(outline), line).geoms if isinstance(p, Polygon)]
 
 
 def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:

@@ -69,18 +69,18 @@ def judge(m: Measurements, config: StagingConfig) -> Verdict:
     """
     probabilities = stage_probabilities(m, config)
     best = max(probabilities, key=lambda stage: probabilities[stage])
-    doubts = _doubts(m, config)
+    why_unsure = doubts(m, config)
     if probabilities[best] < config.min_probability:
         count, thickness = _layers_by_count(m, config), _layers_by_thickness(m, config)
         if (count - 0.5) * (thickness - 0.5) < 0:
-            doubts = (*doubts, "counted layers and thickness of the granulosa disagree")
-        doubts = (*doubts, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
+            why_unsure = (*why_unsure, "counted layers and thickness of the granulosa disagree")
+        why_unsure = (*why_unsure, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
     health, why_atretic = _health(m, config)
     countable, why_countable = _countable(m)
     return Verdict(
-        stage=Stage.UNSURE if doubts else best,
+        stage=Stage.UNSURE if why_unsure else best,
         probabilities=probabilities,
-        reasons=(*describe(m), *doubts, *why_atretic, why_countable),
+        reasons=(*describe(m), *why_unsure, *why_atretic, why_countable),
         health=health,
         countable=countable,
     )
@@ -132,15 +132,15 @@ def describe(m: Measurements) -> tuple[str, ...]:
     return tuple(seen)
 
 
-def _doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
-    """Why no stage can be given, if so."""
-    doubts = []
+def doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
+    """Why no stage can be seen, if so."""
+    why = []
     no_oocyte = not math.isfinite(m.oocyte_um)
     if no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
-        doubts.append("cut beside the oocyte and without fluid: the stage cannot be seen")
+        why.append("cut beside the oocyte and without fluid: the stage cannot be seen")
     if math.isfinite(m.layers_iqr) and m.layers_iqr > config.max_layers_iqr and m.fluid_fraction == 0:
-        doubts.append("the number of layers varies too much around the oocyte")
-    return tuple(doubts)
+        why.append("the number of layers varies too much around the oocyte")
+    return tuple(why)
 
 
 def _several_layers(m: Measurements, config: StagingConfig) -> float:

@@ -2,7 +2,7 @@
 
 Gradient-boosted trees see the measurements and how well each row of the criteria fits, so that what the criteria know
 need not be learned again. One temperature (Guo 2017, doi 10.48550/arXiv.1706.04599), fitted on animals that the trees
-did not see, makes the probabilities honest.
+did not see, makes the probabilities honest. What the criteria say cannot be seen stays unsure.
 
 A classifier is a folder: ``classifier.skops`` and ``classifier.json`` (how it was made, and how good it is). Nothing in
 it is executed when it is read: a type that is not one of scikit-learn's own, named here, is refused.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import warnings
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +24,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.stages import LADDER, Stage
-from follicle_stager.staging.criteria import judge, stage_probabilities
+from follicle_stager.staging.criteria import doubts, judge, stage_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,12 +42,10 @@ FEATURES = (*(f.name for f in fields(Measurements)), *(f"criteria_{stage.value}"
 MIN_FOLLICLES, MIN_ANIMALS = 8, 2
 # Inner folds, whose animals fit the temperature.
 _FOLDS = 5
-# Types outside skops' own list of harmless ones; all are scikit-learn's.
-_TRUSTED = [
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._TemperatureScaling",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-]
+# A stage that a fold's trees never saw has this probability there; and how far a temperature may go.
+_LEAST, _TEMPERATURES = 1e-4, (0.3, 6.0)
+# Types outside skops' own list of harmless ones; it is scikit-learn's.
+_TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 
 class Card(BaseModel):
@@ -65,6 +62,9 @@ class Card(BaseModel):
     model_sha256: str = ""
     stages: tuple[Stage, ...]
     """That it knows; of others the criteria decide."""
+    features: tuple[str, ...]
+    """That it sees."""
+    temperature: float
     takes_over: bool
     """Whether it beat the criteria on animals that it had not seen."""
     scores: dict[str, dict[str, float | None]]
@@ -84,6 +84,7 @@ class LearnedStager:
 
     model: Any
     stages: tuple[Stage, ...]
+    temperature: float
     criteria: StagingConfig
 
     def probabilities(self, table: Sequence[Measurements]) -> list[dict[Stage, float]]:
@@ -93,10 +94,7 @@ class LearnedStager:
         """
         if not table:
             return []
-        from threadpoolctl import threadpool_limits
-
-        with threadpool_limits(1):
-            learned = self.model.predict_proba(features(table, self.criteria))
+        learned = _cooled(_shares(self.model, features(table, self.criteria), len(self.stages)), self.temperature)
         rows = []
         for m, shares in zip(table, learned, strict=True):
             criteria = stage_probabilities(m, self.criteria)
@@ -147,10 +145,8 @@ def fit(
     UserError
         If fewer than two stages can be learned.
     """
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.ensemble import HistGradientBoostingClassifier
+    from scipy.optimize import minimize_scalar
     from sklearn.model_selection import GroupKFold
-    from threadpoolctl import threadpool_limits
 
     known = learnable(stages, animals)
     if len(known) < 2:
@@ -162,18 +158,51 @@ def fit(
     x = features([table[i] for i in keep], criteria)
     y = np.array([known.index(stages[i]) for i in keep])
     groups = np.array([animals[i] for i in keep])
+    answered, given = [], []
+    for seen, back in GroupKFold(min(_FOLDS, len(set(groups)))).split(x, y, groups):
+        if len(set(y[seen])) > 1:  # else there is nothing to tell apart
+            given.append(_shares(_trees(x[seen], y[seen]), x[back], len(known)))
+            answered.append(y[back])
+    temperature = 1.0
+    if given:
+        shares, true = np.concatenate(given), np.concatenate(answered)
+
+        def loss(log_temperature: float) -> float:
+            own = _cooled(shares, float(np.exp(log_temperature)))
+            return float(-np.log(own[np.arange(len(true)), true]).mean())
+
+        bounds = tuple(np.log(_TEMPERATURES))
+        temperature = float(np.exp(minimize_scalar(loss, bounds=bounds, method="bounded").x))
+    return LearnedStager(_trees(x, y), known, temperature, criteria)
+
+
+def _trees(x: NDArray[np.float64], y: NDArray[np.intp]) -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+    from threadpoolctl import threadpool_limits
+
     # Small trees: larger ones learned the noise of labels, and were surer than right.
     trees = HistGradientBoostingClassifier(
         learning_rate=0.1, max_iter=60, max_leaf_nodes=4, min_samples_leaf=5, l2_regularization=1.0, random_state=0
     )
-    folds = GroupKFold(min(_FOLDS, len(set(groups)))).split(x, y, groups)
-    # A fold may lack a stage where few animals have it: it then has probability 0 there, which the temperature bears.
     # Few follicles: threads would only wait for each other, for minutes where the processors are busy.
-    with warnings.catch_warnings(), threadpool_limits(1):
-        warnings.filterwarnings("ignore", message="Number of classes in training fold")
-        warnings.filterwarnings("ignore", category=RuntimeWarning, module="sklearn")
-        model = CalibratedClassifierCV(trees, method="temperature", ensemble=False, cv=list(folds)).fit(x, y)
-    return LearnedStager(model, known, criteria)
+    with threadpool_limits(1):
+        return trees.fit(x, y)
+
+
+def _shares(trees: Any, x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
+    """Probabilities of all stages, (n, count), also of those that these trees never saw."""
+    from threadpoolctl import threadpool_limits
+
+    shares = np.full((len(x), count), _LEAST)
+    with threadpool_limits(1):
+        shares[:, trees.classes_] = np.maximum(trees.predict_proba(x), _LEAST)
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def _cooled(shares: NDArray[np.float64], temperature: float) -> NDArray[np.float64]:
+    logits = np.log(shares) / temperature
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
 
 
 def save(folder: Path, stager: LearnedStager, card: Card) -> None:
@@ -198,7 +227,7 @@ def load_card(folder: Path) -> Card:
     path = folder / CARD
     try:
         return Card.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except OSError:
         raise UserError(f"{path}: no such file; 'follicle-stager learn' makes a classifier.") from None
     except (ValidationError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: this describes no classifier ({str(error).splitlines()[0]}).") from None
@@ -220,27 +249,36 @@ def load(folder: Path) -> LearnedStager:
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.model_sha256:
         raise UserError(f"{path}: this is not the file that {CARD} describes; run 'follicle-stager learn' again.")
-    return LearnedStager(_model(content, path), card.stages, card.criteria)
+    if card.features != FEATURES:
+        raise UserError(
+            f"{path}: this was learned by another version of the software; run 'follicle-stager learn' again."
+        )
+    return LearnedStager(_model(content, path), card.stages, card.temperature, card.criteria)
 
 
 def _model(content: bytes, path: Path) -> Any:
     import skops.io
+    from sklearn.ensemble import HistGradientBoostingClassifier
 
-    strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(_TRUSTED))
-    if strange:
-        raise UserError(f"{path}: this holds more than a classifier ({strange[0]}), and is not read.")
-    return skops.io.loads(content, trusted=_TRUSTED)
+    try:
+        strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(_TRUSTED))
+        model = None if strange else skops.io.loads(content, trusted=_TRUSTED)
+    except Exception as error:  # skops raises whatever its parts do
+        raise UserError(f"{path}: this holds no classifier ({error}); run 'follicle-stager learn' again.") from None
+    if strange or not isinstance(model, HistGradientBoostingClassifier):
+        what = strange[0] if strange else type(model).__name__
+        raise UserError(f"{path}: this holds something else than a classifier ({what}), and is not read.")
+    return model
 
 
-def judge_learned(m: Measurements, config: StagingConfig, stager: LearnedStager) -> Verdict:
-    """Stage one follicle by the classifier; health and countable stay those of the criteria."""
+def judge_learned(m: Measurements, stager: LearnedStager, config: StagingConfig) -> Verdict:
+    """Stage one follicle by the classifier; what cannot be seen, health and countable stay those of the criteria."""
     criteria = judge(m, config)
     (probabilities,) = stager.probabilities([m])
     best = max(probabilities, key=lambda stage: probabilities[stage])
-    sure = probabilities[best] >= config.min_probability
+    sure = probabilities[best] >= config.min_probability and not doubts(m, config)
     told = f"learned from corrections: {best.label.lower()} {probabilities[best]:.0%}"
-    own = criteria.stage
-    told += "" if own == best else f"; the criteria say {own.label.lower()}"
+    told += "" if criteria.stage == best else f"; the criteria say {criteria.stage.label.lower()}"
     return replace(
         criteria,
         stage=best if sure else Stage.UNSURE,
@@ -250,8 +288,14 @@ def judge_learned(m: Measurements, config: StagingConfig, stager: LearnedStager)
 
 
 def stager_id(config: StagingConfig) -> str:
-    """What stages depend on besides the configuration: nothing, or the classifier."""
-    return load_card(Path(config.classifier)).id if config.classifier else ""
+    """What stages depend on besides the configuration: nothing, or the classifier.
+
+    Raises
+    ------
+    UserError
+        If the classifier cannot be read, or has not beaten the criteria.
+    """
+    return _named(config.classifier).id if config.classifier else ""
 
 
 def stage_follicle(m: Measurements, config: StagingConfig) -> Verdict:
@@ -260,13 +304,25 @@ def stage_follicle(m: Measurements, config: StagingConfig) -> Verdict:
     Raises
     ------
     UserError
-        If the classifier cannot be read.
+        If the classifier cannot be read, or has not beaten the criteria.
     """
     if not config.classifier:
         return judge(m, config)
-    return judge_learned(m, config, _loaded(config.classifier))
+    card = _named(config.classifier)
+    return judge_learned(m, _loaded(config.classifier, card.model_sha256), config)
 
 
 @functools.lru_cache(maxsize=1)
-def _loaded(folder: str) -> LearnedStager:
+def _loaded(folder: str, model_sha256: str) -> LearnedStager:
+    """Read once, and again when it was learned again."""
     return load(Path(folder))
+
+
+def _named(folder: str) -> Card:
+    card = load_card(Path(folder))
+    if not card.takes_over:
+        raise UserError(
+            f"{Path(folder) / CARD}: this classifier has not beaten the criteria on animals held back, so it does not "
+            "stage; take staging.classifier out of the configuration, or judge more follicles and learn again."
+        )
+    return card

@@ -1,6 +1,6 @@
 """A study: a folder of slides, their sample sheet, what is on disk, and the counts."""
 
-from follicle_stager.study.counts import Counts, Tally, count_study
+from follicle_stager.study.counts import Counts, Tally, count_study, section_animals
 from follicle_stager.study.folder import Study
 from follicle_stager.study.samples import Sample, read_samples, read_samples_table
 from follicle_stager.study.sources import SlideSource, list_slides, slide_name
@@ -15,5 +15,6 @@ __all__ = [
     "list_slides",
     "read_samples",
     "read_samples_table",
+    "section_animals",
     "slide_name",
 ]

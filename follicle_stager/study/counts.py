@@ -98,19 +98,7 @@ class Tally:
     """
 
     def __init__(self, study: Study, *, samples_path: Path | None = None) -> None:
-        slide_ids = study.slide_ids()
-        if not slide_ids:
-            raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
-        sources = []
-        for slide_id in slide_ids:
-            info = study.run_info(slide_id) or {}
-            sources.append(SlideSource(slide_id, study.path / str(info.get("source", slide_id))))
-        folder = study.path / "slides"
-        self._samples = read_samples(
-            samples_path or study.samples_path,
-            sources,
-            without_row=f"add one, or delete the slide's folder in {folder} if it is no longer part of it",
-        )
+        self._samples = _samples(study, samples_path)
         self._study = study
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
@@ -157,6 +145,34 @@ class Tally:
         empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
         return _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
+
+
+def _samples(study: Study, samples_path: Path | None = None) -> list[Sample]:
+    """Rows of the sample sheet of a study's finished slides."""
+    slide_ids = study.slide_ids()
+    if not slide_ids:
+        raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
+    return read_samples(
+        samples_path or study.samples_path,
+        [SlideSource(slide_id, study.source(slide_id)) for slide_id in slide_ids],
+        without_row=f"add one, or delete the slide's folder in {study.path / 'slides'} if it is no longer part of it",
+    )
+
+
+def section_animals(study: Study) -> dict[str, dict[str, str]]:
+    """Animal of each section that is counted, by slide and section id.
+
+    Raises
+    ------
+    StudyError, SampleSheetError
+        If the sheet does not fit, or sections cannot be told apart.
+    """
+    samples = _samples(study)
+    animals: dict[str, dict[str, str]] = {}
+    for slide_id in dict.fromkeys(s.slide for s in samples):
+        own = assign_sections(slide_id, study.sections(slide_id), [s for s in samples if s.slide == slide_id])
+        animals[slide_id] = {piece.section_id: c.sample.animal for c in own for piece in c.pieces}
+    return animals
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ _CROP_PX = 112
 # So many pictures are read before the window may do something else.
 _AT_ONCE = 8
 _ALL = "all stages"
+# What needs no follicle.
+_OF_NONE = [action for action in DECISIONS if action.label in ("Undo", "Redo")]
 
 
 class Gallery(QWidget):
@@ -130,14 +132,18 @@ class Gallery(QWidget):
         reviewer = self._reviewer()
         if reviewer is None:
             return
-        chosen = self._list.selectedItems()
-        reviewer.desk.selected = tuple(item.data(Qt.ItemDataRole.UserRole) for item in chosen)
-        reviewer.act(action)
+        standing = {f.id for f in reviewer.desk.follicles}
+        chosen = [item.data(Qt.ItemDataRole.UserRole) for item in self._list.selectedItems()]
+        reviewer.desk.selected = tuple(i for i in chosen if i in standing)
+        # Without a selection here the key would be for the follicle in view on the slide.
+        if reviewer.desk.selected or action in _OF_NONE:
+            reviewer.act(action)
 
     def _look_at(self, item: QListWidgetItem) -> None:
         reviewer = self._reviewer()
-        if reviewer is not None:
-            reviewer.desk.go_to(item.data(Qt.ItemDataRole.UserRole))
+        follicle_id = item.data(Qt.ItemDataRole.UserRole)
+        if reviewer is not None and follicle_id in {f.id for f in reviewer.desk.follicles}:
+            reviewer.desk.go_to(follicle_id)
             reviewer.show()
 
 

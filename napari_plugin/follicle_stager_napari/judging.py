@@ -41,11 +41,11 @@ class JudgingPart(QWidget):
     ) -> None:
         super().__init__()
         self._act, self._sort = act, sort
-        self._order = choice("Which follicle comes first.", [order.value for order in Order], self._chosen)
-        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in COUNTED)], self._chosen)
+        self._order = choice("Which follicle comes first.", [order.value for order in Order], self.apply)
+        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in COUNTED)], self.apply)
         judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
-        self._status = choice("What was said of those that are stopped at.", judged, self._chosen)
-        self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self._chosen)
+        self._status = choice("What was said of those that are stopped at.", judged, self.apply)
+        self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self.apply)
         self._progress = QLabel()
         self._what = QLabel()
         self._what.setWordWrap(True)
@@ -101,7 +101,8 @@ class JudgingPart(QWidget):
             grid.addWidget(button, number // 2, number % 2)
         return part
 
-    def _chosen(self) -> None:
+    def apply(self) -> None:
+        """Sort and filter by what is chosen."""
         status = self._status.currentText()
         statuses = {_EVERY: frozenset[Status](), _TO_JUDGE: frozenset({Status.PREDICTED})}
         only = Filter(

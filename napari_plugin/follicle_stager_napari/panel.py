@@ -71,7 +71,7 @@ class ReviewPanel(QWidget):
         self._message = QLabel("Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
         self._message.setWordWrap(True)
         self.work = WorkBar(self._say, self._enable)
-        self.gallery = Gallery(lambda: self.reviewer)
+        self.gallery = Gallery(self._at_work)
         self._gallery_dock: QWidget | None = None
         self._keys = KeyPage(self)
         self._counting = QTimer(self)
@@ -80,12 +80,13 @@ class ReviewPanel(QWidget):
         self._counting.timeout.connect(self._count)
         self._judging = JudgingPart(self._act, self._sort, self.learn)
         self._table = CountTable()
+        self._opening = self._open_part()
         self._needs_slide = [self._find_part(), self._judging, self._export_part()]
         find, _, export = self._needs_slide
         inside = QWidget()
         layout = QVBoxLayout(inside)
         for title, part in (
-            ("Open", self._open_part()),
+            ("Open", self._opening),
             ("Find", find),
             ("Review", self._judging),
             ("Count", self._table),
@@ -98,6 +99,8 @@ class ReviewPanel(QWidget):
         for widget in (self._message, self.work, Tall(inside)):
             whole.addWidget(widget)
         self._enable()
+        # Whatever way the window or the panel is closed: what was decided is saved, and others may correct.
+        self.destroyed.connect(lambda *_: self.finish())
 
     # Open
 
@@ -153,6 +156,7 @@ class ReviewPanel(QWidget):
         self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go from one to the next with the keys.")
         self._open_slide(slide_id or slides[0])
+        self._judging.apply()
         self._enable()
 
     def open_slide(self, path: Path) -> None:
@@ -163,15 +167,22 @@ class ReviewPanel(QWidget):
         UserError
             If it cannot be read, or the folder beside it holds something else.
         """
-        mpp = None
+        folder = path.parent / f"{slide_name(path)}_study"
+        study = Study.open(folder) if (folder / "study.toml").exists() else None
+        source, mpp = SlideSource(slide_name(path), path), None
+        known = study is not None and study.run_info(source.slide_id) is not None
+        if study is not None and known and study.source(source.slide_id).resolve() != path.resolve():
+            raise UserError(
+                f"{folder}: this study is of {study.source(source.slide_id)}, not of {path}; rename one of the two "
+                "pictures, or the folder."
+            )
         with open_slide(path) as slide:
-            if slide.pixel_size is None:
+            if slide.pixel_size is None and not known:
                 question = f"{path.name} does not say how many µm a pixel has. µm per pixel:"
                 mpp, given = QInputDialog.getDouble(self, "µm per pixel", question, 0.5, 0.02, 20.0, 4)
                 if not given:
                     raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")
-        folder = path.parent / f"{slide_name(path)}_study"
-        study = Study.open(folder) if (folder / "study.toml").exists() else Study.create(folder, Config())
+        study = study or Study.create(folder, Config())
 
         def opened(outcome: Outcome) -> None:
             if outcome.state == "failed":
@@ -180,17 +191,27 @@ class ReviewPanel(QWidget):
             if outcome.state == "done":
                 self._say(f"The slide is open; results go to {folder}. Find its follicles, or draw them.")
 
-        source = SlideSource(slide_name(path), path)
         self.work.start(lambda tell: _run(study, source, Config(), mpp, tell, find=False), opened)
 
     def close_study(self) -> None:
-        """Save, and let others correct."""
+        """Save, let others correct, and take the layers away."""
         self._counting.stop()
         self.work.end()
-        if self.reviewer is not None:
-            self.reviewer.desk.close()
-        self.reviewer = None
+        reviewer, self.reviewer = self.reviewer, None
+        if reviewer is not None:
+            reviewer.close()
         self._enable()
+
+    def finish(self) -> None:
+        """Stop what goes on, and save; also when Qt has taken the window away, so nothing of it is touched."""
+        self.work.abandon()
+        reviewer, self.reviewer = self.reviewer, None
+        if reviewer is not None:
+            reviewer.desk.close()
+
+    def _at_work(self) -> Reviewer | None:
+        """The reviewer, where a slide is open."""
+        return self.reviewer if self.reviewer is not None and self.reviewer.desk.slide_id else None
 
     def _open_slide(self, slide_id: str) -> None:
         if self.reviewer is not None and slide_id:
@@ -216,7 +237,10 @@ class ReviewPanel(QWidget):
 
     def find_on_slide(self) -> None:
         """Search the open slide with the settings shown, and open what was found."""
-        if self.reviewer is None:
+        self._try(self._find_on_slide)
+
+    def _find_on_slide(self) -> None:
+        if self.reviewer is None or self.work.busy:
             return
         desk = self.reviewer.desk
         study, slide_id, size = desk.study, desk.slide_id, desk.pixel_size
@@ -225,10 +249,11 @@ class ReviewPanel(QWidget):
         config = load_config(study.path / "study.toml")
         chosen = {"detector": self._detector.currentText(), "min_score": round(self._min_score.value(), 2)}
         config = config.model_copy(update={"detection": config.detection.model_copy(update=chosen)})
-        Study.create(study.path, config)
-        desk.close()  # the search writes, and only one may
+        self.reviewer.close()  # the search writes, and only one may
 
         def found(outcome: Outcome) -> None:
+            if outcome.state != "failed":
+                Study.create(study.path, config)
             self._open_slide(slide_id)
             if outcome.state == "failed":
                 raise UserError(outcome.message)
@@ -251,7 +276,12 @@ class ReviewPanel(QWidget):
         """Search a part of the open slide (level-0 pixels), and add what is missing there."""
         if self.reviewer is None or self.work.busy:
             return
-        desk, slide_id = self.reviewer.desk, self.reviewer.desk.slide_id
+        self._try(lambda: self._find_within(area, self.reviewer))
+
+    def _find_within(self, area: Polygon, reviewer: Reviewer | None) -> None:
+        if reviewer is None:
+            return
+        desk, slide_id = reviewer.desk, reviewer.desk.slide_id
         find = desk.finder(area)
 
         def found(follicles: Sequence[Follicle]) -> None:
@@ -276,7 +306,7 @@ class ReviewPanel(QWidget):
 
     def learn(self) -> None:
         """Learn staging from what was judged in the study."""
-        if self.reviewer is None:
+        if self.reviewer is None or self.work.busy:
             return
         study = self.reviewer.desk.study
 
@@ -338,7 +368,8 @@ class ReviewPanel(QWidget):
         suggested = str(desk.study.path / f"{desk.slide_id}.{ending}")
         name, _ = QFileDialog.getSaveFileName(self, "Save outlines", suggested, f"*.{ending}")
         if name:
-            self._try(lambda: self.save_outlines(Path(name)))
+            path = Path(name) if name.lower().endswith(f".{ending}") else Path(f"{name}.{ending}")
+            self._try(lambda: self.save_outlines(path))
 
     def save_outlines(self, path: Path) -> None:
         """Write the outlines of the open slide: ``.zip`` for ImageJ, else GeoJSON for QuPath."""
@@ -367,12 +398,13 @@ class ReviewPanel(QWidget):
     def _enable(self) -> None:
         """What can be pressed now."""
         on = self.reviewer is not None and not self.work.busy
-        for widget in (*self._needs_slide, self._slides):
+        for widget in self._needs_slide:
             widget.setEnabled(on)
+        self._opening.setEnabled(not self.work.busy)
 
     def _refresh(self) -> None:
         """Show where the desk is."""
-        if self.reviewer is None:
+        if self.reviewer is None or not self.reviewer.desk.slide_id:
             return
         desk = self.reviewer.desk
         self._slides.blockSignals(True)
@@ -415,12 +447,14 @@ def review(folder: Path, slide_id: str = "") -> None:
     import napari
 
     viewer = napari.Viewer(title=f"follicle-stager: {folder}")
+    panel = ReviewPanel(viewer)
     try:
-        panel = ReviewPanel(viewer)
         panel.open_study(folder, slide_id)
     except UserError:
         viewer.close()
         raise
     viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
-    napari.run()
-    panel.close_study()
+    try:
+        napari.run()
+    finally:
+        panel.finish()

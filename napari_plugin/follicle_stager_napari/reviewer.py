@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from shapely.geometry import LineString, box
 
-from follicle_stager.errors import UserError
+from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.stages import Status
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import (
@@ -100,10 +100,7 @@ class Reviewer:
             If it cannot be opened; what was open stays.
         """
         self.desk.open(slide_id)
-        for layer in (self.layer, self._labels, self._picture):
-            if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self._picture = None
+        self._clear()
         try:
             data, options, _ = slide_layer(self.desk.slide)
             self._picture = self.viewer.add_image(data, **options)
@@ -123,17 +120,31 @@ class Reviewer:
         self.viewer.layers.selection.active = self.layer
         self.show()
 
+    def close(self) -> None:
+        """Save, let others correct, and take the layers away: nothing of them can be pressed any more."""
+        try:
+            self.desk.close()
+        finally:
+            self._clear()
+
+    def _clear(self) -> None:
+        for layer in (self.layer, self._labels, self._picture):
+            if layer is not None and layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self.layer = self._labels = self._picture = self._box_for = None
+        self._ids = []
+
     def act(self, action: Action) -> None:
         """Do what a key or button says; what cannot be done is said."""
+        if self.layer is None:
+            return
         if getattr(self.layer, "_is_creating", False):  # an outline is half drawn: Enter ends it, nothing else counts
             if action.key == "Enter":
                 self.layer._finish_drawing()
             if action.key != "S":
                 return
-        try:
+        with self._told():
             action.do(self)
-        except UserError as error:
-            self._say(str(error))
         self.show()
 
     def go(self, step: int) -> None:
@@ -149,10 +160,9 @@ class Reviewer:
 
     def open_next(self, step: int) -> None:
         """The next slide, or the one before."""
-        slides = self.desk.study.slide_ids()
-        place = slides.index(self.desk.slide_id) + step if self.desk.slide_id in slides else 0
-        if 0 <= place < len(slides):
-            self.open(slides[place])
+        slide_id = self.desk.neighbour(step)
+        if slide_id is not None:
+            self.open(slide_id)
         else:
             self._say("This was the last slide of the study." if step > 0 else "This is the first slide of the study.")
 
@@ -196,6 +206,8 @@ class Reviewer:
 
     def show(self) -> None:
         """Bring the current follicle into view, and tell the panel."""
+        if self.layer is None:
+            return
         with self._of_ours():
             current = self.desk.current
             chosen = {*self.desk.selected} if self.desk.selected else {current}
@@ -266,7 +278,7 @@ class Reviewer:
         """A person drew, moved or deleted shapes with napari's tools."""
         if self._own or event.action not in ("added", "changed", "removed"):
             return
-        try:
+        with self._told():
             if event.action == "added":
                 new = slice(len(self._ids), None)
                 drawn = list(zip(self.layer.data[new], self.layer.shape_type[new], strict=True))
@@ -280,10 +292,9 @@ class Reviewer:
                 self.desk.selected = tuple(self._ids[row] for row in event.data_indices)
                 self.desk.delete()
                 self.desk.selected = ()
-        except UserError as error:
-            self._say(str(error))
-        self._draw_all()
-        self.show()
+        if self.layer is not None:  # a search that was asked for has taken it away
+            self._draw_all()
+            self.show()
 
     def _added(self, shape: NDArray[np.floating], kind: str) -> None:
         if self._box_for is not None:
@@ -301,6 +312,16 @@ class Reviewer:
             self.layer.mode = mode
         if half_drawn:
             self._draw_all()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What cannot be done is said."""
+        try:
+            yield
+        except UserError as error:
+            self._say(str(error))
+        except OSError as error:
+            self._say(describe_os_error(error))
 
     @contextlib.contextmanager
     def _of_ours(self) -> Iterator[None]:

@@ -128,7 +128,15 @@ class WorkBar(QWidget):
         *,
         otherwise: Callable[[], None] = lambda: None,
     ) -> None:
-        """Do something in a thread; ``then`` gets what it returned, ``otherwise`` is called where it did not."""
+        """Do something in a thread; ``then`` gets what it returned, ``otherwise`` is called where it did not.
+
+        Raises
+        ------
+        UserError
+            If something else goes on.
+        """
+        if self.busy:
+            raise UserError("Something else goes on: wait for it, or stop it.")
         self._then, self._otherwise = then, otherwise
         self._bar.setRange(0, 0)
         self._work = Work(do)
@@ -143,10 +151,16 @@ class WorkBar(QWidget):
 
     def end(self) -> None:
         """Stop, and return when it has ended; nothing comes of it."""
-        if self._work is not None:
-            self._work.stop()
-            self._work.wait()
+        if self.busy:
+            self.abandon()
             self._close()
+
+    def abandon(self) -> None:
+        """As `end`, where Qt has taken the window away."""
+        work, self._work = self._work, None
+        if work is not None:
+            work.stop()
+            work.wait()
 
     def _close(self) -> None:
         self._looking.stop()
@@ -175,5 +189,7 @@ class WorkBar(QWidget):
                 self._otherwise()
         except UserError as error:
             message = message or str(error)
+        except OSError as error:
+            message = message or describe_os_error(error)
         if message:
             self._say(message)

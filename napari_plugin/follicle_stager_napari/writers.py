@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from shapely.geometry import Polygon
+
 from follicle_stager.annotations import write_geojson
 from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.records import Follicle
@@ -27,13 +29,21 @@ def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: d
     """
     features = attributes.get("features")
     rows = features.to_dict("records") if features is not None and len(features) == len(data) else [{}] * len(data)
-    follicles = [_follicle(shape, row) for shape, row in zip(data, rows, strict=True)]
-    write_geojson(Path(path), [f for f in follicles if not f.outline.is_empty])
+    kinds = attributes.get("shape_type") or "polygon"
+    kinds = [kinds] * len(data) if isinstance(kinds, str) else kinds
+    known: set[object] = set()
+    follicles = []
+    for shape, row, kind in zip(data, rows, kinds, strict=True):
+        outline = outline_of(shape, str(kind)) if str(kind) not in ("line", "path") else Polygon()
+        if not outline.is_empty:
+            # A shape that is drawn takes over the features of the one before: it is none of that follicle's.
+            follicles.append(_follicle(outline, {} if row.get("id") in known else row))
+            known.add(row.get("id"))
+    write_geojson(Path(path), follicles)
     return [path]
 
 
-def _follicle(shape: NDArray[np.float64], row: dict[str, Any]) -> Follicle:
-    outline = outline_of(shape)
+def _follicle(outline: Polygon, row: dict[str, Any]) -> Follicle:
     try:
         stage = parse_stage(str(row.get("stage", "")))
     except ValueError:

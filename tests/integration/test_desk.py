@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 from shapely import box
@@ -11,7 +12,7 @@ from shapely.geometry import LineString, Point
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.errors import Stopped, UserError
-from follicle_stager.review import Edit, Filter, Kind, Order
+from follicle_stager.review import Edit, Filter, Kind, Order, merge_edits
 from follicle_stager.review.desk import Desk
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.study import Study, Tally, count_study, list_slides
@@ -173,6 +174,20 @@ def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
     assert new.outline.equals(lost.outline)
     assert desk.undo()
     assert len(desk.follicles) == there - 1
+
+
+def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
+    """Both searched the same part; the other one's decisions on what both found are taken in."""
+    other = shutil.copytree(desk.study.path, tmp_path / "other")
+    found = [replace(f, id="", outline=f.outline.buffer(9)) for f in desk.follicles[:3]]
+    desk.session.find(found[1:2])
+    with Study(other).review(desk.slide_id, author="Grace") as theirs:
+        edit = theirs.find(found)
+        theirs.set_stage([edit.after[0].id], Stage.ANTRAL)
+        theirs.set_stage([edit.after[2].id], Stage.PRIMARY)
+    merged = merge_edits(desk.session, Study(other).slide_folder(desk.slide_id))
+    assert merged.conflicts == ()
+    assert [desk.session[f.id].stage for f in edit.after] == [Stage.ANTRAL, found[1].stage, Stage.PRIMARY]
 
 
 def test_a_search_can_be_stopped(desk):

@@ -123,4 +123,4 @@ def sit_down(make_napari_viewer, qtbot):
 
     yield sit
     for panel in panels:
-        panel.close_study()
+        panel.finish()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("napari")
 
 from follicle_stager_napari import readers
+from follicle_stager_napari.layers import follicle_layer
+from follicle_stager_napari.writers import write_outlines
 
 from follicle_stager import examples
-from follicle_stager.annotations import write_geojson
+from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.config import Config
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
+from follicle_stager.stages import Stage, Status
 from follicle_stager.study import Study
 
 
@@ -67,3 +72,18 @@ def test_example_opens(make_napari_viewer_proxy):
         getattr(viewer, f"add_{kind}")(data, **options)
     assert [layer.name for layer in viewer.layers][1] == "truth"
     assert (examples.folder() / viewer.layers[0].name).is_file()
+
+
+def test_what_is_saved_is_what_was_drawn(tmp_path, study_folder, make_napari_viewer_proxy):
+    """Also a shape that takes over the features of the one before, an ellipse, and a line that is no outline."""
+    _, result = study_folder
+    data, options, _ = follicle_layer(result.follicles, None)
+    layer = make_napari_viewer_proxy().add_shapes(data, **options)
+    layer.add_ellipses([np.array([[10, 10], [10, 50], [50, 50], [50, 10]])])
+    layer.add_lines([np.array([[0, 0], [5, 5]])])
+    (path,) = write_outlines(str(tmp_path / "out.geojson"), *layer.as_layer_data_tuple()[:2])
+    *same, drawn = read_geojson(Path(path))
+    assert [(f.id, f.stage, f.status) for f in same] == [(f.id, f.stage, f.status) for f in result.follicles]
+    assert (drawn.stage, drawn.status) == (Stage.UNSURE, Status.ADDED)
+    assert drawn.id not in {f.id for f in same}
+    assert drawn.outline.area == pytest.approx(np.pi * 20**2, rel=0.01)

@@ -9,11 +9,13 @@ import pytest
 pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.layers import vertices
 from shapely.geometry import Point
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.batch import run_batch
-from follicle_stager.config import Config
+from follicle_stager.config import Config, load_config
+from follicle_stager.errors import UserError
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import Study, count_study, list_slides
 
@@ -128,6 +130,76 @@ def test_a_search_is_stopped_and_nothing_is_lost(study, sit_down):
     person.wait_for_work()
     assert "Stopped" in person.panel._message.text()
     assert person.desk.follicles == before
+    assert load_config(study.path / "study.toml") == Config(), "the settings of a search that was stopped are gone"
+
+
+def test_nothing_can_be_pressed_while_a_slide_is_searched(study, sit_down):
+    person = sit_down(study.path)
+    person.panel._min_score.setValue(0.35)
+    person.panel.find_on_slide()
+    person.press("3", ".", "0", "Control-Z")
+    for action in ACTIONS:
+        person.panel._act(action)
+    with pytest.raises(UserError, match="Something else goes on"):
+        person.panel.work.start(lambda tell: None, lambda result: None)
+    person.wait_for_work()
+    assert "follicles were found" in person.panel._message.text()
+    assert person.desk.slide_id == study.slide_ids()[0]
+    assert {f.status for f in person.desk.follicles} == {Status.PREDICTED}
+    assert load_config(study.path / "study.toml").detection.min_score == 0.35
+
+
+def test_another_study_leaves_nothing_of_the_first(study, staged, tmp_path, sit_down):
+    other = Study(shutil.copytree(staged, tmp_path / "other"))
+    person = sit_down(study.path)
+    person.panel.open_study(other.path)
+    assert len(person.viewer.layers) == 3
+    person.press(".")
+    assert person.desk.study == other
+    study.review(study.slide_ids()[0], author="Grace").close()  # nobody has it open any more
+
+
+def test_a_window_that_is_closed_leaves_everything_saved(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    one = person.desk.current
+    person.press("7")
+    person.panel.find_within(person.panel.reviewer.in_view())
+    panel = person.panel
+    person.viewer.window.remove_dock_widget(panel.parent())
+    panel.deleteLater()
+    qtbot.waitUntil(lambda: panel.reviewer is None, timeout=60_000)
+    slide = study.slide_ids()[0]
+    with study.review(slide, author="Grace") as session:
+        assert session[one].stage == Stage.PREOVULATORY
+    assert {f.id: f.stage for f in read_geojson(study.slide_folder(slide) / "follicles.geojson")}[one] == "preovulatory"
+
+
+def test_a_full_disk_is_said_and_the_picture_is_as_the_files(study, sit_down, monkeypatch):
+    person = sit_down(study.path)
+    layer, before = person.panel.reviewer.layer, person.desk.follicles
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("follicle_stager.review.log.os.fsync", full)
+        person.press("5")
+        assert "disk is full" in person.panel._message.text()
+        x, y = before[0].outline.centroid.coords[0]
+        layer.add_polygons([vertices(Point(x, y).buffer(20))])
+    assert person.desk.follicles == before
+    assert len(layer.data) == len(before)
+
+
+def test_a_picture_of_another_name_is_not_taken_for_it(cohort, tmp_path, sit_down):
+    slide = tmp_path / "one.ome.tif"
+    slide.write_bytes(list_slides(cohort)[0].path.read_bytes())
+    person = sit_down()
+    person.panel.open_slide(slide)
+    person.wait_for_work()
+    other = slide.rename(tmp_path / "one.tif")
+    with pytest.raises(UserError, match="this study is of"):
+        person.panel.open_slide(other)
 
 
 def test_half_an_outline_is_given_up(study, sit_down):
