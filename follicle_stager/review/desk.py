@@ -74,6 +74,8 @@ class Desk:
         self._slide: Slide | None = None
         self._examiner: Examiner | None = None
         self._path: list[str] = []
+        # Drawn, or cut off another one, and not yet given a stage by a person.
+        self._fresh: set[str] = set()
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
@@ -109,6 +111,7 @@ class Desk:
                 self._slide.close()
             self._session = self._slide = self._examiner = None
             self.slide_id, self.current, self.selected, self._path = "", None, (), []
+            self._fresh = set()
 
     def neighbour(self, step: int = 1) -> str | None:
         """The next slide of the study, or the one before; None at its end."""
@@ -214,6 +217,16 @@ class Desk:
         self.current, self.selected = follicle_id, ()
         if follicle_id not in self._path:
             self._path.append(follicle_id)
+
+    def let_go(self) -> None:
+        """Look at none; the next key is for none."""
+        self.current, self.selected = None, ()
+
+    @property
+    def visible_stages(self) -> frozenset[Stage]:
+        """Stages that are counted on the open slide; the others are NA."""
+        info = self.study.run_info(self.slide_id) or {}
+        return frozenset(Stage(stage) for stage in info.get("visible_stages", ()))
 
     @property
     def chosen(self) -> list[str]:
@@ -403,12 +416,13 @@ class Desk:
         return {f.id: own for f, own in zip(known, thinks, strict=True)}
 
     def _wants_a_look(self, follicle_id: str) -> bool:
-        return self.only.lets(self.session[follicle_id])
+        return follicle_id in self._fresh or self.only.lets(self.session[follicle_id])
 
     def _measured(self, drawn: Follicle) -> Follicle:
         return self.examiner.measured(drawn)
 
     def _decided(self, edit: Edit) -> None:
+        self._fresh -= {f.id for f in edit.before}
         if not self.selected:
             self.go()
         self._done(edit)
@@ -429,6 +443,7 @@ class Desk:
     def _done(self, edit: Edit) -> None:
         before, after = ({f.id for f in side} for side in (edit.before, edit.after))
         gone = before - after
+        self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone
         self._path += [f.id for f in edit.after if f.id not in before and f.id not in self._path]
         if gone:  # only what was added and is taken back
             self._path = [i for i in self._path if i not in gone]

@@ -104,7 +104,13 @@ def standing(folder: Path, run_id: str) -> Standing:
     path = folder / FOLLICLES
     if not changed_elsewhere(folder, log):
         return Standing(run_id, predicted, state, edits)
-    theirs = read_geojson(path)
+    try:
+        theirs = read_geojson(path)
+    except UserError as error:
+        raise UserError(
+            f"{error} What was decided in napari is in {NAME} beside it: if the file cannot be mended, move it away, "
+            "and it is written again from there."
+        ) from None
     base = min(_saved(predicted.values(), edits), key=lambda base: len(_changes(base, theirs, base)[1]))
     before, after = _changes(base, theirs, state)
     signature = {"author": _ELSEWHERE, "run_id": run_id, "software": software()}

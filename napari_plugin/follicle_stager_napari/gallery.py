@@ -56,9 +56,11 @@ class Gallery(QWidget):
         self._list.setIconSize(QSize(_CROP_PX, _CROP_PX))
         self._list.setUniformItemSizes(True)
         self._list.itemDoubleClicked.connect(self._look_at)
+        self._list.itemSelectionChanged.connect(self._choose)
         layout = QVBoxLayout(self)
         hint = QLabel(
-            "Select one or several, then press the key of their stage. Double click: look at it on the slide."
+            "Click one, several with Ctrl or Shift, then press the key of their stage. Double click: look at it on the "
+            "slide."
         )
         hint.setWordWrap(True)
         layout.addWidget(hint)
@@ -98,6 +100,10 @@ class Gallery(QWidget):
         if reviewer.desk.slide_id != self._slide_id:
             self.fill()
             return
+        if set(reviewer.desk.selected) != set(self._chosen()):  # something else was chosen on the slide
+            self._list.blockSignals(True)
+            self._list.clearSelection()
+            self._list.blockSignals(False)
         standing = {f.id: f for f in reviewer.desk.follicles}
         for row in range(self._list.count()):
             item = self._list.item(row)
@@ -132,12 +138,21 @@ class Gallery(QWidget):
         reviewer = self._reviewer()
         if reviewer is None:
             return
-        standing = {f.id for f in reviewer.desk.follicles}
-        chosen = [item.data(Qt.ItemDataRole.UserRole) for item in self._list.selectedItems()]
-        reviewer.desk.selected = tuple(i for i in chosen if i in standing)
+        self._choose()
         # Without a selection here the key would be for the follicle in view on the slide.
         if reviewer.desk.selected or action in _OF_NONE:
             reviewer.act(action)
+
+    def _chosen(self) -> list[str]:
+        return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self._list.selectedItems()]
+
+    def _choose(self) -> None:
+        """What is selected here is what the next key is for, and the slide shows it."""
+        reviewer = self._reviewer()
+        if reviewer is not None:
+            standing = {f.id for f in reviewer.desk.follicles}
+            reviewer.desk.selected = tuple(i for i in self._chosen() if i in standing)
+            reviewer.show()
 
     def _look_at(self, item: QListWidgetItem) -> None:
         reviewer = self._reviewer()

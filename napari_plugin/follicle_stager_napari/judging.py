@@ -51,7 +51,7 @@ class JudgingPart(QWidget):
         self._what.setWordWrap(True)
         self._what.setAlignment(Qt.AlignmentFlag.AlignTop)
         # Of one height: else the window is laid out and drawn anew with each follicle.
-        self._what.setFixedHeight(6 * self.fontMetrics().lineSpacing())
+        self._what.setFixedHeight(7 * self.fontMetrics().lineSpacing())
         self._bars = ProbabilityBars()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -66,15 +66,16 @@ class JudgingPart(QWidget):
         progress = desk.progress
         self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
         follicle = desk.session[desk.current] if desk.current is not None else None
-        self._bars.show_of(follicle.probabilities if follicle is not None else {})
+        self._bars.show_of(follicle.probabilities if follicle is not None and not desk.selected else {})
         if desk.selected:
             self._what.setText(f"{len(desk.selected)} follicles selected: a stage is given to all of them.")
         elif follicle is None:
-            self._what.setText("Nothing is left to look at here.")
+            self._what.setText("No follicle is chosen: click one, or press N for the next that wants a look.")
         else:
             dying = ", atretic" if follicle.health == Health.ATRETIC else ""
             reasons = "; ".join(follicle.reasons)
-            self._what.setText(f"{follicle.stage.label}{dying} ({follicle.status.value})\n{reasons}")
+            nucleus = f"nucleus shows: {follicle.countable.value}"
+            self._what.setText(f"{follicle.stage.label}{dying} ({follicle.status.value}), {nucleus}\n{reasons}")
 
     def _choices(self) -> QWidget:
         part = QWidget()

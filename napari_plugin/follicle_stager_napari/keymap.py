@@ -39,7 +39,7 @@ class Action:
 
 
 def _give(stage: Stage) -> Callable[[Reviewer], object]:
-    return lambda r: r.desk.set_stage(stage)
+    return lambda r: r.give(stage)
 
 
 #: The ladder on 1 to 7, then what is none of it.

@@ -6,7 +6,7 @@ import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import Qt, QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -70,6 +70,9 @@ class ReviewPanel(QWidget):
         self.reviewer: Reviewer | None = None
         self._message = QLabel("Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
         self._message.setWordWrap(True)
+        # Of one height: else all below it moves with what is said, away from the mouse.
+        self._message.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
+        self._message.setAlignment(Qt.AlignmentFlag.AlignTop)
         self.work = WorkBar(self._say, self._enable)
         self.gallery = Gallery(self._at_work)
         self._gallery_dock: QWidget | None = None
@@ -322,6 +325,9 @@ class ReviewPanel(QWidget):
         self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), learned)
 
     def _open_gallery(self) -> None:
+        if self._gallery_dock is not None and self._gallery_dock.isVisible():
+            self._gallery_dock.hide()
+            return
         if self._gallery_dock is None:
             self._gallery_dock = self._viewer.window.add_dock_widget(self.gallery, name="Gallery", area="bottom")
         self._gallery_dock.show()
@@ -337,6 +343,9 @@ class ReviewPanel(QWidget):
     def _export_part(self) -> QWidget:
         return row(
             push_button(
+                "Report", "All slides: where the knockouts block, tables, figures; one page.", self.export_report
+            ),
+            push_button(
                 "Tables (CSV)", "All slides: follicles and counts, as 'count' writes them.", self.export_tables
             ),
             push_button("QuPath GeoJSON ...", "Outlines of this slide.", lambda: self._save_outlines("geojson")),
@@ -345,21 +354,38 @@ class ReviewPanel(QWidget):
 
     def export_tables(self) -> None:
         """Write the tables of the study."""
+
+        def write(study: Study) -> str:
+            count_study(study)
+            return f"Tables: {study.tables}"
+
+        self._try(lambda: self._of_study(write))
+
+    def export_report(self) -> None:
+        """Compare knockouts with controls, and write tables and report.html."""
+
+        def write(study: Study) -> str:
+            from follicle_stager.report.html import write_report
+            from follicle_stager.statistics import compare_study
+
+            comparison = compare_study(study)
+            verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
+            return f"{verdicts} Report: {write_report(study, comparison)}"
+
+        self._try(lambda: self._of_study(write))
+
+    def _of_study(self, write: Callable[[Study], str]) -> None:
+        """Write something of all slides as they stand, and say what it tells."""
         if self.reviewer is None:
             return
-        desk = self.reviewer.desk
-
-        def write() -> None:
-            if not desk.study.samples_path.exists():
-                raise UserError(
-                    f"{desk.study.samples_path}: no such file. A sample sheet says which slide is of which animal; put "
-                    "one there (see the README), and press again."
-                )
-            desk.save()
-            count_study(desk.study)
-            self._say(f"Tables: {desk.study.tables}")
-
-        self._try(write)
+        study = self.reviewer.desk.study
+        if not study.samples_path.exists():
+            raise UserError(
+                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one there "
+                "(see the README), and press again."
+            )
+        self.reviewer.desk.save()
+        self._say(write(study))
 
     def _save_outlines(self, ending: str) -> None:
         if self.reviewer is None:
@@ -454,6 +480,7 @@ def review(folder: Path, slide_id: str = "") -> None:
         viewer.close()
         raise
     viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
+    viewer.window.resize(1500, 950)
     try:
         napari.run()
     finally:

@@ -12,7 +12,7 @@ import numpy as np
 from shapely.geometry import LineString, box
 
 from follicle_stager.errors import UserError, describe_os_error
-from follicle_stager.stages import Status
+from follicle_stager.stages import LADDER, Status
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import (
     edge_color,
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
     from follicle_stager.review import Filter, Order
     from follicle_stager.review.desk import Desk
+    from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
 # A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
@@ -84,6 +85,8 @@ class Reviewer:
         self._labels: Any = None
         self._ids: list[str] = []
         self._own = False
+        # The follicle that was brought into view last: a person may have looked elsewhere since.
+        self._in_view: str | None = None
         # Who wants the next box that is drawn, instead of a follicle.
         self._box_for: Callable[[Polygon], None] | None = None
         #: Set by a screen that has them.
@@ -99,7 +102,17 @@ class Reviewer:
         UserError
             If it cannot be opened; what was open stays.
         """
-        self.desk.open(slide_id)
+        # Its layers are hidden first: napari would go on to read a picture that is closed.
+        layers = [layer for layer in (self._picture, self._labels, self.layer) if layer is not None]
+        seen = [layer.visible for layer in layers]
+        for layer in layers:
+            layer.visible = False
+        try:
+            self.desk.open(slide_id)
+        except BaseException:
+            for layer, visible in zip(layers, seen, strict=True):
+                layer.visible = visible
+            raise
         self._clear()
         try:
             data, options, _ = slide_layer(self.desk.slide)
@@ -115,6 +128,9 @@ class Reviewer:
         self.layer.mode = "select"
         self.layer.events.data.connect(self._drawn)
         self.layer.selected_data.events.items_changed.connect(self._clicked)
+        # napari's own, which select everything: the next key would be for all, unseen.
+        for key in ("A", "Control-A"):
+            self.layer.bind_key(key, lambda layer: None, overwrite=True)
         for action in ACTIONS:
             self.layer.bind_key(action.key, self._key(action), overwrite=True)
         self.viewer.layers.selection.active = self.layer
@@ -122,16 +138,14 @@ class Reviewer:
 
     def close(self) -> None:
         """Save, let others correct, and take the layers away: nothing of them can be pressed any more."""
-        try:
-            self.desk.close()
-        finally:
-            self._clear()
+        self._clear()
+        self.desk.close()
 
     def _clear(self) -> None:
         for layer in (self.layer, self._labels, self._picture):
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.layer = self._labels = self._picture = self._box_for = None
+        self.layer = self._labels = self._picture = self._box_for = self._in_view = None
         self._ids = []
 
     def act(self, action: Action) -> None:
@@ -149,9 +163,19 @@ class Reviewer:
 
     def go(self, step: int) -> None:
         """The next follicle, or the one before."""
+        self._in_view = None
         self.desk.go(step)
         if self.desk.current is None:
             self._say("No follicle of this slide is left to look at: press . for the next slide.")
+
+    def give(self, stage: Stage) -> None:
+        """Give the chosen follicles a stage; one that cannot be counted here is said."""
+        self.desk.set_stage(stage)
+        if stage in LADDER and stage not in self.desk.visible_stages:
+            self._say(
+                f"{stage.label}: kept, but not in the counts of this slide (NA), since its resolution cannot show "
+                "all of them."
+            )
 
     def sort(self, order: Order, only: Filter) -> None:
         """Say in which order follicles come, and go to the first."""
@@ -212,7 +236,8 @@ class Reviewer:
             current = self.desk.current
             chosen = {*self.desk.selected} if self.desk.selected else {current}
             self.layer.selected_data = {i for i, f in enumerate(self._ids) if f in chosen}
-            if current is not None and not self.desk.selected:
+            if current is not None and not self.desk.selected and current != self._in_view:
+                self._in_view = current
                 left, top, right, bottom = self.desk.session[current].outline.bounds
                 size = self.desk.pixel_size
                 self.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
@@ -271,6 +296,9 @@ class Reviewer:
         ids = [self._ids[i] for i in sorted(self.layer.selected_data) if i < len(self._ids)]
         if len(ids) == 1:
             self.desk.go_to(ids[0])
+            self._in_view = ids[0]
+        elif not ids:
+            self.desk.let_go()
         self.desk.selected = tuple(ids) if len(ids) > 1 else ()
         self._refresh()
 
@@ -286,6 +314,9 @@ class Reviewer:
                 for shape, kind in drawn:
                     self._added(shape, kind)
             elif event.action == "changed":
+                if self.layer.mode not in ("direct", "vertex_insert", "vertex_remove"):
+                    # A click that slips is no correction.
+                    raise UserError("The outline stays: to change it, press D and move its corners.")
                 for row in event.data_indices:
                     self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
             else:
@@ -302,8 +333,11 @@ class Reviewer:
             then(outline_of(shape, kind))
         elif kind in ("line", "path"):
             self.desk.split(LineString(points_of(shape)))
+            self._say("Cut in two; both were measured.")
         else:
             self.desk.add(outline_of(shape, kind))
+            self._say("Added, measured and staged: press the key of another stage if it is wrong.")
+        self._in_view = self.desk.current  # it is where the person looks
 
     def _use(self, mode: str) -> None:
         """Change napari's mode; what is half drawn is forgotten."""

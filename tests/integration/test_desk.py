@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from shapely import box
 from shapely.geometry import LineString, Point
 
+from follicle_stager import load_study
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.errors import Stopped, UserError
@@ -65,6 +68,18 @@ def test_what_was_added_and_taken_back_is_looked_at_no_more(desk):
         assert desk.current != added
     assert desk.redo()
     assert desk.current == added
+
+
+def test_what_was_drawn_wants_a_stage_all_the_same(desk):
+    while desk.current is not None:
+        desk.accept()
+    x, y = desk.follicles[0].outline.centroid.coords[0]
+    desk.add(Point(x, y).buffer(30))
+    drawn = desk.current
+    desk.go()
+    assert desk.current == drawn
+    desk.accept()
+    assert desk.current is None
 
 
 def test_many_are_decided_at_once_and_the_view_stays(desk):
@@ -272,3 +287,14 @@ def test_a_picture_that_was_moved_stops_drawing_and_nothing_else(staged, cohort,
     assert desk.progress.judged == 1
     assert desk.counts() is None
     desk.close()
+
+
+def test_tables_are_loaded_as_they_stand_and_every_column_is_documented(desk):
+    desk.set_stage(Stage.PREOVULATORY)
+    desk.close()
+    tables = load_study(desk.study.path)
+    assert tables.section.query("stage == 'preovulatory'")["n_profiles"].sum() == 1
+    page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\w+", " ".join(line.split("|")[1] for line in page.splitlines() if line.startswith("|"))))
+    for table in (tables.follicles, tables.section, tables.ovary, tables.animal, tables.genotype):
+        assert set(table.columns) <= named

@@ -78,6 +78,10 @@ def test_what_is_drawn_moved_and_deleted_with_the_mouse_goes_to_the_log(study, s
     shapes[row] = vertices(one.outline.buffer(4))
     layer.data = shapes
     layer.events.data(value=layer.data, action="changed", data_indices=(row,), vertex_indices=((),))
+    assert desk.session[one.id].outline.equals(one.outline), "a slip of the mouse is no correction"
+    layer.mode = "direct"
+    layer.data = shapes
+    layer.events.data(value=layer.data, action="changed", data_indices=(row,), vertex_indices=((),))
     assert desk.session[one.id].status == Status.CORRECTED
     assert desk.session[one.id].outline.area > one.outline.area
     layer.selected_data = {row}

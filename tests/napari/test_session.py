@@ -245,3 +245,50 @@ def test_learning_says_what_is_missing(study, sit_down):
     assert "follicles of" in person.panel._message.text()
     person.panel._judging._order.setCurrentText("disagreement")
     assert "learn" in person.panel._message.text()
+
+
+def test_the_report_is_written_from_the_window(study, sit_down):
+    person = sit_down(study.path)
+    person.press("5")
+    person.panel.export_report()
+    assert "not estimable with 1 knockout and 1 control" in person.panel._message.text()
+    page = (study.path / "report.html").read_text(encoding="utf-8")
+    assert "not estimable" in page
+    assert page.count("data:image/jpeg") >= 3
+    assert "http" not in page.replace("http://www.w3.org", ""), "nothing is loaded from elsewhere"
+
+
+def test_quick_keys_over_slides(study, sit_down, qtbot):
+    """A decision and the next slide at once: nothing reads a picture that is closed."""
+    person = sit_down(study.path)
+    for _ in range(4):
+        person.press("3", ".", "5", ",")
+        qtbot.wait(30)
+    assert person.desk.slide_id == study.slide_ids()[0]
+    assert len(person.viewer.layers) == 3
+
+
+def test_the_view_stays_where_a_person_looks(study, sit_down):
+    person = sit_down(study.path)
+    camera = person.viewer.scene.camera
+    camera.center, camera.zoom = (300.0, 300.0), 1.0
+    person.press("P", "S", "Shift-P", "S", "W", "Q")
+    assert tuple(camera.center[-2:]) == (300.0, 300.0)
+    person.press("N")
+    assert tuple(camera.center[-2:]) != (300.0, 300.0)
+
+
+def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
+    person = sit_down(study.path)
+    layer, before = person.panel.reviewer.layer, person.desk.follicles
+    layer.selected_data = set()
+    person.press("3")
+    assert person.desk.follicles == before
+    assert "No follicle is selected" in person.panel._message.text()
+    person.press("A", "Control-A", "0")
+    assert person.desk.follicles == before
+    person.press("N", "W")
+    one = person.desk.session[person.desk.current]
+    assert f"nucleus shows: {one.countable.value}" in person.panel._judging._what.text()
+    person.press("1")
+    assert "not in the counts of this slide (NA)" in person.panel._message.text()
