@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import get_coordinates, make_valid, transform
+from shapely import get_coordinates, get_num_coordinates, make_valid, transform
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+# With more the geometry of one feature could take minutes.
+_MAX_CORNERS = 200_000
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -224,7 +226,7 @@ def read_features(path: Path) -> list[dict[str, Any]]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of millions of digits, too deep
         raise UserError(f"{path}: this is not GeoJSON ({error}); export the annotations again.") from None
     if isinstance(data, dict):
         data = data.get("features", [data])
@@ -246,6 +248,8 @@ def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon
         geometry = shape(feature["geometry"])
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
         raise UserError(f"{where}: the geometry of feature {number} cannot be read ({error}).") from None
+    if (corners := get_num_coordinates(geometry)) > _MAX_CORNERS:
+        raise UserError(f"{where}: feature {number} has {corners} corners, which no outline of a follicle has.")
     if isinstance(geometry, MultiPolygon):
         geometry = max(geometry.geoms, key=lambda g: g.area)
     if not isinstance(geometry, Polygon) or geometry.is_empty:

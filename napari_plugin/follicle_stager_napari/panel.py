@@ -381,8 +381,8 @@ class ReviewPanel(QWidget):
         study = self.reviewer.desk.study
         if not study.samples_path.exists():
             raise UserError(
-                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one there "
-                "(see the README), and press again."
+                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one "
+                "there (see the README), and press again."
             )
         self.reviewer.desk.save()
         self._say(write(study))

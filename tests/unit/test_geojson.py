@@ -175,6 +175,17 @@ def test_a_broken_feature_is_named(tmp_path, feature, reason):
         read_geojson(path)
 
 
+def test_what_would_take_minutes_or_is_no_number_is_refused_at_once(tmp_path):
+    path = tmp_path / "large.geojson"
+    corners = [[i % 1000, i // 1000] for i in range(300_000)]
+    path.write_text(json.dumps([{"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [corners]}}]))
+    with pytest.raises(UserError, match="feature 1 has 30000. corners"):
+        read_geojson(path)
+    path.write_text("9" * 10_000)
+    with pytest.raises(UserError, match="this is not GeoJSON"):
+        read_geojson(path)
+
+
 @pytest.mark.parametrize(
     "deep", ["[" * 200_000, '{"features": ' * 100_000, '[{"geometry": {"coordinates": ' + "[" * 10**6]
 )
