@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from follicle_stager.annotations import write_geojson, write_rois
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config, load_config
 from follicle_stager.errors import UserError, describe_os_error
@@ -25,8 +24,8 @@ from follicle_stager.learning import learn
 from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
 from follicle_stager.slides.scale import GIVEN
-from follicle_stager.stages import Status
-from follicle_stager.study import SlideSource, Study, Tally, count_study, slide_name
+from follicle_stager.study import SlideSource, Study, Tally, slide_name
+from follicle_stager_napari.exporting import ExportPart
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
@@ -84,16 +83,16 @@ class ReviewPanel(QWidget):
         self._judging = JudgingPart(self._act, self._sort, self.learn)
         self._table = CountTable()
         self._opening = self._open_part()
-        self._needs_slide = [self._find_part(), self._judging, self._export_part()]
-        find, _, export = self._needs_slide
+        self.exports = ExportPart(self._at_work, self._say, self._try)
+        self._needs_slide = [self._find_part(), self._judging, self.exports]
         inside = QWidget()
         layout = QVBoxLayout(inside)
         for title, part in (
             ("Open", self._opening),
-            ("Find", find),
+            ("Find", self._needs_slide[0]),
             ("Review", self._judging),
             ("Count", self._table),
-            ("Export", export),
+            ("Export", self.exports),
         ):
             layout.addWidget(foldable(title, part))
         layout.addStretch()
@@ -337,76 +336,6 @@ class ReviewPanel(QWidget):
         if self.reviewer is not None and self.reviewer.desk.slide_id:
             desk = self.reviewer.desk
             self._try(lambda: self._table.show_of(desk))
-
-    # Export
-
-    def _export_part(self) -> QWidget:
-        return row(
-            push_button(
-                "Report", "All slides: where the knockouts block, tables, figures; one page.", self.export_report
-            ),
-            push_button(
-                "Tables (CSV)", "All slides: follicles and counts, as 'count' writes them.", self.export_tables
-            ),
-            push_button("QuPath GeoJSON ...", "Outlines of this slide.", lambda: self._save_outlines("geojson")),
-            push_button("ImageJ ROIs ...", "Outlines of this slide.", lambda: self._save_outlines("zip")),
-        )
-
-    def export_tables(self) -> None:
-        """Write the tables of the study."""
-
-        def write(study: Study) -> str:
-            count_study(study)
-            return f"Tables: {study.tables}"
-
-        self._try(lambda: self._of_study(write))
-
-    def export_report(self) -> None:
-        """Compare knockouts with controls, and write tables and report.html."""
-
-        def write(study: Study) -> str:
-            from follicle_stager.report.html import write_report
-            from follicle_stager.statistics import compare_study
-
-            comparison = compare_study(study)
-            verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
-            return f"{verdicts} Report: {write_report(study, comparison)}"
-
-        self._try(lambda: self._of_study(write))
-
-    def _of_study(self, write: Callable[[Study], str]) -> None:
-        """Write something of all slides as they stand, and say what it tells."""
-        if self.reviewer is None:
-            return
-        study = self.reviewer.desk.study
-        if not study.samples_path.exists():
-            raise UserError(
-                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one "
-                "there (see the README), and press again."
-            )
-        self.reviewer.desk.save()
-        self._say(write(study))
-
-    def _save_outlines(self, ending: str) -> None:
-        if self.reviewer is None:
-            return
-        desk = self.reviewer.desk
-        suggested = str(desk.study.path / f"{desk.slide_id}.{ending}")
-        name, _ = QFileDialog.getSaveFileName(self, "Save outlines", suggested, f"*.{ending}")
-        if name:
-            path = Path(name) if name.lower().endswith(f".{ending}") else Path(f"{name}.{ending}")
-            self._try(lambda: self.save_outlines(path))
-
-    def save_outlines(self, path: Path) -> None:
-        """Write the outlines of the open slide: ``.zip`` for ImageJ, else GeoJSON for QuPath."""
-        if self.reviewer is None:
-            return
-        follicles = self.reviewer.desk.follicles
-        if path.suffix.lower() == ".zip":
-            write_rois(path, follicles)
-        else:
-            write_geojson(path, [f for f in follicles if f.status != Status.REJECTED])
-        self._say(f"Saved: {path}")
 
     # What is shown
 

@@ -115,9 +115,9 @@ def test_a_slide_of_no_study_is_opened_searched_and_saved(cohort, tmp_path, sit_
     after = person.desk.follicles
     assert len(after) == pytest.approx(len(everything), abs=2), "the same, in one go"
     assert any(f.stage == Stage.ANTRAL and f.outline.equals_exact(judged.outline, 3) for f in after)
-    person.panel.save_outlines(tmp_path / "out.geojson")
+    person.panel.exports.outlines(tmp_path / "out.geojson")
     assert len(read_geojson(tmp_path / "out.geojson")) == len(after)
-    person.panel.export_tables()
+    person.panel.exports.tables()
     assert "sample sheet" in person.panel._message.text()
 
 
@@ -251,7 +251,7 @@ def test_learning_says_what_is_missing(study, sit_down):
 def test_the_report_is_written_from_the_window(study, sit_down):
     person = sit_down(study.path)
     person.press("5")
-    person.panel.export_report()
+    person.panel.exports.report()
     assert "not estimable with 1 knockout and 1 control" in person.panel._message.text()
     page = (study.path / "report.html").read_text(encoding="utf-8")
     assert "not estimable" in page

@@ -1,0 +1,109 @@
+"""The part of the panel that writes: the report and tables of a study, the outlines of a slide."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QWidget
+
+from follicle_stager.annotations import write_geojson, write_rois
+from follicle_stager.errors import UserError
+from follicle_stager.stages import Status
+from follicle_stager.study import count_study
+from follicle_stager_napari.widgets import push_button
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from follicle_stager.study import Study
+    from follicle_stager_napari.reviewer import Reviewer
+
+
+class ExportPart(QWidget):
+    """Buttons that write.
+
+    Parameters
+    ----------
+    at_work
+        Gives the reviewer, where a slide is open.
+    say
+        Told where something was written.
+    tried
+        Does something, and says why it cannot be done.
+    """
+
+    def __init__(
+        self,
+        at_work: Callable[[], Reviewer | None],
+        say: Callable[[str], None],
+        tried: Callable[[Callable[[], None]], None],
+    ) -> None:
+        super().__init__()
+        self._at_work, self._say, self._tried = at_work, say, tried
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for button in (
+            push_button("Report", "All slides: where the knockouts block, tables, figures; one page.", self.report),
+            push_button("Tables", "All slides: follicles and counts as CSV, as 'count' writes them.", self.tables),
+            push_button("QuPath ...", "Outlines of this slide as GeoJSON.", lambda: self._ask("geojson")),
+            push_button("ImageJ ...", "Outlines of this slide as ROIs.", lambda: self._ask("zip")),
+        ):
+            layout.addWidget(button)
+
+    def report(self) -> None:
+        """Compare knockouts with controls, and write tables and report.html."""
+
+        def write(study: Study) -> str:
+            from follicle_stager.report.html import write_report
+            from follicle_stager.statistics import compare_study
+
+            comparison = compare_study(study)
+            verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
+            return f"{verdicts} Report: {write_report(study, comparison)}"
+
+        self._tried(lambda: self._of_study(write))
+
+    def tables(self) -> None:
+        """Write the tables of the study."""
+
+        def write(study: Study) -> str:
+            count_study(study)
+            return f"Tables: {study.tables}"
+
+        self._tried(lambda: self._of_study(write))
+
+    def outlines(self, path: Path) -> None:
+        """Write the outlines of the open slide: ``.zip`` for ImageJ, else GeoJSON for QuPath."""
+        reviewer = self._at_work()
+        if reviewer is None:
+            return
+        if path.suffix.lower() == ".zip":
+            write_rois(path, reviewer.desk.follicles)
+        else:
+            write_geojson(path, [f for f in reviewer.desk.follicles if f.status != Status.REJECTED])
+        self._say(f"Saved: {path}")
+
+    def _of_study(self, write: Callable[[Study], str]) -> None:
+        """Write something of all slides as they stand, and say what it tells."""
+        reviewer = self._at_work()
+        if reviewer is None:
+            return
+        study = reviewer.desk.study
+        if not study.samples_path.exists():
+            raise UserError(
+                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one "
+                "there (see the README), and press again."
+            )
+        reviewer.desk.save()
+        self._say(write(study))
+
+    def _ask(self, ending: str) -> None:
+        reviewer = self._at_work()
+        if reviewer is None:
+            return
+        suggested = str(reviewer.desk.study.path / f"{reviewer.desk.slide_id}.{ending}")
+        name, _ = QFileDialog.getSaveFileName(self, "Save outlines", suggested, f"*.{ending}")
+        if name:
+            path = Path(name) if name.lower().endswith(f".{ending}") else Path(f"{name}.{ending}")
+            self._tried(lambda: self.outlines(path))
