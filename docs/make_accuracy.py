@@ -32,6 +32,7 @@ from follicle_stager.report.console import FIGURES
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
 from follicle_stager.stages import LADDER
+from follicle_stager.statistics import RUNGS
 from follicle_stager.study import Study, list_slides
 from follicle_stager.study.sampling import abercrombie
 
@@ -69,10 +70,21 @@ def main() -> None:
         coarser[f"at {mpp:g}"] = evaluate(
             examine("network", copy, work / f"network_{mpp:g}", jobs=options.jobs), resamples=0
         )
+    write_confusion(whole["network"])
     text = TITLE + exam(cohort) + side_by_side(whole) + scales(coarser)
     text += "".join(detector(name, whole[name], own) for name, own in pairs.items()) + stereology()
     write_text(DOCS / "accuracy.md", text)
     print(f"wrote {DOCS / 'accuracy.md'}")
+
+
+def write_confusion(result: Evaluation) -> None:
+    """What the network calls follicles of each rung, for the intervals of `compare`."""
+    rung_of = {stage.value: name for name, stages in RUNGS.items() for stage in stages}
+    table = result.confusion.set_index("true").rename(index={"(false)": "none"} | rung_of)
+    called = {name: table[[stage.value for stage in stages]].sum(axis=1) for name, stages in RUNGS.items()}
+    joined = pd.DataFrame(called).groupby(level=0).sum().reindex([*RUNGS, "none"], fill_value=0)
+    path = DOCS.parent / "follicle_stager" / "statistics" / "confusion.csv"
+    write_text(path, joined.rename_axis("true").astype(int).to_csv(lineterminator="\n"))
 
 
 def examine(detector: str, cohort: Path, folder: Path, *, jobs: int, network: str = "") -> list[SlidePair]:

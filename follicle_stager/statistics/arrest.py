@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -29,11 +30,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from follicle_stager.statistics.effects import HALF, Effect, holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.statistics.stage_errors import with_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.matrix import CountMatrix
+    from follicle_stager.statistics.stage_errors import StageErrors
 
 _NAMES = tuple(RUNGS)
 _SECONDARY = _NAMES.index("secondary")
@@ -115,7 +118,13 @@ class Arrest:
     verdict: Verdict
 
 
-def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None, *, permute: bool = True) -> Arrest:
+def find_arrest(
+    matrix: CountMatrix,
+    config: ArrestConfig | None = None,
+    *,
+    errors: StageErrors | None = None,
+    permute: bool = True,
+) -> Arrest:
     """Ask every step of the ladder, and say where the block is.
 
     Parameters
@@ -124,11 +133,13 @@ def find_arrest(matrix: CountMatrix, config: ArrestConfig | None = None, *, perm
         Counts of one mouse model.
     config
         How the verdict is reached.
+    errors
+        Of the stages that nobody judged; they are carried into the steps.
     permute
         False leaves the permutation tests out, on which no verdict rests.
     """
     config = config or ArrestConfig()
-    effects = [_step(matrix, k) for k in range(len(_NAMES) - 1)]
+    effects = [with_errors(matrix, errors, partial(_step, k=k)) for k in range(len(_NAMES) - 1)]
     p_holm = holm(np.array([e.p_lower if e else np.nan for e in effects]))
     steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k], permute) for k, effect in enumerate(effects)])
     return Arrest(

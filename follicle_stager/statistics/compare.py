@@ -14,6 +14,7 @@ from follicle_stager.files import write_csv, write_text
 from follicle_stager.statistics.arrest import Arrest, ArrestConfig, find_arrest
 from follicle_stager.statistics.matrix import RUNGS, Counted, count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
+from follicle_stager.statistics.stage_errors import stage_errors
 from follicle_stager.study import Counts, count_study, read_samples_table
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def compare_counts(
         If there is nothing to compare.
     """
     matrices = count_matrices(counts.animal, count=count)
-    arrests = tuple(find_arrest(matrix, config) for matrix in matrices)
+    arrests = tuple(
+        find_arrest(matrix, config, errors=stage_errors(counts.follicles, matrix, count=count)) for matrix in matrices
+    )
     stages = [
         per_stage(m, covariates=None if covariates is None else covariates.loc[list(m.animals)]) for m in matrices
     ]

@@ -16,6 +16,8 @@ from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from follicle_stager.phantom import GenotypeModel
     from follicle_stager.statistics.matrix import CountMatrix
 
@@ -49,7 +51,7 @@ class Design:
         return tuple(name for name, stages in RUNGS.items() if blocked and stage in stages)
 
     @property
-    def log_ratios(self) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    def log_ratios(self) -> NDArray[np.float64]:
         """True log ratio of each step, (4,)."""
         by_rung = []
         for genotype in (self.control, self.knockout):
@@ -101,7 +103,7 @@ def simulate_verdicts(design: Design, animals: int, *, studies: int, seed: int =
             interval=design.interval,
             thickness_um=design.thickness_um,
         )
-        matrix = _misstaged(matrix, design.wrong_stage, rng)
+        matrix = misstaged(matrix, design.wrong_stage, rng)
         arrest = find_arrest(matrix, permute=False)
         kinds[arrest.verdict.kind] += 1
         any_block += bool(arrest.verdict.blocks)
@@ -138,14 +140,18 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
     return pd.DataFrame(rows)
 
 
-def _misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
-    """Counts after some follicles were staged one rung too early or too late."""
+def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
+    """Counts after a share of the follicles was staged one rung too early or too late."""
     if not share:
         return matrix
-    n = len(RUNGS)
-    moves = (1 - share) * np.eye(n) + share / 2 * (np.eye(n, k=1) + np.eye(n, k=-1))
-    moves /= moves.sum(axis=1, keepdims=True)
     counts = np.zeros_like(matrix.counts)
-    for i in range(n):
-        counts += rng.multinomial(matrix.counts[:, i].astype(int), moves[i])
+    for rung, own in enumerate(moves(share)):
+        counts += rng.multinomial(matrix.counts[:, rung].astype(int), own)
     return replace(matrix, counts=counts)
+
+
+def moves(share: float) -> NDArray[np.float64]:
+    """Where follicles of each rung are called, (true, called), if a share is called a rung too early or too late."""
+    n = len(RUNGS)
+    called = (1 - share) * np.eye(n) + share / 2 * (np.eye(n, k=1) + np.eye(n, k=-1))
+    return np.asarray(called / called.sum(axis=1, keepdims=True))

@@ -18,7 +18,9 @@ from follicle_stager.statistics import RUNGS, CountMatrix, compare_counts, count
 from follicle_stager.statistics.compare import prism_arrest, prism_grouped
 from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
+from follicle_stager.statistics.power import Design, misstaged, moves
 from follicle_stager.statistics.simulate import simulate_matrix
+from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.study import Counts
 
 KO = np.array([False] * 4 + [True] * 4)
@@ -180,6 +182,56 @@ def test_no_block_is_rarely_found_and_a_planted_one_mostly():
     assert sum(f == ("secondary",) for f in found) >= 34
 
 
+class TestErrorsOfStage:
+    """A tenth of the follicles is staged one rung off; how often is known."""
+
+    @staticmethod
+    def errors_of(called, known):
+        known_moves = moves(0.1) * known
+        return StageErrors(np.zeros_like(called.counts), called.counts, np.vstack([known_moves, np.full((1, 5), 0.01)]))
+
+    def test_intervals_hold_that_do_not_without(self):
+        design = Design(GenotypeModel(), GenotypeModel(block_after=Stage.SECONDARY, block_probability=0.7))
+        rng = np.random.default_rng(2)
+        true = np.exp(design.log_ratios)
+        held = {"plain": [], "carried": []}
+        for _ in range(12):
+            matrix = misstaged(simulate_matrix(design.control, design.knockout, rng, animals=(8, 8)), 0.1, rng)
+            for name, errors in (("plain", None), ("carried", self.errors_of(matrix, 200))):
+                steps = find_arrest(matrix, errors=errors, permute=False).steps
+                held[name].append((steps["low"] <= true) & (true <= steps["high"]))
+        assert np.mean(held["plain"], axis=0)[2] < 0.6
+        assert np.mean(held["carried"], axis=0).min() > 0.9
+
+    def test_the_less_is_known_the_wider(self):
+        m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
+        widths = []
+        for errors in (None, self.errors_of(m, 2000), self.errors_of(m, 20)):
+            steps = find_arrest(m, errors=errors, permute=False).steps
+            widths.append(np.log(steps["high"] / steps["low"]).to_numpy(float))
+        assert widths[0].sum() < widths[1].sum() < widths[2].sum()
+
+    def test_what_was_judged_counts_as_it_is(self):
+        """A study of which everything was judged has no such errors; what nobody judged has the exam's."""
+        m = matrix([[1, 1, 1, 1, 1]] * 2, [[1, 1, 1, 1, 1]] * 2)
+        rows = [
+            {"model": "m", "animal": a, "stage": s, "stage_predicted": s, "status": "accepted", "countable": "yes"}
+            for a in m.animals
+            for s in RUNGS
+        ]
+        assert stage_errors(pd.DataFrame(rows), m, count="countable") is None
+        rows[0]["status"] = "predicted"
+        rows[1] |= {"stage_predicted": "secondary", "status": "corrected"}
+        errors = stage_errors(pd.DataFrame(rows), m, count="countable")
+        assert errors.called.sum() == 1
+        assert errors.judged.sum() == 19
+        before = stage_errors(pd.DataFrame(rows[:1]), m, count="countable").confusion
+        assert errors.confusion[1, 2] == before[1, 2] + 1, "a primary one that was called secondary"
+        np.testing.assert_allclose(before.sum(axis=1), 20)
+        for drawn in errors.imputed(m):
+            assert (drawn.counts >= errors.judged).all()
+
+
 class TestStages:
     def test_equal_variance_to_poisson_is_a_poisson_model(self):
         """Two groups of equal exposure: the ratio is that of the means, and its SE sqrt(1/sum + 1/sum)."""
@@ -223,7 +275,8 @@ def counts_of(rows):
                 }
             )  # fmt: skip
     animal = pd.DataFrame(table)
-    return Counts(*[animal] * 5)
+    none = pd.DataFrame(columns=["model", "animal", "stage", "stage_predicted", "status", "countable"])
+    return Counts(none, *[animal] * 4)
 
 
 def study_rows(model="A", intervals=(10,) * 8):
