@@ -12,11 +12,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+import roifile
 from PIL import Image
 
 from follicle_stager.annotations import read_geojson, read_sections, write_sections
 from follicle_stager.batch import run_batch
-from follicle_stager.cli import main
+from follicle_stager.cli import app, main
 from follicle_stager.config import Config
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
@@ -197,11 +198,64 @@ def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
     assert "ended by the system" in outcomes[0].message
 
 
-@pytest.mark.parametrize("verb", ["run", "stage", "count", "doctor", "demo", "phantom", "evaluate", "agreement"])
+@pytest.mark.parametrize(
+    "verb", sorted(command.name or command.callback.__name__ for command in app.registered_commands)
+)
 def test_help(cli, verb):
     code, shown = cli(verb, "--help")
     assert code == 0
     assert "Usage" in shown
+
+
+def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path):
+    study = shutil.copytree(finished[0], tmp_path / "study")
+    code, shown = cli("compare", study, "--count", "profiles")
+    assert code == 0
+    assert "Igfals -/-: " in shown
+    assert "secondary to early antral" in shown
+    assert "2 animals in a group" in shown
+    page = (study / "report.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 2
+    for name in (
+        "statistics/arrest.csv",
+        "statistics/per_stage.csv",
+        "statistics/analysis.R",
+        "tables/prism_grouped.csv",
+    ):
+        assert (study / name).stat().st_size > 50, name
+    slide = Study.open(study).slide_ids()[0]
+    code, shown = cli("convert", study / "slides" / slide / "follicles.geojson", tmp_path / "rois.zip")
+    assert (code, len(roifile.roiread(tmp_path / "rois.zip"))) == (0, len(Study.open(study).follicles(slide)))
+
+
+def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
+    mine, theirs = (shutil.copytree(finished[0], tmp_path / name) for name in ("mine", "theirs"))
+    slide, other = Study.open(mine).slide_ids()[:2]
+    with Study.open(theirs).review(slide, author="Grace") as session:
+        one, two = (f.id for f in session.follicles[:2])
+        session.set_stage([one], Stage.ANTRAL)
+        session.set_stage([two], Stage.PRIMARY)
+    with Study.open(mine).review(slide, author="Ada") as session:
+        session.set_stage([two], Stage.PREOVULATORY)
+    # The other slide was changed in QuPath alone.
+    path = Study.open(theirs).slide_folder(other) / "follicles.geojson"
+    path.write_text(
+        path.read_text().replace('"classification": {"name": "Primary"', '"classification": {"name": "Antral"')
+    )
+    code, shown = cli("review", mine, "--take-in", theirs)
+    assert code == 0
+    assert f"{slide}: 1 corrections taken in" in shown
+    assert "set_stage by Grace" in shown
+    assert f"{other}: 1 corrections taken in" in shown
+    stages = {f.id: f.stage for f in Study.open(mine).follicles(slide)}
+    assert (stages[one], stages[two]) == (Stage.ANTRAL, Stage.PREOVULATORY)
+    assert Stage.ANTRAL in {f.stage for f in Study.open(mine).follicles(other) if f.status == Status.CORRECTED}
+
+
+def test_power_of_a_study(cli):
+    code, shown = cli("power", "--animals", "4", "--studies", "20", "--block", "0.8")
+    assert code == 0
+    assert "animals per group" in shown
 
 
 def test_doctor_and_version(cli):
@@ -217,6 +271,19 @@ class TestBadInput:
         assert got == code, shown
         assert "Traceback" not in shown
         return shown
+
+    def test_comparing_converting_learning_and_planning(self, cli, finished, tmp_path):
+        study = finished[0]
+        assert "write countable or profiles" in self.fails(cli, "compare", study, "--count", "all")
+        assert "this is no covariate" in self.fails(cli, "compare", study, "--covariates", "colour")
+        assert "it is empty for animals" in self.fails(cli, "compare", study, "--covariates", "estrous_stage")
+        assert "too few for these covariates" in self.fails(cli, "compare", study, "--covariates", "age_days")
+        outlines = next(study.glob("slides/*/follicles.geojson"))
+        assert "ends in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
+        assert "0 follicles of 0 animals are judged" in self.fails(cli, "learn", study)
+        assert "write whole numbers" in self.fails(cli, "power", "--animals", "few")
+        assert "2 animals at least" in self.fails(cli, "power", "--animals", "1")
+        assert "block_after" in self.fails(cli, "power", "--block-after", "antral")
 
     def test_missing_path(self, cli, tmp_path):
         assert "no such file" in self.fails(cli, "stage", tmp_path / "x.tif", "--out", tmp_path / "s")
