@@ -88,9 +88,9 @@ stages. The shipped network has learned longer: its figures are in [accuracy.md]
   differences between rows say nothing.
 - Look-alikes are what carries most: without them precision and F1 are the lowest, primary follicles suffer (AP 0.74
   against 0.79 to 0.83), and of the real boxes two are staged right.
-- Random looks *cost* on this exam (F1 0.96 without them): its slides have natural looks, and a network that saw only such
-  learns them in fewer steps. They are kept as an insurance for stains that nobody rendered; that they help there is
-  not shown by this table, and on the one real section they make no difference.
+- Random looks *cost* on this exam (F1 0.96 without them): its slides have natural looks, and a network that saw only
+  such learns them in fewer steps. They are kept as an insurance for stains that nobody rendered; that they help there
+  is not shown by this table, and on the one real section they make no difference.
 - Faults make no difference to the exam beyond chance; without them there is one false claim on the real section.
 - Classical candidates, perfectly verified, reach recall 0.84: no verifying network can make up for what they miss.
 """
