@@ -87,7 +87,7 @@ stages. The shipped network has learned longer: its figures are in [accuracy.md]
 - Chance: the three seeds of the coarse scale have F1 0.93 to 0.94, and 3 or 4 of the 4 real boxes staged right. Smaller
   differences between rows say nothing.
 - Look-alikes are what carries most: without them precision and F1 are the lowest, primary follicles suffer (AP 0.74
-  against 0.79 to 0.83), and of the real boxes two are staged right.
+  against 0.78 to 0.83), and of the real boxes two are staged right.
 - Random looks *cost* on this exam (F1 0.96 without them): its slides have natural looks, and a network that saw only
   such learns them in fewer steps. They are kept as an insurance for stains that nobody rendered; that they help there
   is not shown by this table, and on the one real section they make no difference.
