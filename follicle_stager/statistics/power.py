@@ -12,6 +12,7 @@ import pandas as pd
 from follicle_stager.statistics.arrest import find_arrest
 from follicle_stager.statistics.matrix import RUNGS
 from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
+from follicle_stager.statistics.stage_errors import StageErrors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,9 @@ class Design:
         return np.asarray(np.diff(logs[1] - logs[0]))
 
 
-def simulate_verdicts(design: Design, animals: int, *, studies: int, seed: int = 1) -> dict[str, float]:
+def simulate_verdicts(
+    design: Design, animals: int, *, studies: int, seed: int = 1, carried: bool = False
+) -> dict[str, float]:
     """Draw studies of a design, and say what their verdicts are worth.
 
     Parameters
@@ -83,6 +86,8 @@ def simulate_verdicts(design: Design, animals: int, *, studies: int, seed: int =
         How many are drawn.
     seed
         Of everything.
+    carried
+        Whether the errors of stage are carried into the steps; how often they occur is then known.
 
     Returns
     -------
@@ -104,7 +109,7 @@ def simulate_verdicts(design: Design, animals: int, *, studies: int, seed: int =
             thickness_um=design.thickness_um,
         )
         matrix = misstaged(matrix, design.wrong_stage, rng)
-        arrest = find_arrest(matrix, permute=False)
+        arrest = find_arrest(matrix, errors=_known(matrix, design) if carried else None, permute=False)
         kinds[arrest.verdict.kind] += 1
         any_block += bool(arrest.verdict.blocks)
         right += arrest.verdict.blocks == design.truth
@@ -138,6 +143,12 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
             }
         )
     return pd.DataFrame(rows)
+
+
+def _known(matrix: CountMatrix, design: Design) -> StageErrors:
+    """The errors of a study of which nothing was judged, and all is known of how often they occur."""
+    confusion = np.vstack([200 * moves(design.wrong_stage), np.full((1, len(RUNGS)), 0.01)])
+    return StageErrors(np.zeros_like(matrix.counts), matrix.counts, confusion)
 
 
 def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
