@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from follicle_stager.records import Follicle
     from follicle_stager.statistics import Arrest, Comparison
     from follicle_stager.study import Study
 
@@ -71,7 +72,8 @@ def write_report(study: Study, comparison: Comparison) -> Path:
             }
         )
     slides = study.slide_ids()
-    reviewed = {slide: progress(study.follicles(slide)) for slide in slides}
+    follicles = {slide: study.follicles(slide) for slide in slides}
+    reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"number": _number, "words": lambda name: str(name).replace("_", " ")}
     template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
@@ -83,7 +85,7 @@ def write_report(study: Study, comparison: Comparison) -> Path:
         together=comparison.together,
         overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in slides[:_MAX_OVERLAYS]],
         n_slides=len(slides),
-        examples=_examples(study, slides),
+        examples=_examples(study, follicles),
         flags=[(slide, flag) for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],
         reviewed=sum(reviewed.values(), Progress(0, 0)),
         untouched=[slide for slide, p in reviewed.items() if not p.judged],
@@ -133,12 +135,12 @@ def _overlay(path: Path) -> str:
     return _data_uri(small)
 
 
-def _examples(study: Study, slides: list[str]) -> list[tuple[str, list[str]]]:
+def _examples(study: Study, follicles: dict[str, list[Follicle]]) -> list[tuple[str, list[str]]]:
     """Pictures of follicles of each stage, the surest first, cut from the slides themselves."""
     wanted: dict[str, list[str]] = {stage.label: [] for stage in LADDER}
-    for slide_id in slides:
+    for slide_id, standing in follicles.items():
         needed = [stage for stage in LADDER if len(wanted[stage.label]) < _PER_STAGE]
-        own = [f for f in study.follicles(slide_id) if f.stage in needed and f.status != Status.REJECTED]
+        own = [f for f in standing if f.stage in needed and f.status != Status.REJECTED]
         if not own:
             continue
         try:
