@@ -64,12 +64,12 @@ class Follicle:
 
 @dataclass(frozen=True)
 class Section:
-    """One section of one ovary on a slide.
+    """One section of one ovary on a slide, or a part that a person cut out of one.
 
     Attributes
     ----------
     section_id
-        Unique in the study: slide and order.
+        Unique in the study: slide and order, ``_x1`` and so on behind it where it was cut out.
     outline
         Level-0 pixels; a torn section has several parts.
     area_mm2
@@ -80,6 +80,8 @@ class Section:
         Whether it is counted; ``reason`` says why not.
     doubt
         Why its follicles should be looked at before they are counted.
+    animal, ovary
+        Whose it is, where a person said so; empty leaves it to the sample sheet.
     """
 
     section_id: str
@@ -89,6 +91,8 @@ class Section:
     included: bool = True
     reason: str = ""
     doubt: str = ""
+    animal: str = ""
+    ovary: str = ""
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ import subprocess
 import sys
 import time
 
-from shapely.geometry import Point
+from shapely.geometry import MultiPolygon, Point, box
 
-from follicle_stager.annotations import read_geojson, write_geojson
-from follicle_stager.records import Follicle, follicle_id
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.records import Follicle, Section, follicle_id
 from follicle_stager.review import ReviewSession, standing
-from follicle_stager.review.standing import FOLLICLES
+from follicle_stager.review.standing import FOLLICLES, SECTIONS
 from follicle_stager.stages import Stage
 
 RUN = "run1"
@@ -34,6 +34,7 @@ print("open", flush=True)
 while True:
     one = chance.choice(session.follicles)
     x, y = one.outline.representative_point().coords[0]
+    section = chance.choice(session.sections).section_id
     commands = [
         lambda: session.set_stage([one.id], chance.choice(list(Stage))),
         lambda: session.set_health([one.id], chance.choice(list(Health))),
@@ -44,6 +45,11 @@ while True:
         lambda: session.reshape(one.id, one.outline.buffer(1)),
         lambda: session.split(one.id, LineString([(x, y - 500), (x + 1, y + 500)])),
         lambda: session.merge([f.id for f in session.follicles if f.outline.intersects(one.outline)]),
+        lambda: session.assign({section: (chance.choice("ABC"), "L")}),
+        lambda: session.set_included([section], chance.random() < 0.5, "torn"),
+        lambda: session.merge_sections([section, chance.choice(session.sections).section_id]),
+        lambda: session.exclude_region(Point(x, y).buffer(30), "fold"),
+        session.undo,
         session.undo,
         session.undo,
         session.redo,
@@ -64,9 +70,16 @@ def follicle(x, y=100.0, radius=20.0, **given):
     return Follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
 
 
+SECTIONS_THERE = [
+    Section(f"s section {n}", MultiPolygon([box(1000 * n - 1000, 0, 1000 * n - 100, 900)]), 0.81, n) for n in (1, 2, 3)
+]
+
+
 def slide_folder(path, follicles, run_id=RUN):
     write_geojson(path / "predictions" / f"{run_id}.geojson", follicles)
     write_geojson(path / FOLLICLES, follicles)
+    write_sections(path / "predictions" / f"{run_id}.sections.geojson", SECTIONS_THERE)
+    write_sections(path / SECTIONS, SECTIONS_THERE)
     return path
 
 
@@ -89,9 +102,11 @@ def kill_at_random(folder, run_id, *, times):
         worker.wait()
         stands = standing(folder, run_id)
         assert {edit.id for edit in stands.edits} >= set(confirmed)
-        assert stands.imported is None, "what the killed process wrote is its own"
+        assert not stands.imported, "what the killed process wrote is its own"
         read_geojson(folder / FOLLICLES)
+        read_sections(folder / SECTIONS)
     assert confirmed, "the processes did nothing"
     with ReviewSession(folder, run_id, author="Ada") as session:
-        assert session.follicles == tuple(stands.follicles.values())
+        assert session.follicles == tuple(stands.state.follicles.values())
+        assert session.sections == tuple(stands.state.sections.values())
     return len(confirmed)

@@ -109,38 +109,46 @@ def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[
 
 def write_sections(path: Path, sections: Iterable[Section]) -> None:
     """Write the sections of a slide, one MultiPolygon feature each."""
-    features = [
-        {
-            "type": "Feature",
-            "id": str(uuid.uuid5(uuid.NAMESPACE_URL, section.section_id)),
-            "geometry": _geometry(section.outline),
-            "properties": {
-                "objectType": "annotation",
-                "name": section.section_id,
-                "classification": {"name": "Section", "color": [120, 120, 120]},
-                "isLocked": True,
-                "measurements": {"Area mm2": round(section.area_mm2, 5), "Order": section.order},
-                "metadata": {
-                    "section_id": section.section_id,
-                    "included": "yes" if section.included else "no",
-                    "reason": section.reason,
-                    "doubt": section.doubt,
-                },
+    _write(path, [section_feature(section) for section in sections])
+
+
+def section_feature(section: Section) -> dict[str, Any]:
+    """The feature of one section; its outline is rounded to 0.01 px, its area to 10 µm²."""
+    return {
+        "type": "Feature",
+        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, section.section_id)),
+        "geometry": _geometry(section.outline),
+        "properties": {
+            "objectType": "annotation",
+            "name": section.section_id,
+            "classification": {"name": "Section", "color": [120, 120, 120]},
+            "isLocked": True,
+            "measurements": {"Area mm2": round(section.area_mm2, 5), "Order": section.order},
+            "metadata": {
+                "section_id": section.section_id,
+                "included": "yes" if section.included else "no",
+                "reason": section.reason,
+                "doubt": section.doubt,
+                "animal": section.animal,
+                "ovary": section.ovary,
             },
-        }
-        for section in sections
-    ]
-    _write(path, features)
+        },
+    }
 
 
 def read_sections(path: Path) -> list[Section]:
     """Read the sections of a slide as `write_sections` wrote them."""
+    return sections_of(read_features(path), path)
+
+
+def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Section]:
+    """The sections of a list of features; ``where`` they are from is for messages. See `read_sections`."""
     sections = []
-    for number, feature in enumerate(read_features(path), start=1):
+    for number, feature in enumerate(features, start=1):
         try:
             sections.append(_section(feature))
         except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
-            raise UserError(f"{path}: section {number} cannot be read ({error!r}); run 'stage' again.") from None
+            raise UserError(f"{where}: section {number} cannot be read ({error!r}).") from None
     return sections
 
 
@@ -155,6 +163,8 @@ def _section(feature: dict[str, Any]) -> Section:
         included=properties["metadata"].get("included", "yes") == "yes",
         reason=properties["metadata"].get("reason", ""),
         doubt=properties["metadata"].get("doubt", ""),
+        animal=properties["metadata"].get("animal", ""),
+        ovary=properties["metadata"].get("ovary", ""),
     )
 
 

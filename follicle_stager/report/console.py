@@ -65,9 +65,10 @@ def count_tables(counts: Counts) -> list[Table | Text]:
     doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
     if len(doubtful):
         said = (
-            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, set "
+            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
+            '\'follicle-stager review\', part Count, or set "included" to "no" in its sections.geojson.'
         )
-        tables.append(Text(said + '"included" to "no" in its sections.geojson.', style="yellow"))
+        tables.append(Text(said, style="yellow"))
     return tables
 
 

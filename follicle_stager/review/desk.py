@@ -5,6 +5,7 @@ Whatever a key or button of a screen does is one call here, so that what a perso
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +13,9 @@ from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
-from follicle_stager.records import Follicle
+from follicle_stager.records import Follicle, Section
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
+from follicle_stager.review.sections import section_of
 from follicle_stager.review.session import parts_of
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
@@ -76,6 +78,8 @@ class Desk:
         self._path: list[str] = []
         # Drawn, or cut off another one, and not yet given a stage by a person.
         self._fresh: set[str] = set()
+        # On tissue that is not counted.
+        self._off: frozenset[str] = frozenset()
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
@@ -95,6 +99,7 @@ class Desk:
             session.close()
             raise
         self._session, self.slide_id = session, slide_id
+        self._place(self.follicles)
         try:
             self.sort()
         except UserError:  # there is no classifier to sort by any more
@@ -111,7 +116,7 @@ class Desk:
                 self._slide.close()
             self._session = self._slide = self._examiner = None
             self.slide_id, self.current, self.selected, self._path = "", None, (), []
-            self._fresh = set()
+            self._fresh, self._off = set(), frozenset()
 
     def neighbour(self, step: int = 1) -> str | None:
         """The next slide of the study, or the one before; None at its end."""
@@ -355,6 +360,45 @@ class Desk:
         """
         return crop_of(self.slide, self.session[follicle_id], side_px)
 
+    @property
+    def sections(self) -> list[Section]:
+        """Of the open slide, in reading order, those that are not counted included."""
+        return sorted(self.session.sections, key=lambda s: s.order)
+
+    @property
+    def owners(self) -> list[tuple[str, str]]:
+        """Animals and ovaries that the sample sheet names for the open slide; none without a sheet."""
+        return self._tally.owners(self.slide_id) if self._tally is not None else []
+
+    def owner_of(self) -> dict[str, tuple[str, str]]:
+        """Animal and ovary of each section that is counted, by id: as a person said, else as the sheet has it.
+
+        A section of which neither is known is left out.
+        """
+        owners = {s.section_id: (s.animal, s.ovary) for s in self.sections if s.included and s.animal}
+        if self._tally is not None:
+            with contextlib.suppress(UserError):  # the sheet does not fit, so it says nothing of the others
+                counted = self._tally.assigned(self.slide_id, self.session.sections)
+                owners = {p.section_id: (c.sample.animal, c.sample.ovary) for c in counted for p in c.pieces}
+        return owners
+
+    def assign(self, ids: Iterable[str], owner: tuple[str, str]) -> None:
+        """Say whose sections are; the other ones stay those of the animals that the sheet gave them to."""
+        sheet = {i: own for i, own in self.owner_of().items() if len(self.owners) > 1}
+        self._done(self.session.assign(sheet | dict.fromkeys(ids, owner)))
+
+    def include(self, ids: Iterable[str], included: bool, reason: str = "") -> None:
+        """Leave sections out of the counts, or take them in again."""
+        self._done(self.session.set_included(ids, included, reason))
+
+    def merge_sections(self, ids: Iterable[str]) -> None:
+        """Make one section of several."""
+        self._done(self.session.merge_sections(ids))
+
+    def exclude_region(self, region: Polygon, reason: str = "") -> None:
+        """Cut a region (level-0 pixels) out of the sections below it: it is not counted."""
+        self._done(self.session.exclude_region(region, reason))
+
     def undo(self) -> bool:
         """Take back what was done last, and look at it; False if there is nothing."""
         return self._looked_at(self.session.undo())
@@ -364,19 +408,21 @@ class Desk:
         return self._looked_at(self.session.redo())
 
     def save(self) -> None:
-        """Write follicles.geojson, for other programs; nothing is lost without it."""
+        """Write the files for other programs; nothing is lost without them."""
         self.session.save()
 
     @property
     def progress(self) -> Progress:
-        """Of the open slide."""
-        return progress(self.follicles)
+        """Of the open slide, without what is not counted."""
+        return progress(f for f in self.follicles if f.id not in self._off)
 
     def progress_of_study(self) -> Progress:
         """Of all slides; each is read once."""
         for slide_id in self.study.slide_ids():
             if slide_id not in self._progress and slide_id != self.slide_id:
-                self._progress[slide_id] = progress(self.study.follicles(slide_id))
+                follicles, sections = self.study.content(slide_id)
+                counted = {s.section_id for s in sections if s.included}
+                self._progress[slide_id] = progress(f for f in follicles if f.section_id in counted)
         others = (p for slide_id, p in self._progress.items() if slide_id != self.slide_id)
         return sum(others, self.progress if self._session is not None else Progress(0, 0))
 
@@ -391,12 +437,13 @@ class Desk:
         if self._tally is None:
             return None
         if self._session is not None:
-            self._tally.update(self.slide_id, self.study.placed(self.slide_id, self.follicles))
+            sections = self.session.sections
+            self._tally.update(self.slide_id, self.study.placed(self.slide_id, self.follicles, sections), sections)
         return self._tally.counts()
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
         """How many follicles of each stage the software had found on the open slide, and how many stand."""
-        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED]
+        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and f.id not in self._off]
         predicted = [f.stage for f in self.session.predicted]
         return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
 
@@ -416,7 +463,16 @@ class Desk:
         return {f.id: own for f, own in zip(known, thinks, strict=True)}
 
     def _wants_a_look(self, follicle_id: str) -> bool:
+        if follicle_id in self._off:
+            return False
         return follicle_id in self._fresh or self.only.lets(self.session[follicle_id])
+
+    def _place(self, follicles: Iterable[Follicle]) -> None:
+        """See which follicles lie on tissue that is not counted."""
+        sections, follicles = self.session.sections, list(follicles)
+        out = {s.section_id for s in sections if not s.included}
+        off = {f.id for f in follicles if section_of(f, sections) in out} if out else set()
+        self._off = (self._off - {f.id for f in follicles}) | off
 
     def _measured(self, drawn: Follicle) -> Follicle:
         return self.examiner.measured(drawn)
@@ -441,6 +497,7 @@ class Desk:
         return True
 
     def _done(self, edit: Edit) -> None:
+        self._place(self.follicles if edit.sections_before else edit.after)
         before, after = ({f.id for f in side} for side in (edit.before, edit.after))
         gone = before - after
         self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone

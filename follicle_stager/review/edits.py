@@ -1,8 +1,9 @@
 """One correction: what stood before and what stands after, whose it is, when, and of which run.
 
-An edit says nothing about how it was made: whatever a person does to follicles is some that go and some that come in
-their place. So every command has an inverse (the two exchanged), replaying needs no knowledge of commands, and undo is
-an edit like any other.
+An edit says nothing about how it was made: whatever a person does to follicles or sections is some that go and some
+that come in their place. So every command has an inverse (the two exchanged), replaying needs no knowledge of commands,
+and undo is an edit like any other. Follicles are not told which section they lie on: that is worked out from the
+outlines when it is asked for, so that who stages and who assigns sections never edit the same thing.
 """
 
 from __future__ import annotations
@@ -13,15 +14,17 @@ from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from follicle_stager.annotations.geojson import follicle_features, follicles_of
+from follicle_stager.annotations.geojson import follicle_features, follicles_of, section_feature, sections_of
 from follicle_stager.errors import UserError
+from follicle_stager.records import Follicle, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable
+    from collections.abc import Callable, Container, Iterable
 
-    from follicle_stager.records import Follicle
+T = TypeVar("T", Follicle, Section)
 
 
 class Kind(StrEnum):
@@ -38,18 +41,41 @@ class Kind(StrEnum):
     RESHAPE = "reshape"
     MERGE = "merge"
     SPLIT = "split"
+    ASSIGN_SECTION = "assign_section"
+    MERGE_SECTIONS = "merge_sections"
+    EXCLUDE_REGION = "exclude_region"
+    """A part was cut out of its section; it is one of its own then, which is not counted."""
+    SET_INCLUDED = "set_included"
+    """A whole section is not counted, or is again."""
     UNDO = "undo"
     REDO = "redo"
     IMPORT = "import"
-    """follicles.geojson was changed by another program."""
+    """follicles.geojson or sections.geojson was changed by another program."""
     REATTACH = "reattach"
     """A later run found the follicles that were corrected before."""
     SAVED = "saved"
-    """No edit: follicles.geojson was written."""
+    """No edit: one of these files was written."""
 
 
 class Conflict(Exception):
-    """An edit of follicles that do not stand as the edit found them."""
+    """An edit of something that does not stand as the edit found it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What stands on a slide: follicles and sections by id, in the order of the files."""
+
+    follicles: dict[str, Follicle]
+    sections: dict[str, Section]
+
+    @classmethod
+    def of(cls, follicles: Iterable[Follicle], sections: Iterable[Section]) -> State:
+        """The state that a run leaves."""
+        return cls({f.id: f for f in follicles}, {s.section_id: s for s in sections})
+
+    def copy(self) -> State:
+        """Another one that can be changed."""
+        return State(dict(self.follicles), dict(self.sections))
 
 
 @dataclass(frozen=True)
@@ -60,13 +86,15 @@ class Edit:
     ----------
     before, after
         Follicles that it takes away, and that come in their place; one that changes is in both with its id. As
-        GeoJSON rounds them (see `rounded`).
+        GeoJSON rounds them.
+    sections_before, sections_after
+        Sections likewise.
     author, time
         Who, and when (ISO 8601, UTC).
     run_id, software
         The run whose follicles were corrected, and by which version.
     of
-        Of ``undo`` and ``redo``: id of the edit. Of ``saved`` and ``import``: SHA-256 of follicles.geojson.
+        Of ``undo`` and ``redo``: id of the edit. Of ``saved`` and ``import``: SHA-256 of the file.
     """
 
     kind: Kind
@@ -77,6 +105,8 @@ class Edit:
     run_id: str
     software: str
     of: str = ""
+    sections_before: tuple[Section, ...] = ()
+    sections_after: tuple[Section, ...] = ()
     id: str = dataclass_field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
@@ -86,6 +116,8 @@ class Edit:
         before: Iterable[Follicle] = (),
         after: Iterable[Follicle] = (),
         *,
+        sections_before: Iterable[Section] = (),
+        sections_after: Iterable[Section] = (),
         author: str,
         run_id: str,
         software: str,
@@ -93,33 +125,53 @@ class Edit:
     ) -> Edit:
         """A new edit, of this moment."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        return cls(kind, tuple(before), rounded(after), author, now, run_id, software, of)
+        sections = tuple(sections_before), tuple(sections_of([section_feature(s) for s in sections_after], "sections"))
+        return cls(kind, tuple(before), _rounded(after), author, now, run_id, software, of, *sections)
 
-    def apply(self, state: dict[str, Follicle]) -> None:
-        """Change the follicles of a slide, by id; a follicle that stays keeps its place.
+    @property
+    def changes(self) -> bool:
+        """Whether anything is another after it."""
+        return bool(self.before or self.after or self.sections_before or self.sections_after)
+
+    def apply(self, state: State) -> None:
+        """Change what stands on a slide; what stays keeps its place.
 
         Raises
         ------
         Conflict
-            If one of ``before`` is missing or differs, or one that is new exists; nothing is changed then.
+            If something of ``before`` is missing or differs, or something new exists; nothing is changed then.
         """
-        gone = {f.id for f in self.before}
-        for follicle in self.before:
-            if state.get(follicle.id) != follicle:
-                raise Conflict(f"{self.kind}: follicle {follicle.id} is not as it was when {self.author} edited it")
-        for follicle in self.after:
-            if follicle.id in state and follicle.id not in gone:
-                raise Conflict(f"{self.kind}: there is a follicle {follicle.id} already")
-        for follicle in self.after:
-            state[follicle.id] = follicle
-        for follicle_id in gone - {f.id for f in self.after}:
-            del state[follicle_id]
+        follicles = self._exchange(state.follicles, self.before, self.after, attrgetter("id"))
+        sections = self._exchange(state.sections, self.sections_before, self.sections_after, attrgetter("section_id"))
+        follicles()
+        sections()
+
+    def _exchange(
+        self, state: dict[str, T], before: Iterable[T], after: Iterable[T], id_of: Callable[[T], str]
+    ) -> Callable[[], None]:
+        """Check that something can be exchanged; what is returned does it."""
+        gone, come = {id_of(x): x for x in before}, {id_of(x): x for x in after}
+        for own, thing in gone.items():
+            if state.get(own) != thing:
+                raise Conflict(f"{self.kind}: {own} is not as it was when {self.author} edited it")
+        for own in come:
+            if own in state and own not in gone:
+                raise Conflict(f"{self.kind}: there is a {own} already")
+
+        def do() -> None:
+            state.update(come)
+            for own in gone.keys() - come.keys():
+                del state[own]
+
+        return do
 
     def to_line(self) -> str:
         """The edit as one line of JSON."""
         values = {name: getattr(self, name) for name in ("id", "kind", "author", "time", "run_id", "software", "of")}
         sides = {"before": self.before, "after": self.after}
         features = {side: [x for f in follicles for x in follicle_features(f)] for side, follicles in sides.items()}
+        pieces = {"sections_before": self.sections_before, "sections_after": self.sections_after}
+        features |= {side: [section_feature(s) for s in sections] for side, sections in pieces.items() if sections}
         return json.dumps(values | features, ensure_ascii=False)
 
     @classmethod
@@ -134,12 +186,14 @@ class Edit:
         try:
             values: dict[str, Any] = json.loads(line)
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))
+            for side in values.keys() & {"sections_before", "sections_after"}:
+                values[side] = tuple(sections_of(values[side], where))
             return cls(Kind(values.pop("kind")), before, after, **values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
             raise UserError(f"{where}: this is no edit ({error}).") from None
 
 
-def rounded(follicles: Iterable[Follicle]) -> tuple[Follicle, ...]:
+def _rounded(follicles: Iterable[Follicle]) -> tuple[Follicle, ...]:
     """Follicles as they are when they were written and read: so those in memory and on disk are the same."""
     return tuple(follicles_of([x for f in follicles for x in follicle_features(f)], "follicles"))
 
@@ -151,15 +205,15 @@ def another_id(made: str, taken: Container[str]) -> str:
     return made
 
 
-def replay(predicted: Iterable[Follicle], edits: Iterable[Edit]) -> dict[str, Follicle]:
-    """What stands after the edits of one run, by id.
+def replay(predicted: State, edits: Iterable[Edit]) -> State:
+    """What stands after the edits of one run.
 
     Raises
     ------
     Conflict
         If an edit does not fit to what the earlier ones left.
     """
-    state = {f.id: f for f in predicted}
+    state = predicted.copy()
     for edit in edits:
         edit.apply(state)
     return state

@@ -25,7 +25,7 @@ class Merged:
     taken
         Edits that are in both logs now.
     conflicts
-        Edits that were left out, since both had changed the same follicle; the own stands.
+        Edits that were left out, since both had changed the same follicle or section; the own stands.
     """
 
     taken: tuple[Edit, ...]
@@ -53,8 +53,8 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
     """
     theirs = read_edits(other)
     if predictions(other, session.run_id).exists():
-        # What another program did to their follicles.geojson is theirs too, if nobody opened the copy since.
-        theirs += [edit for edit in (standing(other, session.run_id).imported,) if edit is not None]
+        # What another program did to their files is theirs too, if nobody opened the copy since.
+        theirs += standing(other, session.run_id).imported
     if not theirs:
         raise NothingToTakeIn(f"{other / NAME}: there are no corrections to take in; check the path.")
     if theirs[-1].run_id != session.run_id:

@@ -1,22 +1,30 @@
-"""A slide is searched again: what a person did to the follicles of the earlier run goes to those of the new one."""
+"""A slide is searched again: what a person did to follicles and sections of the earlier run goes to the new one's."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
 from follicle_stager.matching import match_outlines
-from follicle_stager.review.edits import Edit, Kind, another_id
+from follicle_stager.review.edits import Edit, Kind, State, another_id
 from follicle_stager.review.log import read_edits
-from follicle_stager.review.standing import SOFTWARE, edits_of, predictions, software, standing
+from follicle_stager.review.sections import carried
+from follicle_stager.review.standing import (
+    SOFTWARE,
+    edits_of,
+    predicted_sections,
+    predictions,
+    software,
+    standing,
+)
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, SlideResult
     from follicle_stager.review.log import EditLog
     from follicle_stager.review.standing import Standing
 
@@ -28,8 +36,8 @@ _DRAWN = ("outline", "oocyte", "nucleus", "fluid", "measurements")
 
 
 def carry_over(
-    folder: Path, old_run: str | None, new_run: str, found: Sequence[Follicle], log: EditLog
-) -> tuple[dict[str, Follicle], tuple[str, ...]]:
+    folder: Path, old_run: str | None, new_run: str, found: SlideResult, log: EditLog
+) -> tuple[State, tuple[str, ...]]:
     """Write the predictions of a run, and log what earlier corrections are in it.
 
     Nothing is replaced yet: after a crash the earlier run stands as it stood.
@@ -47,27 +55,43 @@ def carry_over(
 
     Returns
     -------
-    state : dict
-        What stands in the new run, by id.
-    orphans : tuple of str
-        Corrected follicles that were not found again.
+    state : State
+        What stands in the new run.
+    told : tuple of str
+        What a person must know: corrected follicles and sections that were not found again.
     """
     old = standing(folder, old_run) if old_run else None
-    if old is not None and old.imported is not None:
-        log.append(old.imported)
-    path, corrected = predictions(folder, new_run), edits_of(read_edits(folder), new_run)
+    for edit in old.imported if old is not None else ():
+        log.append(edit)
+    paths = predictions(folder, new_run), predicted_sections(folder, new_run)
+    corrected = edits_of(read_edits(folder), new_run)
     # What was corrected stays as it was found then: the same run finds the same.
-    if not (path.exists() and corrected):
-        write_geojson(path, found)
-    new = read_geojson(path)
-    state: dict[str, Follicle] = {follicle.id: follicle for follicle in new}
-    orphans: tuple[str, ...] = ()
-    if old is not None and (old.touched or corrected):
-        before, after, orphans = reattach(old, new)
-        edit = Edit.make(Kind.REATTACH, before, after, author=SOFTWARE, run_id=new_run, software=software())
+    if not (corrected and all(path.exists() for path in paths)):
+        write_sections(paths[1], found.sections)
+        write_geojson(paths[0], found.follicles)  # last: this is the run
+    state = State.of(read_geojson(paths[0]), read_sections(paths[1]))
+    told: tuple[str, ...] = ()
+    if old is not None and (old.touched or old.touched_sections or corrected):
+        before, after, orphans = reattach(old, list(state.follicles.values()))
+        carried_on, gone = carried(old.touched_sections, list(state.sections.values()))
+        sections = {s.section_id: s for s in carried_on}
+        edit = Edit.make(
+            Kind.REATTACH,
+            before,
+            after,
+            sections_before=[s for i, s in state.sections.items() if sections.get(i) != s],
+            sections_after=[s for i, s in sections.items() if state.sections.get(i) != s],
+            author=SOFTWARE,
+            run_id=new_run,
+            software=software(),
+        )
         edit.apply(state)
         log.append(edit)
-    return state, orphans
+        told = (
+            *(f"corrected before and not found again, kept as it was: {orphan}" for orphan in orphans),
+            *(f"assigned, merged or left out before, and not found again: {section}" for section in gone),
+        )
+    return state, told
 
 
 def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], list[Follicle], tuple[str, ...]]:
@@ -94,7 +118,7 @@ def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], li
     for own in old.touched:
         if own.status == Status.PREDICTED:  # found when a part was searched again; nobody said anything of it
             continue
-        partner, said_first = partners.get(own.id), old.predicted.get(own.id)
+        partner, said_first = partners.get(own.id), old.predicted.follicles.get(own.id)
         if partner is None:
             after.append(replace(own, id=another_id(own.id, taken), section_id=""))
             taken.add(after[-1].id)
@@ -116,7 +140,8 @@ def _partners(old: Standing, new: Sequence[Follicle]) -> dict[str, Follicle]:
     """
     partners: dict[str, Follicle] = {}
     left = list(new)
-    for candidates in ([f for f in old.predicted.values() if f.id in old.follicles], old.touched):
+    stands = old.state.follicles
+    for candidates in ([f for f in old.predicted.follicles.values() if f.id in stands], old.touched):
         own = [f for f in candidates if f.id not in partners]
         matches = match_outlines([f.outline for f in own], [f.outline for f in left], min_iou=_IOU)
         partners |= {own[m.found].id: left[m.true] for m in matches}

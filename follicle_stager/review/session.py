@@ -1,7 +1,8 @@
 """One person at one slide: commands, undo and redo, and what stands now. No screen.
 
 A command is on disk before anything changes here, so a screen shows nothing that a crash could take away.
-``follicles.geojson`` is written by `ReviewSession.save`, for other programs; the log alone holds the truth.
+``follicles.geojson`` and ``sections.geojson`` are written by `ReviewSession.save`, for other programs; the log alone
+holds the truth.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from shapely import union_all
 from shapely.geometry import Polygon
 from shapely.ops import split as cut
 
+from follicle_stager.annotations import write_sections
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
 from follicle_stager.records import follicle_id
+from follicle_stager.review import sections as tissue
 from follicle_stager.review.edits import Conflict, Edit, Kind, another_id, replay
-from follicle_stager.review.log import EditLog, read_edits
-from follicle_stager.review.standing import changed_elsewhere, software, standing, write_follicles
+from follicle_stager.review.log import EditLog
+from follicle_stager.review.standing import imported, predicted_sections, software, standing, write_standing
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from shapely.geometry import LineString
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Section
 
 
 # Lines of the log that nobody takes back.
@@ -65,10 +68,12 @@ class ReviewSession:
         self._log = EditLog(folder)
         try:
             now = standing(folder, run_id)
-            self._predicted, self._state = now.predicted, replay(now.predicted.values(), now.edits)
+            self._predicted, self._state = now.predicted, replay(now.predicted, now.edits)
             self._done, self._undone = _history(now.edits)
-            if now.imported is not None:
-                self.adopt(now.imported)
+            if not predicted_sections(folder, run_id).exists():
+                write_sections(predicted_sections(folder, run_id), now.predicted.sections.values())
+            for edit in now.imported:
+                self.adopt(edit)
         except BaseException:
             self._log.close()
             raise
@@ -82,15 +87,20 @@ class ReviewSession:
     @property
     def follicles(self) -> tuple[Follicle, ...]:
         """As they stand, rejected ones included, in the order of the file."""
-        return tuple(self._state.values())
+        return tuple(self._state.follicles.values())
 
     @property
     def predicted(self) -> tuple[Follicle, ...]:
         """As the run found them."""
-        return tuple(self._predicted.values())
+        return tuple(self._predicted.follicles.values())
+
+    @property
+    def sections(self) -> tuple[Section, ...]:
+        """As they stand, those that are not counted included."""
+        return tuple(self._state.sections.values())
 
     def __getitem__(self, follicle_id: str) -> Follicle:
-        return self._state[follicle_id]
+        return self._state.follicles[follicle_id]
 
     def set_stage(self, ids: Iterable[str], stage: Stage) -> Edit:
         """Give follicles a stage: ``accepted`` where the software said the same, else ``corrected``."""
@@ -145,7 +155,7 @@ class ReviewSession:
         """
         if outline.is_empty or not outline.area:
             raise UserError("This outline encloses nothing: draw it around the follicle, or delete the follicle.")
-        old = self._state[one]
+        old = self[one]
         new = replace(old, outline=outline, status=_status(old, Status.CORRECTED))
         return self._do(Kind.RESHAPE, [old], [self._measured(new)])
 
@@ -157,7 +167,7 @@ class ReviewSession:
         UserError
             If they are fewer than two, or do not touch.
         """
-        parts = sorted((self._state[i] for i in dict.fromkeys(ids)), key=lambda f: -f.outline.area)
+        parts = sorted((self[i] for i in dict.fromkeys(ids)), key=lambda f: -f.outline.area)
         if len(parts) < 2:
             raise UserError("Merging needs two follicles at least: select more.")
         # Outlines that were drawn side by side leave a gap of a pixel or two.
@@ -182,7 +192,7 @@ class ReviewSession:
         UserError
             If the line does not cross it from side to side once.
         """
-        old = self._state[one]
+        old = self[one]
         pieces = parts_of(old.outline, line)
         if len(pieces) != 2:
             raise UserError("The line must cross the follicle from side to side, once.")
@@ -205,6 +215,40 @@ class ReviewSession:
         )
         return self._do(Kind.SPLIT, [old], [self._measured(first), self._measured(second)])
 
+    def assign(self, to: Mapping[str, tuple[str, str]]) -> Edit:
+        """Say whose sections are: animal and ovary, by section id."""
+        before = [self._state.sections[i] for i in to]
+        after = [replace(s, animal=to[s.section_id][0], ovary=to[s.section_id][1]) for s in before]
+        return self._write(Kind.ASSIGN_SECTION, sections_before=before, sections_after=after)
+
+    def set_included(self, ids: Iterable[str], included: bool, reason: str = "") -> Edit:
+        """Leave whole sections out of the counts, or take them in again."""
+        before = [self._state.sections[i] for i in dict.fromkeys(ids)]
+        after = [replace(s, included=included, reason=reason) for s in before]
+        return self._write(Kind.SET_INCLUDED, sections_before=before, sections_after=after)
+
+    def merge_sections(self, ids: Iterable[str]) -> Edit:
+        """Make one section of several, as of the pieces of one that tore; the first on the slide keeps its name.
+
+        Raises
+        ------
+        UserError
+            If they are fewer than two, or of two animals.
+        """
+        parts = sorted((self._state.sections[i] for i in dict.fromkeys(ids)), key=lambda s: s.order)
+        return self._write(Kind.MERGE_SECTIONS, sections_before=parts, sections_after=[tissue.merged(parts)])
+
+    def exclude_region(self, region: Polygon, reason: str = "") -> Edit:
+        """Cut a region (a fold, a tear, pen) out of the sections below it; its tissue and follicles are not counted.
+
+        Raises
+        ------
+        UserError
+            If it lies on no section that is counted.
+        """
+        before, after = tissue.cut_out(self.sections, region, reason)
+        return self._write(Kind.EXCLUDE_REGION, sections_before=before, sections_after=after)
+
     @property
     def can_undo(self) -> bool:
         """Whether there is something to undo, of this or an earlier session."""
@@ -220,14 +264,16 @@ class ReviewSession:
         if not self._done:
             return None
         last = self._done[-1]
-        return self._write(Kind.UNDO, last.after, last.before, of=last.id)
+        sections = {"sections_before": last.sections_after, "sections_after": last.sections_before}
+        return self._write(Kind.UNDO, last.after, last.before, **sections, of=last.id)
 
     def redo(self) -> Edit | None:
         """Do again what was undone last; None if there is nothing."""
         if not self._undone:
             return None
         last = self._undone[-1]
-        return self._write(Kind.REDO, last.before, last.after, of=last.id)
+        sections = {"sections_before": last.sections_before, "sections_after": last.sections_after}
+        return self._write(Kind.REDO, last.before, last.after, **sections, of=last.id)
 
     def adopt(self, edit: Edit) -> None:
         """Take in an edit as it is: a new one, or one of another log of this slide.
@@ -237,19 +283,17 @@ class ReviewSession:
         Conflict
             If what it changed stands otherwise here.
         """
-        state = dict(self._state)
+        state = self._state.copy()
         edit.apply(state)
         self._log.append(edit)
         self._state = state
         _step(edit, self._done, self._undone)
 
     def save(self) -> None:
-        """Write follicles.geojson; what another program wrote there meanwhile is taken in first."""
-        if changed_elsewhere(self.folder, read_edits(self.folder)):
-            imported = standing(self.folder, self.run_id).imported
-            if imported is not None:
-                self.adopt(imported)
-        write_follicles(self.folder, self._state.values(), self._log, run_id=self.run_id)
+        """Write the files for other programs; what these wrote there meanwhile is taken in first."""
+        for edit in imported(self.folder, self.run_id):
+            self.adopt(edit)
+        write_standing(self.folder, self._state, self._log, run_id=self.run_id)
 
     def close(self) -> None:
         """Save, and let others correct."""
@@ -260,7 +304,7 @@ class ReviewSession:
 
     def _measured(self, drawn: Follicle) -> Follicle:
         """A follicle with another outline: what the software says is new, what a person said stays."""
-        new, first = self._measure(drawn), self._predicted.get(drawn.id)
+        new, first = self._measure(drawn), self._predicted.follicles.get(drawn.id)
         said: dict[str, Any] = {"stage": drawn.stage} if drawn.stage != drawn.stage_predicted else {}
         for name, unknown in (("health", Health.UNKNOWN), ("countable", Countable.UNKNOWN)):
             if getattr(drawn, name) != (getattr(first, name) if first is not None else unknown):
@@ -269,10 +313,10 @@ class ReviewSession:
 
     def _new_id(self, section_id: str, outline: Polygon) -> str:
         """An id that no follicle has, rejected ones included: one may have been drawn here before."""
-        return another_id(follicle_id(section_id, outline), self._state)
+        return another_id(follicle_id(section_id, outline), self._state.follicles)
 
     def _change(self, kind: Kind, ids: Iterable[str], to: Callable[[Follicle], Follicle]) -> Edit:
-        before = [self._state[i] for i in dict.fromkeys(ids)]
+        before = [self[i] for i in dict.fromkeys(ids)]
         return self._do(kind, before, [to(f) for f in before])
 
     def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
@@ -280,14 +324,13 @@ class ReviewSession:
         signed = [replace(f, edited_by=self._author, edited_at=now) for f in after]
         return self._write(kind, before, signed)
 
-    def _write(self, kind: Kind, before: Iterable[Follicle], after: Iterable[Follicle], *, of: str = "") -> Edit:
-        signature = {"author": self._author, "run_id": self.run_id, "software": software()}
-        edit = Edit.make(kind, before, after, **signature, of=of)
+    def _write(self, kind: Kind, before: Iterable[Follicle] = (), after: Iterable[Follicle] = (), **more: Any) -> Edit:
+        edit = Edit.make(kind, before, after, **more, author=self._author, run_id=self.run_id, software=software())
         try:
             self.adopt(edit)
         except Conflict:  # only what is undone or redone can meet another state than it left
             raise UserError(
-                "This cannot be undone or done again: the follicle was changed since, by another person or program."
+                "This cannot be undone or done again: it was changed since, by another person or program."
             ) from None
         return edit
 
@@ -312,7 +355,7 @@ def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
         return
     if edit.kind == Kind.REDO and _move(edit.of, undone, done):
         return
-    if edit.kind not in _NO_STEP and (edit.before or edit.after):
+    if edit.kind not in _NO_STEP and edit.changes:
         done.append(edit)
         undone.clear()
 

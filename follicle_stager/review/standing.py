@@ -1,4 +1,4 @@
-"""What stands on a slide: what its last run found, the edits since, and what other programs did to follicles.geojson.
+"""What stands on a slide: what its last run found, the edits since, and what other programs did to its files.
 
 The edits of a run count from its last ``reattach`` on, which holds all that earlier ones came to.
 """
@@ -8,63 +8,70 @@ from __future__ import annotations
 import hashlib
 import uuid
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import follicle_stager
-from follicle_stager.annotations import read_geojson, write_geojson
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
 from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
 from follicle_stager.matching import valid
-from follicle_stager.review.edits import Conflict, Edit, Kind, replay
+from follicle_stager.review.edits import Conflict, Edit, Kind, State, replay
 from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
-    from shapely.geometry import Polygon
+    from shapely.geometry import MultiPolygon, Polygon
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Section
 
-FOLLICLES = "follicles.geojson"
-#: Who changed follicles.geojson, if no session did; and who writes it and carries corrections over.
+FOLLICLES, SECTIONS = "follicles.geojson", "sections.geojson"
+#: Who changed one of these files, if no session did; and who writes them and carries corrections over.
 _ELSEWHERE, SOFTWARE = "another program", "follicle-stager"
 #: An outline has been changed if this share of it is elsewhere; programs round coordinates.
 _MOVED = 0.005
 # Another program may have read a file that was written some saves ago; further back nobody looks.
 _SAVES = 10
+# What another program may say of a section.
+_OF_SECTION = ("animal", "ovary", "included", "reason")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """The follicles of a slide as they stand.
+    """A slide as it stands.
 
     Attributes
     ----------
     run_id
-        The run that found them.
+        The run that found its follicles.
     predicted
-        What it found, by id.
-    follicles
-        What stands, by id, in the order of the file.
+        What it found.
+    state
+        What stands.
     edits
         Of this run, those not undone included.
     imported
-        What another program changed since, if the log does not have it; ``follicles`` has it.
+        What another program changed since, if the log does not have it; ``state`` has it.
     """
 
     run_id: str
-    predicted: dict[str, Follicle]
-    follicles: dict[str, Follicle]
+    predicted: State
+    state: State
     edits: tuple[Edit, ...]
-    imported: Edit | None = None
+    imported: tuple[Edit, ...] = ()
 
     @property
     def touched(self) -> list[Follicle]:
         """Follicles that a person judged, changed, rejected or added."""
-        return [f for f in self.follicles.values() if self.predicted.get(f.id) != f]
+        return [f for f in self.state.follicles.values() if self.predicted.follicles.get(f.id) != f]
+
+    @property
+    def touched_sections(self) -> list[Section]:
+        """Sections that a person assigned, merged, left out, or cut out of others; and what is left of those."""
+        return [s for s in self.state.sections.values() if self.predicted.sections.get(s.section_id) != s]
 
 
 def software() -> str:
@@ -73,8 +80,18 @@ def software() -> str:
 
 
 def predictions(folder: Path, run_id: str) -> Path:
-    """What a run found on the slide of this folder."""
+    """Follicles that a run found on the slide of this folder."""
     return folder / "predictions" / f"{run_id}.geojson"
+
+
+def predicted_sections(folder: Path, run_id: str) -> Path:
+    """Sections that a run found."""
+    return folder / "predictions" / f"{run_id}.sections.geojson"
+
+
+def runs(folder: Path) -> list[str]:
+    """All runs of which the follicles are kept."""
+    return sorted(path.stem for path in (folder / "predictions").glob("*.geojson") if "." not in path.stem)
 
 
 def standing(folder: Path, run_id: str) -> Standing:
@@ -93,33 +110,43 @@ def standing(folder: Path, run_id: str) -> Standing:
         If a file is missing or damaged, or the log does not fit to the predictions.
     """
     found, log = predictions(folder, run_id), read_edits(folder)
-    predicted, edits = {f.id: f for f in read_geojson(found)}, edits_of(log, run_id)
+    sections = predicted_sections(folder, run_id)
+    # Of a run before sections could be edited: those that stand.
+    predicted = State.of(read_geojson(found), read_sections(sections if sections.exists() else folder / SECTIONS))
+    edits = edits_of(log, run_id)
     try:
-        state = replay(predicted.values(), edits)
+        state = replay(predicted, edits)
     except Conflict as conflict:
         raise UserError(
             f"{folder / NAME}: the corrections do not fit to {found.name} ({conflict}); one of the two files was "
             "exchanged. Put the right one back, or move edits.jsonl away to start from the predictions."
         ) from None
-    path = folder / FOLLICLES
-    if not changed_elsewhere(folder, log):
-        return Standing(run_id, predicted, state, edits)
-    try:
-        theirs = read_geojson(path)
-    except UserError as error:
-        raise UserError(
-            f"{error} What was decided in napari is in {NAME} beside it: if the file cannot be mended, move it away, "
-            "and it is written again from there."
-        ) from None
-    base = min(_saved(predicted.values(), edits), key=lambda base: len(_changes(base, theirs, base)[1]))
-    before, after = _changes(base, theirs, state)
-    signature = {"author": _ELSEWHERE, "run_id": run_id, "software": software()}
-    sha = fingerprint(path)
-    imported = Edit.make(Kind.IMPORT, before, after, **signature, of=sha)
-    # The same file is the same edit, whoever reads it first.
-    imported = replace(imported, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + sha).hex)
-    imported.apply(state)
-    return Standing(run_id, predicted, state, edits, imported)
+    imported = []
+    for name, read in ((FOLLICLES, _their_follicles), (SECTIONS, _their_sections)):
+        if not changed_elsewhere(folder, name, log):
+            continue
+        sha = fingerprint(folder / name)
+        try:
+            changes = read(folder / name, predicted, edits, state)
+        except UserError as error:
+            raise UserError(
+                f"{error} What was decided in napari is in {NAME} beside it: if the file cannot be mended, move it "
+                "away, and it is written again from there."
+            ) from None
+        edit = Edit.make(Kind.IMPORT, **changes, author=_ELSEWHERE, run_id=run_id, software=software(), of=sha)
+        # The same file is the same edit, whoever reads it first.
+        edit = replace(edit, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + sha).hex)
+        edit.apply(state)
+        imported.append(edit)
+    return Standing(run_id, predicted, state, edits, tuple(imported))
+
+
+def imported(folder: Path, run_id: str) -> tuple[Edit, ...]:
+    """What another program changed since the log was written; the whole log is read only if there is something."""
+    log = read_edits(folder)
+    if not any(changed_elsewhere(folder, name, log) for name in (FOLLICLES, SECTIONS)):
+        return ()
+    return standing(folder, run_id).imported
 
 
 def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
@@ -129,29 +156,34 @@ def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
     return tuple(own[starts[-1] :] if starts else own)
 
 
-def changed_elsewhere(folder: Path, log: Iterable[Edit]) -> bool:
-    """Whether follicles.geojson is there and neither a run nor a session wrote it, nor took it in already.
+def changed_elsewhere(folder: Path, name: str, log: Iterable[Edit]) -> bool:
+    """Whether one of a slide's two files is there and neither a run nor a session wrote it, nor took it in already.
 
     That of another run is no change: a crash may leave it.
     """
-    path = folder / FOLLICLES
+    path = folder / name
     if not path.exists():
         return False
     known = {edit.of for edit in log if edit.kind in (Kind.SAVED, Kind.IMPORT)}
     return (now := fingerprint(path)) not in known and now not in _of_runs(folder)
 
 
-def write_follicles(folder: Path, follicles: Iterable[Follicle], log: EditLog, *, run_id: str) -> None:
-    """Write follicles.geojson, for other programs, if it is not as things stand.
+def write_standing(folder: Path, state: State, log: EditLog, *, run_id: str) -> None:
+    """Write follicles.geojson and sections.geojson, for other programs, where they are not as things stand.
 
     The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
     """
-    path = folder / FOLLICLES
-    with replacing(path) as temporary:
-        write_geojson(temporary, follicles)
-        written = fingerprint(temporary)
-        if (not path.exists() or fingerprint(path) != written) and written not in _of_runs(folder):
-            log.append(Edit.make(Kind.SAVED, author=SOFTWARE, run_id=run_id, software=software(), of=written))
+    files: dict[str, Callable[[Path], None]] = {
+        FOLLICLES: lambda path: write_geojson(path, state.follicles.values()),
+        SECTIONS: lambda path: write_sections(path, state.sections.values()),
+    }
+    for name, write in files.items():
+        path = folder / name
+        with replacing(path) as temporary:
+            write(temporary)
+            written = fingerprint(temporary)
+            if (not path.exists() or fingerprint(path) != written) and written not in _of_runs(folder):
+                log.append(Edit.make(Kind.SAVED, author=SOFTWARE, run_id=run_id, software=software(), of=written))
 
 
 def fingerprint(path: Path) -> str:
@@ -160,18 +192,54 @@ def fingerprint(path: Path) -> str:
 
 
 def _of_runs(folder: Path) -> set[str]:
-    return {fingerprint(path) for path in predictions(folder, "*").parent.glob("*.geojson")}
+    return {fingerprint(path) for path in (folder / "predictions").glob("*.geojson")}
 
 
-def _saved(predicted: Iterable[Follicle], edits: Sequence[Edit]) -> list[dict[str, Follicle]]:
-    """States that follicles.geojson was in, the last one first."""
-    state = replay(predicted, ())
-    saved = [dict(state)]
+def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
+    """States that the files were in, the last one first."""
+    state = predicted.copy()
+    saved = [predicted]
     for edit in edits:
         edit.apply(state)
         if edit.kind in (Kind.SAVED, Kind.IMPORT, Kind.REATTACH):
-            saved.append(dict(state))
+            saved.append(state.copy())
     return saved[: -_SAVES - 1 : -1]
+
+
+def _their_follicles(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
+    """What another program wrote to follicles.geojson, as an edit has it."""
+    theirs = read_geojson(path)
+    saved = [state.follicles for state in _saved(predicted, edits)]
+    base = min(saved, key=lambda base: len(_changes(base, theirs, base)[1]))
+    before, after = _changes(base, theirs, now.follicles)
+    return {"before": before, "after": after}
+
+
+def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
+    """What another program wrote to sections.geojson, as an edit has it."""
+    theirs = {section.section_id: section for section in read_sections(path)}
+    saved = [state.sections for state in _saved(predicted, edits)]
+    base = min(saved, key=lambda base: sum(theirs.get(i) != s for i, s in base.items()))
+    for section_id, new in theirs.items():
+        if section_id not in base or _moved(base[section_id].outline, new.outline):
+            raise UserError(
+                f"{path}: the outline of section {section_id} is new or was changed, which only napari can do here "
+                "(follicle-stager review, part Count), since its area must be measured."
+            )
+    before, after = [], []
+    for section_id, own in now.sections.items():
+        old, their = base.get(section_id), theirs.get(section_id)
+        if old is None:  # made after the file was written
+            continue
+        if their is None:
+            changed = replace(own, included=False, reason=own.reason or "deleted in another program")
+        else:
+            said = {n: getattr(their, n) for n in _OF_SECTION if getattr(their, n) != getattr(old, n)}
+            changed = replace(own, **said)
+        if changed != own:
+            before.append(own)
+            after.append(changed)
+    return {"sections_before": before, "sections_after": after}
 
 
 def _changes(
@@ -207,7 +275,7 @@ def _changes(
     return before, after
 
 
-def _moved(old: Polygon, new: Polygon) -> bool:
+def _moved(old: Polygon | MultiPolygon, new: Polygon | MultiPolygon) -> bool:
     if old == new:
         return False
     old_area, new_area = valid(old), valid(new)

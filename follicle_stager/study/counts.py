@@ -103,8 +103,8 @@ class Tally:
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
 
-    def update(self, slide_id: str, follicles: Sequence[Follicle]) -> None:
-        """Take follicles of a slide as they stand, numbered as on the overlay, rejected ones included.
+    def update(self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section]) -> None:
+        """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
 
         Raises
         ------
@@ -113,10 +113,9 @@ class Tally:
         """
         info = self._study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
-        own_rows = [s for s in self._samples if s.slide == slide_id]
         section_rows: list[dict[str, object]] = []
         follicle_rows: list[dict[str, object]] = []
-        for counted in assign_sections(slide_id, self._study.sections(slide_id), own_rows):
+        for counted in self.assigned(slide_id, sections):
             ids = {piece.section_id for piece in counted.pieces}
             numbered = [
                 (n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids and f.status != Status.REJECTED
@@ -125,6 +124,14 @@ class Tally:
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
         self._rows[slide_id] = section_rows, follicle_rows
+
+    def owners(self, slide_id: str) -> list[tuple[str, str]]:
+        """Animals and ovaries that the sheet names for a slide, in its order."""
+        return list(dict.fromkeys((s.animal, s.ovary) for s in self._samples if s.slide == slide_id))
+
+    def assigned(self, slide_id: str, sections: Sequence[Section]) -> list[CountedSection]:
+        """Whose each piece of tissue on a slide is; see `assign_sections`."""
+        return assign_sections(slide_id, sections, [s for s in self._samples if s.slide == slide_id])
 
     def counts(self) -> Counts:
         """The tables; slides that were not given are read.
@@ -135,13 +142,15 @@ class Tally:
             If sections cannot be told apart, or none is counted.
         """
         for slide_id in [slide_id for slide_id, rows in self._rows.items() if rows is None]:
-            self.update(slide_id, self._study.follicles(slide_id))
+            self.update(slide_id, *self._study.content(slide_id))
         rows = [rows for rows in self._rows.values() if rows is not None]
         section_rows = [row for sections, _ in rows for row in sections]
         follicle_rows = [row for _, follicles in rows for row in follicles]
         if not section_rows:
             path = self._study.path
-            raise StudyError(f"{path}: no section is included in the counts; see slides/<slide>/sections.geojson.")
+            raise StudyError(
+                f"{path}: no section is included in the counts; include some in 'follicle-stager review', part Count."
+            )
         empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
         return _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
@@ -167,10 +176,10 @@ def section_animals(study: Study) -> dict[str, dict[str, str]]:
     StudyError, SampleSheetError
         If the sheet does not fit, or sections cannot be told apart.
     """
-    samples = _samples(study)
+    tally = Tally(study)
     animals: dict[str, dict[str, str]] = {}
-    for slide_id in dict.fromkeys(s.slide for s in samples):
-        own = assign_sections(slide_id, study.sections(slide_id), [s for s in samples if s.slide == slide_id])
+    for slide_id in study.slide_ids():
+        own = tally.assigned(slide_id, study.sections(slide_id))
         animals[slide_id] = {piece.section_id: c.sample.animal for c in own for piece in c.pieces}
     return animals
 
@@ -188,11 +197,13 @@ class CountedSection:
         return {name: getattr(self.sample, name) for name in _SECTION_KEYS} | {"section": self.name}
 
 
-def assign_sections(slide_id: str, sections: list[Section], samples: list[Sample]) -> list[CountedSection]:
+def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[CountedSection]:
     """Say which row of the sheet each piece of tissue on a slide belongs to.
 
-    One row without section: each piece is a section of that animal. One row with a section: all pieces are that
-    section, which tore. Several rows: the pieces in reading order take the rows in the order of the sheet.
+    Where nobody assigned a piece, all rows take all pieces; else those of each animal and ovary take the pieces that
+    were given to it. One row without section: each piece is a section of that animal. One row with a section: all
+    pieces are that section, which tore. Several rows: the pieces in reading order take the rows in the order of the
+    sheet.
 
     Parameters
     ----------
@@ -210,19 +221,49 @@ def assign_sections(slide_id: str, sections: list[Section], samples: list[Sample
     Raises
     ------
     StudyError
-        If several rows and pieces differ in number: no section is given to an animal by guess.
+        If rows and pieces differ in number, or some pieces are assigned and others not: no section is given to an
+        animal by guess.
     """
     pieces = sorted((s for s in sections if s.included), key=lambda s: s.order)
+    owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
+    given = [p for p in pieces if p.animal]
+    if not given:
+        return _in_order(slide_id, pieces, samples)
+    for piece in given:
+        if (piece.animal, piece.ovary) not in owners:
+            named = f"{piece.animal} {piece.ovary}".strip()
+            raise StudyError(
+                f"slide {slide_id}: section {piece.section_id} was given to {named}, and the sample sheet has no row "
+                f"for {named} on this slide. Add one, or give the section to another animal in 'follicle-stager "
+                "review', part Count."
+            )
+    counted = []
+    for owner in owners:
+        own = [p for p in pieces if (p.animal, p.ovary) == owner or (not p.animal and len(owners) == 1)]
+        rows = [s for s in samples if (s.animal, s.ovary) == owner]
+        counted += _in_order(slide_id, own, rows) if own else []
+    if left := [p.section_id for p in pieces if not p.animal and len(owners) > 1]:
+        raise StudyError(
+            f"slide {slide_id}: nobody said whose {', '.join(left)} is, while other sections of the slide were given "
+            "to an animal. Give each one to its animal, or leave it out, in 'follicle-stager review', part Count."
+        )
+    return counted
+
+
+def _in_order(slide_id: str, pieces: list[Section], samples: Sequence[Sample]) -> list[CountedSection]:
+    """Give pieces to rows of the sheet in reading order."""
     if len(samples) == 1:
         sample = samples[0]
         if sample.section:
             return [CountedSection(f"{slide_id}_{sample.section}", sample, pieces)]
         return [CountedSection(piece.section_id, sample, [piece]) for piece in pieces]
     if len(samples) != len(pieces):
+        animals = ", ".join(dict.fromkeys(s.animal for s in samples))
         raise StudyError(
-            f"slide {slide_id}: the sample sheet has {len(samples)} rows for it, and {len(pieces)} sections were "
-            f"found (see slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, or a single "
-            "row if all sections are of one animal; torn pieces further apart than join_gap_um count as sections."
+            f"slide {slide_id}: the sample sheet has {len(samples)} rows of {animals} for it, and {len(pieces)} "
+            f"sections are there (see slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, "
+            "or a single row if all sections are of one animal; or merge what tore, leave out what is none, and say "
+            "whose each section is in 'follicle-stager review', part Count."
         )
     return [
         CountedSection(f"{slide_id}_{sample.section}", sample, [piece])

@@ -5,10 +5,10 @@
     study.toml                          the configuration used
     samples.csv                         the sample sheet
     slides/<slide>/run.json             the last run: versions, hashes, timings; written last, so it marks "finished"
-    slides/<slide>/predictions/<run>.geojson   what the software said, one file per run, never changed
+    slides/<slide>/predictions/<run>.geojson, <run>.sections.geojson   what the software said, never changed
     slides/<slide>/edits.jsonl          every correction, one line each; only ever added to
     slides/<slide>/follicles.geojson    what stands now (opens in QuPath)
-    slides/<slide>/sections.geojson
+    slides/<slide>/sections.geojson     likewise: the pieces of tissue, whose they are, and which are counted
     slides/<slide>/overlay.jpg
     tables/                             follicles.csv, counts_by_*.csv
 """
@@ -22,29 +22,34 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from shapely import prepare
+
 import follicle_stager
-from follicle_stager.annotations import read_geojson, read_sections, write_sections
+from follicle_stager.annotations import read_geojson, read_sections
 from follicle_stager.config import Config, dump_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_text
-from follicle_stager.matching import valid
 from follicle_stager.review.log import EditLog, read_edits
 from follicle_stager.review.rerun import carry_over
+from follicle_stager.review.sections import section_of
 from follicle_stager.review.session import ReviewSession
 from follicle_stager.review.standing import (
     FOLLICLES,
+    SECTIONS,
+    Standing,
     changed_elsewhere,
     predictions,
+    runs,
     standing,
-    write_follicles,
+    write_standing,
 )
 from follicle_stager.slides import PixelSize
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     from follicle_stager.records import Follicle, Section, SlideResult
@@ -132,20 +137,18 @@ class Study:
         Returns
         -------
         tuple of str
-            What a person must know: corrected follicles that this run did not find.
+            What a person must know: corrected follicles and sections that this run did not find.
         """
         folder = self.slide_folder(result.slide_id)
-        sections = self._as_excluded(result.slide_id, result.sections)
         last_run = self._last_run(result.slide_id)
         with EditLog(folder) as log:  # nobody corrects meanwhile
             told = () if last_run else _set_aside(folder)
-            state, orphans = carry_over(folder, last_run, run_id, result.follicles, log)
+            state, lost = carry_over(folder, last_run, run_id, result, log)
             # From here on the slide counts as unfinished, until the new run.json is there.
             (folder / "run.json").unlink(missing_ok=True)
-            write_follicles(folder, state.values(), log, run_id=run_id)
-            write_sections(folder / "sections.geojson", sections)
+            write_standing(folder, state, log, run_id=run_id)
             self._finish(result, run_id=run_id, source=source, config=config)
-        return told + tuple(f"corrected before and not found again, kept as it was: {orphan}" for orphan in orphans)
+        return told + lost
 
     def _finish(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
         folder = self.slide_folder(result.slide_id)
@@ -188,45 +191,46 @@ class Study:
 
     def is_edited(self, slide_id: str) -> bool:
         """Whether a person judged or changed one of a slide's follicles."""
+        stands = self._standing(slide_id)
+        return stands is not None and bool(stands.touched)
+
+    def _standing(self, slide_id: str) -> Standing | None:
+        """A slide as it stands; None where nobody knows the run, as of one that was put together by hand."""
         run_id = self._last_run(slide_id)
-        return run_id is not None and bool(standing(self.slide_folder(slide_id), run_id).touched)
+        return standing(self.slide_folder(slide_id), run_id) if run_id is not None else None
 
     def _last_run(self, slide_id: str) -> str | None:
         """The run whose follicles stand; also where a later one was interrupted while it was written."""
         folder, info = self.slide_folder(slide_id), self.run_info(slide_id)
         named = [str(info["run_id"])] if info and "run_id" in info else [edit.run_id for edit in read_edits(folder)]
         known = [run for run in named if predictions(folder, run).exists()]
-        every = [path.stem for path in predictions(folder, "*").parent.glob("*.geojson")]
+        every = runs(folder)
         return known[-1] if known else every[0] if len(every) == 1 else None
 
-    def _as_excluded(self, slide_id: str, sections: tuple[Section, ...]) -> tuple[Section, ...]:
-        """Sections of a new run; those that a person left out of an earlier one stay out."""
-        if not (self.slide_folder(slide_id) / "sections.geojson").exists():
-            return sections
-        out = {s.section_id: s for s in self.sections(slide_id) if not s.included}
-
-        def again(new: Section) -> Section:
-            old = out.get(new.section_id)
-            if old is None or old.outline.intersection(new.outline).area < 0.5 * old.outline.union(new.outline).area:
-                return new
-            return replace(new, included=False, reason=old.reason)
-
-        return tuple(again(section) for section in sections)
-
     def follicles(self, slide_id: str) -> list[Follicle]:
-        """The follicles of a slide as they stand; those that a person drew elsewhere are given to a section.
+        """The follicles of a slide as they stand, each on the section where it lies.
 
         Raises
         ------
         StudyError
             If one lies on no section, so that it would not be counted.
         """
-        folder, run_id = self.slide_folder(slide_id), self._last_run(slide_id)
-        if run_id is None:
-            return self.placed(slide_id, read_geojson(folder / FOLLICLES))
-        return self.placed(slide_id, standing(folder, run_id).follicles.values())
+        return self.content(slide_id)[0]
 
-    def placed(self, slide_id: str, follicles: Iterable[Follicle]) -> list[Follicle]:
+    def sections(self, slide_id: str) -> list[Section]:
+        """The sections of a slide as they stand, those that are not counted included."""
+        return self.content(slide_id)[1]
+
+    def content(self, slide_id: str) -> tuple[list[Follicle], list[Section]]:
+        """Follicles and sections of a slide; see `follicles`."""
+        folder, stands = self.slide_folder(slide_id), self._standing(slide_id)
+        if stands is None:
+            follicles, sections = read_geojson(folder / FOLLICLES), read_sections(folder / SECTIONS)
+        else:
+            follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
+        return self.placed(slide_id, follicles, sections), sections
+
+    def placed(self, slide_id: str, follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Follicle]:
         """Follicles of a slide, each on the section where it lies; rejected ones that lie on none are left out.
 
         Raises
@@ -234,34 +238,27 @@ class Study:
         StudyError
             If another one lies on none.
         """
-        path = self.slide_folder(slide_id) / FOLLICLES
-        sections = self.sections(slide_id)
-        known = {section.section_id for section in sections}
+        for section in sections:
+            prepare(section.outline)
         placed = []
         for follicle in follicles:
-            if follicle.section_id not in known:
-                outline = valid(follicle.outline)
-                best = max(sections, key=lambda s: s.outline.intersection(outline).area, default=None)
-                if best is None or not best.outline.intersects(outline):
-                    if follicle.status == Status.REJECTED:
-                        continue
-                    centre = follicle.outline.centroid
-                    raise StudyError(
-                        f"{path}: the {follicle.stage.label} outline at x = {centre.x:.0f}, y = {centre.y:.0f} lies on "
-                        "no section and cannot be counted; move or delete it."
-                    )
-                follicle = replace(follicle, section_id=best.section_id)
-            placed.append(follicle)
+            section_id = section_of(follicle, sections)
+            if section_id is not None:
+                same = section_id == follicle.section_id
+                placed.append(follicle if same else replace(follicle, section_id=section_id))
+            elif follicle.status != Status.REJECTED:
+                centre = follicle.outline.centroid
+                raise StudyError(
+                    f"{self.slide_folder(slide_id) / FOLLICLES}: the {follicle.stage.label} outline at "
+                    f"x = {centre.x:.0f}, y = {centre.y:.0f} lies on no section and cannot be counted; move or "
+                    "delete it."
+                )
         return placed
-
-    def sections(self, slide_id: str) -> list[Section]:
-        """The sections of a slide."""
-        return read_sections(self.slide_folder(slide_id) / "sections.geojson")
 
 
 def _set_aside(folder: Path) -> tuple[str, ...]:
     """Keep a follicles.geojson of which nobody knows the run, before a new one replaces it."""
-    if not changed_elsewhere(folder, read_edits(folder)):
+    if not changed_elsewhere(folder, FOLLICLES, read_edits(folder)):
         return ()
     number = 1
     while (aside := folder / f"follicles.edited_{number}.geojson").exists():

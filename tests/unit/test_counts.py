@@ -186,7 +186,7 @@ def test_a_torn_section_with_a_name_is_one(tmp_path):
 
 def test_sections_are_given_to_no_animal_by_guess(tmp_path):
     study = make_study(tmp_path, {"a": [[], [], []]}, ["a,m1,+/+,control,,L,1,,", "a,m2,-/-,knockout,,L,2,,"])
-    with pytest.raises(StudyError, match="2 rows for it, and 3 sections"):
+    with pytest.raises(StudyError, match="2 rows of m1, m2 for it, and 3 sections"):
         count_study(study)
 
 

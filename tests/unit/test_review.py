@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from dataclasses import replace
@@ -11,9 +12,9 @@ from crashes import RUN, follicle, kill_at_random, slide_folder
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import box
-from shapely.geometry import LineString, Polygon
+from shapely.geometry import LineString, Point, Polygon
 
-from follicle_stager.annotations import read_geojson
+from follicle_stager.annotations import read_geojson, read_sections
 from follicle_stager.errors import UserError
 from follicle_stager.review import (
     Filter,
@@ -27,7 +28,7 @@ from follicle_stager.review import (
     standing,
 )
 from follicle_stager.review.log import NAME, read_edits
-from follicle_stager.review.standing import FOLLICLES
+from follicle_stager.review.standing import FOLLICLES, SECTIONS
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 
@@ -141,7 +142,24 @@ class TestCommands:
 
 actions = st.lists(
     st.tuples(
-        st.sampled_from(["stage", "health", "accept", "delete", "add", "reshape", "split", "undo", "redo", "restart"]),
+        st.sampled_from(
+            [
+                "stage",
+                "health",
+                "accept",
+                "delete",
+                "add",
+                "reshape",
+                "split",
+                "assign",
+                "include",
+                "exclude region",
+                "merge sections",
+                "undo",
+                "redo",
+                "restart",
+            ]
+        ),
         st.integers(0, 20),
         st.sampled_from(list(Stage)),
     ),
@@ -175,33 +193,55 @@ def act(session, name, which, stage):
         session.redo()
 
 
+def act_on_sections(session, name, which):
+    ids = [s.section_id for s in session.sections]
+    one = ids[which % len(ids)]
+    if name == "assign":
+        session.assign({one: (f"m{which}", "LR"[which % 2])})
+    elif name == "include":
+        session.set_included([one], which % 3 == 0, "torn")
+    elif name == "exclude region":
+        with contextlib.suppress(UserError):  # off the tissue that counts
+            session.exclude_region(Point(120.0 * which, 300).buffer(40 + 20 * which), "fold")
+    elif name == "merge sections":
+        with contextlib.suppress(UserError):  # one alone, or of two animals
+            session.merge_sections([one, ids[0]])
+
+
+def stand(session):
+    return ({f.id: f for f in session.follicles}, {s.section_id: s for s in session.sections})
+
+
 class TestHistory:
     @given(actions)
     @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     def test_whatever_is_done_survives_and_can_be_taken_back(self, tmp_path_factory, todo):
         folder = slide_folder(tmp_path_factory.mktemp("slide"), [follicle(100 * i) for i in range(1, 4)])
         session = opened(folder)
-        start = session.follicles
+        start = stand(session)
         for name, which, stage in todo:
             if name == "restart":
-                before = session.follicles
+                before = stand(session)
                 session.close()
                 session = opened(folder)
-                assert session.follicles == before
+                assert stand(session) == before
             else:
                 act(session, name, which, stage)
-            assert tuple(standing(folder, RUN).follicles.values()) == session.follicles
-        end, undone = session.follicles, 0
+                act_on_sections(session, name, which)
+            assert tuple(standing(folder, RUN).state.follicles.values()) == session.follicles
+            assert tuple(standing(folder, RUN).state.sections.values()) == session.sections
+        end, undone = stand(session), 0
         while session.undo():
             undone += 1
-        assert {f.id: f for f in session.follicles} == {f.id: f for f in start}
+        assert stand(session) == start
         session.close()
         session = opened(folder)
         for _ in range(undone):
             session.redo()
-        assert {f.id: f for f in session.follicles} == {f.id: f for f in end}
+        assert stand(session) == end
         session.close()
-        assert {f.id: f for f in read_geojson(folder / FOLLICLES)} == {f.id: f for f in end}
+        written = read_geojson(folder / FOLLICLES), read_sections(folder / SECTIONS)
+        assert ({f.id: f for f in written[0]}, {s.section_id: s for s in written[1]}) == end
 
     def test_a_new_edit_ends_what_could_be_redone(self, folder):
         with opened(folder) as session:
@@ -269,7 +309,7 @@ class TestCrashes:
             assert session[second].status == Status.PREDICTED
             session.set_stage([second], Stage.ANTRAL)
         assert [e.kind for e in read_edits(folder)] == [Kind.DELETE, Kind.SET_STAGE, Kind.SAVED]
-        assert standing(folder, RUN).follicles[second].stage == Stage.ANTRAL
+        assert standing(folder, RUN).state.follicles[second].stage == Stage.ANTRAL
 
     def test_kill_at_any_moment_loses_nothing_that_was_confirmed(self, folder):
         """``make bench`` does it a hundred times."""
@@ -303,10 +343,10 @@ class TestOtherPrograms:
             session.set_stage([kept], Stage.PRIMARY)
         self.changed(folder, change)
         before = standing(folder, RUN)
-        assert before.imported is not None
+        assert before.imported
         with opened(folder) as session:
             found = session.follicles
-            assert found == tuple(before.follicles.values())
+            assert found == tuple(before.state.follicles.values())
             assert (found[0].stage, found[0].status) == (Stage.ANTRAL, Status.CORRECTED)
             assert found[1].outline.area == 1250
             assert found[2].status == Status.REJECTED
@@ -314,7 +354,7 @@ class TestOtherPrograms:
             assert session[kept].stage == Stage.PRIMARY
             session.undo()
             assert session.follicles[0].stage == Stage.SECONDARY
-        assert standing(folder, RUN).imported is None
+        assert not standing(folder, RUN).imported
 
     def test_an_outline_that_crosses_itself_is_taken_in(self, folder):
         def change(features):
@@ -341,7 +381,7 @@ class TestOtherPrograms:
         session.delete([second])
         session.undo()
         session._log.close()  # as if killed: nothing is saved
-        assert standing(folder, RUN).follicles[first].stage == Stage.PRIMARY
+        assert standing(folder, RUN).state.follicles[first].stage == Stage.PRIMARY
         with opened(folder) as session:
             assert session[first].stage == Stage.PRIMARY
             assert session.can_redo

@@ -1,0 +1,261 @@
+"""Sections that a person assigns, merges, leaves out or cuts: no tissue is lost or counted twice, none by guess."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shapely import unary_union
+from shapely.geometry import MultiPolygon, Point, box
+
+from follicle_stager.annotations import read_sections, write_sections
+from follicle_stager.config import Config
+from follicle_stager.errors import StudyError, UserError
+from follicle_stager.files import write_text
+from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
+from follicle_stager.review import Kind, merge_edits
+from follicle_stager.review.log import read_edits
+from follicle_stager.review.sections import carried, cut_out, merged
+from follicle_stager.review.standing import SECTIONS
+from follicle_stager.slides import PixelSize
+from follicle_stager.stages import LADDER, Countable, Stage
+from follicle_stager.study import Study, count_study
+
+SLIDE = "ovary"
+#: Three pieces of tissue in a row, each with two follicles.
+PIECES = [Section(f"ovary_s{n}", MultiPolygon([box(1000 * n, 0, 1000 * n + 900, 900)]), 0.81, n) for n in (1, 2, 3)]
+HEADER = "slide,animal,genotype,group,model,ovary,section,interval,thickness_um\n"
+TWO_ANIMALS = ["ovary,m1,+/+,control,Igfals,L,1,10,5", "ovary,m2,-/-,knockout,Igfals,L,2,10,5"]
+
+
+def follicles_on(piece):
+    left = piece.outline.bounds[0]
+    outlines = [Point(left + x, 400).buffer(30) for x in (200, 700)]
+    return [
+        Follicle(
+            follicle_id(piece.section_id, o),
+            piece.section_id,
+            o,
+            stage=Stage.SECONDARY,
+            stage_predicted=Stage.SECONDARY,
+            countable=Countable.YES,
+        )
+        for o in outlines
+    ]
+
+
+def save(study, run_id, pieces=PIECES, found=PIECES):
+    follicles = tuple(f for piece in found for f in follicles_on(piece))
+    result = SlideResult(SLIDE, PixelSize(1.0, 1.0, "test"), tuple(pieces), follicles, LADDER)
+    return study.save(result, run_id=run_id, source=study.path / "ovary.tif", config=Config())
+
+
+@pytest.fixture
+def study(tmp_path):
+    made = Study.create(tmp_path / "study", Config())
+    save(made, "A")
+    sheet(made, TWO_ANIMALS)
+    return made
+
+
+def sheet(study, rows):
+    write_text(study.samples_path, HEADER + "\n".join(rows) + "\n")
+
+
+def opened(study, author="Ada"):
+    return study.review(SLIDE, author=author)
+
+
+def secondary(study):
+    """Animal -> number of secondary profiles, sections, and area."""
+    table = count_study(study).animal
+    own = table[table["stage"] == "secondary"].set_index("animal")
+    return {a: (int(r["n_profiles"]), int(r["sections"]), float(r["area_mm2"])) for a, r in own.iterrows()}
+
+
+class TestCounts:
+    def test_unassigned_pieces_stop_counting_and_assigned_ones_are_counted(self, study):
+        with pytest.raises(StudyError, match="2 rows of m1, m2 for it, and 3 sections"):
+            count_study(study)
+        with opened(study) as session:
+            session.assign({"ovary_s1": ("m1", "L"), "ovary_s3": ("m2", "L")})
+        with pytest.raises(StudyError, match="nobody said whose ovary_s2 is"):
+            count_study(study)
+        with opened(study) as session:
+            session.assign({"ovary_s2": ("m3", "L")})
+        with pytest.raises(StudyError, match="no row for m3 L on this slide"):
+            count_study(study)
+        with opened(study) as session:
+            session.undo()
+            session.set_included(["ovary_s2"], False, "folded")
+        assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
+
+    def test_the_other_way_round_than_the_sheet(self, study):
+        sheet(study, [*TWO_ANIMALS, "ovary,m2,-/-,knockout,Igfals,R,3,10,5"])
+        with opened(study) as session:
+            session.delete([session.follicles[-1].id])
+            session.assign({"ovary_s3": ("m1", "L"), "ovary_s2": ("m2", "R"), "ovary_s1": ("m2", "L")})
+        table = count_study(study).section
+        own = table[table["stage"] == "secondary"]
+        assert own[["animal", "ovary", "section", "n_profiles"]].to_numpy().tolist() == [
+            ["m1", "L", "ovary_1", 1],
+            ["m2", "L", "ovary_2", 2],
+            ["m2", "R", "ovary_3", 2],
+        ]
+
+    def test_two_pieces_of_one_section_are_merged(self, study):
+        with opened(study) as session:
+            session.merge_sections(["ovary_s2", "ovary_s1"])
+            assert [s.section_id for s in session.sections if s.order == 1] == ["ovary_s1"]
+        assert secondary(study) == {"m1": (4, 1, pytest.approx(1.62)), "m2": (2, 1, 0.81)}
+        with opened(study) as session:
+            session.undo()
+        with pytest.raises(StudyError, match="3 sections"):
+            count_study(study)
+
+    def test_a_region_takes_its_tissue_and_follicles_out_of_the_counts(self, study):
+        sheet(study, ["ovary,m1,+/+,control,Igfals,L,,10,5"])
+        with opened(study) as session:
+            session.exclude_region(box(1600, 0, 2300, 900), "fold")  # of two sections: a third, and a third
+        assert secondary(study) == {"m1": (4, 3, pytest.approx(0.81 * (2 / 3 + 2 / 3 + 1), abs=1e-4))}
+        out = [s for s in study.sections(SLIDE) if not s.included]
+        assert [(s.section_id, s.reason) for s in out] == [("ovary_s1_x1", "fold"), ("ovary_s2_x1", "fold")]
+        with opened(study) as session:  # it was none: back to its section
+            session.merge_sections(["ovary_s1", "ovary_s1_x1"])
+        assert secondary(study)["m1"] == (5, 3, pytest.approx(0.81 * (1 + 2 / 3 + 1), abs=1e-4))
+
+    def test_what_a_person_writes_into_the_file_is_an_edit(self, study):
+        path = study.slide_folder(SLIDE) / SECTIONS
+        one, two, three = read_sections(path)
+        changed = [replace(two, animal="m2", ovary="L"), replace(one, animal="m1", ovary="L")]
+        write_sections(path, changed)  # the third one is deleted
+        assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
+        with opened(study) as session:
+            assert {s.section_id: (s.included, s.reason) for s in session.sections}["ovary_s3"] == (
+                False,
+                "deleted in another program",
+            )
+        assert Kind.IMPORT in {e.kind for e in read_edits(path.parent)}
+        assert len(read_sections(path)) == 3
+        write_sections(path, [replace(one, outline=MultiPolygon([box(1000, 0, 1500, 900)]))])
+        with pytest.raises(UserError, match="outline of section ovary_s1 is new or was changed"):
+            count_study(study)
+        path.write_text("{")
+        with pytest.raises(UserError, match="move it away, and it is written again"):
+            count_study(study)
+        path.unlink()
+        opened(study).close()
+        assert len(read_sections(path)) == 3
+
+    def test_a_study_of_before_sections_could_be_edited(self, study):
+        """Its runs kept no sections."""
+        (study.slide_folder(SLIDE) / "predictions" / "A.sections.geojson").unlink()
+        with opened(study) as session:
+            session.merge_sections(["ovary_s1", "ovary_s2"])
+        assert [s.section_id for s in study.sections(SLIDE)] == ["ovary_s1", "ovary_s3"]
+
+
+class TestTwoPeople:
+    def test_one_stages_and_one_assigns(self, study, tmp_path):
+        shutil.copytree(study.path, tmp_path / "copy")
+        with Study.open(tmp_path / "copy").review(SLIDE, author="Grace") as session:
+            session.merge_sections(["ovary_s1", "ovary_s2"])
+            session.assign({"ovary_s3": ("m2", "L")})
+        with opened(study) as session:
+            session.set_stage([f.id for f in session.follicles], Stage.ANTRAL)
+            session.assign({"ovary_s3": ("m1", "L")})
+            result = merge_edits(session, tmp_path / "copy" / "slides" / SLIDE)
+            assert [e.kind for e in result.taken] == [Kind.MERGE_SECTIONS]
+            assert [e.kind for e in result.conflicts] == [Kind.ASSIGN_SECTION]
+            assert len(session.sections) == 2
+
+
+class TestNextRun:
+    def test_everything_is_there_again_if_the_same_tissue_is_found(self, study):
+        with opened(study) as session:
+            session.merge_sections(["ovary_s1", "ovary_s2"])
+            session.exclude_region(Point(3200, 400).buffer(100), "fold")
+            session.assign({"ovary_s1": ("m1", "L"), "ovary_s3": ("m2", "L")})
+        before, counts = study.sections(SLIDE), secondary(study)
+        assert counts["m2"][0] == 1
+        assert save(study, "B") == ()
+        after = {s.section_id: s for s in study.sections(SLIDE)}
+        assert after.keys() == {s.section_id for s in before}
+        for old in before:
+            new = after[old.section_id]
+            assert replace(new, outline=old.outline, area_mm2=old.area_mm2, order=old.order) == old
+            assert new.outline.symmetric_difference(old.outline).area < 1e-3 * old.outline.area
+        assert secondary(study) == counts
+
+    def test_other_tissue(self, study):
+        """The new run tears the first section, joins the others, and finds them in another order."""
+        with opened(study) as session:
+            session.assign({"ovary_s1": ("m1", "L"), "ovary_s2": ("m2", "L")})
+            session.set_included(["ovary_s3"], False, "folded")
+        new = [
+            Section("ovary_s1", MultiPolygon([box(2000, 0, 2900, 900), box(3000, 0, 3900, 900)]), 1.62, 1),
+            Section("ovary_s2", MultiPolygon([box(1000, 0, 1400, 900)]), 0.36, 2),
+            Section("ovary_s3", MultiPolygon([box(1420, 0, 1900, 900)]), 0.432, 3),
+        ]
+        assert save(study, "B", new) == ()
+        assert secondary(study) == {"m1": (2, 1, pytest.approx(0.792)), "m2": (2, 1, pytest.approx(0.81))}
+        assert [s.reason for s in study.sections(SLIDE) if not s.included] == ["folded"]
+
+    def test_a_section_that_is_gone_is_said(self, study):
+        with opened(study) as session:
+            session.assign({"ovary_s3": ("m2", "L")})
+        (told,) = save(study, "B", PIECES[:2], PIECES[:2])
+        assert "not found again" in told
+        assert "section ovary_s3" in told
+
+
+shapes = st.lists(st.tuples(*(st.integers(-200, 4200),) * 2, st.integers(5, 900)), min_size=1, max_size=6)
+
+
+@settings(max_examples=200, deadline=None)
+@given(shapes, st.randoms())
+def test_cutting_and_merging_keep_all_tissue(circles, chance):
+    sections = {s.section_id: s for s in PIECES}
+    for x, y, radius in circles:
+        try:
+            before, after = cut_out(sections.values(), Point(x, y).buffer(radius), "fold")
+        except UserError:
+            continue
+        for old in before:
+            del sections[old.section_id]
+        assert not sections.keys() & {s.section_id for s in after}
+        sections |= {s.section_id: s for s in after}
+        if chance.random() < 0.3 and len(sections) > 1:
+            some = chance.sample(sorted(sections.values(), key=lambda s: s.order), 2)
+            for old in some:
+                del sections[old.section_id]
+            one = merged(sorted(some, key=lambda s: s.order))
+            sections[one.section_id] = one
+    assert sum(s.area_mm2 for s in sections.values()) == pytest.approx(3 * 0.81)
+    whole = unary_union([s.outline for s in sections.values()])
+    assert whole.area == pytest.approx(sum(s.outline.area for s in sections.values()), rel=1e-6)
+    assert whole.area == pytest.approx(3 * 810_000, rel=1e-6)
+    for s in sections.values():
+        assert s.area_mm2 == pytest.approx(s.outline.area / 1e6, rel=1e-4, abs=1e-4)
+    again, orphans = carried([s for s in sections.values() if s not in PIECES], PIECES)
+    assert not orphans
+    assert [s.order for s in again] == list(range(1, len(sections) + 1))
+    for s in again:
+        before = sections[s.section_id]
+        assert (s.area_mm2, s.included) == (pytest.approx(before.area_mm2, abs=0.003), before.included)
+
+
+def test_every_section_command_is_one_line_of_the_log(study):
+    with opened(study) as session:
+        session.merge_sections(["ovary_s1", "ovary_s2"])
+        session.exclude_region(Point(1500, 400).buffer(90), "pen")
+        session.set_included(["ovary_s3"], False)
+    lines = (study.slide_folder(SLIDE) / "edits.jsonl").read_text().splitlines()
+    kinds = [json.loads(line)["kind"] for line in lines]
+    assert kinds[:3] == ["merge_sections", "exclude_region", "set_included"]
+    assert np.all([json.loads(line)["author"] == "Ada" for line in lines[:3]])
