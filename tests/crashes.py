@@ -96,6 +96,7 @@ def kill_at_random(folder, run_id, *, times):
         )
         worker.stdout.readline()  # it is open
         time.sleep(chance.uniform(0, 0.3))
+        assert worker.poll() is None, "it ended by itself"
         worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         # The last line may be torn, and was not confirmed then.
         confirmed += [line.strip() for line in worker.stdout.read().splitlines(keepends=True) if line.endswith("\n")]

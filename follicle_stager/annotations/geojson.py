@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import get_coordinates, get_num_coordinates, make_valid, transform
+from shapely import get_coordinates, get_num_coordinates, make_valid, set_precision, transform
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
 # With more the geometry of one feature could take minutes.
 _MAX_CORNERS = 200_000
+# Coordinates are written to a hundredth of a pixel.
+_PER_PX = 100
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -155,6 +159,8 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
 def _section(feature: dict[str, Any]) -> Section:
     properties = feature["properties"]
     geometry = shape(feature["geometry"])
+    if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
+        geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
     return Section(
         section_id=properties["metadata"]["section_id"],
         outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
@@ -221,7 +227,11 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
 
 
 def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
-    return dict(mapping(transform(geometry, lambda xy: np.round(xy, 2))))
+    return dict(mapping(transform(geometry, _rounded)))
+
+
+def _rounded(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.round(xy * _PER_PX) / _PER_PX
 
 
 def _write(path: Path, features: list[dict[str, Any]]) -> None:

@@ -13,11 +13,11 @@ from shapely.geometry import Point, Polygon
 from follicle_stager.stages import Health, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Section
     from follicle_stager.slides import PixelSize, Slide
 
     #: ``(data, keyword arguments, layer type)`` as napari's readers return it
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # Drawing takes as long as there are corners; an outline of a hundred is hardly moved by this.
 _UNSEEN_PX = 0.2
+# The outline of a section is looked at from further away.
+_UNSEEN_UM = 2.0
 
 
 def slide_layer(slide: Slide) -> LayerData:
@@ -84,10 +86,52 @@ def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: 
     return corners, options, "points"
 
 
-def vertices(outline: Polygon) -> NDArray[np.float64]:
+def section_layer(
+    sections: Sequence[Section],
+    owners: Mapping[str, tuple[str, str]],
+    size: PixelSize | None,
+    *,
+    name: str = "sections",
+) -> LayerData:
+    """Pieces of tissue as shapes with whose they are; those that are not counted are veiled.
+
+    Parameters
+    ----------
+    sections
+        Outlines in level-0 pixels; a torn one is several shapes.
+    owners
+        Animal and ovary by section id, where they are known.
+    size
+        µm/px of the slide.
+    """
+    parts = [(s, number, part) for s in sections for number, part in enumerate(s.outline.geoms)]
+    words = {
+        s.section_id: " ".join((f"{s.order}:", *owners.get(s.section_id, ("?",)))).strip()
+        if s.included
+        else f"{s.order}: not counted, {s.reason or 'left out'}"
+        for s in sections
+    }
+    options: dict[str, Any] = {
+        "name": "sections",
+        "shape_type": "polygon",
+        "features": {
+            "section": [s.section_id for s, *_ in parts],
+            "label": ["" if number else words[s.section_id] for s, number, _ in parts],
+        },
+        "text": {"string": "{label}", "size": 11, "color": "black", "anchor": "upper_left"},
+        "edge_color": [(0.3, 0.3, 0.3, 1) if s.included else (0.7, 0.1, 0.1, 1) for s, *_ in parts] or "black",
+        "face_color": [(0, 0, 0, 0) if s.included else (0.5, 0.5, 0.5, 0.5) for s, *_ in parts] or "transparent",
+        "edge_width": 3,
+        **scale_options(size),
+    }
+    coarse = _UNSEEN_UM / size.mpp if size is not None else _UNSEEN_PX
+    return [vertices(part, coarse) for *_, part in parts], options, "shapes"
+
+
+def vertices(outline: Polygon, unseen_px: float = _UNSEEN_PX) -> NDArray[np.float64]:
     """An outline (level-0 pixels) as napari draws it, (n, 2) row and column; corners that nobody sees are left out."""
     # napari counts from pixel centres, the library from pixel edges.
-    ring = outline.exterior.simplify(_UNSEEN_PX)
+    ring = outline.exterior.simplify(unseen_px)
     return np.asarray(ring.coords)[:-1, 1::-1] - 0.5
 
 

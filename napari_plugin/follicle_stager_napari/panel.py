@@ -25,11 +25,12 @@ from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
 from follicle_stager.slides.scale import GIVEN
 from follicle_stager.study import SlideSource, Study, Tally, slide_name
+from follicle_stager_napari.counting import CountPart
 from follicle_stager_napari.exporting import ExportPart
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
-from follicle_stager_napari.widgets import CountTable, KeyPage, Tall, column, foldable, push_button, row
+from follicle_stager_napari.widgets import KeyPage, Tall, column, foldable, push_button, row
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -81,17 +82,17 @@ class ReviewPanel(QWidget):
         self._counting.setInterval(_COUNT_AFTER_MS)
         self._counting.timeout.connect(self._count)
         self._judging = JudgingPart(self._act, self._sort, self.learn)
-        self._table = CountTable()
+        self.counts = CountPart(self._at_work, self._try)
         self._opening = self._open_part()
         self.exports = ExportPart(self._at_work, self._say, self._try)
-        self._needs_slide = [self._find_part(), self._judging, self.exports]
+        self._needs_slide = [self._find_part(), self._judging, self.counts, self.exports]
         inside = QWidget()
         layout = QVBoxLayout(inside)
         for title, part in (
             ("Open", self._opening),
             ("Find", self._needs_slide[0]),
             ("Review", self._judging),
-            ("Count", self._table),
+            ("Count", self.counts),
             ("Export", self.exports),
         ):
             layout.addWidget(foldable(title, part))
@@ -148,7 +149,7 @@ class ReviewPanel(QWidget):
         self.reviewer = Reviewer(
             self._viewer, Desk(study, author=_author(), tally=tally), say=self._say, refresh=self._refresh
         )
-        self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.show
+        self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
         self._slides.blockSignals(True)
         self._slides.clear()
         self._slides.addItems(slides)
@@ -272,7 +273,7 @@ class ReviewPanel(QWidget):
 
     def _find_in_box(self) -> None:
         if self.reviewer is not None:
-            self.reviewer.ask_for_box(self.find_within)
+            self.reviewer.ask_for("box", self.find_within)
 
     def find_within(self, area: Polygon) -> None:
         """Search a part of the open slide (level-0 pixels), and add what is missing there."""
@@ -335,7 +336,7 @@ class ReviewPanel(QWidget):
     def _count(self) -> None:
         if self.reviewer is not None and self.reviewer.desk.slide_id:
             desk = self.reviewer.desk
-            self._try(lambda: self._table.show_of(desk))
+            self._try(lambda: self.counts.show_of(desk))
 
     # What is shown
 

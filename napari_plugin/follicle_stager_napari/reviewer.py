@@ -13,7 +13,7 @@ from shapely.geometry import LineString, box
 
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.stages import LADDER, Status
-from follicle_stager_napari.keymap import ACTIONS
+from follicle_stager_napari.keymap import ACTIONS, shown
 from follicle_stager_napari.layers import (
     edge_color,
     features_of,
@@ -22,18 +22,19 @@ from follicle_stager_napari.layers import (
     outline_of,
     points_of,
     scale_options,
+    section_layer,
     slide_layer,
     vertices,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
     from shapely.geometry import Polygon
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Section
     from follicle_stager.review import Filter, Order
     from follicle_stager.review.desk import Desk
     from follicle_stager.stages import Stage
@@ -49,9 +50,14 @@ _MODES = {
     "freehand": ("add_polygon_lasso", "Draw around the follicle with the button held down; S gives up."),
     "line": ("add_line", "Draw a line across the follicle that shall be two, from side to side; S gives up."),
     "box": ("add_rectangle", "Draw a box around the part to search; S gives up."),
+    "region": (
+        "add_polygon",
+        "Click around what is not counted; Enter or a double click ends it, S gives up.",
+    ),
     "corners": ("direct", "Move the corners of the selected outline; S is back to selecting."),
     "select": ("select", "Click an outline, or draw a box around several."),
 }
+_HINT = ", ".join(f"{shown(a.key)}: {a.label.lower()}" for a in ACTIONS if a.key in ("N", "Enter", "Control-Z", "F1"))
 
 
 class Reviewer:
@@ -83,12 +89,15 @@ class Reviewer:
         self.layer: Any = None
         self._picture: Any = None
         self._labels: Any = None
+        self._tissue: Any = None
+        # Sections as they are drawn.
+        self._sections: tuple[Section, ...] = ()
         self._ids: list[str] = []
         self._own = False
         # The follicle that was brought into view last: a person may have looked elsewhere since.
         self._in_view: str | None = None
-        # Who wants the next box that is drawn, instead of a follicle.
-        self._box_for: Callable[[Polygon], None] | None = None
+        # Who wants the next area that is drawn, instead of a follicle.
+        self._area_for: Callable[[Polygon], None] | None = None
         #: Set by a screen that has them.
         self.open_gallery: Callable[[], None] = lambda: None
         self.open_help: Callable[[], None] = lambda: None
@@ -103,7 +112,7 @@ class Reviewer:
             If it cannot be opened; what was open stays.
         """
         # Its layers are hidden first: napari would go on to read a picture that is closed.
-        layers = [layer for layer in (self._picture, self._labels, self.layer) if layer is not None]
+        layers = [layer for layer in self._layers() if layer is not None]
         seen = [layer.visible for layer in layers]
         for layer in layers:
             layer.visible = False
@@ -119,6 +128,7 @@ class Reviewer:
             self._picture = self.viewer.add_image(data, **options)
         except UserError as error:  # follicles can be staged without it
             self._say(str(error))
+        self._draw_sections()
         data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
         self._ids = [f.id for f in self.desk.follicles]
         _, words, _ = label_layer((), self.desk.pixel_size)
@@ -126,6 +136,8 @@ class Reviewer:
         bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outline, so nothing of each
         self.layer = self.viewer.add_shapes(data or None, ndim=2, **(options if data else bare))
         self.layer.mode = "select"
+        self.layer.events.help.connect(self._hint)
+        self._hint()
         self.layer.events.data.connect(self._drawn)
         self.layer.selected_data.events.items_changed.connect(self._clicked)
         # napari's own, which select everything: the next key would be for all, unseen.
@@ -142,11 +154,14 @@ class Reviewer:
         self.desk.close()
 
     def _clear(self) -> None:
-        for layer in (self.layer, self._labels, self._picture):
+        for layer in self._layers():
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.layer = self._labels = self._picture = self._box_for = self._in_view = None
-        self._ids = []
+        self.layer = self._labels = self._tissue = self._picture = self._area_for = self._in_view = None
+        self._ids, self._sections = [], ()
+
+    def _layers(self) -> tuple[Any, ...]:
+        return self.layer, self._labels, self._tissue, self._picture
 
     def act(self, action: Action) -> None:
         """Do what a key or button says; what cannot be done is said."""
@@ -196,18 +211,23 @@ class Reviewer:
         self.desk.propose(x + 0.5, y + 0.5)
 
     def draw(self, what: str) -> None:
-        """Let the mouse draw: ``polygon``, ``freehand``, ``line``, ``box``, ``corners``, or ``select`` again."""
+        """Let the mouse draw: a key of `_MODES`, as ``polygon``, or ``select`` again."""
         mode, hint = _MODES[what]
-        if what != "box":
-            self._box_for = None
+        self._area_for = None
         self.viewer.layers.selection.active = self.layer
         self._use(mode)
         self._say(hint)
 
-    def ask_for_box(self, then: Callable[[Polygon], None]) -> None:
-        """Let a person draw a box, and hand it on (level-0 pixels)."""
-        self.draw("box")
-        self._box_for = then
+    def ask_for(self, what: str, then: Callable[[Polygon], None]) -> None:
+        """Let a person draw a ``box`` or a ``region``, and hand it on (level-0 pixels)."""
+        self.draw(what)
+        self._area_for = then
+
+    def mark_sections(self, ids: Sequence[str]) -> None:
+        """Draw some sections thick."""
+        if self._tissue is not None:
+            chosen = set(ids)
+            self._tissue.edge_width = [12 if s in chosen else 3 for s in self._tissue.features["section"]]
 
     def in_view(self) -> Polygon:
         """The part of the slide that is on the screen, level-0 pixels."""
@@ -223,7 +243,12 @@ class Reviewer:
 
     def hide(self) -> None:
         """Hide the outlines, or show them."""
-        self.layer.visible = self._labels.visible = not self.layer.visible
+        self.layer.visible = self._labels.visible = self._tissue.visible = not self.layer.visible
+
+    def _hint(self, event: object = None) -> None:
+        """What the status bar says of keys: napari's own ones are bound otherwise here."""
+        if self.layer is not None:
+            self.layer.help = self.viewer.help = _HINT
 
     def _key(self, action: Action) -> Callable[[Any], None]:
         return lambda layer: self.act(action)
@@ -260,6 +285,8 @@ class Reviewer:
 
     def _redraw(self, ids: Iterable[str]) -> None:
         """Draw follicles that changed."""
+        if self._sections != self.desk.session.sections:
+            self._draw_sections()
         standing = {f.id: f for f in self.desk.follicles}
         if set(self._ids) != set(standing) or any(self._moved(standing[i]) for i in ids):
             self._draw_all()
@@ -288,6 +315,19 @@ class Reviewer:
                 )
             self.layer.features = options["features"]
         self._ids = [f.id for f in self.desk.follicles]
+
+    def _draw_sections(self) -> None:
+        """Draw the pieces of tissue below the follicles; they are not drawn in."""
+        self._sections = self.desk.session.sections
+        data, options, _ = section_layer(self.desk.sections, self.desk.owner_of(), self.desk.pixel_size)
+        above = self.viewer.layers.index(self._tissue) if self._tissue is not None else None
+        if self._tissue is not None:
+            self.viewer.layers.remove(self._tissue)
+        self._tissue = self.viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
+        self._tissue.editable = False
+        if above is not None:
+            self.viewer.layers.move(self.viewer.layers.index(self._tissue), above)
+            self.viewer.layers.selection.active = self.layer
 
     def _clicked(self, event: object = None) -> None:
         """A person selected shapes: one is looked at, several are decided together."""
@@ -328,8 +368,8 @@ class Reviewer:
             self.show()
 
     def _added(self, shape: NDArray[np.floating], kind: str) -> None:
-        if self._box_for is not None:
-            then, self._box_for = self._box_for, None
+        if self._area_for is not None:
+            then, self._area_for = self._area_for, None
             then(outline_of(shape, kind))
         elif kind in ("line", "path"):
             self.desk.split(LineString(points_of(shape)))

@@ -1,37 +1,30 @@
-"""Parts of the panel that know nothing of it: bars of stages, the counts, all keys; and what is laid out alike."""
+"""Parts of the panel that know nothing of it: bars of stages, all keys; and what is laid out alike."""
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtGui import QColor, QPainter
+from qtpy.QtGui import QColor, QKeyEvent, QPainter
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QToolButton,
     QVBoxLayout,
     QWidget,
 )
 
-from follicle_stager.stages import COUNTED, LADDER
+from follicle_stager.stages import LADDER
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    import pandas as pd
-
-    from follicle_stager.review.desk import Desk
     from follicle_stager.stages import Stage
 
 
@@ -62,50 +55,6 @@ class ProbabilityBars(QWidget):
             )
             painter.setPen(text)
             painter.drawText(0, top, left, self._ROW_PX, Qt.AlignmentFlag.AlignVCenter, f"{stage.label} {share:.0%}")
-
-
-class CountTable(QTableWidget):
-    """What stands on the open slide, what was found there, its animals, and their groups."""
-
-    _COLUMNS = ("stage", "slide", "animal", "control", "knockout")
-    _TIPS = ("", "on this slide", "in its animal", "mean of the control animals", "mean of the knockout animals")
-    _ROW_PX = 21
-
-    def __init__(self) -> None:
-        super().__init__(len(COUNTED), len(self._COLUMNS))
-        self.setHorizontalHeaderLabels(list(self._COLUMNS))
-        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
-        self.verticalHeader().hide()
-        self.verticalHeader().setDefaultSectionSize(self._ROW_PX)
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(self._ROW_PX * (len(COUNTED) + 2))
-
-    def show_of(self, desk: Desk) -> None:
-        """Count.
-
-        Raises
-        ------
-        UserError
-            If the study cannot be counted.
-        """
-        counts = desk.counts()
-        columns: list[dict[str, str]] = [{}, {}, {}]
-        if counts is not None:
-            own = counts.section[counts.section["slide"] == desk.slide_id]
-            animals = counts.animal[counts.animal["animal"].isin(own["animal"])]
-            groups = counts.genotype[counts.genotype["model"].isin(own["model"])]
-            columns = [
-                _by_stage(animals, "n_profiles"),
-                *(_by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in ("control", "knockout")),
-            ]
-        since = desk.since_prediction()
-        for row, stage in enumerate(COUNTED):
-            found, now = since[stage]
-            changed = f"{now} (found {found})" if found != now else str(now)
-            cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
-            for column, text in enumerate(cells):
-                self.setItem(row, column, QTableWidgetItem(text))
 
 
 class Tall(QScrollArea):
@@ -150,11 +99,16 @@ class KeyPage(QDialog):
             ]
         layout.addWidget(QLabel(f"<table>{''.join(rows)}</table>"))
 
+    def switch(self) -> None:
+        """Show it, or close it."""
+        self.setVisible(not self.isVisible())
 
-def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:
-    """Numbers of each stage as text; several animals of one slide side by side."""
-    grouped = table.astype({column: float}).groupby("stage", sort=False)[column]
-    return {str(stage): " + ".join("NA" if math.isnan(v) else f"{v:g}" for v in values) for stage, values in grouped}
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Close with the key that opened it; Qt calls it."""
+        if event.key() == Qt.Key.Key_F1:
+            self.close()
+        else:
+            super().keyPressEvent(event)
 
 
 def foldable(title: str, part: QWidget) -> QWidget:

@@ -56,7 +56,12 @@ def test_the_next_slide_by_key_and_what_is_said_at_the_end(study, sit_down):
     assert panel.reviewer.desk.slide_id == study.slide_ids()[0]
     press(".")
     assert panel.reviewer.desk.slide_id == study.slide_ids()[1]
-    assert [layer.name for layer in viewer.layers] == [f"{study.slide_ids()[1]}.ome.tif", "stages", "follicles"]
+    assert [layer.name for layer in viewer.layers] == [
+        f"{study.slide_ids()[1]}.ome.tif",
+        "sections",
+        "stages",
+        "follicles",
+    ]
     press(".")
     assert "last slide" in panel._message.text()
     press(",", "N", "Shift-N")
@@ -118,3 +123,15 @@ def test_the_page_names_every_key():
     page = (Path(__file__).parents[2] / "docs" / "review.md").read_text(encoding="utf-8")
     for action in ACTIONS:
         assert f"| `{action.key.replace('Control', 'Ctrl')}` | {action.label} | {action.tip} |" in page
+
+
+def test_the_page_of_keys_and_the_hints_say_what_keys_do_here(study, sit_down):
+    person = sit_down(study.path)
+    page = person.panel._keys
+    person.press("F1")
+    assert page.isVisible()
+    person.press("F1")
+    assert not page.isVisible()
+    for key in ("P", "S"):
+        assert person.viewer.help == "Enter: accept, Ctrl-Z: undo, N: next, F1: keys"
+        person.press(key)

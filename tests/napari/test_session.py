@@ -154,7 +154,7 @@ def test_another_study_leaves_nothing_of_the_first(study, staged, tmp_path, sit_
     other = Study(shutil.copytree(staged, tmp_path / "other"))
     person = sit_down(study.path)
     person.panel.open_study(other.path)
-    assert len(person.viewer.layers) == 3
+    assert len(person.viewer.layers) == 4
     person.press(".")
     assert person.desk.study == other
     study.review(study.slide_ids()[0], author="Grace").close()  # nobody has it open any more
@@ -266,7 +266,7 @@ def test_quick_keys_over_slides(study, sit_down, qtbot):
         person.press("3", ".", "5", ",")
         qtbot.wait(30)
     assert person.desk.slide_id == study.slide_ids()[0]
-    assert len(person.viewer.layers) == 3
+    assert len(person.viewer.layers) == 4
 
 
 def test_the_view_stays_where_a_person_looks(study, sit_down):
@@ -293,3 +293,62 @@ def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
     assert f"nucleus shows: {one.countable.value}" in person.panel._judging._what.text()
     person.press("1")
     assert "not in the counts of this slide (NA)" in person.panel._message.text()
+
+
+def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
+    slide_id = many.slide_ids()[0]
+    lines = many.samples_path.read_text().splitlines()
+    own = next(line for line in lines if line.startswith(slide_id)).split(",")
+    section, animal = lines[0].split(",").index("section"), lines[0].split(",").index("animal")
+    # The sheet names two animals for this slide; in truth they lie the other way round.
+    rows = [[*own[:section], str(n), *own[section + 1 :]] for n in (1, 2)]
+    rows[1][animal] += "b"
+    first, second = (row[animal] for row in rows)
+    lines = [line for line in lines if not line.startswith(slide_id)] + [",".join(row) for row in rows]
+    many.samples_path.write_text("\n".join(lines) + "\n")
+    person = sit_down(many.path)
+    person.panel.open_study(many.path, slide_id)
+    part, desk = person.panel.counts, person.desk
+    left, right = desk.sections
+    x, y = left.outline.representative_point().coords[0]
+    person.viewer.scene.camera.center = (y * desk.pixel_size.mpp_y, x * desk.pixel_size.mpp_x)
+    person.viewer.scene.camera.zoom = 2.0
+    part._sections._reason.setCurrentText("pen")
+    part._sections._cut_out()
+    for corner in ((x - 20, y - 20), (x + 20, y - 20), (x + 20, y + 20), (x - 20, y + 20)):
+        person.click(*corner)
+    person.press("Enter")
+    cut = desk.sections[-1]
+    assert (cut.included, cut.reason) == (False, "pen"), person.panel._message.text()
+    assert cut.outline.area == pytest.approx(1600, rel=0.1)
+    assert desk.sections[0].area_mm2 == pytest.approx(left.area_mm2 - cut.area_mm2, abs=2e-5)
+
+    def on(number, do):
+        part.show_of(desk)
+        part._sections._table.clearSelection()
+        part._sections._table.selectRow(number)
+        do()
+        part.show_of(desk)
+
+    def give(owner):
+        part._sections._owner.setCurrentIndex(owner)
+        part._sections._assign()
+
+    on(0, lambda: part._sections._include(False))
+    assert "2 rows" in part._why.text(), "one piece is left for two animals"
+    on(0, lambda: part._sections._include(True))
+    on(0, lambda: give(1))
+    on(1, lambda: give(0))
+    assert not part._why.text()
+    words = [word for word in person.viewer.layers["sections"].features["label"] if word]
+    assert words == [f"1: {second} L", f"2: {first} L", "3: not counted, pen"]
+    person.press("Control-Z")
+    assert desk.sections[1].animal == second
+    person.press("Control-Shift-Z")
+    counts = desk.counts()
+    person.panel.close_study()
+    written = count_study(many)
+    assert counts.section.equals(written.section)
+    area = written.section.drop_duplicates("section").set_index("section")["area_mm2"]
+    assert area[f"{slide_id}_2"] == pytest.approx(left.area_mm2 - cut.area_mm2, abs=1e-4)
+    assert area[f"{slide_id}_1"] == pytest.approx(right.area_mm2, abs=1e-4)

@@ -1,0 +1,246 @@
+"""The part of the panel that counts: what stands, and whose each piece of tissue is."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from follicle_stager.errors import UserError
+from follicle_stager.stages import COUNTED
+from follicle_stager_napari.widgets import foldable, push_button, row
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import pandas as pd
+
+    from follicle_stager.review.desk import Desk
+    from follicle_stager_napari.reviewer import Reviewer
+
+_ROW_PX = 21
+#: What is offered as a reason; another one can be typed.
+_REASONS = ("fold", "tear", "pen or dirt", "out of focus", "no ovary")
+# So many sections are seen at once; the others are scrolled to.
+_SECTIONS_SEEN = 5
+
+
+class CountPart(QWidget):
+    """Sections and counts of the open slide, its animals, and their groups.
+
+    Parameters
+    ----------
+    at_work
+        Gives the reviewer, where a slide is open.
+    tried
+        Does something, and says why it cannot be done.
+    """
+
+    def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
+        super().__init__()
+        self._table = _CountTable()
+        self._why = QLabel()
+        self._why.setWordWrap(True)
+        self._why.hide()
+        self._sections = SectionsPart(at_work, tried)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (self._table, self._why, foldable("Sections", self._sections)):
+            layout.addWidget(widget)
+
+    def show_of(self, desk: Desk) -> None:
+        """Count; why the study cannot be counted is said below the table."""
+        self._sections.show_of(desk)
+        columns: list[dict[str, str]] = [{}, {}, {}]
+        self._why.setText("")
+        try:
+            columns = _columns(desk)
+        except UserError as error:
+            self._why.setText(f"Animals and groups are not counted yet. {error}")
+        self._why.setVisible(bool(self._why.text()))
+        self._table.fill(desk, columns)
+
+
+class _CountTable(QTableWidget):
+    """What stands on the open slide, what was found there, its animals, and their groups."""
+
+    _COLUMNS = ("stage", "slide", "animal", "control", "knockout")
+    _TIPS = ("", "on this slide", "in its animal", "mean of the control animals", "mean of the knockout animals")
+
+    def __init__(self) -> None:
+        super().__init__(len(COUNTED), len(self._COLUMNS))
+        self.setHorizontalHeaderLabels(list(self._COLUMNS))
+        self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
+        self.verticalHeader().hide()
+        self.verticalHeader().setDefaultSectionSize(_ROW_PX)
+        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.setMinimumHeight(_ROW_PX * (len(COUNTED) + 2))
+
+    def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
+        """Show what stands, and columns of animals and groups by stage."""
+        since = desk.since_prediction()
+        for line, stage in enumerate(COUNTED):
+            found, now = since[stage]
+            changed = f"{now} (found {found})" if found != now else str(now)
+            cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
+            for place, text in enumerate(cells):
+                self.setItem(line, place, QTableWidgetItem(text))
+
+
+class SectionsPart(QWidget):
+    """The pieces of tissue on the open slide: whose they are, and which are counted.
+
+    Parameters
+    ----------
+    at_work, tried
+        See `CountPart`.
+    """
+
+    _COLUMNS = ("section", "animal", "ovary", "mm²", "counted")
+
+    def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
+        super().__init__()
+        self._at_work, self._tried = at_work, tried
+        self._ids: list[str] = []
+        self._table = QTableWidget(0, len(self._COLUMNS))
+        self._table.setHorizontalHeaderLabels(list(self._COLUMNS))
+        self._table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        self._table.verticalHeader().hide()
+        self._table.verticalHeader().setDefaultSectionSize(_ROW_PX)
+        self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        self._table.setFixedHeight(_ROW_PX * (_SECTIONS_SEEN + 1) + 8)
+        self._table.setToolTip("Select sections; they are drawn thick on the slide.")
+        self._table.itemSelectionChanged.connect(self._mark)
+        self._owner = QComboBox()
+        self._owner.setToolTip("Animals and ovaries that the sample sheet names for this slide.")
+        self._reason = QComboBox()
+        self._reason.setEditable(True)
+        self._reason.addItems(list(_REASONS))
+        self._reason.setToolTip("Why it is not counted; choose or type.")
+        for box in (self._owner, self._reason):
+            box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for widget in (
+            self._table,
+            row(
+                QLabel("animal"),
+                self._owner,
+                push_button("Assign", "The selected sections are of this animal and ovary.", self._assign),
+            ),
+            row(
+                QLabel("reason"),
+                self._reason,
+                push_button("Leave out", "The selected sections are not counted.", lambda: self._include(False)),
+            ),
+            row(
+                push_button("Merge", "The selected sections are pieces of one.", self._merge),
+                push_button("Cut out ...", "Draw around a part that is not counted, as a fold.", self._cut_out),
+                push_button("Count again", "The selected sections are counted.", lambda: self._include(True)),
+            ),
+        ):
+            layout.addWidget(widget)
+
+    def show_of(self, desk: Desk) -> None:
+        """Show the sections of the open slide."""
+        sections, owners, chosen = desk.sections, desk.owner_of(), set(self._chosen())
+        self._ids = [s.section_id for s in sections]
+        self._table.blockSignals(True)
+        self._table.setRowCount(len(sections))
+        self._table.clearSelection()
+        for line, section in enumerate(sections):
+            animal, ovary = owners.get(section.section_id, ("?", "") if section.included else ("", ""))
+            counted = "yes" if section.included else f"no: {section.reason}" if section.reason else "no"
+            cells = (section.section_id, animal, ovary, f"{section.area_mm2:.2f}", counted)
+            for place, text in enumerate(cells):
+                item = QTableWidgetItem(text)
+                item.setToolTip(section.doubt)
+                self._table.setItem(line, place, item)
+                item.setSelected(section.section_id in chosen)
+        self._table.blockSignals(False)
+        if [self._owner.itemData(i) for i in range(self._owner.count())] != desk.owners:
+            self._owner.clear()
+            for owner in desk.owners:
+                self._owner.addItem(" ".join(owner).strip(), owner)
+
+    def _chosen(self) -> list[str]:
+        lines = sorted({index.row() for index in self._table.selectedIndexes()})
+        return [self._ids[line] for line in lines if line < len(self._ids)]
+
+    def _mark(self) -> None:
+        reviewer = self._at_work()
+        if reviewer is not None:
+            reviewer.mark_sections(self._chosen())
+
+    def _assign(self) -> None:
+        owner = self._owner.currentData(Qt.ItemDataRole.UserRole)
+        if owner is None:
+            self._tried(_no_sheet)
+        else:
+            self._do(lambda desk, ids: desk.assign(ids, tuple(owner)))
+
+    def _merge(self) -> None:
+        self._do(lambda desk, ids: desk.merge_sections(ids))
+
+    def _include(self, included: bool) -> None:
+        reason = "" if included else self._reason.currentText().strip()
+        self._do(lambda desk, ids: desk.include(ids, included, reason))
+
+    def _do(self, command: Callable[[Desk, list[str]], None]) -> None:
+        def do() -> None:
+            reviewer, ids = self._at_work(), self._chosen()
+            if reviewer is None:
+                return
+            if not ids:
+                raise UserError("No section is selected: click one in the list, or several with Ctrl.")
+            command(reviewer.desk, ids)
+            reviewer.show()
+
+        self._tried(do)
+
+    def _cut_out(self) -> None:
+        reviewer = self._at_work()
+        if reviewer is not None:
+            reason = self._reason.currentText().strip()
+            reviewer.ask_for("region", lambda region: reviewer.desk.exclude_region(region, reason))
+
+
+def _no_sheet() -> None:
+    raise UserError(
+        "The sample sheet names no animal for this slide: add rows for it to samples.csv, open the study again, and "
+        "assign then."
+    )
+
+
+def _columns(desk: Desk) -> list[dict[str, str]]:
+    """Counts of the slide's animals, and means of the groups of their model, by stage."""
+    counts = desk.counts()
+    if counts is None:
+        return [{}, {}, {}]
+    own = counts.section[counts.section["slide"] == desk.slide_id]
+    animals = counts.animal[counts.animal["animal"].isin(own["animal"])]
+    groups = counts.genotype[counts.genotype["model"].isin(own["model"])]
+    return [
+        _by_stage(animals, "n_profiles"),
+        *(_by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in ("control", "knockout")),
+    ]
+
+
+def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:
+    """Numbers of each stage as text; several animals of one slide side by side."""
+    grouped = table.astype({column: float}).groupby("stage", sort=False)[column]
+    return {str(stage): " + ".join("NA" if math.isnan(v) else f"{v:g}" for v in values) for stage, values in grouped}
