@@ -8,7 +8,6 @@ Needs the extra ``napari`` and a screen (Xvfb is one).
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +19,7 @@ from follicle_stager_napari.layers import vertices
 from follicle_stager_napari.panel import ReviewPanel
 from PIL import Image
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication, QScrollArea
+from qtpy.QtWidgets import QApplication, QScrollArea, QToolButton
 from shapely.geometry import LineString
 
 from follicle_stager import examples
@@ -82,7 +81,7 @@ def main() -> None:
     panel.reviewer.layer.selected_data = {[f.id for f in desk.follicles].index(largest.id)}
     picture("outlines")
     press("Control-Z", "S")
-    panel.reviewer.ask_for_box(panel.find_within)
+    panel.reviewer.ask_for("box", panel.find_within)
     left, top, right, bottom = desk.study.sections(desk.slide_id)[0].outline.bounds
     viewer.scene.camera.center = ((top + bottom) / 2, (left + right) / 2)
     viewer.scene.camera.zoom = 0.8
@@ -102,6 +101,18 @@ def main() -> None:
     panel._gallery_dock.close()
     _scroll(panel, 2)
     picture("count")
+    desk.let_go()
+    fold = next(head for head in panel.counts.findChildren(QToolButton) if head.text() == "Sections")
+    fold.setChecked(True)
+    first, _, last = desk.sections
+    desk.exclude_region(largest.outline.buffer(40), "fold")
+    desk.include([last.section_id], False, "out of focus")
+    desk.assign([first.section_id], desk.owners[0])
+    panel.reviewer.show()
+    viewer.fit_to_view()
+    _wait(0.6)
+    _scroll(panel, 2)
+    picture("sections")
     panel.close_study()
     viewer.close()
 
@@ -119,12 +130,8 @@ def _study(work: Path) -> Study:
     study = Study.create(work / "study", Config())
     run_batch(study, sources, Config())
     for slide in study.slide_ids():  # pictures of a study that nobody has touched
-        (study.slide_folder(slide) / "edits.jsonl").unlink(missing_ok=True)
-        run = study.run_info(slide)["run_id"]
-        shutil.copy(
-            study.slide_folder(slide) / "predictions" / f"{run}.geojson",
-            study.slide_folder(slide) / "follicles.geojson",
-        )
+        for name in ("edits.jsonl", "follicles.geojson", "sections.geojson"):
+            (study.slide_folder(slide) / name).unlink(missing_ok=True)
     rows = (folder / "samples.csv").read_text(encoding="utf-8").splitlines()
     study.samples_path.write_text("\n".join(r for r in rows if r.startswith(("slide", *SLIDES))) + "\n")
     return study

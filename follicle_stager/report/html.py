@@ -72,7 +72,7 @@ def write_report(study: Study, comparison: Comparison) -> Path:
             }
         )
     slides = study.slide_ids()
-    follicles = {slide: study.follicles(slide) for slide in slides}
+    follicles = {slide: study.counted(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.filters |= {"number": _number, "words": lambda name: str(name).replace("_", " ")}

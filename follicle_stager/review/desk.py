@@ -420,9 +420,7 @@ class Desk:
         """Of all slides; each is read once."""
         for slide_id in self.study.slide_ids():
             if slide_id not in self._progress and slide_id != self.slide_id:
-                follicles, sections = self.study.content(slide_id)
-                counted = {s.section_id for s in sections if s.included}
-                self._progress[slide_id] = progress(f for f in follicles if f.section_id in counted)
+                self._progress[slide_id] = progress(self.study.counted(slide_id))
         others = (p for slide_id, p in self._progress.items() if slide_id != self.slide_id)
         return sum(others, self.progress if self._session is not None else Progress(0, 0))
 

@@ -230,6 +230,12 @@ class Study:
             follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
         return self.placed(slide_id, follicles, sections), sections
 
+    def counted(self, slide_id: str) -> list[Follicle]:
+        """The follicles of a slide that lie on tissue that is counted; see `follicles`."""
+        follicles, sections = self.content(slide_id)
+        included = {section.section_id for section in sections if section.included}
+        return [f for f in follicles if f.section_id in included]
+
     def placed(self, slide_id: str, follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Follicle]:
         """Follicles of a slide, each on the section where it lies; rejected ones that lie on none are left out.
 

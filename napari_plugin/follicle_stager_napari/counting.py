@@ -55,10 +55,19 @@ class CountPart(QWidget):
         self._why.setWordWrap(True)
         self._why.hide()
         self._sections = SectionsPart(at_work, tried)
+        self._at_work = at_work
+        #: Whether sections are unfolded.
+        self.sections_open = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._table, self._why, foldable("Sections", self._sections)):
+        for widget in (self._table, self._why, foldable("Sections", self._sections, opened=self._opened)):
             layout.addWidget(widget)
+
+    def _opened(self, opened: bool) -> None:
+        self.sections_open = opened
+        reviewer = self._at_work()
+        if reviewer is not None:
+            reviewer.show_sections(opened)
 
     def show_of(self, desk: Desk) -> None:
         """Count; why the study cannot be counted is said below the table."""

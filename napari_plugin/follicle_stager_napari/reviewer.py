@@ -92,6 +92,7 @@ class Reviewer:
         self._tissue: Any = None
         # Sections as they are drawn.
         self._sections: tuple[Section, ...] = ()
+        self._sections_wanted = False
         self._ids: list[str] = []
         self._own = False
         # The follicle that was brought into view last: a person may have looked elsewhere since.
@@ -223,6 +224,12 @@ class Reviewer:
         self.draw(what)
         self._area_for = then
 
+    def show_sections(self, wanted: bool) -> None:
+        """Draw the pieces of tissue, or only where one is not counted: with thousands of follicles drawing is slow."""
+        self._sections_wanted = wanted
+        if self._tissue is not None:
+            self._tissue.visible = wanted or not all(s.included for s in self._sections)
+
     def mark_sections(self, ids: Sequence[str]) -> None:
         """Draw some sections thick."""
         if self._tissue is not None:
@@ -243,7 +250,11 @@ class Reviewer:
 
     def hide(self) -> None:
         """Hide the outlines, or show them."""
-        self.layer.visible = self._labels.visible = self._tissue.visible = not self.layer.visible
+        self.layer.visible = self._labels.visible = not self.layer.visible
+        if self.layer.visible:
+            self.show_sections(self._sections_wanted)
+        else:
+            self._tissue.visible = False
 
     def _hint(self, event: object = None) -> None:
         """What the status bar says of keys: napari's own ones are bound otherwise here."""
@@ -325,6 +336,7 @@ class Reviewer:
             self.viewer.layers.remove(self._tissue)
         self._tissue = self.viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
         self._tissue.editable = False
+        self.show_sections(self._sections_wanted)
         if above is not None:
             self.viewer.layers.move(self.viewer.layers.index(self._tissue), above)
             self.viewer.layers.selection.active = self.layer

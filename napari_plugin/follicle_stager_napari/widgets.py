@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QColor, QKeyEvent, QPainter
 from qtpy.QtWidgets import (
     QComboBox,
@@ -68,6 +68,12 @@ class Tall(QScrollArea):
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
         self.setWidget(inside)
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Ask for more room when what is inside needs it; Qt calls it."""
+        if watched is self._inside and event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
     def minimumSizeHint(self) -> QSize:
         """Asked by Qt whenever what is inside changes, as when a style is applied."""
         beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
@@ -111,20 +117,24 @@ class KeyPage(QDialog):
             super().keyPressEvent(event)
 
 
-def foldable(title: str, part: QWidget) -> QWidget:
-    """A part under a title that folds it away."""
+def foldable(title: str, part: QWidget, *, opened: Callable[[bool], None] | None = None) -> QWidget:
+    """A part under a title that folds it away; with ``opened``, which is told of it, it is folded at first."""
     head = QToolButton()
     head.setText(title)
     head.setCheckable(True)
-    head.setChecked(True)
     head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    head.setArrowType(Qt.ArrowType.DownArrow)
     head.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def fold(shown: bool) -> None:
         head.setArrowType(Qt.ArrowType.DownArrow if shown else Qt.ArrowType.RightArrow)
         part.setVisible(shown)
+        if opened is not None:
+            opened(shown)
 
+    head.setChecked(opened is None)
+    head.setArrowType(Qt.ArrowType.DownArrow if opened is None else Qt.ArrowType.RightArrow)
+    if opened is not None:
+        part.hide()  # to show it would make it a window of its own, as long as it is in none
     head.toggled.connect(fold)
     return column(head, part)
 
