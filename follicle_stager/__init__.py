@@ -29,7 +29,8 @@ def load_study(path: str | PathLike[str]) -> Counts:
     Returns
     -------
     Counts
-        Data frames ``follicles``, ``section``, ``ovary``, ``animal`` and ``genotype``; columns: docs/tables.md.
+        Data frames ``follicles``, ``section``, ``ovary``, ``animal`` and ``genotype``, checked against the pandera
+        schemas of `follicle_stager.study.schemas`; columns: docs/tables.md.
 
     Raises
     ------
@@ -39,5 +40,6 @@ def load_study(path: str | PathLike[str]) -> Counts:
     from pathlib import Path
 
     from follicle_stager.study import Study, Tally
+    from follicle_stager.study.schemas import checked
 
-    return Tally(Study.open(Path(path))).counts()
+    return checked(Tally(Study.open(Path(path))).counts())

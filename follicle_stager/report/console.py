@@ -69,6 +69,7 @@ def count_tables(counts: Counts) -> list[Table | Text]:
             '\'follicle-stager review\', part Count, or set "included" to "no" in its sections.geojson.'
         )
         tables.append(Text(said, style="yellow"))
+    tables += [Text(note, style="yellow") for note in counts.notes]
     return tables
 
 

@@ -87,11 +87,11 @@ def compare_counts(
         If there is nothing to compare.
     """
     matrices = count_matrices(counts.animal, count=count)
-    arrests = tuple(
-        find_arrest(matrix, config, errors=stage_errors(counts.follicles, matrix, count=count)) for matrix in matrices
-    )
+    errors = [stage_errors(counts.follicles, matrix, count=count) for matrix in matrices]
+    arrests = tuple(find_arrest(m, config, errors=e) for m, e in zip(matrices, errors, strict=True))
     stages = [
-        per_stage(m, covariates=None if covariates is None else covariates.loc[list(m.animals)]) for m in matrices
+        per_stage(m, covariates=None if covariates is None else covariates.loc[list(m.animals)], errors=e)
+        for m, e in zip(matrices, errors, strict=True)
     ]
     verdicts = [
         {

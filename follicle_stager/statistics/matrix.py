@@ -5,13 +5,13 @@ Transitional follicles are resting ones with the primordial, preovulatory ones a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import Stage
+from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,8 +26,13 @@ RUNGS: dict[str, tuple[Stage, ...]] = {
     "antral": (Stage.ANTRAL, Stage.PREOVULATORY),
 }
 
-#: What is counted: follicles whose nucleus shows, or all outlines.
-Counted = Literal["countable", "profiles"]
+#: What is counted: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
+Counted = Literal["countable", "healthy", "profiles"]
+COUNTED_WORDS: dict[Counted, str] = {
+    "countable": "follicles whose oocyte nucleus shows",
+    "healthy": "follicles whose oocyte nucleus shows, without atretic ones",
+    "profiles": "follicle profiles",
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,9 @@ class CountMatrix:
         Names of control and knockout.
     exposure_note
         How the exposure was worked out, in words.
+    beside
+        Counts and exposures, (n,) each, of profiles that are on no rung (``unsure``), and of those on the ladder that
+        are dying (``atretic``).
     """
 
     model: str
@@ -60,6 +68,7 @@ class CountMatrix:
     exposure: NDArray[np.float64]
     genotypes: tuple[str, str] = ("control", "knockout")
     exposure_note: str = ""
+    beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -70,9 +79,9 @@ class CountMatrix:
 def count_matrices(animal: pd.DataFrame, *, count: Counted = "countable") -> list[CountMatrix]:
     """Matrices of all mouse models from the counts by animal.
 
-    The exposure of an animal is 1/k for the sampling interval k, times (T + h)/T for countable follicles, where T is
-    the section's thickness and h the height of the nuclei of the stage (the inverse of Abercrombie's correction). Where
-    no interval is known it is the number of sections, so that counts are per section.
+    The exposure of an animal is the sum of 1/k over its ovaries, for the sampling interval k of each, times (T + h)/T
+    for countable follicles, where T is the section's thickness and h the height of the nuclei of the stage (the inverse
+    of Abercrombie's correction). Where no interval is known it is the number of sections: counts are per section.
 
     Parameters
     ----------
@@ -112,7 +121,12 @@ def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
             for stages in RUNGS.values()
         ]
     )
-    exposure, note = _exposure(who, by_stage, count, name)
+    exposure, sampled, note = _exposure(who, by_stage, count, name)
+    beside = {
+        "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].astype(float).to_numpy(),
+        # Of stages that cannot be seen nobody knows.
+        "atretic": np.nansum([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER], axis=0),
+    }
     return CountMatrix(
         model=model,
         animals=tuple(map(str, who.index)),
@@ -121,28 +135,32 @@ def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
         exposure=exposure,
         genotypes=tuple(str(who.loc[who["group"] == g, "genotype"].iloc[0]) for g in ("control", "knockout")),  # type: ignore[arg-type]
         exposure_note=note,
+        beside={name: (profiles, sampled) for name, profiles in beside.items()},
     )
 
 
 def _exposure(
     who: pd.DataFrame, by_stage: dict[str, pd.DataFrame], count: Counted, name: str
-) -> tuple[NDArray[np.float64], str]:
-    interval = who["interval"].astype(float).to_numpy()
-    if np.isnan(interval).all():
-        sections = who["sections"].astype(float).to_numpy()
-        return np.repeat(sections[:, None], len(RUNGS), axis=1), "follicles per section (no sampling interval is known)"
-    if np.isnan(interval).any():
-        without = ", ".join(str(a) for a in who.index[np.isnan(interval)])
+) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
+    """Exposures by rung, of profiles, and in words how they come about."""
+    sampled = who["ovaries_sampled"].to_numpy(np.float64)
+    if np.isnan(sampled).all():
+        sections = who["sections"].to_numpy(np.float64)
+        per_section = np.asarray(np.repeat(sections[:, None], len(RUNGS), axis=1), np.float64)
+        return per_section, sections, "follicles per section (no sampling interval is known)"
+    if np.isnan(sampled).any():
+        without = ", ".join(str(a) for a in who.index[np.isnan(sampled)])
         raise UserError(
-            f"samples.csv, column interval: of {name}, animals {without} have no sampling interval, or several, and "
-            "others have one; fill it in for all, or for none."
+            f"samples.csv, column interval: of {name}, animals {without} have no sampling interval, or several in one "
+            "ovary, and others have one; write one for each ovary, or none at all."
         )
-    exposure = np.repeat(1 / interval[:, None], len(RUNGS), axis=1)
+    exposure = np.asarray(np.repeat(sampled[:, None], len(RUNGS), axis=1), np.float64)
     thickness = who["thickness_um"].astype(float).to_numpy()
     if count == "profiles" or np.isnan(thickness).any():
-        return exposure, "counts times the sampling interval"
+        return exposure, sampled, "counts times the sampling interval"
     for column, stages in enumerate(RUNGS.values()):
         heights = by_stage[stages[0].value]["nucleus_height_um"].astype(float).to_numpy()
         if np.isfinite(heights).all():
             exposure[:, column] *= (thickness + heights) / thickness
-    return exposure, "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"
+    note = "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"
+    return exposure, sampled, note

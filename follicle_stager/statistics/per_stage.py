@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 import warnings
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from follicle_stager.errors import UserError
-from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio
+from follicle_stager.statistics.effects import Effect, holm, permutation_p, rate_ratio
 from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.statistics.stage_errors import with_errors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,13 +26,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.matrix import CountMatrix
+    from follicle_stager.statistics.stage_errors import StageErrors
 
+_MODEL, _ZERO_SAFE, _WITHOUT_COVARIATES = "negative binomial", "quasi-Poisson, 0.5 added", ", without covariates"
 #: Columns of a sample sheet that may be covariates.
 COVARIATES = ("age_days", "body_weight_g", "estrous_stage", "stimulation", "litter", "batch")
 
 
-def per_stage(matrix: CountMatrix, *, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Rate ratios of the rungs.
+def per_stage(
+    matrix: CountMatrix, *, covariates: pd.DataFrame | None = None, errors: StageErrors | None = None
+) -> pd.DataFrame:
+    """Rate ratios of the rungs; below them, of what stands beside the ladder: ``unsure`` and ``atretic``.
 
     Parameters
     ----------
@@ -39,12 +45,14 @@ def per_stage(matrix: CountMatrix, *, covariates: pd.DataFrame | None = None) ->
     covariates
         A row for each animal, in its order; numbers are taken as they are, text as categories. Off by default: weight
         and estrous stage may be what the genotype acts through.
+    errors
+        Of the stages that nobody judged; they are carried into the rungs.
 
     Returns
     -------
     DataFrame
-        ``stage``, mean counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm``, ``permutation_p``,
-        ``method``.
+        ``stage``, mean counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the rungs),
+        ``permutation_p``, ``method``.
 
     Raises
     ------
@@ -52,51 +60,69 @@ def per_stage(matrix: CountMatrix, *, covariates: pd.DataFrame | None = None) ->
         If there are too few animals for the covariates, or one is missing.
     """
     design = _design(matrix, covariates)
-    rows = [_row(matrix, i, name, design) for i, name in enumerate(RUNGS)]
-    table = pd.DataFrame(rows)
-    table.insert(list(table.columns).index("p") + 1, "p_holm", holm(table["p"].to_numpy(float)))
+
+    def fit(counted: CountMatrix, i: int) -> Effect:
+        return _fitted(counted.counts[:, i], counted.exposure[:, i], counted.knockout, design)[0]
+
+    rows = []
+    for i, name in enumerate(RUNGS):
+        row = _row(matrix, name, matrix.counts[:, i], matrix.exposure[:, i], design)
+        if errors is not None and math.isfinite(row["rate_ratio"]):
+            effect = with_errors(matrix, errors, partial(fit, i=i))
+            row |= _columns_of(effect) if effect is not None else {}
+        rows.append(row)
+    beside = [_row(matrix, name, y, exposure, design) for name, (y, exposure) in matrix.beside.items()]
+    table = pd.DataFrame([*rows, *beside])
+    p = np.where(table["stage"].isin(list(RUNGS)), table["p"].to_numpy(float), np.nan)
+    table.insert(list(table.columns).index("p") + 1, "p_holm", holm(p))
     return table
 
 
-def _row(matrix: CountMatrix, i: int, name: str, design: NDArray[np.float64]) -> dict[str, object]:
-    y, exposure, ko = matrix.counts[:, i], matrix.exposure[:, i], matrix.knockout
-    row: dict[str, object] = {"model": matrix.model, "stage": name}
-    results = ("rate_ratio", "low", "high", "p", "permutation_p")
-    if not matrix.seen[i]:
-        return (
-            row | {"n_control": math.nan, "n_knockout": math.nan} | dict.fromkeys(results, math.nan) | {"method": "NA"}
-        )
+def _row(
+    matrix: CountMatrix,
+    name: str,
+    y: NDArray[np.float64],
+    exposure: NDArray[np.float64],
+    design: NDArray[np.float64],
+) -> dict[str, Any]:
+    ko = matrix.knockout
+    row: dict[str, Any] = {"model": matrix.model, "stage": name}
+    nothing = dict.fromkeys(("rate_ratio", "low", "high", "p", "permutation_p"), math.nan)
+    if not np.isfinite(y).all():
+        return row | {"n_control": math.nan, "n_knockout": math.nan} | nothing | {"method": "NA"}
     row |= {"n_control": int(y[~ko].sum()), "n_knockout": int(y[ko].sum())}
     if min(ko.sum(), (~ko).sum()) < 2 or not y.sum():
-        return row | dict.fromkeys(results, math.nan) | {"method": "not estimable"}
+        return row | nothing | {"method": "not estimable"}
 
     def statistic(knockout: NDArray[np.bool_]) -> float:
         return rate_ratio(y, exposure, knockout).log_ratio
 
-    fitted = _negative_binomial(y, design, exposure) if min(y[ko].sum(), y[~ko].sum()) else None
+    effect, method = _fitted(y, exposure, ko, design)
+    return row | _columns_of(effect) | {"permutation_p": permutation_p(statistic, ko)[0], "method": method}
+
+
+def _columns_of(effect: Effect) -> dict[str, float]:
+    low, high = effect.interval()
+    ratios = {"rate_ratio": effect.log_ratio, "low": low, "high": high}
+    return {name: math.exp(value) for name, value in ratios.items()} | {"p": effect.p_two_sided}
+
+
+def _fitted(
+    y: NDArray[np.float64], exposure: NDArray[np.float64], knockout: NDArray[np.bool_], design: NDArray[np.float64]
+) -> tuple[Effect, str]:
+    """Rate ratio, and by which method."""
+    fitted = _negative_binomial(y, design, exposure) if min(y[knockout].sum(), y[~knockout].sum()) else None
     if fitted is not None:
-        value, low, high, p = fitted
-        method = "negative binomial"
-    else:
-        effect = rate_ratio(y, exposure, ko)
-        value, (low, high), p = effect.log_ratio, effect.interval(), effect.p_two_sided
-        method = "quasi-Poisson, 0.5 added" + (", without covariates" if design.shape[1] > 2 else "")
-    return row | {
-        "rate_ratio": math.exp(value),
-        "low": math.exp(low),
-        "high": math.exp(high),
-        "p": p,
-        "permutation_p": permutation_p(statistic, ko)[0],
-        "method": method,
-    }
+        return fitted, _MODEL
+    without = _WITHOUT_COVARIATES if design.shape[1] > 2 else ""
+    return rate_ratio(y, exposure, knockout), _ZERO_SAFE + without
 
 
 def _negative_binomial(
     y: NDArray[np.float64], design: NDArray[np.float64], exposure: NDArray[np.float64]
-) -> tuple[float, float, float, float] | None:
-    """Log rate ratio, its 95 % interval and p; None where the model has no answer."""
+) -> Effect | None:
+    """The model's answer, with Student's t instead of the normal distribution, as animals are few; None without one."""
     import statsmodels.api as sm
-    from scipy import stats
     from statsmodels.discrete.discrete_model import NegativeBinomial
 
     offset = np.log(exposure / exposure.mean())
@@ -117,9 +143,7 @@ def _negative_binomial(
     value, se = float(result.params[k]), float(result.bse[k])
     if not (np.isfinite(value) and 0 < se < 10):
         return None
-    # Few animals: Student's t instead of the normal distribution.
-    reach = float(stats.t.ppf(0.975, df)) * se
-    return value, value - reach, value + reach, float(2 * stats.t.sf(abs(value) / se, df))
+    return Effect(value, se, df, dispersion=math.nan, added=False)
 
 
 def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from follicle_stager.stages import Countable, Status
+from follicle_stager.stages import Countable, Health, Status
 from follicle_stager.statistics.matrix import RUNGS
 
 if TYPE_CHECKING:
@@ -82,8 +82,10 @@ def stage_errors(follicles: pd.DataFrame, matrix: CountMatrix, *, count: Counted
         What is counted.
     """
     own = follicles[(follicles["model"].fillna("") == matrix.model) & follicles["stage"].isin(_RUNG_OF)]
-    if count == "countable":
+    if count != "profiles":
         own = own[own["countable"] == Countable.YES.value]
+    if count == "healthy":
+        own = own[own["health"] != Health.ATRETIC.value]
     place = {animal: i for i, animal in enumerate(matrix.animals)}
     judged, called = np.zeros_like(matrix.counts), np.zeros_like(matrix.counts)
     confusion = _prior()

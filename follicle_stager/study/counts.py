@@ -5,13 +5,14 @@ unit: means and SDs of genotypes are over animals.
 
 ``abercrombie`` estimates the follicles of the ovary: countable ones times the interval, times T/(T + h). The height h
 of the nuclei is worked out for each stage from the diameters of their profiles, over all animals of the study, so that
-it is no difference between groups; it is NA where fewer than `_MIN_NUCLEI` were measured.
+it is no difference between groups; it is NA where fewer than `_MIN_NUCLEI` were measured. ``countable_per_mm3`` is that
+estimate over the volume that the sections stand for (area, interval and thickness; Cavalieri).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -36,20 +37,26 @@ if TYPE_CHECKING:
 
 ANIMAL_KEYS = ["model", "group", "genotype", "animal"]
 _SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
-_COUNTS = ["n_profiles", "n_countable", "n_atretic"]
+_COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
+# What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
+_DENSITY = ["_bodies", "_mm3"]
 # Profiles of nuclei from which a height can be worked out.
 _MIN_NUCLEI = 5
 
 
 @dataclass(frozen=True)
 class Counts:
-    """The tables of a study, as they are written."""
+    """The tables of a study, as they are written; columns: docs/tables.md.
+
+    ``notes`` says what is in none of them: animals and ovaries of the sheet of which no section is counted.
+    """
 
     follicles: pd.DataFrame
     section: pd.DataFrame
     ovary: pd.DataFrame
     animal: pd.DataFrame
     genotype: pd.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
@@ -153,7 +160,18 @@ class Tally:
             )
         empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
-        return _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
+        counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
+        return replace(counts, notes=self._left_out(section_rows))
+
+    def _left_out(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
+        """Animals and ovaries of the sheet of which no section is counted."""
+        named = dict.fromkeys((s.animal, s.ovary) for s in self._samples)
+        counted = {(row["animal"], row["ovary"]) for row in section_rows}
+        return tuple(
+            f"{animal} {ovary}".strip() + ": no section of it is counted, so it is in no table"
+            for animal, ovary in named
+            if (animal, ovary) not in counted
+        )
 
 
 def _samples(study: Study, samples_path: Path | None = None) -> list[Sample]:
@@ -304,6 +322,9 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 "stage": stage.value,
                 "n_profiles": len(own) if seen else math.nan,
                 "n_countable": countable,
+                "n_healthy": sum(f.countable == Countable.YES and f.health != Health.ATRETIC for f in own)
+                if seen
+                else math.nan,
                 "n_atretic": sum(f.health == Health.ATRETIC for f in own) if seen else math.nan,
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
@@ -317,30 +338,34 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
 
 
 def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame) -> pd.DataFrame:
-    """Add ``nucleus_height_um`` of each stage and section thickness, and ``abercrombie``."""
+    """Add ``nucleus_height_um`` of a stage and section thickness, ``abercrombie``, and what densities are made of."""
     seen = follicles[follicles["countable"] == Countable.YES.value]
     nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
     means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
 
-    def of(row: pd.Series[Any]) -> tuple[float, float]:
-        mean, thickness = means.get(row["stage"], math.nan), row["thickness_um"]
-        if math.isnan(mean) or math.isnan(thickness):
-            return math.nan, math.nan
-        height = height_from_profiles(mean, thickness_um=thickness)
-        if math.isnan(row["interval"]) or math.isnan(row["n_countable"]):
-            return height, math.nan
-        n, k = row["n_countable"], int(row["interval"])
-        return height, round(abercrombie(n, k, thickness_um=thickness, height_um=height), 2)
+    def of(row: pd.Series[Any]) -> tuple[float, float, float, float]:
+        mean, thickness, n = means.get(row["stage"], math.nan), row["thickness_um"], row["n_countable"]
+        known, k = not math.isnan(row["interval"]), 1 if math.isnan(row["interval"]) else int(row["interval"])
+        volume = row["area_mm2"] * thickness / 1000 * k
+        if math.isnan(mean) or math.isnan(thickness):  # of none there are none, however high they are
+            height, bodies = math.nan, 0.0 if n == 0 else math.nan
+        else:
+            height = height_from_profiles(mean, thickness_um=thickness)
+            bodies = abercrombie(n, k, thickness_um=thickness, height_um=height)
+        return height, round(bodies, 2) if known else math.nan, bodies, volume
 
-    estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=["nucleus_height_um", "abercrombie"])
-    return section.assign(
-        nucleus_height_um=estimates["nucleus_height_um"].round(2), abercrombie=estimates["abercrombie"]
-    )
+    names = ["nucleus_height_um", "abercrombie", *_DENSITY]
+    estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=names, index=section.index)
+    return section.join(estimates.assign(nucleus_height_um=estimates["nucleus_height_um"].round(2)))
 
 
 def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
     ovary = _sum(section, [*ANIMAL_KEYS, "ovary"])
+    ovary["ovaries_sampled"] = 1 / ovary["interval"].astype(float)
     animal = _sum(section, ANIMAL_KEYS)
+    keys = [*ANIMAL_KEYS, "stage"]
+    sampled = ovary.groupby(keys, sort=False, dropna=False)["ovaries_sampled"].agg(_sum_or_na)
+    animal = animal.join(sampled, on=keys)
     return Counts(
         follicles=follicles,
         section=_with_density(_whole_numbers(section)),
@@ -353,7 +378,7 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
 def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Add up sections. A stage that one section cannot show is NA for the whole: the sum would be too low."""
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
-    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie"]
+    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie", *_DENSITY]
     summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
     # Of one sampling only: a mean interval would be that of no section.
     for name in ("interval", "thickness_um", "nucleus_height_um"):
@@ -381,9 +406,11 @@ def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_density(table: pd.DataFrame) -> pd.DataFrame:
-    """Add countable follicles per mm² of section."""
-    density = table["n_countable"].astype(float) / table["area_mm2"]
-    return table.assign(countable_per_mm2=density.round(3))
+    """Add countable follicles per mm² of section, and per mm³ of ovary."""
+    per_area = table["n_countable"].astype(float) / table["area_mm2"]
+    per_volume = table[_DENSITY[0]].astype(float) / table[_DENSITY[1]]
+    densities = {"countable_per_mm2": per_area.round(3), "countable_per_mm3": per_volume.round(2)}
+    return table.drop(columns=_DENSITY).assign(**densities)
 
 
 def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:

@@ -270,7 +270,8 @@ def counts_of(rows):
             table.append(
                 {
                     "model": model, "group": group, "genotype": genotype, "animal": animal, "stage": stage.value,
-                    "n_profiles": 2 * n, "n_countable": n, "sections": 2, "interval": interval, "thickness_um": 5.0,
+                    "n_profiles": 2 * n, "n_countable": n, "n_healthy": n, "n_atretic": 1, "sections": 2,
+                    "ovaries_sampled": 1 / interval, "thickness_um": 5.0,
                     "nucleus_height_um": 20.0 if stage == Stage.ANTRAL else 10.0,
                 }
             )  # fmt: skip

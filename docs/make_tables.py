@@ -1,0 +1,20 @@
+"""Write the columns of docs/tables.md from the schemas:  python docs/make_tables.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from follicle_stager.study.schemas import markdown
+
+PAGE = Path(__file__).parent / "tables.md"
+BEGIN, END = "<!-- columns: docs/make_tables.py -->\n", "<!-- end of columns -->\n"
+
+
+def page(text: str) -> str:
+    """The page with the columns as they are."""
+    head, rest = text.split(BEGIN)
+    return head + BEGIN + markdown() + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
