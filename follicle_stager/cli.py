@@ -50,7 +50,7 @@ from follicle_stager.study import SlideSource, Study, count_study, list_slides, 
 
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Evaluation
-    from follicle_stager.statistics import Counted
+    from follicle_stager.statistics import Comparison
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -114,7 +114,7 @@ def run(
         raise typer.Exit(1)
     out.print(*count_tables(count_study(study, samples_path=samples)), sep="\n")
     try:
-        _compare(study, "countable", [])
+        _report(study, _compare(study, "countable"))
     except UserError as error:  # counts of one group are an answer too
         out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
     out.print(f"Tables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
@@ -152,7 +152,13 @@ def count(
 
 
 Count = Annotated[
-    str, typer.Option("--count", help="countable (the oocyte's nucleus shows) or profiles (all outlines).")
+    str,
+    typer.Option(
+        "--count", help="countable (the oocyte's nucleus shows), healthy (without atretic ones) or profiles (outlines)."
+    ),
+]
+Covariates = Annotated[
+    str, typer.Option("--covariates", help="Columns of the sample sheet for the models of single stages, a,b.")
 ]
 
 
@@ -160,16 +166,21 @@ Count = Annotated[
 def compare(
     study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
     counted: Count = "countable",
-    covariates: Annotated[
-        str, typer.Option("--covariates", help="Columns of the sample sheet for the models of single stages, a,b.")
-    ] = "",
+    covariates: Covariates = "",
 ) -> None:
-    """Say where the knockouts block, if they do, and write the tables, the models and report.html."""
+    """Say where the knockouts block, if they do, and write the tables: models, Prism, and a script for R."""
+    _compare(Study.open(study_folder), counted, covariates)
+
+
+@app.command()
+def report(
+    study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    counted: Count = "countable",
+    covariates: Covariates = "",
+) -> None:
+    """Compare, and write report.html with its figures."""
     study = Study.open(study_folder)
-    if counted not in ("countable", "profiles"):
-        raise UserError(f"--count {counted}: write countable or profiles.")
-    names = [name.strip() for name in covariates.split(",") if name.strip()]
-    _compare(study, "profiles" if counted == "profiles" else "countable", names)
+    _report(study, _compare(study, counted, covariates))
 
 
 @app.command()
@@ -425,13 +436,22 @@ def _root(
         raise typer.Exit
 
 
-def _compare(study: Study, count: Counted, covariates: list[str]) -> None:
-    # Models and figures take a second to import, which no other verb has to wait for.
-    from follicle_stager.report.html import write_report
+def _compare(study: Study, counted: str, covariates: str = "") -> Comparison:
     from follicle_stager.statistics import compare_study
+    from follicle_stager.statistics.matrix import COUNTED_WORDS
 
-    result = compare_study(study, count=count, covariates=covariates)
+    choices = {name: name for name in COUNTED_WORDS}
+    if counted not in choices:
+        raise UserError(f"--count {counted}: write {', '.join(choices)}.")
+    names = [name.strip() for name in covariates.split(",") if name.strip()]
+    result = compare_study(study, count=choices[counted], covariates=names)
     out.print(*comparison_tables(result), sep="\n")
+    return result
+
+
+def _report(study: Study, result: Comparison) -> None:
+    from follicle_stager.report.html import write_report
+
     out.print(f"Report: {escape(str(write_report(study, result)))}", soft_wrap=True)
 
 
@@ -449,7 +469,7 @@ def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
             continue
         out.print(f"{escape(slide_id)}: {len(merged.taken)} corrections taken in", highlight=False)
         for edit in merged.conflicts:
-            at = (*edit.before, *edit.after)[0].outline.centroid
+            at = edit.outline.centroid
             out.print(
                 f"  left out: {edit.kind} by {escape(edit.author)} at x = {at.x:.0f}, y = {at.y:.0f}: it was changed "
                 "here too, and yours stands",

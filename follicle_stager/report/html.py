@@ -20,6 +20,7 @@ from follicle_stager.review import Progress, progress
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, Status
+from follicle_stager.statistics.matrix import COUNTED_WORDS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,13 +81,14 @@ def write_report(study: Study, comparison: Comparison) -> Path:
     page = template.render(
         title=study.path.resolve().name,
         version=follicle_stager.__version__,
-        count="follicles whose oocyte nucleus shows" if comparison.count == "countable" else "follicle profiles",
+        count=COUNTED_WORDS[comparison.count],
         models=models,
         together=comparison.together,
         overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in slides[:_MAX_OVERLAYS]],
         n_slides=len(slides),
         examples=_examples(study, follicles),
-        flags=[(slide, flag) for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],
+        flags=[f"{slide}: {flag}" for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],
+        notes=comparison.notes,
         reviewed=sum(reviewed.values(), Progress(0, 0)),
         untouched=[slide for slide, p in reviewed.items() if not p.judged],
         methods=_methods(study, comparison),
@@ -165,13 +167,12 @@ def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
     config = load_config(study.path / "study.toml")
     info = study.run_info(study.slide_ids()[0]) or {}
     staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
-    counted = "whose oocyte nucleus was visible" if comparison.count == "countable" else "(all profiles)"
     return {
         "version": follicle_stager.__version__,
         "detector": str(info.get("detector", "")).split(" ")[0],
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,
-        "counted": counted,
+        "counted": COUNTED_WORDS[comparison.count],
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
 

@@ -24,6 +24,8 @@ from follicle_stager.records import Follicle, Section
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
 
+    from shapely.geometry import MultiPolygon, Polygon
+
 T = TypeVar("T", Follicle, Section)
 
 
@@ -132,6 +134,13 @@ class Edit:
     def changes(self) -> bool:
         """Whether anything is another after it."""
         return bool(self.before or self.after or self.sections_before or self.sections_after)
+
+    @property
+    def outline(self) -> Polygon | MultiPolygon:
+        """Where it was made: the outline of the first thing that goes or comes."""
+        outlines: list[Polygon | MultiPolygon] = [f.outline for f in (*self.before, *self.after)]
+        outlines += [s.outline for s in (*self.sections_before, *self.sections_after)]
+        return outlines[0]
 
     def apply(self, state: State) -> None:
         """Change what stands on a slide; what stays keeps its place.

@@ -263,7 +263,7 @@ def _verdict(
     warnings = []
     if min(n) < _FEW_ANIMALS:
         warnings.append(f"{min(n)} animals in a group: four or more are advised, and intervals rest on few.")
-    missing = [f"{_NAMES[k]} to {_NAMES[k + 1]}" for k in range(len(effects)) if k not in known]
+    missing = [f"{_words(k)} to {_words(k + 1)}" for k in range(len(effects)) if k not in known]
     if missing:
         warnings.append(f"Not asked, since a stage cannot be seen or has no follicles: {', '.join(missing)}.")
     sentence = _sentence(name, matrix.genotypes[0], known, blocks, depletion, same, common, config)

@@ -39,6 +39,8 @@ class Comparison:
         Tables over all models, as they are written.
     count
         What was counted.
+    notes
+        What of the sample sheet is in none of it.
     """
 
     arrests: tuple[Arrest, ...]
@@ -47,6 +49,7 @@ class Comparison:
     animals: pd.DataFrame
     verdicts: pd.DataFrame
     count: Counted
+    notes: tuple[str, ...] = ()
 
     @property
     def together(self) -> str:
@@ -75,7 +78,7 @@ def compare_counts(
     counts
         Of a study.
     count
-        Follicles whose nucleus shows, or all outlines.
+        Follicles whose nucleus shows, those of them that are not atretic, or all outlines.
     config
         How verdicts are reached.
     covariates
@@ -111,6 +114,7 @@ def compare_counts(
         animals=pd.concat([a.animals for a in arrests], ignore_index=True),
         verdicts=pd.DataFrame(verdicts),
         count=count,
+        notes=counts.notes,
     )
 
 

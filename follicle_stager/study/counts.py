@@ -179,6 +179,14 @@ def _samples(study: Study, samples_path: Path | None = None) -> list[Sample]:
     slide_ids = study.slide_ids()
     if not slide_ids:
         raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
+    first: dict[str, str] = {}
+    for slide_id in slide_ids:
+        content = str((study.run_info(slide_id) or {}).get("content", slide_id))
+        if (other := first.setdefault(content, slide_id)) != slide_id:
+            raise StudyError(
+                f"{study.path}: slides {other} and {slide_id} are the same picture, and a section is counted once. "
+                f"Delete {study.slide_folder(slide_id)}, the picture's copy, and its row in the sample sheet."
+            )
     return read_samples(
         samples_path or study.samples_path,
         [SlideSource(slide_id, study.source(slide_id)) for slide_id in slide_ids],

@@ -156,6 +156,7 @@ class Study:
             "run_id": run_id,
             "slide": result.slide_id,
             "source": str(source.resolve()),
+            "content": content_of(source),
             "software": f"follicle-stager {follicle_stager.__version__}",
             "python": platform.python_version(),
             "config": config.fingerprint(),
@@ -274,21 +275,25 @@ def _set_aside(folder: Path) -> tuple[str, ...]:
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
-    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version.
+    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
+    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config.detection)} {mpp}"
+    name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
+    return hashlib.sha256(name.encode()).hexdigest()[:12]
+
+
+def content_of(source: Path) -> str:
+    """Name of a picture: equal for copies of a file.
 
     A slide of gigabytes is not read for it: size, first, middle and last megabyte stand for the content.
     """
     digest = hashlib.sha256()
-    detector = detector_id(config.detection)
-    stager = stager_id(config.staging)
-    digest.update(f"{follicle_stager.__version__} {config.fingerprint()} {detector} {mpp} {stager}".encode())
     if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             stat = file.stat()
             digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:12]
     size = source.stat().st_size
-    digest.update(f"{source.name} {size}".encode())
+    digest.update(str(size).encode())
     with source.open("rb") as handle:
         for start in sorted({0, max(0, size // 2), max(0, size - _SAMPLE_BYTES)}):
             handle.seek(start)

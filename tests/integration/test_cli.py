@@ -214,8 +214,15 @@ def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path
     assert "Igfals -/-: " in shown
     assert "secondary to early antral" in shown
     assert "2 animals in a group" in shown
+    before = (study / "report.html").read_text(encoding="utf-8")
+    code, shown = cli("report", study, "--count", "healthy")
+    assert code == 0
+    assert "report.html" in shown
     page = (study / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
+    assert "without atretic ones" in page
+    assert "without atretic ones" not in before
+    assert "<td>unsure</td>" in page
     for name in (
         "statistics/arrest.csv",
         "statistics/per_stage.csv",
@@ -274,7 +281,7 @@ class TestBadInput:
 
     def test_comparing_converting_learning_and_planning(self, cli, finished, tmp_path):
         study = finished[0]
-        assert "write countable or profiles" in self.fails(cli, "compare", study, "--count", "all")
+        assert "write countable, healthy, profiles" in self.fails(cli, "compare", study, "--count", "all")
         assert "this is no covariate" in self.fails(cli, "compare", study, "--covariates", "colour")
         assert "it is empty for animals" in self.fails(cli, "compare", study, "--covariates", "estrous_stage")
         assert "too few for these covariates" in self.fails(cli, "compare", study, "--covariates", "age_days")

@@ -190,6 +190,48 @@ def test_sections_are_given_to_no_animal_by_guess(tmp_path):
         count_study(study)
 
 
+def test_the_same_picture_twice_is_refused(tmp_path):
+    study = make_study(tmp_path, {"a": [[]], "b": [[]]}, ["a,m1,+/+,control,,L,,,", "b,m1,+/+,control,,L,,,"])
+    for slide in "ab":
+        path = study.slide_folder(slide) / "run.json"
+        write_text(path, json.dumps(json.loads(path.read_text()) | {"content": "the same"}))
+    with pytest.raises(StudyError, match="slides a and b are the same picture"):
+        count_study(study)
+
+
+def test_ovaries_of_an_animal_may_have_intervals_of_their_own(tmp_path):
+    """Two ovaries at 10 and 5 are 1/10 + 1/5 of one; three sections of 0.81 mm², and density by hand."""
+    slides = {"a": [[(SEC, YES)] * 6, [(SEC, YES)]], "b": [[(SEC, YES)] * 3, []], "c": [[(SEC, YES)]]}
+    rows = ["a,m1,+/+,control,,L,,10,5", "b,m1,+/+,control,,R,,5,5", "c,m2,-/-,knockout,,L,,10,5"]
+    study = make_study(tmp_path, slides, rows)
+    measured = [replace(f, measurements={"nucleus_um": 9.0}) for f in study.follicles("a")]
+    write_geojson(study.slide_folder("a") / "follicles.geojson", measured)
+    c = count_study(study)
+    assert value(c.animal, "ovaries_sampled", animal="m1", stage="secondary") == pytest.approx(0.3)
+    assert value(c.animal, "ovaries_sampled", animal="m2", stage="secondary") == pytest.approx(0.1)
+    assert np.isnan(value(c.animal, "interval", animal="m1", stage="secondary"))
+    h = value(c.section, "nucleus_height_um", section="a_s1", stage="secondary")
+    one = value(c.section, "countable_per_mm3", section="a_s1", stage="secondary")
+    assert one == pytest.approx(6 / (0.81 * (5 + h) / 1000), rel=1e-3)
+    # An estimate over the volume that it is of: ovaries weigh as their intervals say.
+    bodies = (7 * 10 + 3 * 5) * 5 / (5 + h)
+    volume = (2 * 0.81 * 10 + 2 * 0.81 * 5) * 5 / 1000
+    both = value(c.animal, "countable_per_mm3", animal="m1", stage="secondary")
+    assert both == pytest.approx(bodies / volume, rel=1e-3)
+    assert value(c.animal, "abercrombie", animal="m2", stage="antral") == 0, "of none there are none"
+
+
+def test_an_animal_of_which_nothing_is_counted_is_said(tmp_path):
+    study = make_study(tmp_path, {"a": [[]], "b": [[]]}, ["a,m1,+/+,control,,L,,,", "b,m2,+/+,control,,R,,,"])
+    path = study.slide_folder("b") / "sections.geojson"
+    write_sections(path, [replace(s, included=False) for s in study.sections("b")])
+    counts = count_study(study)
+    assert counts.notes == ("m2 R: no section of it is counted, so it is in no table",)
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(*count_tables(counts))
+    assert counts.notes[0] in shown.getvalue()
+
+
 content = st.lists(st.tuples(st.sampled_from(COARSE), st.sampled_from([YES, NO])), max_size=6)
 
 

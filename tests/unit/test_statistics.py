@@ -155,7 +155,7 @@ class TestVerdict:
         counts[:, 4] = 0
         arrest = find_arrest(matrix(counts, counts))
         assert arrest.steps["ratio"].isna().tolist() == [True, False, False, True]
-        assert "primordial to primary, early_antral to antral" in " ".join(arrest.verdict.warnings)
+        assert "primordial to primary, early antral to antral" in " ".join(arrest.verdict.warnings)
         nothing = find_arrest(matrix(np.zeros((4, 5)), np.zeros((4, 5))))
         assert nothing.verdict.kind == "not estimable"
 
@@ -210,6 +210,12 @@ class TestErrorsOfStage:
             steps = find_arrest(m, errors=errors, permute=False).steps
             widths.append(np.log(steps["high"] / steps["low"]).to_numpy(float))
         assert widths[0].sum() < widths[1].sum() < widths[2].sum()
+
+    def test_single_stages_are_wider_too_and_the_permutation_is_of_what_was_counted(self):
+        m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
+        plain, carried = per_stage(m), per_stage(m, errors=self.errors_of(m, 20))
+        assert (carried["high"] / carried["low"] > plain["high"] / plain["low"]).all()
+        assert carried["permutation_p"].tolist() == plain["permutation_p"].tolist()
 
     def test_what_was_judged_counts_as_it_is(self):
         """A study of which everything was judged has no such errors; what nobody judged has the exam's."""
@@ -299,6 +305,21 @@ class TestStudies:
         (profiles,) = count_matrices(counts_of(study_rows()).animal, count="profiles")
         assert profiles.counts[0].tolist() == [110, 40, 24, 12, 8]
         np.testing.assert_allclose(profiles.exposure, 0.1)
+
+    def test_what_is_beside_the_ladder_is_compared_and_in_no_verdict(self):
+        counts = counts_of(study_rows())
+        unsure = counts.animal["stage"] == "unsure"
+        counts.animal.loc[unsure, "n_profiles"] = [1, 2, 1, 2, 9, 8, 9, 10]
+        table = compare_counts(counts).stages.set_index("stage")
+        assert list(table.index) == [*RUNGS, "unsure", "atretic"]
+        assert table.loc["unsure", ["n_control", "n_knockout"]].tolist() == [6, 36]
+        assert table.loc["unsure", "rate_ratio"] == pytest.approx(6)
+        assert table.loc["unsure", "p"] < 0.01
+        assert table.loc["atretic", ["n_control", "n_knockout"]].tolist() == [28, 28], "one of each stage of the ladder"
+        assert table["p_holm"].isna().tolist() == [False] * 5 + [True] * 2
+        healthy = counts.animal.assign(n_healthy=counts.animal["n_countable"] - 1)
+        (m,) = count_matrices(healthy, count="healthy")
+        assert m.counts[0].tolist() == [53, 19, 11, 5, 2]
 
     def test_models_have_their_own_controls_and_stand_side_by_side(self):
         rows = study_rows("A") + study_rows("B")
