@@ -56,6 +56,7 @@ def main() -> None:
         parts += [f"### Animals {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
     parts += ["### Animals that a study needs\n", markdown(_needed(studies), digits=2), ""]
     parts += ["### A tenth of the stages wrong\n", markdown(_wrong_stages(studies), digits=2), ""]
+    parts += ["### Single stages\n", markdown(_single_stages(studies), digits=3), ""]
     page = DOCS / "statistics.md"
     text = page.read_text(encoding="utf-8")
     head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
@@ -74,6 +75,30 @@ def _wrong_stages(studies: int) -> pd.DataFrame:
                 columns |= {"intervals that hold": share["coverage"]}
                 rows.append({"planted": planted, "animals per group": n, "stages": name} | columns)
     return pd.DataFrame(rows)
+
+
+def _single_stages(studies: int) -> pd.DataFrame:
+    """The models of single stages, of a fifth of the studies; with errors carried along of a fifteenth."""
+    rows = []
+    even, wide = SPREADS.values()
+    for planted in ("none", "block after secondary, 70 %"):
+        for animals, spread in (("even", even), ("wide", wide)):
+            for n in (4, 6):
+                design = _design(spread, PLANTED[planted])
+                share = simulate_verdicts(design, n, studies=studies // 5, single_stages=True)
+                rows.append(_of_stages(planted, animals, n, "all right", share))
+        design = _design(even, PLANTED[planted], wrong_stage=0.1)
+        for name, carried in (("a tenth wrong, as they come", False), ("a tenth wrong, carried along", True)):
+            few = max(20, studies // 15)
+            share = simulate_verdicts(design, 6, studies=few, single_stages=True, carried=carried)
+            rows.append(_of_stages(planted, "even", 6, name, share))
+        print(pd.DataFrame(rows).to_string(), flush=True)
+    return pd.DataFrame(rows)
+
+
+def _of_stages(planted: str, animals: str, n: int, stages: str, share: dict[str, float]) -> dict[str, object]:
+    columns = {"planted": planted, "animals": animals, "animals per group": n, "stages": stages}
+    return columns | {"any stage differs": share["any_stage"], "intervals that hold": share["stage_coverage"]}
 
 
 def _design(spread: tuple[float, float], knockout: dict[str, object], **given: float) -> Design:

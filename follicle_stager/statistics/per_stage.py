@@ -34,7 +34,11 @@ COVARIATES = ("age_days", "body_weight_g", "estrous_stage", "stimulation", "litt
 
 
 def per_stage(
-    matrix: CountMatrix, *, covariates: pd.DataFrame | None = None, errors: StageErrors | None = None
+    matrix: CountMatrix,
+    *,
+    covariates: pd.DataFrame | None = None,
+    errors: StageErrors | None = None,
+    permute: bool = True,
 ) -> pd.DataFrame:
     """Rate ratios of the rungs; below them, of what stands beside the ladder: ``unsure`` and ``atretic``.
 
@@ -47,6 +51,8 @@ def per_stage(
         and estrous stage may be what the genotype acts through.
     errors
         Of the stages that nobody judged; they are carried into the rungs.
+    permute
+        False leaves the permutation tests out.
 
     Returns
     -------
@@ -66,12 +72,12 @@ def per_stage(
 
     rows = []
     for i, name in enumerate(RUNGS):
-        row = _row(matrix, name, matrix.counts[:, i], matrix.exposure[:, i], design)
+        row = _row(matrix, name, matrix.counts[:, i], matrix.exposure[:, i], design, permute)
         if errors is not None and math.isfinite(row["rate_ratio"]):
             effect = with_errors(matrix, errors, partial(fit, i=i))
             row |= _columns_of(effect) if effect is not None else {}
         rows.append(row)
-    beside = [_row(matrix, name, y, exposure, design) for name, (y, exposure) in matrix.beside.items()]
+    beside = [_row(matrix, name, y, exposure, design, permute) for name, (y, exposure) in matrix.beside.items()]
     table = pd.DataFrame([*rows, *beside])
     p = np.where(table["stage"].isin(list(RUNGS)), table["p"].to_numpy(float), np.nan)
     table.insert(list(table.columns).index("p") + 1, "p_holm", holm(p))
@@ -84,6 +90,7 @@ def _row(
     y: NDArray[np.float64],
     exposure: NDArray[np.float64],
     design: NDArray[np.float64],
+    permute: bool,
 ) -> dict[str, Any]:
     ko = matrix.knockout
     row: dict[str, Any] = {"model": matrix.model, "stage": name}
@@ -98,7 +105,8 @@ def _row(
         return rate_ratio(y, exposure, knockout).log_ratio
 
     effect, method = _fitted(y, exposure, ko, design)
-    return row | _columns_of(effect) | {"permutation_p": permutation_p(statistic, ko)[0], "method": method}
+    permuted = permutation_p(statistic, ko)[0] if permute else math.nan
+    return row | _columns_of(effect) | {"permutation_p": permuted, "method": method}
 
 
 def _columns_of(effect: Effect) -> dict[str, float]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from follicle_stager.statistics.arrest import find_arrest
 from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
 from follicle_stager.statistics.stage_errors import StageErrors
 
@@ -54,6 +55,11 @@ class Design:
     @property
     def log_ratios(self) -> NDArray[np.float64]:
         """True log ratio of each step, (4,)."""
+        return np.asarray(np.diff(self.stage_log_ratios))
+
+    @property
+    def stage_log_ratios(self) -> NDArray[np.float64]:
+        """True log rate ratio of each rung, (5,)."""
         by_rung = []
         for genotype in (self.control, self.knockout):
             means = genotype.means()
@@ -68,11 +74,11 @@ class Design:
                 ]
             )
         logs = np.log(np.array(by_rung, dtype=np.float64))
-        return np.asarray(np.diff(logs[1] - logs[0]))
+        return np.asarray(logs[1] - logs[0])
 
 
 def simulate_verdicts(
-    design: Design, animals: int, *, studies: int, seed: int = 1, carried: bool = False
+    design: Design, animals: int, *, studies: int, seed: int = 1, carried: bool = False, single_stages: bool = False
 ) -> dict[str, float]:
     """Draw studies of a design, and say what their verdicts are worth.
 
@@ -87,17 +93,21 @@ def simulate_verdicts(
     seed
         Of everything.
     carried
-        Whether the errors of stage are carried into the steps; how often they occur is then known.
+        Whether the errors of stage are carried along; how often they occur is then known.
+    single_stages
+        Whether the models of single stages are judged too, which takes much longer.
 
     Returns
     -------
     dict
         Shares of the studies: ``any_block``, ``right`` (exactly the planted blocks), each kind of verdict,
         ``chi_square`` (a test over follicles would say p < 0.05); and ``coverage`` of the 95 % intervals of the steps.
+        Of single stages: ``any_stage`` (Holm's p < 0.05 for one of them), and ``stage_coverage``.
     """
     rng = np.random.default_rng([seed, animals])
     kinds: Counter[str] = Counter()
     any_block, right, naive, covered = 0, 0, 0, []
+    any_stage, stages_covered = 0, []
     for _ in range(studies):
         matrix = simulate_matrix(
             design.control,
@@ -109,17 +119,31 @@ def simulate_verdicts(
             thickness_um=design.thickness_um,
         )
         matrix = misstaged(matrix, design.wrong_stage, rng)
-        arrest = find_arrest(matrix, errors=_known(matrix, design) if carried else None, permute=False)
+        errors = _known(matrix, design) if carried else None
+        arrest = find_arrest(matrix, errors=errors, permute=False)
         kinds[arrest.verdict.kind] += 1
         any_block += bool(arrest.verdict.blocks)
         right += arrest.verdict.blocks == design.truth
         naive += chi_square_p(matrix.counts, matrix.knockout) < 0.05
-        low, high = arrest.steps["low"].to_numpy(float), arrest.steps["high"].to_numpy(float)
-        known = np.isfinite(low)
-        true = np.exp(design.log_ratios)[known]
-        covered += list((low[known] <= true) & (true <= high[known]))
+        covered += _held(arrest.steps, design.log_ratios)
+        if single_stages:
+            table = per_stage(matrix, errors=errors, permute=False)
+            any_stage += bool((table["p_holm"] < 0.05).any())
+            stages_covered += _held(table, design.stage_log_ratios)
     shares = {"any_block": any_block, "right": right, "chi_square": naive, **kinds}
-    return {name: value / studies for name, value in shares.items()} | {"coverage": float(np.mean(covered))}
+    coverages = {"coverage": float(np.mean(covered))}
+    if single_stages:
+        shares["any_stage"] = any_stage
+        coverages["stage_coverage"] = float(np.mean(stages_covered))
+    return {name: value / studies for name, value in shares.items()} | coverages
+
+
+def _held(table: pd.DataFrame, log_ratios: NDArray[np.float64]) -> list[bool]:
+    """Which intervals of a table hold the truth."""
+    low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
+    known = np.isfinite(low)
+    true = np.exp(log_ratios)[known]
+    return list((low[known] <= true) & (true <= high[known]))
 
 
 def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: int = 1) -> pd.DataFrame:
