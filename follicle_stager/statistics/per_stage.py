@@ -1,8 +1,10 @@
 """Each stage on its own: rate ratio of knockout to control by a negative-binomial model; a permutation test beside it.
 
-The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. Where a group has
-no follicle of a stage, or the model has no answer, the zero-safe quasi-Poisson ratio of `effects` stands instead, and
-the table says so.
+The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. Maximum likelihood
+takes animals that differ for too alike when they are few; as with a normal variance, the factor n/(n - p) mends that, for
+n animals and p coefficients (docs/statistics.md: with it intervals hold, without it they do not). Where a group has no
+follicle of a stage, or the model has no answer, the zero-safe quasi-Poisson ratio of `effects` stands instead, and the
+table says so.
 """
 
 from __future__ import annotations
@@ -58,7 +60,7 @@ def per_stage(
     -------
     DataFrame
         ``stage``, mean counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the rungs),
-        ``permutation_p``, ``method``.
+        ``permutation_p``, ``method``, and ``se`` of the log ratio with the ``variance_factor`` that it has in it.
 
     Raises
     ------
@@ -94,7 +96,7 @@ def _row(
 ) -> dict[str, Any]:
     ko = matrix.knockout
     row: dict[str, Any] = {"model": matrix.model, "stage": name}
-    nothing = dict.fromkeys(("rate_ratio", "low", "high", "p", "permutation_p"), math.nan)
+    nothing = dict.fromkeys(("rate_ratio", "low", "high", "p", "se", "variance_factor", "permutation_p"), math.nan)
     if not np.isfinite(y).all():
         return row | {"n_control": math.nan, "n_knockout": math.nan} | nothing | {"method": "NA"}
     row |= {"n_control": int(y[~ko].sum()), "n_knockout": int(y[ko].sum())}
@@ -112,7 +114,8 @@ def _row(
 def _columns_of(effect: Effect) -> dict[str, float]:
     low, high = effect.interval()
     ratios = {"rate_ratio": effect.log_ratio, "low": low, "high": high}
-    return {name: math.exp(value) for name, value in ratios.items()} | {"p": effect.p_two_sided}
+    columns = {name: math.exp(value) for name, value in ratios.items()} | {"p": effect.p_two_sided}
+    return columns | {"se": effect.se, "variance_factor": effect.dispersion}
 
 
 def _fitted(
@@ -139,19 +142,19 @@ def _negative_binomial(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             poisson = sm.GLM(y, design, family=sm.families.Poisson(), offset=offset).fit()
-            result, k = poisson, 1
+            result, k, factor = poisson, 1, 1.0
             if poisson.pearson_chi2 > df:  # else the animals differ less than by chance, and theta is infinite
                 negative = NegativeBinomial(y, design, offset=offset).fit(
                     start_params=[*poisson.params, 0.1], disp=0, maxiter=200
                 )
                 if negative.mle_retvals["converged"] and np.isfinite(negative.bse).all() and negative.params[-1] > 0:
-                    result = negative
+                    result, factor = negative, len(y) / df
     except (np.linalg.LinAlgError, ValueError, FloatingPointError):
         return None
     value, se = float(result.params[k]), float(result.bse[k])
     if not (np.isfinite(value) and 0 < se < 10):
         return None
-    return Effect(value, se, df, dispersion=math.nan, added=False)
+    return Effect(value, se * math.sqrt(factor), df, dispersion=factor, added=False)
 
 
 def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.float64]:

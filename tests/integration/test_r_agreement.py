@@ -70,12 +70,13 @@ def side_by_side(r, package, own):
 def test_negative_binomial_models_agree(in_r, package):
     matrix, r = in_r
     table = per_stage(matrix).set_index("stage")
-    t = stats.t.ppf(0.975, len(matrix.animals) - 2)
-    own = {}
-    for stage in RUNGS:
-        low, high = (math.log(table.loc[stage, name]) for name in ("low", "high"))
-        own[stage] = (low + high) / 2, (high - low) / 2 / t
-    side_by_side(r, package, own)
+    n = len(matrix.animals)
+    # The model's own error; the factor for few animals is ours.
+    model = table["se"] / np.sqrt(table["variance_factor"])
+    side_by_side(r, package, {stage: (math.log(table.loc[stage, "rate_ratio"]), model[stage]) for stage in RUNGS})
+    assert set(table["variance_factor"]) <= {1.0, n / (n - 2)}
+    reach = np.log(table["high"] / table["low"]) / 2
+    np.testing.assert_allclose(reach, stats.t.ppf(0.975, n - 2) * table["se"])
 
 
 @pytest.mark.parametrize("package", ["continuation", "VGAM"])
