@@ -75,7 +75,7 @@ class Section:
     area_mm2
         Tissue area.
     order
-        Place on the slide in reading order, from 1.
+        Place on the slide in reading order, from 1; a part that was cut out has that of what it was cut out of.
     included
         Whether it is counted; ``reason`` says why not.
     doubt
@@ -93,6 +93,11 @@ class Section:
     doubt: str = ""
     animal: str = ""
     ovary: str = ""
+
+    @property
+    def place(self) -> tuple[int, int, str]:
+        """To sort by: reading order, and what was cut out behind what it was cut out of."""
+        return self.order, len(self.section_id), self.section_id
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 _MAX_CORNERS = 200_000
 # Coordinates are written to a hundredth of a pixel.
 _PER_PX = 100
+# What people write for it.
+_INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -151,26 +153,27 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
     for number, feature in enumerate(features, start=1):
         try:
             sections.append(_section(feature))
-        except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
+        except KeyError as error:
+            said = f"{error} is missing, or no value that it can have" if error.args else "something is missing"
+            raise UserError(f"{where}: section {number} cannot be read ({said}); included is yes or no.") from None
+        except (TypeError, ValueError, AttributeError, ShapelyError) as error:
             raise UserError(f"{where}: section {number} cannot be read ({error!r}).") from None
     return sections
 
 
 def _section(feature: dict[str, Any]) -> Section:
     properties = feature["properties"]
+    metadata = properties["metadata"]
     geometry = shape(feature["geometry"])
     if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
         geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
     return Section(
-        section_id=properties["metadata"]["section_id"],
+        section_id=metadata["section_id"],
         outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
         area_mm2=float(properties["measurements"]["Area mm2"]),
         order=int(properties["measurements"]["Order"]),
-        included=properties["metadata"].get("included", "yes") == "yes",
-        reason=properties["metadata"].get("reason", ""),
-        doubt=properties["metadata"].get("doubt", ""),
-        animal=properties["metadata"].get("animal", ""),
-        ovary=properties["metadata"].get("ovary", ""),
+        included=_INCLUDED[str(metadata.get("included", "yes")).strip().lower()],
+        **{name: str(metadata.get(name) or "").strip() for name in ("reason", "doubt", "animal", "ovary")},
     )
 
 

@@ -110,6 +110,8 @@ class Desk:
         try:
             if self._session is not None:
                 self._progress[self.slide_id] = self.progress
+                with contextlib.suppress(UserError):  # said where counts are shown
+                    self._tell()
                 self._session.close()
         finally:
             if self._slide is not None:
@@ -363,7 +365,7 @@ class Desk:
     @property
     def sections(self) -> list[Section]:
         """Of the open slide, in reading order, those that are not counted included."""
-        return sorted(self.session.sections, key=lambda s: s.order)
+        return sorted(self.session.sections, key=lambda s: s.place)
 
     @property
     def owners(self) -> list[tuple[str, str]]:
@@ -382,9 +384,21 @@ class Desk:
                 owners = {p.section_id: (c.sample.animal, c.sample.ovary) for c in counted for p in c.pieces}
         return owners
 
-    def assign(self, ids: Iterable[str], owner: tuple[str, str]) -> None:
-        """Say whose sections are; the other ones stay those of the animals that the sheet gave them to."""
-        sheet = {i: own for i, own in self.owner_of().items() if len(self.owners) > 1}
+    def assign(self, ids: Iterable[str], owner: tuple[str, str] | None) -> None:
+        """Say whose sections are; others stay those of the animals that the sheet gave them to.
+
+        Parameters
+        ----------
+        ids
+            Of sections.
+        owner
+            Animal and ovary; None leaves it to the sheet again.
+        """
+        if owner is None:
+            self._done(self.session.assign(dict.fromkeys(ids, ("", ""))))
+            return
+        said = {s.section_id for s in self.sections if s.animal}
+        sheet = {i: own for i, own in self.owner_of().items() if len(self.owners) > 1 and i not in said}
         self._done(self.session.assign(sheet | dict.fromkeys(ids, owner)))
 
     def include(self, ids: Iterable[str], included: bool, reason: str = "") -> None:
@@ -435,9 +449,14 @@ class Desk:
         if self._tally is None:
             return None
         if self._session is not None:
+            self._tell()
+        return self._tally.counts()
+
+    def _tell(self) -> None:
+        """Count the open slide anew."""
+        if self._tally is not None:
             sections = self.session.sections
             self._tally.update(self.slide_id, self.study.placed(self.slide_id, self.follicles, sections), sections)
-        return self._tally.counts()
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
         """How many follicles of each stage the software had found on the open slide, and how many stand."""

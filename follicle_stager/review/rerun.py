@@ -73,7 +73,8 @@ def carry_over(
     told: tuple[str, ...] = ()
     if old is not None and (old.touched or old.touched_sections or corrected):
         before, after, orphans = reattach(old, list(state.follicles.values()))
-        carried_on, gone = carried(old.touched_sections, list(state.sections.values()))
+        stood, found_now = (list(s.sections.values()) for s in (old.state, state))
+        carried_on, gone = carried(stood, old.touched_sections, found_now)
         sections = {s.section_id: s for s in carried_on}
         edit = Edit.make(
             Kind.REATTACH,
@@ -89,7 +90,7 @@ def carry_over(
         log.append(edit)
         told = (
             *(f"corrected before and not found again, kept as it was: {orphan}" for orphan in orphans),
-            *(f"assigned, merged or left out before, and not found again: {section}" for section in gone),
+            *(f"changed before and not found again, kept as it was: {section}" for section in gone),
         )
     return state, told
 

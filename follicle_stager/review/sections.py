@@ -71,36 +71,38 @@ def cut_out(
     """
     sections, area = list(sections), valid(region)
     names = {s.section_id for s in sections}
-    last = max((s.order for s in sections), default=0)
     before, after = [], []
     for section in sections:
         inside = _area(section.outline.intersection(area))
-        if not section.included or inside.area <= _SEAM * area.area:
+        if not section.included or inside.area <= _SEAM * min(area.area, section.outline.area):
             continue
         before.append(section)
         if inside.area > (1 - _REST) * section.outline.area:
             after.append(replace(section, included=False, reason=reason))
             continue
-        last += 1
         name = _free_name(section.section_id, names)
         after.append(_part(section, _area(section.outline.difference(area))))
-        cut = replace(_part(section, inside), section_id=name, order=last)
-        after.append(replace(cut, included=False, reason=reason))
+        after.append(replace(_part(section, inside), section_id=name, included=False, reason=reason))
     if not before:
         raise UserError("This region lies on no section that is counted: draw it on the tissue.")
     return before, after
 
 
-def carried(touched: Sequence[Section], found: Sequence[Section]) -> tuple[list[Section], tuple[str, ...]]:
+def carried(
+    old: Sequence[Section], touched: Sequence[Section], found: Sequence[Section]
+) -> tuple[list[Section], tuple[str, ...]]:
     """Sections of a later run, with what a person made of those of an earlier one.
 
-    The tissue of a touched section is that section again, whatever the later run made of it; what lies on none stays
-    as it was found. A margin that the later run draws otherwise goes to the touched section beside it.
+    The tissue of a touched section is that section again, whatever the later run made of it, and so is that of others
+    which the later run joined to it. What lies on none stays as it was found; a margin that the later run draws
+    otherwise goes to the section beside it.
 
     Parameters
     ----------
+    old
+        Sections as they stood after the earlier run.
     touched
-        Sections that a person changed, as they stood after the earlier run.
+        Those of them that a person changed.
     found
         Those of the later run.
 
@@ -109,20 +111,18 @@ def carried(touched: Sequence[Section], found: Sequence[Section]) -> tuple[list[
     sections : list of Section
         In the order of the slide.
     orphans : tuple of str
-        Touched sections of which most was not found again.
+        Touched sections of which most was not found again: they are kept as they were, and may be found by the next.
     """
-    tissue = unary_union([s.outline for s in found])
-    again = [s for s in touched if tissue.intersection(s.outline).area >= _MOST * s.outline.area]
+    again = _with_what_was_joined(old, touched, found)
     known = unary_union([s.outline for s in again])
     parts: list[list[Section]] = [[] for _ in again]
     left: list[Section] = []
     for new in found:
-        own = [_part(new, _area(new.outline.intersection(old.outline))) for old in again]
-        least = [_SEAM * min(new.outline.area, old.outline.area) for old in again]
-        there = [i for i, part in enumerate(own) if part.outline.area > least[i]]
+        there = [i for i, s in enumerate(again) if _share(new, s)]
         if not there:
             left.append(new)
             continue
+        own = {i: _part(new, _area(new.outline.intersection(again[i].outline))) for i in there}
         rest = _part(new, _area(new.outline.difference(known)))
         if rest.outline.area > _MOST * new.outline.area:
             left.append(rest)
@@ -130,28 +130,57 @@ def carried(touched: Sequence[Section], found: Sequence[Section]) -> tuple[list[
             parts[max(there, key=lambda i: own[i].outline.area)].append(rest)
         for i in there:
             parts[i].append(own[i])
-    sections = [replace(_joined(old, mine), order=mine[0].order) for old, mine in zip(again, parts, strict=True)]
+    sections, orphans = [], []
+    for was, mine in zip(again, parts, strict=True):
+        if sum(p.outline.area for p in mine) < _MOST * was.outline.area:
+            sections.append(was)
+            orphans.append(f"section {was.section_id}")
+        else:
+            sections.append(replace(_joined(was, mine), order=mine[0].order))
     names = {s.section_id for s in sections}
     sections += [replace(s, section_id=_free_name(s.section_id, names, first="")) for s in left]
-    in_order = sorted(sections, key=lambda s: s.order)
-    return [replace(s, order=n) for n, s in enumerate(in_order, start=1)], tuple(
-        f"section {s.section_id}" for s in touched if s not in again
-    )
+    return sorted(sections, key=lambda s: s.place), tuple(orphans)
 
 
 def section_of(follicle: Follicle, sections: Sequence[Section]) -> str | None:
-    """Id of the section where a follicle lies; its own one if it lies on none, and None without that.
+    """Id of the section where a follicle lies; None for one that was drawn beside all of them.
 
     A person may have merged sections since it was found, or cut one.
     """
-    own = next((s for s in sections if s.section_id == follicle.section_id), None)
-    if own is not None and own.outline.contains(follicle.outline.centroid):
-        return own.section_id
+    centre = follicle.outline.centroid
+    own = [s for s in sections if s.section_id == follicle.section_id]
+    for section in (*own, *sections):
+        if section.outline.contains(centre):
+            return section.section_id
     outline = valid(follicle.outline)
     best = max(sections, key=lambda s: s.outline.intersection(outline).area, default=None)
     if best is not None and best.outline.intersects(outline):
         return best.section_id
-    return own.section_id if own is not None else None
+    if not follicle.section_id or best is None:
+        return None
+    # The run had found it beside a section, which may be part of another one now.
+    return (own or [min(sections, key=lambda s: s.outline.distance(centre))])[0].section_id
+
+
+def _share(found: Section, old: Section) -> bool:
+    """Whether they have tissue in common, not only a border."""
+    shared = found.outline.intersection(old.outline).area
+    return bool(shared > _SEAM * min(found.outline.area, old.outline.area))
+
+
+def _with_what_was_joined(
+    old: Sequence[Section], touched: Sequence[Section], found: Sequence[Section]
+) -> list[Section]:
+    """Touched sections, and those that lie on one found section with one of them."""
+    again = list(touched)
+    waiting = [s for s in old if s not in again]
+    while True:
+        reached = [new for new in found if any(_share(new, s) for s in again)]
+        joined = [s for s in waiting if any(_share(new, s) for new in reached)]
+        if not joined:
+            return again
+        again += joined
+        waiting = [s for s in waiting if s not in joined]
 
 
 def _joined(first: Section, parts: Sequence[Section]) -> Section:

@@ -22,7 +22,7 @@ from follicle_stager.records import follicle_id
 from follicle_stager.review import sections as tissue
 from follicle_stager.review.edits import Conflict, Edit, Kind, another_id, replay
 from follicle_stager.review.log import EditLog
-from follicle_stager.review.standing import imported, predicted_sections, software, standing, write_standing
+from follicle_stager.review.standing import imported, predicted_sections, say_saved, software, standing, write_standing
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class ReviewSession:
                 write_sections(predicted_sections(folder, run_id), now.predicted.sections.values())
             for edit in now.imported:
                 self.adopt(edit)
+            say_saved(folder, self._log, run_id=run_id)
         except BaseException:
             self._log.close()
             raise
@@ -217,13 +218,13 @@ class ReviewSession:
 
     def assign(self, to: Mapping[str, tuple[str, str]]) -> Edit:
         """Say whose sections are: animal and ovary, by section id."""
-        before = [self._state.sections[i] for i in to]
+        before = self._sections(to)
         after = [replace(s, animal=to[s.section_id][0], ovary=to[s.section_id][1]) for s in before]
         return self._write(Kind.ASSIGN_SECTION, sections_before=before, sections_after=after)
 
     def set_included(self, ids: Iterable[str], included: bool, reason: str = "") -> Edit:
         """Leave whole sections out of the counts, or take them in again."""
-        before = [self._state.sections[i] for i in dict.fromkeys(ids)]
+        before = self._sections(ids)
         after = [replace(s, included=included, reason=reason) for s in before]
         return self._write(Kind.SET_INCLUDED, sections_before=before, sections_after=after)
 
@@ -235,7 +236,7 @@ class ReviewSession:
         UserError
             If they are fewer than two, or of two animals.
         """
-        parts = sorted((self._state.sections[i] for i in dict.fromkeys(ids)), key=lambda s: s.order)
+        parts = sorted(self._sections(ids), key=lambda s: s.place)
         return self._write(Kind.MERGE_SECTIONS, sections_before=parts, sections_after=[tissue.merged(parts)])
 
     def exclude_region(self, region: Polygon, reason: str = "") -> Edit:
@@ -301,6 +302,12 @@ class ReviewSession:
             self.save()
         finally:
             self._log.close()
+
+    def _sections(self, ids: Iterable[str]) -> list[Section]:
+        gone = [i for i in ids if i not in self._state.sections]
+        if gone:
+            raise UserError(f"Section {gone[0]} is not there any more: it was merged, or this is another slide.")
+        return [self._state.sections[i] for i in dict.fromkeys(ids)]
 
     def _measured(self, drawn: Follicle) -> Follicle:
         """A follicle with another outline: what the software says is new, what a person said stays."""

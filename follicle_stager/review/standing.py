@@ -21,7 +21,7 @@ from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from shapely.geometry import MultiPolygon, Polygon
@@ -110,9 +110,7 @@ def standing(folder: Path, run_id: str) -> Standing:
         If a file is missing or damaged, or the log does not fit to the predictions.
     """
     found, log = predictions(folder, run_id), read_edits(folder)
-    sections = predicted_sections(folder, run_id)
-    # Of a run before sections could be edited: those that stand.
-    predicted = State.of(read_geojson(found), read_sections(sections if sections.exists() else folder / SECTIONS))
+    predicted = State.of(read_geojson(found), _predicted_sections(folder, run_id))
     edits = edits_of(log, run_id)
     try:
         state = replay(predicted, edits)
@@ -123,7 +121,7 @@ def standing(folder: Path, run_id: str) -> Standing:
         ) from None
     imported = []
     for name, read in ((FOLLICLES, _their_follicles), (SECTIONS, _their_sections)):
-        if not changed_elsewhere(folder, name, log):
+        if not changed_elsewhere(folder, name, log, run_id):
             continue
         sha = fingerprint(folder / name)
         try:
@@ -133,9 +131,13 @@ def standing(folder: Path, run_id: str) -> Standing:
                 f"{error} What was decided in napari is in {NAME} beside it: if the file cannot be mended, move it "
                 "away, and it is written again from there."
             ) from None
-        edit = Edit.make(Kind.IMPORT, **changes, author=_ELSEWHERE, run_id=run_id, software=software(), of=sha)
-        # The same file is the same edit, whoever reads it first.
-        edit = replace(edit, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + sha).hex)
+        if changes is None:
+            continue
+        of = f"{name} {sha}"
+        edit = Edit.make(Kind.IMPORT, **changes, author=_ELSEWHERE, run_id=run_id, software=software(), of=of)
+        # The same file after the same edits is the same edit, whoever reads it first.
+        after = edits[-1].id if edits else ""
+        edit = replace(edit, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + after + sha).hex)
         edit.apply(state)
         imported.append(edit)
     return Standing(run_id, predicted, state, edits, tuple(imported))
@@ -144,7 +146,7 @@ def standing(folder: Path, run_id: str) -> Standing:
 def imported(folder: Path, run_id: str) -> tuple[Edit, ...]:
     """What another program changed since the log was written; the whole log is read only if there is something."""
     log = read_edits(folder)
-    if not any(changed_elsewhere(folder, name, log) for name in (FOLLICLES, SECTIONS)):
+    if not any(changed_elsewhere(folder, name, log, run_id) for name in (FOLLICLES, SECTIONS)):
         return ()
     return standing(folder, run_id).imported
 
@@ -156,34 +158,80 @@ def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
     return tuple(own[starts[-1] :] if starts else own)
 
 
-def changed_elsewhere(folder: Path, name: str, log: Iterable[Edit]) -> bool:
+def changed_elsewhere(folder: Path, name: str, log: Iterable[Edit], run_id: str | None = None) -> bool:
     """Whether one of a slide's two files is there and neither a run nor a session wrote it, nor took it in already.
 
-    That of another run is no change: a crash may leave it.
+    That of another run is no change: a crash may leave it. An older follicles.geojson is none either, since a program
+    may write again what it had read long ago; sections.geojson is changed by hand, also back to what it was.
+
+    Parameters
+    ----------
+    folder
+        Of the slide.
+    name
+        Of the file.
+    log
+        Of the slide.
+    run_id
+        The run whose follicles stand; None if nobody knows.
     """
     path = folder / name
     if not path.exists():
         return False
-    known = {edit.of for edit in log if edit.kind in (Kind.SAVED, Kind.IMPORT)}
-    return (now := fingerprint(path)) not in known and now not in _of_runs(folder)
+    written = [edit for edit in log if edit.kind in (Kind.SAVED, Kind.IMPORT) and _file_of(edit) == name]
+    known = {_sha_of(edit) for edit in written} | _of_runs(folder)
+    own = [_sha_of(edit) for edit in written if edit.run_id == run_id]
+    if name == SECTIONS and run_id is not None:
+        found = predicted_sections(folder, run_id)
+        own = own or ([fingerprint(found)] if found.exists() else [])
+        known = {_sha_of(edit) for edit in written if edit.run_id != run_id} | _of_runs(folder, but=found)
+        known |= set(own[-1:])
+    return fingerprint(path) not in known
 
 
 def write_standing(folder: Path, state: State, log: EditLog, *, run_id: str) -> None:
     """Write follicles.geojson and sections.geojson, for other programs, where they are not as things stand.
 
-    The log says first what will be written: whatever a crash leaves of it is known to be nobody else's.
+    The log says first what will be written to follicles.geojson: whatever a crash leaves of it is known to be nobody
+    else's. Of sections.geojson it says so afterwards: what a crash leaves is as things stand, and so no change.
     """
-    files: dict[str, Callable[[Path], None]] = {
-        FOLLICLES: lambda path: write_geojson(path, state.follicles.values()),
-        SECTIONS: lambda path: write_sections(path, state.sections.values()),
-    }
-    for name, write in files.items():
-        path = folder / name
-        with replacing(path) as temporary:
-            write(temporary)
-            written = fingerprint(temporary)
-            if (not path.exists() or fingerprint(path) != written) and written not in _of_runs(folder):
-                log.append(Edit.make(Kind.SAVED, author=SOFTWARE, run_id=run_id, software=software(), of=written))
+    with replacing(folder / FOLLICLES) as temporary:
+        write_geojson(temporary, state.follicles.values())
+        written = fingerprint(temporary)
+        if _differs(folder / FOLLICLES, written) and written not in _of_runs(folder):
+            _log_saved(log, FOLLICLES, written, run_id)
+    with replacing(folder / SECTIONS) as temporary:
+        write_sections(temporary, state.sections.values())
+    say_saved(folder, log, run_id=run_id)
+
+
+def say_saved(folder: Path, log: EditLog, *, run_id: str) -> None:
+    """Log that sections.geojson is as things stand, if it is not known."""
+    path, found = folder / SECTIONS, predicted_sections(folder, run_id)
+    last = [edit for edit in read_edits(folder) if edit.run_id == run_id and _file_of(edit) == SECTIONS]
+    known = _sha_of(last[-1]) if last else fingerprint(found) if found.exists() else ""
+    if path.exists() and (written := fingerprint(path)) != known:
+        _log_saved(log, SECTIONS, written, run_id)
+
+
+def _log_saved(log: EditLog, name: str, sha: str, run_id: str) -> None:
+    of = f"{name} {sha}"
+    log.append(Edit.make(Kind.SAVED, author=SOFTWARE, run_id=run_id, software=software(), of=of))
+
+
+def _differs(path: Path, written: str) -> bool:
+    return not path.exists() or fingerprint(path) != written
+
+
+def _file_of(edit: Edit) -> str:
+    """Which file was saved or taken in; before there were two it was not said."""
+    if edit.kind not in (Kind.SAVED, Kind.IMPORT):
+        return ""
+    return edit.of.rpartition(" ")[0] or FOLLICLES
+
+
+def _sha_of(edit: Edit) -> str:
+    return edit.of.rpartition(" ")[2]
 
 
 def fingerprint(path: Path) -> str:
@@ -191,8 +239,24 @@ def fingerprint(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _of_runs(folder: Path) -> set[str]:
-    return {fingerprint(path) for path in (folder / "predictions").glob("*.geojson")}
+def _of_runs(folder: Path, *, but: Path | None = None) -> set[str]:
+    """What runs wrote."""
+    return {fingerprint(path) for path in (folder / "predictions").glob("*.geojson") if path != but}
+
+
+def _predicted_sections(folder: Path, run_id: str) -> list[Section]:
+    """Sections as a run found them; of a run before sections could be edited, those that stand, as if untouched."""
+    path = predicted_sections(folder, run_id)
+    if path.exists():
+        return read_sections(path)
+    if not (folder / SECTIONS).exists():
+        return []
+    try:
+        sections = read_sections(folder / SECTIONS)
+    except UserError as error:
+        mend = "If it cannot be mended, delete it and run.json beside it, and run 'stage' again; corrections are kept."
+        raise UserError(f"{error} {mend}") from None
+    return [replace(s, included=True, reason="", animal="", ovary="") for s in sections]
 
 
 def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
@@ -215,17 +279,23 @@ def _their_follicles(path: Path, predicted: State, edits: Sequence[Edit], now: S
     return {"before": before, "after": after}
 
 
-def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
-    """What another program wrote to sections.geojson, as an edit has it."""
+def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any] | None:
+    """What was written to sections.geojson by others, as an edit has it; None where it is as things stand."""
     theirs = {section.section_id: section for section in read_sections(path)}
-    saved = [state.sections for state in _saved(predicted, edits)]
-    base = min(saved, key=lambda base: sum(theirs.get(i) != s for i, s in base.items()))
+    base = _saved(predicted, edits)[0].sections
+    known = base | now.sections
     for section_id, new in theirs.items():
-        if section_id not in base or _moved(base[section_id].outline, new.outline):
+        if section_id not in known or not any(
+            s[section_id].outline == new.outline or not _moved(s[section_id].outline, new.outline)
+            for s in (base, now.sections)
+            if section_id in s
+        ):
             raise UserError(
                 f"{path}: the outline of section {section_id} is new or was changed, which only napari can do here "
                 "(follicle-stager review, part Count), since its area must be measured."
             )
+    if theirs == now.sections:  # a session wrote it that ended before it could say so
+        return None
     before, after = [], []
     for section_id, own in now.sections.items():
         old, their = base.get(section_id), theirs.get(section_id)

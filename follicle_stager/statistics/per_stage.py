@@ -1,10 +1,10 @@
 """Each stage on its own: rate ratio of knockout to control by a negative-binomial model; a permutation test beside it.
 
-The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. Maximum likelihood
-takes animals that differ for too alike when they are few; as with a normal variance, the factor n/(n - p) mends that, for
-n animals and p coefficients (docs/statistics.md: with it intervals hold, without it they do not). Where a group has no
-follicle of a stage, or the model has no answer, the zero-safe quasi-Poisson ratio of `effects` stands instead, and the
-table says so.
+The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. Maximum
+likelihood takes animals that differ for too alike when they are few; as with a normal variance, the factor n/(n - p)
+mends that, for n animals and p coefficients (docs/statistics.md shows intervals with it and without). Where a group has
+no follicle of a stage, or the model has no answer, the zero-safe quasi-Poisson ratio of `effects` stands instead, and
+the table says so.
 """
 
 from __future__ import annotations

@@ -109,6 +109,7 @@ class Tally:
         self._study = study
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
+        self._overruled: dict[str, tuple[str, ...]] = {}
 
     def update(self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section]) -> None:
         """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
@@ -118,6 +119,7 @@ class Tally:
         StudyError
             If its sections cannot be told apart.
         """
+        self._rows[slide_id] = None  # what was counted before is not so any more
         info = self._study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
@@ -131,6 +133,7 @@ class Tally:
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
         self._rows[slide_id] = section_rows, follicle_rows
+        self._overruled[slide_id] = self._against_the_sheet(slide_id, sections)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
         """Animals and ovaries that the sheet names for a slide, in its order."""
@@ -161,14 +164,28 @@ class Tally:
         empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
         counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
-        return replace(counts, notes=self._left_out(section_rows))
+        overruled = [note for slide_id in self._rows for note in self._overruled.get(slide_id, ())]
+        return replace(counts, notes=(*self._left_out(section_rows), *overruled))
+
+    def _against_the_sheet(self, slide_id: str, sections: Sequence[Section]) -> tuple[str, ...]:
+        """Sections that a person gave to another animal than the order of the sheet does."""
+        rows = [s for s in self._samples if s.slide == slide_id]
+        pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
+        if len(rows) != len(pieces):
+            return ()
+        return tuple(
+            f"{piece.section_id}: counted as {_named(piece.animal, piece.ovary)}, as a person said; by the order of "
+            f"the sample sheet it would be {_named(row.animal, row.ovary)}"
+            for piece, row in zip(pieces, rows, strict=True)
+            if piece.animal and (piece.animal, piece.ovary) != (row.animal, row.ovary)
+        )
 
     def _left_out(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
         """Animals and ovaries of the sheet of which no section is counted."""
         named = dict.fromkeys((s.animal, s.ovary) for s in self._samples)
         counted = {(row["animal"], row["ovary"]) for row in section_rows}
         return tuple(
-            f"{animal} {ovary}".strip() + ": no section of it is counted, so it is in no table"
+            f"{_named(animal, ovary)}: no section of it is counted, so it is in no table"
             for animal, ovary in named
             if (animal, ovary) not in counted
         )
@@ -226,10 +243,9 @@ class CountedSection:
 def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[CountedSection]:
     """Say which row of the sheet each piece of tissue on a slide belongs to.
 
-    Where nobody assigned a piece, all rows take all pieces; else those of each animal and ovary take the pieces that
-    were given to it. One row without section: each piece is a section of that animal. One row with a section: all
-    pieces are that section, which tore. Several rows: the pieces in reading order take the rows in the order of the
-    sheet.
+    One row without section: each piece is a section of that animal. One row with a section: all pieces are that
+    section, which tore. Several rows: the pieces in reading order take the rows in the order of the sheet; where a
+    person gave pieces to animals, those of each animal and ovary take its rows so.
 
     Parameters
     ----------
@@ -250,46 +266,61 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
         If rows and pieces differ in number, or some pieces are assigned and others not: no section is given to an
         animal by guess.
     """
-    pieces = sorted((s for s in sections if s.included), key=lambda s: s.order)
+    pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
     owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
     given = [p for p in pieces if p.animal]
-    if not given:
-        return _in_order(slide_id, pieces, samples)
     for piece in given:
         if (piece.animal, piece.ovary) not in owners:
-            named = f"{piece.animal} {piece.ovary}".strip()
+            named = _named(piece.animal, piece.ovary)
             raise StudyError(
                 f"slide {slide_id}: section {piece.section_id} was given to {named}, and the sample sheet has no row "
                 f"for {named} on this slide. Add one, or give the section to another animal in 'follicle-stager "
                 "review', part Count."
             )
-    counted = []
-    for owner in owners:
-        own = [p for p in pieces if (p.animal, p.ovary) == owner or (not p.animal and len(owners) == 1)]
-        rows = [s for s in samples if (s.animal, s.ovary) == owner]
-        counted += _in_order(slide_id, own, rows) if own else []
-    if left := [p.section_id for p in pieces if not p.animal and len(owners) > 1]:
+    if len(owners) == 1 or not given:
+        return _in_order(slide_id, pieces, samples)
+    if left := [p.section_id for p in pieces if not p.animal]:
         raise StudyError(
             f"slide {slide_id}: nobody said whose {', '.join(left)} is, while other sections of the slide were given "
             "to an animal. Give each one to its animal, or leave it out, in 'follicle-stager review', part Count."
         )
+    counted = []
+    for owner in owners:
+        rows = [s for s in samples if (s.animal, s.ovary) == owner]
+        own = [p for p in pieces if (p.animal, p.ovary) == owner]
+        if not own and not any((s.animal, s.ovary) == owner for s in sections):
+            raise StudyError(
+                f"slide {slide_id}: the sample sheet has a section of {_named(*owner)} on it, and none was given to "
+                "it. Give it one in 'follicle-stager review', part Count, also one that is left out, or remove the row."
+            )
+        counted += _in_order(slide_id, own, rows, torn=False)
     return counted
 
 
-def _in_order(slide_id: str, pieces: list[Section], samples: Sequence[Sample]) -> list[CountedSection]:
-    """Give pieces to rows of the sheet in reading order."""
-    if len(samples) == 1:
+def _named(animal: str, ovary: str) -> str:
+    return f"{animal} {ovary}".strip()
+
+
+def _in_order(
+    slide_id: str, pieces: list[Section], samples: Sequence[Sample], *, torn: bool = True
+) -> list[CountedSection]:
+    """Give pieces to rows of the sheet in reading order; ``torn``: several may be the section of one row."""
+    if not pieces:
+        return []
+    if len(samples) == 1 and (torn or not samples[0].section):
         sample = samples[0]
         if sample.section:
             return [CountedSection(f"{slide_id}_{sample.section}", sample, pieces)]
         return [CountedSection(piece.section_id, sample, [piece]) for piece in pieces]
     if len(samples) != len(pieces):
         animals = ", ".join(dict.fromkeys(s.animal for s in samples))
+        rows = "1 row" if len(samples) == 1 else f"{len(samples)} rows"
+        found = "1 section is" if len(pieces) == 1 else f"{len(pieces)} sections are"
         raise StudyError(
-            f"slide {slide_id}: the sample sheet has {len(samples)} rows of {animals} for it, and {len(pieces)} "
-            f"sections are there (see slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, "
-            "or a single row if all sections are of one animal; or merge what tore, leave out what is none, and say "
-            "whose each section is in 'follicle-stager review', part Count."
+            f"slide {slide_id}: the sample sheet has {rows} of {animals} for it, and {found} there (see "
+            f"slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, or a single row if all "
+            "sections are of one animal; or merge what tore, leave out what is none, and say whose each section is in "
+            "'follicle-stager review', part Count."
         )
     return [
         CountedSection(f"{slide_id}_{sample.section}", sample, [piece])

@@ -142,7 +142,7 @@ class Study:
         folder = self.slide_folder(result.slide_id)
         last_run = self._last_run(result.slide_id)
         with EditLog(folder) as log:  # nobody corrects meanwhile
-            told = () if last_run else _set_aside(folder)
+            told = () if last_run else _set_aside(folder, FOLLICLES) + _set_aside(folder, SECTIONS)
             state, lost = carry_over(folder, last_run, run_id, result, log)
             # From here on the slide counts as unfinished, until the new run.json is there.
             (folder / "run.json").unlink(missing_ok=True)
@@ -245,6 +245,12 @@ class Study:
         StudyError
             If another one lies on none.
         """
+        if not sections:
+            folder = self.slide_folder(slide_id)
+            raise StudyError(
+                f"{folder / SECTIONS}: the sections of this slide are lost. Delete run.json in this folder, and run "
+                "'stage' again; corrections are kept."
+            )
         for section in sections:
             prepare(section.outline)
         placed = []
@@ -263,15 +269,15 @@ class Study:
         return placed
 
 
-def _set_aside(folder: Path) -> tuple[str, ...]:
-    """Keep a follicles.geojson of which nobody knows the run, before a new one replaces it."""
-    if not changed_elsewhere(folder, FOLLICLES, read_edits(folder)):
+def _set_aside(folder: Path, name: str) -> tuple[str, ...]:
+    """Keep a file of which nobody knows the run, before a new one replaces it."""
+    if not changed_elsewhere(folder, name, read_edits(folder)):
         return ()
-    number = 1
-    while (aside := folder / f"follicles.edited_{number}.geojson").exists():
+    path, number = folder / name, 1
+    while (aside := folder / f"{path.stem}.edited_{number}.geojson").exists():
         number += 1
-    (folder / FOLLICLES).replace(aside)
-    return (f"follicles.geojson had been edited and was kept as {aside.name}; the new run does not contain it",)
+    path.replace(aside)
+    return (f"{name} had been edited and was kept as {aside.name}; the new run does not contain it",)
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:

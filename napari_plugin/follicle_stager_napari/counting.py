@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _ROW_PX = 21
 #: What is offered as a reason; another one can be typed.
 _REASONS = ("fold", "tear", "pen or dirt", "out of focus", "no ovary")
+_BY_SHEET = "as the sample sheet says"
 # So many sections are seen at once; the others are scrolled to.
 _SECTIONS_SEEN = 5
 
@@ -181,10 +182,12 @@ class SectionsPart(QWidget):
                 self._table.setItem(line, place, item)
                 item.setSelected(section.section_id in chosen)
         self._table.blockSignals(False)
-        if [self._owner.itemData(i) for i in range(self._owner.count())] != desk.owners:
+        self._mark()
+        choices = [*desk.owners, None] if desk.owners else []
+        if [self._owner.itemData(i) for i in range(self._owner.count())] != choices:
             self._owner.clear()
-            for owner in desk.owners:
-                self._owner.addItem(" ".join(owner).strip(), owner)
+            for owner in choices:
+                self._owner.addItem(" ".join(owner).strip() if owner is not None else _BY_SHEET, owner)
 
     def _chosen(self) -> list[str]:
         lines = sorted({index.row() for index in self._table.selectedIndexes()})
@@ -197,10 +200,10 @@ class SectionsPart(QWidget):
 
     def _assign(self) -> None:
         owner = self._owner.currentData(Qt.ItemDataRole.UserRole)
-        if owner is None:
+        if not self._owner.count():
             self._tried(_no_sheet)
         else:
-            self._do(lambda desk, ids: desk.assign(ids, tuple(owner)))
+            self._do(lambda desk, ids: desk.assign(ids, tuple(owner) if owner is not None else None))
 
     def _merge(self) -> None:
         self._do(lambda desk, ids: desk.merge_sections(ids))
@@ -218,6 +221,7 @@ class SectionsPart(QWidget):
                 raise UserError("No section is selected: click one in the list, or several with Ctrl.")
             command(reviewer.desk, ids)
             reviewer.show()
+            self.show_of(reviewer.desk)
 
         self._tried(do)
 

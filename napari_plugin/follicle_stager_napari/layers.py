@@ -105,12 +105,7 @@ def section_layer(
         µm/px of the slide.
     """
     parts = [(s, number, part) for s in sections for number, part in enumerate(s.outline.geoms)]
-    words = {
-        s.section_id: " ".join((f"{s.order}:", *owners.get(s.section_id, ("?",)))).strip()
-        if s.included
-        else f"{s.order}: not counted, {s.reason or 'left out'}"
-        for s in sections
-    }
+    words = {s.section_id: f"{_short(s)}: {_said_of(s, owners)}" for s in sections}
     options: dict[str, Any] = {
         "name": "sections",
         "shape_type": "polygon",
@@ -126,6 +121,17 @@ def section_layer(
     }
     coarse = _UNSEEN_UM / size.mpp if size is not None else _UNSEEN_PX
     return [vertices(part, coarse) for *_, part in parts], options, "shapes"
+
+
+def _said_of(section: Section, owners: Mapping[str, tuple[str, str]]) -> str:
+    if not section.included:
+        return f"not counted, {section.reason or 'left out'}"
+    return " ".join(owners.get(section.section_id, ("?",))).strip()
+
+
+def _short(section: Section) -> str:
+    """A section's name without that of its slide."""
+    return section.section_id.rpartition("_s")[2]
 
 
 def vertices(outline: Polygon, unseen_px: float = _UNSEEN_PX) -> NDArray[np.float64]:

@@ -331,8 +331,9 @@ class Reviewer:
         """Draw the pieces of tissue below the follicles; they are not drawn in."""
         self._sections = self.desk.session.sections
         data, options, _ = section_layer(self.desk.sections, self.desk.owner_of(), self.desk.pixel_size)
-        above = self.viewer.layers.index(self._tissue) if self._tissue is not None else None
-        if self._tissue is not None:
+        above = None
+        if self._tissue is not None and self._tissue in self.viewer.layers:  # a person may have deleted it
+            above = self.viewer.layers.index(self._tissue)
             self.viewer.layers.remove(self._tissue)
         self._tissue = self.viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
         self._tissue.editable = False

@@ -244,6 +244,9 @@ def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
         session.set_stage([two], Stage.PRIMARY)
     with Study.open(mine).review(slide, author="Ada") as session:
         session.set_stage([two], Stage.PREOVULATORY)
+        session.set_included([session.sections[0].section_id], False, "torn")
+    with Study.open(theirs).review(slide, author="Grace") as session:
+        session.set_included([session.sections[0].section_id], False, "pen")
     # The other slide was changed in QuPath alone.
     path = Study.open(theirs).slide_folder(other) / "follicles.geojson"
     path.write_text(

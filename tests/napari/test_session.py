@@ -318,7 +318,7 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     for corner in ((x - 20, y - 20), (x + 20, y - 20), (x + 20, y + 20), (x - 20, y + 20)):
         person.click(*corner)
     person.press("Enter")
-    cut = desk.sections[-1]
+    cut = desk.sections[1]
     assert (cut.included, cut.reason) == (False, "pen"), person.panel._message.text()
     assert cut.outline.area == pytest.approx(1600, rel=0.1)
     assert desk.sections[0].area_mm2 == pytest.approx(left.area_mm2 - cut.area_mm2, abs=2e-5)
@@ -338,12 +338,12 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     assert "2 rows" in part._why.text(), "one piece is left for two animals"
     on(0, lambda: part._sections._include(True))
     on(0, lambda: give(1))
-    on(1, lambda: give(0))
+    on(2, lambda: give(0))
     assert not part._why.text()
     words = [word for word in person.viewer.layers["sections"].features["label"] if word]
-    assert words == [f"1: {second} L", f"2: {first} L", "3: not counted, pen"]
+    assert words == [f"1: {second} L", "1_x1: not counted, pen", f"2: {first} L"]
     person.press("Control-Z")
-    assert desk.sections[1].animal == second
+    assert desk.sections[2].animal == second
     person.press("Control-Shift-Z")
     counts = desk.counts()
     person.panel.close_study()
@@ -352,3 +352,26 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     area = written.section.drop_duplicates("section").set_index("section")["area_mm2"]
     assert area[f"{slide_id}_2"] == pytest.approx(left.area_mm2 - cut.area_mm2, abs=1e-4)
     assert area[f"{slide_id}_1"] == pytest.approx(right.area_mm2, abs=1e-4)
+
+
+def test_the_list_of_sections_is_never_behind(many, sit_down):
+    """A second click at once, the list of another slide, a layer that a person deleted."""
+    person = sit_down(many.path)
+    sections = person.panel.counts._sections
+    sections.show_of(person.desk)
+    sections._table.selectAll()
+    sections._merge()
+    sections._merge()
+    assert "Merging needs two" in person.panel._message.text()
+    assert len(person.desk.sections) == 1
+    person.press(".")
+    sections._include(False)  # before the list is filled anew
+    assert all(s.included for s in person.desk.sections)
+    person.viewer.layers.remove("sections")
+    sections.show_of(person.desk)
+    sections._table.selectRow(0)
+    sections._include(False)
+    assert "sections" in person.viewer.layers
+    assert person.viewer.layers["sections"].visible
+    widths = person.viewer.layers["sections"].edge_width
+    assert widths[0] > widths[-1], "the selected one is still drawn thick"

@@ -20,7 +20,7 @@ from follicle_stager.files import write_text
 from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
 from follicle_stager.review import Kind, merge_edits
 from follicle_stager.review.log import read_edits
-from follicle_stager.review.sections import carried, cut_out, merged
+from follicle_stager.review.sections import carried, cut_out, merged, section_of
 from follicle_stager.review.standing import SECTIONS
 from follicle_stager.slides import PixelSize
 from follicle_stager.stages import LADDER, Countable, Stage
@@ -92,16 +92,60 @@ class TestCounts:
         with pytest.raises(StudyError, match="no row for m3 L on this slide"):
             count_study(study)
         with opened(study) as session:
+            session.assign({"ovary_s2": ("m1", "L")})
+        with pytest.raises(StudyError, match="1 row of m1 for it, and 2 sections are there"):
+            count_study(study)
+        with opened(study) as session:
+            session.undo()
+            session.assign({"ovary_s1": ("m2", "L")})
+            session.set_included(["ovary_s2"], False)
+        with pytest.raises(StudyError, match="a section of m1 L on it, and none was given to it"):
+            count_study(study)
+        with opened(study) as session:
+            session.undo()
+            session.undo()
+        with opened(study) as session:
             session.undo()
             session.set_included(["ovary_s2"], False, "folded")
         assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
+
+    def test_an_animal_whose_only_section_is_left_out_is_not_counted_as_zero(self, study):
+        sheet(study, ["ovary,m1,+/+,control,Igfals,L,1,10,5"])
+        with opened(study) as session:
+            session.set_included([s.section_id for s in session.sections], False, "folds")
+        with pytest.raises(StudyError, match="no section is included"):
+            count_study(study)
+
+    def test_what_was_cut_out_and_is_counted_again_comes_behind_what_it_was_cut_out_of(self, study):
+        """Two sections that lie together were found as one, and are cut apart."""
+        sheet(study, [*TWO_ANIMALS, "ovary,m3,+/+,control,Igfals,L,3,10,5", "ovary,m4,+/+,control,Igfals,L,4,10,5"])
+        with opened(study) as session:
+            session.exclude_region(box(1450, -10, 1910, 910))
+            session.set_included(["ovary_s1_x1"], True)
+        assert secondary(study) == {
+            "m1": (1, 1, pytest.approx(0.405)),
+            "m2": (1, 1, pytest.approx(0.405)),
+            "m3": (2, 1, pytest.approx(0.81)),
+            "m4": (2, 1, pytest.approx(0.81)),
+        }
+
+    def test_a_small_piece_in_a_large_region_is_cut_out_too(self, study):
+        small = Section("ovary_s4", MultiPolygon([box(5000, 0, 5020, 20)]), 4e-4, 4)
+        save(study, "B", [*PIECES, small])
+        with opened(study) as session:
+            session.exclude_region(box(-1000, -1000, 9000, 9000), "wrong slide")
+            assert not any(s.included for s in session.sections)
 
     def test_the_other_way_round_than_the_sheet(self, study):
         sheet(study, [*TWO_ANIMALS, "ovary,m2,-/-,knockout,Igfals,R,3,10,5"])
         with opened(study) as session:
             session.delete([session.follicles[-1].id])
             session.assign({"ovary_s3": ("m1", "L"), "ovary_s2": ("m2", "R"), "ovary_s1": ("m2", "L")})
-        table = count_study(study).section
+        counts = count_study(study)
+        assert counts.notes[0] == (
+            "ovary_s1: counted as m2 L, as a person said; by the order of the sample sheet it would be m1 L"
+        )
+        table = counts.section
         own = table[table["stage"] == "secondary"]
         assert own[["animal", "ovary", "section", "n_profiles"]].to_numpy().tolist() == [
             ["m1", "L", "ovary_1", 1],
@@ -153,12 +197,71 @@ class TestCounts:
         opened(study).close()
         assert len(read_sections(path)) == 3
 
-    def test_a_study_of_before_sections_could_be_edited(self, study):
-        """Its runs kept no sections."""
-        (study.slide_folder(SLIDE) / "predictions" / "A.sections.geojson").unlink()
+    def test_by_hand_there_and_back_again(self, study):
+        path = study.slide_folder(SLIDE) / SECTIONS
+
+        def write(word):
+            text = path.read_text()
+            path.write_text(text.replace('"included": "yes"', f'"included": {word}', 1))
+            return study.sections(SLIDE)[0].included
+
+        assert not write('"no"')
+        opened(study).close()
+        path.write_text(path.read_text().replace('"included": "no"', '"included": "yes"'))
+        assert study.sections(SLIDE)[0].included, "as it was before, but not as it stands"
+        opened(study).close()
+        assert study.sections(SLIDE)[0].included
+        assert not write('"no"')
         with opened(study) as session:
-            session.merge_sections(["ovary_s1", "ovary_s2"])
-        assert [s.section_id for s in study.sections(SLIDE)] == ["ovary_s1", "ovary_s3"]
+            session.set_included(["ovary_s1"], True)
+        assert not write("false"), "as JSON has it"
+        with pytest.raises(UserError, match="included is yes or no"):
+            write('"perhaps"')
+
+    def test_numbers_for_names_and_a_region_that_is_in_the_file(self, study):
+        with opened(study) as session:
+            session.exclude_region(Point(1500, 400).buffer(90), "fold")
+        path = study.slide_folder(SLIDE) / SECTIONS
+        data = json.loads(path.read_text())
+        for feature in data["features"]:
+            feature["properties"]["metadata"]["animal"] = 7
+        path.write_text(json.dumps(data))
+        assert {s.animal for s in study.sections(SLIDE)} == {"7"}
+
+    def test_a_study_of_before_sections_could_be_edited(self, study):
+        """Its runs kept no sections; what a person had written into the file stands, now and after the next run."""
+        folder = study.slide_folder(SLIDE)
+        write_sections(folder / SECTIONS, [replace(PIECES[0], included=False, reason="torn"), *PIECES[1:]])
+        (folder / "predictions" / "A.sections.geojson").unlink()
+        assert [s.included for s in study.sections(SLIDE)] == [False, True, True]
+        with opened(study) as session:
+            session.merge_sections(["ovary_s2", "ovary_s3"])
+        assert [s.section_id for s in study.sections(SLIDE)] == ["ovary_s1", "ovary_s2"]
+        assert save(study, "B") == ()
+        assert [(s.section_id, s.reason) for s in study.sections(SLIDE)] == [("ovary_s1", "torn"), ("ovary_s2", "")]
+
+    def test_lost_sections_are_said_and_found_again(self, study):
+        folder = study.slide_folder(SLIDE)
+        with opened(study) as session:
+            session.set_stage([session.follicles[0].id], Stage.ANTRAL)
+        (folder / "predictions" / "A.sections.geojson").unlink()
+        (folder / SECTIONS).write_text("{")
+        with pytest.raises(UserError, match="delete it and run.json"):
+            count_study(study)
+        (folder / SECTIONS).unlink()
+        with pytest.raises(StudyError, match="are lost"):
+            count_study(study)
+        (folder / "run.json").unlink()
+        save(study, "A")
+        assert study.follicles(SLIDE)[0].stage == Stage.ANTRAL
+
+    def test_follicles_beside_a_section_that_was_merged(self, study):
+        piece = PIECES[1]
+        beside = Follicle("b", piece.section_id, Point(2450, -40).buffer(20), stage=Stage.SECONDARY)
+        far = Follicle("f", "", Point(9000, 9000).buffer(20), stage=Stage.SECONDARY)
+        assert section_of(beside, PIECES) == "ovary_s2"
+        assert section_of(beside, [merged(PIECES[:2]), PIECES[2]]) == "ovary_s1"
+        assert section_of(far, PIECES) is None
 
 
 class TestTwoPeople:
@@ -207,12 +310,24 @@ class TestNextRun:
         assert secondary(study) == {"m1": (2, 1, pytest.approx(0.792)), "m2": (2, 1, pytest.approx(0.81))}
         assert [s.reason for s in study.sections(SLIDE) if not s.included] == ["folded"]
 
-    def test_a_section_that_is_gone_is_said(self, study):
+    def test_a_section_that_is_not_found_is_said_and_kept_for_the_next_run(self, study):
         with opened(study) as session:
-            session.assign({"ovary_s3": ("m2", "L")})
-        (told,) = save(study, "B", PIECES[:2], PIECES[:2])
-        assert "not found again" in told
-        assert "section ovary_s3" in told
+            session.set_included(["ovary_s3"], False, "pen")
+        told = save(study, "B", PIECES[:2], PIECES[:2])
+        assert told == ("changed before and not found again, kept as it was: section ovary_s3",)
+        assert save(study, "A") == ()
+        assert [s.reason for s in study.sections(SLIDE)] == ["", "", "pen"]
+
+    def test_a_section_that_nobody_touched_is_not_taken_by_its_neighbour(self, study):
+        """The later run finds both as one."""
+        with opened(study) as session:
+            session.set_included(["ovary_s2"], False, "pen")
+        one = Section("ovary_s1", MultiPolygon([box(1000, 0, 2900, 900)]), 1.71, 1)
+        assert save(study, "B", [one, PIECES[2]]) == ()
+        sheet(study, ["ovary,m1,+/+,control,Igfals,L,,10,5"])
+        counted = secondary(study)["m1"]
+        assert counted[:2] == (4, 2)
+        assert counted[2] == pytest.approx(2 * 0.81, abs=0.1), "but for the bridge between the two"
 
 
 shapes = st.lists(st.tuples(*(st.integers(-200, 4200),) * 2, st.integers(5, 900)), min_size=1, max_size=6)
@@ -243,9 +358,9 @@ def test_cutting_and_merging_keep_all_tissue(circles, chance):
     assert whole.area == pytest.approx(3 * 810_000, rel=1e-6)
     for s in sections.values():
         assert s.area_mm2 == pytest.approx(s.outline.area / 1e6, rel=1e-4, abs=1e-4)
-    again, orphans = carried([s for s in sections.values() if s not in PIECES], PIECES)
+    again, orphans = carried(list(sections.values()), [s for s in sections.values() if s not in PIECES], PIECES)
     assert not orphans
-    assert [s.order for s in again] == list(range(1, len(sections) + 1))
+    assert len(again) == len(sections)
     for s in again:
         before = sections[s.section_id]
         assert (s.area_mm2, s.included) == (pytest.approx(before.area_mm2, abs=0.003), before.included)
