@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from follicle_stager.statistics import Arrest, Comparison
     from follicle_stager.study import Study
 
+_UNKNOWN = "–"
 # Overlays are shown so wide, px; those of more slides are on disk.
 _OVERLAY_PX, _MAX_OVERLAYS = 900, 8
 # Pictures of a stage, and their side, px.
@@ -76,7 +77,7 @@ def write_report(study: Study, comparison: Comparison) -> Path:
     follicles = {slide: study.counted(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"number": _number, "words": lambda name: str(name).replace("_", " ")}
+    environment.filters |= {"number": _number, "interval": _interval, "words": lambda name: str(name).replace("_", " ")}
     template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
     page = template.render(
         title=study.path.resolve().name,
@@ -177,6 +178,10 @@ def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
     }
 
 
+def _interval(low: object, high: object) -> str:
+    return f"{_number(low)} to {_number(high)}" if _number(low) != _UNKNOWN else _UNKNOWN
+
+
 def _number(value: object) -> str:
     """A number with three digits that count; nothing for what is not known."""
     try:
@@ -184,7 +189,7 @@ def _number(value: object) -> str:
     except ValueError:
         return ""
     if math.isnan(number):
-        return "–"
+        return _UNKNOWN
     if number and (abs(number) < 0.001 or abs(number) >= 1000):
         return "< 0.001" if 0 < number < 0.001 else "> 1000" if number >= 1000 else f"{number:.0f}"
     return f"{number:.3g}"
