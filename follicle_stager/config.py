@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from follicle_stager.errors import UserError
+from follicle_stager.stages import Stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
@@ -168,18 +170,38 @@ class StagingConfig(_Part):
         return self
 
 
+class CountingConfig(_Part):
+    """How counts become numbers of follicles. Also ``count`` and what comes after it read these in ``study.toml``."""
+
+    nucleus_height_um: dict[Stage, Positive] = {}
+    """Mean height of a stage's oocyte nuclei, as {secondary = 17.0}; others are worked out of their profiles."""
+    lost_cap_um: NotNegative = 0.0
+    """A nucleus that reaches into a section by less than this is not seen, on either side [M]."""
+
+
+class ComparisonConfig(_Part):
+    """How the verdict is reached."""
+
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of studies without a block in which one may be found."""
+    equivalence_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
+    """A step whose ratio lies surely between 1/this and this is no block [M]."""
+
+
 class Config(_Part):
-    """All parameters of a run."""
+    """All parameters of a study."""
 
     tissue: TissueConfig = TissueConfig()
     detection: DetectionConfig = DetectionConfig()
     contents: ContentsConfig = ContentsConfig()
     morphometry: MorphometryConfig = MorphometryConfig()
     staging: StagingConfig = StagingConfig()
+    counting: CountingConfig = CountingConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
 
     def fingerprint(self) -> str:
-        """Short hash of all values: equal for equal settings."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Short hash of all values that a slide's follicles depend on: equal for equal settings."""
+        return hashlib.sha256(self.model_dump_json(exclude={"counting", "comparison"}).encode()).hexdigest()[:12]
 
 
 def load_config(path: Path) -> Config:
@@ -248,5 +270,7 @@ def dump_config(config: Config) -> str:
 def _toml_value(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{name} = {_toml_value(own)}" for name, own in value.items()) + "}"
     # JSON's strings are TOML's: a path of Windows has backslashes.
     return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)

@@ -174,6 +174,7 @@ def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,
         "counted": COUNTED_WORDS[comparison.count],
+        "equivalence_ratio": f"{config.comparison.equivalence_ratio:g}",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
 

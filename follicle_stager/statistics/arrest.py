@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.statistics.effects import HALF, Effect, holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.matrix import RUNGS
 from follicle_stager.statistics.stage_errors import with_errors
@@ -42,17 +42,6 @@ _NAMES = tuple(RUNGS)
 _SECONDARY = _NAMES.index("secondary")
 #: Animals in a group below which nothing is estimated, and below which a warning is due.
 _LEAST_ANIMALS, _FEW_ANIMALS = 2, 4
-
-
-class ArrestConfig(BaseModel):
-    """How the verdict is reached."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    """Share of studies without a block in which one may be found."""
-    equivalence_ratio: float = Field(default=2.0, gt=1)
-    """A step whose ratio lies surely between 1/this and this is no block [M]."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +109,7 @@ class Arrest:
 
 def find_arrest(
     matrix: CountMatrix,
-    config: ArrestConfig | None = None,
+    config: ComparisonConfig | None = None,
     *,
     errors: StageErrors | None = None,
     permute: bool = True,
@@ -138,7 +127,7 @@ def find_arrest(
     permute
         False leaves the permutation tests out, on which no verdict rests.
     """
-    config = config or ArrestConfig()
+    config = config or ComparisonConfig()
     effects = [with_errors(matrix, errors, partial(_step, k=k)) for k in range(len(_NAMES) - 1)]
     p_holm = holm(np.array([e.p_lower if e else np.nan for e in effects]))
     steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k], permute) for k, effect in enumerate(effects)])
@@ -243,7 +232,7 @@ def _contrast(matrix: CountMatrix, permute: bool) -> dict[str, float]:
 
 
 def _verdict(
-    matrix: CountMatrix, effects: list[Effect | None], p_holm: NDArray[np.float64], config: ArrestConfig
+    matrix: CountMatrix, effects: list[Effect | None], p_holm: NDArray[np.float64], config: ComparisonConfig
 ) -> Verdict:
     name = matrix.genotypes[1]
     n = int(matrix.knockout.sum()), int((~matrix.knockout).sum())
@@ -295,7 +284,7 @@ def _sentence(
     depletion: bool,
     same: bool,
     common: Effect | None,
-    config: ArrestConfig,
+    config: ComparisonConfig,
 ) -> str:
     if blocks:
         parts = []

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.files import write_csv, write_text
-from follicle_stager.statistics.arrest import Arrest, ArrestConfig, find_arrest
+from follicle_stager.statistics.arrest import Arrest, find_arrest
 from follicle_stager.statistics.matrix import RUNGS, Counted, count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
 from follicle_stager.statistics.stage_errors import stage_errors
@@ -20,6 +21,7 @@ from follicle_stager.study import Counts, count_study, read_samples_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from follicle_stager.config import ComparisonConfig
     from follicle_stager.study import Study
 
 
@@ -68,7 +70,7 @@ def compare_counts(
     counts: Counts,
     *,
     count: Counted = "countable",
-    config: ArrestConfig | None = None,
+    config: ComparisonConfig | None = None,
     covariates: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare knockouts with controls.
@@ -122,7 +124,7 @@ def compare_study(
     study: Study,
     *,
     count: Counted = "countable",
-    config: ArrestConfig | None = None,
+    config: ComparisonConfig | None = None,
     covariates: Sequence[str] = (),
 ) -> Comparison:
     """Count a study, compare, and write ``statistics/`` and the tables for Prism.
@@ -132,7 +134,7 @@ def compare_study(
     study
         With finished slides and a sample sheet.
     count, config
-        See `compare_counts`.
+        See `compare_counts`; the study's own configuration if it is None.
     covariates
         Columns of the sample sheet.
 
@@ -143,6 +145,7 @@ def compare_study(
     """
     counts = count_study(study)
     beside = _covariates(study, covariates) if covariates else None
+    config = config or load_config(study.path / "study.toml").comparison
     result = compare_counts(counts, count=count, config=config, covariates=beside)
     folder = study.path / "statistics"
     write_csv(folder / "per_stage.csv", result.stages.round(6))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from follicle_stager.config import CountingConfig
     from follicle_stager.records import Follicle, Section
     from follicle_stager.study.folder import Study
 
@@ -107,6 +109,7 @@ class Tally:
     def __init__(self, study: Study, *, samples_path: Path | None = None) -> None:
         self._samples = _samples(study, samples_path)
         self._study = study
+        self._config = load_config(study.path / "study.toml").counting
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
         self._overruled: dict[str, tuple[str, ...]] = {}
@@ -163,7 +166,7 @@ class Tally:
             )
         empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
-        counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles), follicles)
+        counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles, self._config), follicles)
         overruled = [note for slide_id in self._rows for note in self._overruled.get(slide_id, ())]
         return replace(counts, notes=(*self._left_out(section_rows), *overruled))
 
@@ -376,26 +379,47 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
     return rows
 
 
-def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame) -> pd.DataFrame:
+def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: CountingConfig) -> pd.DataFrame:
     """Add ``nucleus_height_um`` of a stage and section thickness, ``abercrombie``, and what densities are made of."""
     seen = follicles[follicles["countable"] == Countable.YES.value]
     nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
     means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
 
     def of(row: pd.Series[Any]) -> tuple[float, float, float, float]:
-        mean, thickness, n = means.get(row["stage"], math.nan), row["thickness_um"], row["n_countable"]
+        thickness, n = row["thickness_um"], row["n_countable"]
+        height = _height(row["stage"], means, thickness, config)
         known, k = not math.isnan(row["interval"]), 1 if math.isnan(row["interval"]) else int(row["interval"])
         volume = row["area_mm2"] * thickness / 1000 * k
-        if math.isnan(mean) or math.isnan(thickness):  # of none there are none, however high they are
-            height, bodies = math.nan, 0.0 if n == 0 else math.nan
+        if math.isnan(height):  # of none there are none, however high they are
+            bodies = 0.0 if n == 0 else math.nan
         else:
-            height = height_from_profiles(mean, thickness_um=thickness)
             bodies = abercrombie(n, k, thickness_um=thickness, height_um=height)
         return height, round(bodies, 2) if known else math.nan, bodies, volume
 
     names = ["nucleus_height_um", "abercrombie", *_DENSITY]
     estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=names, index=section.index)
     return section.join(estimates.assign(nucleus_height_um=estimates["nucleus_height_um"].round(2)))
+
+
+def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: CountingConfig) -> float:
+    """Height over which a stage's nuclei are seen: as given, or worked out, less the caps that are lost; else NaN.
+
+    Raises
+    ------
+    StudyError
+        If nothing is left of it.
+    """
+    given, mean = config.nucleus_height_um.get(Stage(stage)), means.get(stage, math.nan)
+    if math.isnan(thickness_um) or (given is None and math.isnan(mean)):
+        return math.nan
+    height = height_from_profiles(mean, thickness_um=thickness_um) if given is None else given
+    seen = height - 2 * config.lost_cap_um
+    if thickness_um + seen <= 0:
+        raise StudyError(
+            f"study.toml, counting.lost_cap_um: with {config.lost_cap_um:g} no {Stage(stage).label.lower()} follicle "
+            f"could be seen in a section of {thickness_um:g} µm; write less."
+        )
+    return seen
 
 
 def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:

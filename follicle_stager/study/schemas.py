@@ -52,7 +52,7 @@ _COUNTS = {
     "interval": _number("every how many-th section was taken; NA where it is not known, or sections differ"),
     "thickness_um": _number("of a section; NA likewise"),
     "interval_scaled": _whole("n_countable times the interval"),
-    "nucleus_height_um": _number("height of the stage's nuclei, worked out from their profiles over all animals"),
+    "nucleus_height_um": _number("height over which the stage's nuclei are seen: given, or from all their profiles"),
     "abercrombie": _number("interval_scaled times T/(T + h): follicles of the ovary"),
     "countable_per_mm2": _number("n_countable per area"),
     "countable_per_mm3": _number("follicles per volume: n_countable/(area (T + h))"),

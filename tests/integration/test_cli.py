@@ -215,12 +215,15 @@ def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path
     assert "secondary to early antral" in shown
     assert "2 animals in a group" in shown
     before = (study / "report.html").read_text(encoding="utf-8")
+    toml = study / "study.toml"
+    toml.write_text(toml.read_text().replace("equivalence_ratio = 2.0", "equivalence_ratio = 3.0"))
     code, shown = cli("report", study, "--count", "healthy")
     assert code == 0
     assert "report.html" in shown
     page = (study / "report.html").read_text(encoding="utf-8")
     assert page.count("<svg") == 2
     assert "without atretic ones" in page
+    assert "factor of 3" in " ".join(page.split())
     assert "without atretic ones" not in before
     assert "<td>unsure</td>" in page
     for name in (

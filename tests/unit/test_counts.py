@@ -18,7 +18,7 @@ from shapely.geometry import MultiPolygon, Point, box
 
 from follicle_stager.annotations import write_geojson, write_sections
 from follicle_stager.config import Config
-from follicle_stager.errors import SampleSheetError, StudyError
+from follicle_stager.errors import SampleSheetError, StudyError, UserError
 from follicle_stager.files import write_text
 from follicle_stager.records import Follicle, Section, follicle_id
 from follicle_stager.report.console import count_tables
@@ -219,6 +219,28 @@ def test_ovaries_of_an_animal_may_have_intervals_of_their_own(tmp_path):
     both = value(c.animal, "countable_per_mm3", animal="m1", stage="secondary")
     assert both == pytest.approx(bodies / volume, rel=1e-3)
     assert value(c.animal, "abercrombie", animal="m2", stage="antral") == 0, "of none there are none"
+
+
+def test_heights_can_be_given_and_caps_be_lost(tmp_path):
+    study = make_study(tmp_path, {"a": [[(SEC, YES)] * 6]}, ["a,m1,+/+,control,,L,,10,5"])
+    config = (study.path / "study.toml").read_text()
+    (study.path / "study.toml").write_text(config.replace("{}", "{secondary = 17.0}"))
+    c = count_study(study)
+    assert value(c.animal, "abercrombie", animal="m1", stage="secondary") == pytest.approx(60 * 5 / 22, abs=0.01)
+    (study.path / "study.toml").write_text(
+        config.replace("{}", "{secondary = 17.0}").replace("lost_cap_um = 0.0", "lost_cap_um = 2.0")
+    )
+    c = count_study(study)
+    assert value(c.animal, "nucleus_height_um", animal="m1", stage="secondary") == 13
+    assert value(c.animal, "abercrombie", animal="m1", stage="secondary") == pytest.approx(60 * 5 / 18, abs=0.01)
+    (study.path / "study.toml").write_text(
+        config.replace("{}", "{secondary = 17.0}").replace("lost_cap_um = 0.0", "lost_cap_um = 20")
+    )
+    with pytest.raises(StudyError, match=r"lost_cap_um: with 20 no secondary follicle"):
+        count_study(study)
+    (study.path / "study.toml").write_text(config.replace("{}", "{secondry = 17.0}"))
+    with pytest.raises(UserError, match="nucleus_height_um"):
+        count_study(study)
 
 
 def test_an_animal_of_which_nothing_is_counted_is_said(tmp_path):
