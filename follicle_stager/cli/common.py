@@ -1,0 +1,56 @@
+"""What all verbs share: the application, its two consoles, and options that several verbs have."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from follicle_stager.errors import UserError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    help="Find, stage and count ovarian follicles in mouse histology.",
+)
+out = Console()
+err = Console(stderr=True)
+
+PROCESSORS = os.cpu_count() or 1
+
+Slides = Annotated[Path, typer.Argument(help="A slide, or a folder of slides.")]
+Out = Annotated[Path, typer.Option("--out", help="Study folder for the results.")]
+Mpp = Annotated[
+    float | None,
+    typer.Option("--mpp", help="µm per pixel, for slides that do not say it (it then stands for all)."),
+]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Slides processed at the same time.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", help="Parameters as TOML (see docs/parameters.md).")]
+Detector = Annotated[
+    str | None, typer.Option("--detector", help="network (the default where it can run) or classical.")
+]
+MinScore = Annotated[
+    float | None,
+    typer.Option("--min-score", min=0, max=1, help="Detection threshold; lower finds more and claims more."),
+]
+Count = Annotated[
+    str,
+    typer.Option(
+        "--count", help="countable (the oocyte's nucleus shows), healthy (without atretic ones) or profiles (outlines)."
+    ),
+]
+Covariates = Annotated[
+    str, typer.Option("--covariates", help="Columns of the sample sheet for the models of single stages, a,b.")
+]
+
+
+def need(module: str, extra: str) -> None:
+    """Refuse where an extra is not installed."""
+    if importlib.util.find_spec(module) is None:
+        raise UserError(f'{module} is not installed; pip install "follicle-stager[{extra}]"')

@@ -1,0 +1,236 @@
+"""Verbs beside a study: what is known to be true, how well it is found, how many animals it takes; training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from pydantic import ValidationError
+from rich.markup import escape
+
+from follicle_stager import examples
+from follicle_stager.annotations import read_annotations
+from follicle_stager.cli.common import (
+    PROCESSORS,
+    Jobs,
+    Mpp,
+    app,
+    err,
+    need,
+    out,
+)
+from follicle_stager.cli.studies import run
+from follicle_stager.config import explain, read_values
+from follicle_stager.doctor import report as doctor_report
+from follicle_stager.errors import UserError
+from follicle_stager.evaluation import Criterion, load_pairs
+from follicle_stager.evaluation import agreement as compare_annotators
+from follicle_stager.evaluation import evaluate as evaluate_pairs
+from follicle_stager.files import write_csv
+from follicle_stager.progress import BatchProgress
+from follicle_stager.report.console import (
+    agreement_tables,
+    before_after_table,
+    evaluation_tables,
+    power_table,
+)
+from follicle_stager.study import Study
+
+if TYPE_CHECKING:
+    from follicle_stager.evaluation import Evaluation
+
+
+@app.command()
+def demo(
+    out_folder: Annotated[Path, typer.Option("--out", help="Study folder for the results.")] = Path("demo_study"),
+    jobs: Jobs = PROCESSORS,
+) -> None:
+    """Run the whole job on the example slides (synthetic), and compare the counts with their truth."""
+    folder = examples.folder()
+    run(folder, folder / "samples.csv", out_folder, jobs=jobs)
+    out.print(
+        "\nThe slides are synthetic: an arrest after the secondary stage is planted in the knockouts (fewer antral "
+        "follicles, not fewer secondary ones), and the truth is known:\n"
+    )
+    _show_evaluation(evaluate_pairs(load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
+
+
+@app.command()
+def power(
+    block_after: Annotated[
+        str, typer.Option("--block-after", help="primary, secondary or early_antral.")
+    ] = "secondary",
+    block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that is blocked.")] = 0.7,
+    animals: Annotated[str, typer.Option("--animals", help="Animals per group to try.")] = "3,4,6,8,12",
+    animal_cv: Annotated[float, typer.Option("--animal-cv", min=0, help="CV of an animal's follicles.")] = 0.15,
+    stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="CV of each stage beside it.")] = 0.10,
+    interval: Annotated[int, typer.Option("--interval", min=1, help="Every how many-th section is counted.")] = 10,
+    ovaries: Annotated[int, typer.Option("--ovaries", min=1, max=2, help="Ovaries counted of an animal.")] = 2,
+    wrong_stage: Annotated[
+        float, typer.Option("--wrong-stage", min=0, max=1, help="Share of follicles staged one step off.")
+    ] = 0.0,
+    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated for each size.")] = 300,
+) -> None:
+    """Say how many animals a study needs to find a block of a given size, by simulation."""
+    from follicle_stager.phantom import GenotypeModel
+    from follicle_stager.statistics.power import Design
+    from follicle_stager.statistics.power import power as power_of
+
+    try:
+        sizes = sorted({int(n) for n in animals.split(",")})
+    except ValueError:
+        raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8.") from None
+    if min(sizes) < 2:
+        raise UserError(f"--animals {animals}: a group needs 2 animals at least.")
+    spread = {"animal_cv": animal_cv, "stage_cv": stage_cv}
+    try:
+        knockout = GenotypeModel.model_validate(spread | {"block_after": block_after, "block_probability": block})
+    except ValidationError as error:
+        raise UserError(f"--{explain(error)}") from None
+    control = GenotypeModel.model_validate(spread)
+    design = Design(control, knockout, ovaries=ovaries, interval=interval, wrong_stage=wrong_stage)
+    out.print(power_table(power_of(design, sizes, studies=studies)))
+
+
+@app.command()
+def phantom(
+    folder: Annotated[Path, typer.Argument(help="Folder for the cohort.")],
+    animals: Annotated[int | None, typer.Option("--animals", help="Animals per group.")] = None,
+    sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, spread evenly.")] = None,
+    interval: Annotated[int | None, typer.Option("--interval", help="Instead: every how many-th section.")] = None,
+    ovary: Annotated[str | None, typer.Option("--ovary", help="small (the default) or adult.")] = None,
+    block_after: Annotated[
+        str | None,
+        typer.Option("--block-after", help="Planted arrest: none, primary, secondary or early_antral."),
+    ] = None,
+    block: Annotated[float | None, typer.Option("--block", help="Share of follicles that is blocked there.")] = None,
+    depletion: Annotated[float | None, typer.Option("--depletion", help="Share of all follicles missing.")] = None,
+    mpp: Annotated[float | None, typer.Option("--mpp", help="µm per pixel.")] = None,
+    mode: Annotated[str | None, typer.Option("--mode", help="faithful, or randomised for training.")] = None,
+    labels: Annotated[bool, typer.Option("--labels", help="Also write label images.")] = False,
+    seed: Annotated[int | None, typer.Option("--seed", help="Everything follows from it.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="All parameters as TOML, or a truth/plan.json.")
+    ] = None,
+    jobs: Jobs = PROCESSORS,
+) -> None:
+    """Render a synthetic cohort with full truth: slides, samples.csv and truth/."""
+    from follicle_stager.phantom import make_plan, write_cohort
+
+    values = read_values(config_file) if config_file else {}
+    given = {
+        "animals": animals,
+        "sections": sections,
+        "interval": interval,
+        "ovary": ovary,
+        "block_after": block_after,
+        "block_probability": block,
+        "depletion": depletion,
+        "mpp": mpp,
+        "mode": mode,
+        "labels": labels or None,
+        "seed": seed,
+    }
+    values |= {name: value for name, value in given.items() if value is not None}
+    # What is typed wins over the file: sections and interval exclude each other.
+    if interval is not None and sections is None:
+        values["sections"] = None
+    elif sections is not None and interval is None:
+        values["interval"] = None
+    plan = make_plan(values)
+    total = 2 * len(plan.models) * plan.animals
+    with BatchProgress(err, total=total) as progress:
+        write_cohort(folder, plan, jobs=jobs, progress=lambda done, total: progress.advance_to(done))
+    out.print(f"The slides of {total} animals, samples.csv and truth/ are in {escape(str(folder))}")
+
+
+@app.command()
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="What was found: a study, a folder of GeoJSON, or one file.")],
+    truth: Annotated[Path, typer.Argument(help="What is true: a phantom cohort, a folder of GeoJSON, or one file.")],
+    min_iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="Least overlap of a match.")] = 0.5,
+    distance_um: Annotated[
+        float | None, typer.Option("--distance-um", min=0, help="Match by distance of the centres instead.")
+    ] = None,
+    mpp: Mpp = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables there, as CSV.")] = None,
+) -> None:
+    """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
+    if out_folder is not None and out_folder.is_file():
+        raise UserError(f"{out_folder}: this is a file; give a folder for the tables.")
+    pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp)
+    _show_evaluation(evaluate_pairs(pairs), out_folder)
+
+
+@app.command()
+def agreement(
+    a: Annotated[Path, typer.Argument(help="One annotator: QuPath measurement table or GeoJSON.")],
+    b: Annotated[Path, typer.Argument(help="The other annotator, of the same slide.")],
+    distance_um: Annotated[
+        float, typer.Option("--distance-um", min=0, help="Marks further apart are not of one follicle.")
+    ] = 40.0,
+    mpp: Mpp = None,
+) -> None:
+    """Compare two annotators of one slide: which follicles both saw, and whether they call them the same."""
+    result = compare_annotators(read_annotations(a, mpp=mpp), read_annotations(b, mpp=mpp), distance_um=distance_um)
+    out.print(*agreement_tables(result), sep="\n")
+
+
+@app.command()
+def train(
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")],
+    recipe: Annotated[
+        Path | None, typer.Argument(help="What to train, as TOML (default: how the shipped network was made).")
+    ] = None,
+    from_study: Annotated[
+        Path | None,
+        typer.Option("--from-study", help="Instead: train the network further on a study's corrected slides."),
+    ] = None,
+    patches: Annotated[
+        Path | None, typer.Option("--patches", help="Folder for rendered patches, to share (default: in --out).")
+    ] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render patches.")] = PROCESSORS,
+) -> None:
+    """Train a detection network (extra "train"); it goes on after an interruption."""
+    need("torch", "train")
+    from follicle_stager import training
+
+    shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
+    settings = training.load_recipe(recipe or shipped, workers=jobs)
+    study = Study.open(from_study) if from_study else None
+    patches = patches or out_folder / "patches"
+    steps = {scale.name: scale.steps for scale in settings.scales}
+
+    def show(scale: str, step: int, losses: dict[str, float]) -> None:
+        progress.step(scale, f"loss {sum(losses.values()):.2f}", step, steps[scale])
+
+    try:
+        with BatchProgress(err, total=len(steps)) as progress:
+            if study is None:
+                network = training.train_network(settings, out_folder, patches=patches, on_step=show)
+            else:
+                network, table = training.fine_tune(study, settings, out_folder, patches=patches, on_step=show)
+    except KeyboardInterrupt:
+        err.print("stopped; run the same command again to go on.")
+        raise typer.Exit(130) from None
+    if study is not None:
+        out.print(before_after_table(table))
+    out.print(
+        f'To use it, put into a --config file:\n\\[detection]\nnetwork = "{escape(network.resolve().as_posix())}"',
+        soft_wrap=True,
+    )
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation can read and run."""
+    out.print(doctor_report())
+
+
+def _show_evaluation(result: Evaluation, folder: Path | None) -> None:
+    out.print(*evaluation_tables(result), sep="\n")
+    if folder is not None:
+        for name, table in result.tables().items():
+            write_csv(folder / f"{name}.csv", table)
+        out.print(f"Tables: {escape(str(folder))}")
