@@ -69,10 +69,12 @@ class CountPart(QWidget):
         reviewer = self._at_work()
         if reviewer is not None:
             reviewer.show_sections(opened)
+            self._sections.show_of(reviewer.desk)
 
     def show_of(self, desk: Desk) -> None:
         """Count; why the study cannot be counted is said below the table."""
-        self._sections.show_of(desk)
+        if self.sections_open:
+            self._sections.show_of(desk)
         columns: list[dict[str, str]] = [{}, {}, {}]
         self._why.setText("")
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from shapely import bounds
 from shapely.geometry import Point, Polygon
 
 from follicle_stager.stages import Health, Status
@@ -73,7 +74,7 @@ def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, nam
 
 def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: str = "stages") -> LayerData:
     """What stage each follicle is, as words at its upper left: colour alone tells not everybody."""
-    corners = np.array([[f.outline.bounds[1], f.outline.bounds[0]] for f in follicles]).reshape(-1, 2) - 0.5
+    corners = bounds([f.outline for f in follicles]).reshape(-1, 4)[:, 1::-1] - 0.5
     options: dict[str, Any] = {
         "name": name,
         "features": {"label": [label_of(f) for f in follicles]},

@@ -9,6 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from shapely import bounds
 from shapely.geometry import LineString, box
 
 from follicle_stager.errors import UserError, describe_os_error
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 # A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
 _IN_VIEW_PX, _LEAST_UM = 250, 60.0
 # So many follicles have their stage written beside them.
-_LABELS = 60
+_LABELS = 36
 # What is drawn: napari's mode, and what a person must know.
 _MODES = {
     "polygon": ("add_polygon", "Click around the follicle; Enter or a double click ends the outline, S gives up."),
@@ -287,7 +288,7 @@ class Reviewer:
         near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
         if len(near) > _LABELS:
             there = self.desk.session[self.desk.current or near[0].id].outline.bounds
-            away = np.hypot(*(np.array([f.outline.bounds for f in near])[:, :2] - there[:2]).T)
+            away = np.hypot(*(bounds([f.outline for f in near])[:, :2] - there[:2]).T)
             near = [near[i] for i in np.argsort(away)[:_LABELS]]
         corners, words, _ = label_layer(near, self.desk.pixel_size)
         self._labels.data = corners

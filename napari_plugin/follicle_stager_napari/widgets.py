@@ -62,7 +62,7 @@ class Tall(QScrollArea):
 
     def __init__(self, inside: QWidget) -> None:
         super().__init__()
-        self._inside = inside
+        self._inside, self._wanted = inside, 0
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOn)
@@ -71,7 +71,10 @@ class Tall(QScrollArea):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Ask for more room when what is inside needs it; Qt calls it."""
         if watched is self._inside and event.type() == QEvent.Type.LayoutRequest:
-            self.updateGeometry()
+            wanted = self._inside.minimumSizeHint().width()
+            if wanted != self._wanted:  # else the window would be laid out anew with each follicle
+                self._wanted = wanted
+                self.updateGeometry()
         return bool(super().eventFilter(watched, event))
 
     def minimumSizeHint(self) -> QSize:

@@ -11,6 +11,7 @@ pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import vertices
+from qtpy.QtWidgets import QToolButton
 from shapely.geometry import Point
 
 from follicle_stager.annotations import read_geojson
@@ -309,6 +310,7 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     person = sit_down(many.path)
     person.panel.open_study(many.path, slide_id)
     part, desk = person.panel.counts, person.desk
+    next(head for head in part.findChildren(QToolButton) if head.text() == "Sections").click()
     left, right = desk.sections
     x, y = left.outline.representative_point().coords[0]
     person.viewer.scene.camera.center = (y * desk.pixel_size.mpp_y, x * desk.pixel_size.mpp_x)
