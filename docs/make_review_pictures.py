@@ -104,10 +104,10 @@ def main() -> None:
     desk.let_go()
     fold = next(head for head in panel.counts.findChildren(QToolButton) if head.text() == "Sections")
     fold.setChecked(True)
-    first, _, last = desk.sections
-    desk.exclude_region(largest.outline.buffer(40), "fold")
-    desk.include([last.section_id], False, "out of focus")
-    desk.assign([first.section_id], desk.owners[0])
+    first, _, last = desk.tissue.sections
+    desk.tissue.exclude_region(largest.outline.buffer(40), "fold")
+    desk.tissue.include([last.section_id], False, "out of focus")
+    desk.tissue.assign([first.section_id], desk.tissue.owners[0])
     panel.reviewer.show()
     viewer.fit_to_view()
     _wait(0.6)

@@ -13,8 +13,9 @@ from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
-from follicle_stager.records import Follicle, Section
+from follicle_stager.records import Follicle
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
+from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.sections import section_of
 from follicle_stager.review.session import parts_of
 from follicle_stager.slides import open_slide
@@ -80,6 +81,8 @@ class Desk:
         self._fresh: set[str] = set()
         # On tissue that is not counted.
         self._off: frozenset[str] = frozenset()
+        #: Whose sections are, and which are counted.
+        self.tissue = SectionDesk(self, tally, self._done)
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
@@ -361,57 +364,6 @@ class Desk:
             If the picture cannot be read.
         """
         return crop_of(self.slide, self.session[follicle_id], side_px)
-
-    @property
-    def sections(self) -> list[Section]:
-        """Of the open slide, in reading order, those that are not counted included."""
-        return sorted(self.session.sections, key=lambda s: s.place)
-
-    @property
-    def owners(self) -> list[tuple[str, str]]:
-        """Animals and ovaries that the sample sheet names for the open slide; none without a sheet."""
-        return self._tally.owners(self.slide_id) if self._tally is not None else []
-
-    def owner_of(self) -> dict[str, tuple[str, str]]:
-        """Animal and ovary of each section that is counted, by id: as a person said, else as the sheet has it.
-
-        A section of which neither is known is left out.
-        """
-        owners = {s.section_id: (s.animal, s.ovary) for s in self.sections if s.included and s.animal}
-        if self._tally is not None:
-            with contextlib.suppress(UserError):  # the sheet does not fit, so it says nothing of the others
-                counted = self._tally.assigned(self.slide_id, self.session.sections)
-                owners = {p.section_id: (c.sample.animal, c.sample.ovary) for c in counted for p in c.pieces}
-        return owners
-
-    def assign(self, ids: Iterable[str], owner: tuple[str, str] | None) -> None:
-        """Say whose sections are; others stay those of the animals that the sheet gave them to.
-
-        Parameters
-        ----------
-        ids
-            Of sections.
-        owner
-            Animal and ovary; None leaves it to the sheet again.
-        """
-        if owner is None:
-            self._done(self.session.assign(dict.fromkeys(ids, ("", ""))))
-            return
-        said = {s.section_id for s in self.sections if s.animal}
-        sheet = {i: own for i, own in self.owner_of().items() if len(self.owners) > 1 and i not in said}
-        self._done(self.session.assign(sheet | dict.fromkeys(ids, owner)))
-
-    def include(self, ids: Iterable[str], included: bool, reason: str = "") -> None:
-        """Leave sections out of the counts, or take them in again."""
-        self._done(self.session.set_included(ids, included, reason))
-
-    def merge_sections(self, ids: Iterable[str]) -> None:
-        """Make one section of several."""
-        self._done(self.session.merge_sections(ids))
-
-    def exclude_region(self, region: Polygon, reason: str = "") -> None:
-        """Cut a region (level-0 pixels) out of the sections below it: it is not counted."""
-        self._done(self.session.exclude_region(region, reason))
 
     def undo(self) -> bool:
         """Take back what was done last, and look at it; False if there is nothing."""

@@ -22,6 +22,7 @@ from follicle_stager.errors import StudyError
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
+from follicle_stager.study.assignment import ANIMAL_KEYS, SECTION_KEYS, CountedSection, assign_sections, named
 from follicle_stager.study.samples import Sample, read_samples
 from follicle_stager.study.sampling import abercrombie, height_from_profiles, interval_scaled
 from follicle_stager.study.sources import SlideSource
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     #: Of one slide: a row for each section and stage, and one for each follicle.
     _Rows = tuple[list[dict[str, object]], list[dict[str, object]]]
 
-ANIMAL_KEYS = ["model", "group", "genotype", "animal"]
-_SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
 _COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
 # What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
 _DENSITY = ["_bodies", "_mm3"]
@@ -164,7 +163,7 @@ class Tally:
             raise StudyError(
                 f"{path}: no section is included in the counts; include some in 'follicle-stager review', part Count."
             )
-        empty = None if follicle_rows else [*_SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
+        empty = None if follicle_rows else [*SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
         counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles, self._config), follicles)
         overruled = [note for slide_id in self._rows for note in self._overruled.get(slide_id, ())]
@@ -177,19 +176,19 @@ class Tally:
         if len(rows) != len(pieces):
             return ()
         return tuple(
-            f"{piece.section_id}: counted as {_named(piece.animal, piece.ovary)}, as a person said; by the order of "
-            f"the sample sheet it would be {_named(row.animal, row.ovary)}"
+            f"{piece.section_id}: counted as {named(piece.animal, piece.ovary)}, as a person said; by the order of "
+            f"the sample sheet it would be {named(row.animal, row.ovary)}"
             for piece, row in zip(pieces, rows, strict=True)
             if piece.animal and (piece.animal, piece.ovary) != (row.animal, row.ovary)
         )
 
     def _left_out(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
         """Animals and ovaries of the sheet of which no section is counted."""
-        named = dict.fromkeys((s.animal, s.ovary) for s in self._samples)
+        expected = dict.fromkeys((s.animal, s.ovary) for s in self._samples)
         counted = {(row["animal"], row["ovary"]) for row in section_rows}
         return tuple(
-            f"{_named(animal, ovary)}: no section of it is counted, so it is in no table"
-            for animal, ovary in named
+            f"{named(animal, ovary)}: no section of it is counted, so it is in no table"
+            for animal, ovary in expected
             if (animal, ovary) not in counted
         )
 
@@ -228,107 +227,6 @@ def section_animals(study: Study) -> dict[str, dict[str, str]]:
         own = tally.assigned(slide_id, study.sections(slide_id))
         animals[slide_id] = {piece.section_id: c.sample.animal for c in own for piece in c.pieces}
     return animals
-
-
-@dataclass(frozen=True)
-class CountedSection:
-    """A section as it is counted: the pieces of tissue on the slide, and whose they are."""
-
-    name: str
-    sample: Sample
-    pieces: list[Section]
-
-    def keys(self) -> dict[str, str]:
-        """Columns that say what is counted."""
-        return {name: getattr(self.sample, name) for name in _SECTION_KEYS} | {"section": self.name}
-
-
-def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[CountedSection]:
-    """Say which row of the sheet each piece of tissue on a slide belongs to.
-
-    One row without section: each piece is a section of that animal. One row with a section: all pieces are that
-    section, which tore. Several rows: the pieces in reading order take the rows in the order of the sheet; where a
-    person gave pieces to animals, those of each animal and ovary take its rows so.
-
-    Parameters
-    ----------
-    slide_id
-        For names and messages.
-    sections
-        Pieces of tissue on the slide; those that are not included are left out.
-    samples
-        Rows of the sheet for this slide.
-
-    Returns
-    -------
-    list of CountedSection
-
-    Raises
-    ------
-    StudyError
-        If rows and pieces differ in number, or some pieces are assigned and others not: no section is given to an
-        animal by guess.
-    """
-    pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
-    owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
-    given = [p for p in pieces if p.animal]
-    for piece in given:
-        if (piece.animal, piece.ovary) not in owners:
-            named = _named(piece.animal, piece.ovary)
-            raise StudyError(
-                f"slide {slide_id}: section {piece.section_id} was given to {named}, and the sample sheet has no row "
-                f"for {named} on this slide. Add one, or give the section to another animal in 'follicle-stager "
-                "review', part Count."
-            )
-    if len(owners) == 1 or not given:
-        return _in_order(slide_id, pieces, samples)
-    if left := [p.section_id for p in pieces if not p.animal]:
-        raise StudyError(
-            f"slide {slide_id}: nobody said whose {', '.join(left)} is, while other sections of the slide were given "
-            "to an animal. Give each one to its animal, or leave it out, in 'follicle-stager review', part Count."
-        )
-    counted = []
-    for owner in owners:
-        rows = [s for s in samples if (s.animal, s.ovary) == owner]
-        own = [p for p in pieces if (p.animal, p.ovary) == owner]
-        if not own and not any((s.animal, s.ovary) == owner for s in sections):
-            raise StudyError(
-                f"slide {slide_id}: the sample sheet has a section of {_named(*owner)} on it, and none was given to "
-                "it. Give it one in 'follicle-stager review', part Count, also one that is left out, or remove the row."
-            )
-        counted += _in_order(slide_id, own, rows, torn=False)
-    return counted
-
-
-def _named(animal: str, ovary: str) -> str:
-    return f"{animal} {ovary}".strip()
-
-
-def _in_order(
-    slide_id: str, pieces: list[Section], samples: Sequence[Sample], *, torn: bool = True
-) -> list[CountedSection]:
-    """Give pieces to rows of the sheet in reading order; ``torn``: several may be the section of one row."""
-    if not pieces:
-        return []
-    if len(samples) == 1 and (torn or not samples[0].section):
-        sample = samples[0]
-        if sample.section:
-            return [CountedSection(f"{slide_id}_{sample.section}", sample, pieces)]
-        return [CountedSection(piece.section_id, sample, [piece]) for piece in pieces]
-    if len(samples) != len(pieces):
-        animals = ", ".join(dict.fromkeys(s.animal for s in samples))
-        rows = "1 row" if len(samples) == 1 else f"{len(samples)} rows"
-        found = "1 section is" if len(pieces) == 1 else f"{len(pieces)} sections are"
-        raise StudyError(
-            f"slide {slide_id}: the sample sheet has {rows} of {animals} for it, and {found} there (see "
-            f"slides/{slide_id}/overlay.jpg). Give it one row per section in reading order, or a single row if all "
-            "sections are of one animal; or merge what tore, leave out what is none, and say whose each section is in "
-            "'follicle-stager review', part Count."
-        )
-    return [
-        CountedSection(f"{slide_id}_{sample.section}", sample, [piece])
-        for piece, sample in zip(pieces, samples, strict=True)
-    ]
 
 
 def _follicle_columns(f: Follicle) -> dict[str, object]:

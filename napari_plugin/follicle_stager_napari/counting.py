@@ -169,7 +169,7 @@ class SectionsPart(QWidget):
 
     def show_of(self, desk: Desk) -> None:
         """Show the sections of the open slide."""
-        sections, owners, chosen = desk.sections, desk.owner_of(), set(self._chosen())
+        sections, owners, chosen = desk.tissue.sections, desk.tissue.owner_of(), set(self._chosen())
         self._ids = [s.section_id for s in sections]
         self._table.blockSignals(True)
         self._table.setRowCount(len(sections))
@@ -185,7 +185,7 @@ class SectionsPart(QWidget):
                 item.setSelected(section.section_id in chosen)
         self._table.blockSignals(False)
         self._mark()
-        choices = [*desk.owners, None] if desk.owners else []
+        choices = [*desk.tissue.owners, None] if desk.tissue.owners else []
         if [self._owner.itemData(i) for i in range(self._owner.count())] != choices:
             self._owner.clear()
             for owner in choices:
@@ -205,14 +205,14 @@ class SectionsPart(QWidget):
         if not self._owner.count():
             self._tried(_no_sheet)
         else:
-            self._do(lambda desk, ids: desk.assign(ids, tuple(owner) if owner is not None else None))
+            self._do(lambda desk, ids: desk.tissue.assign(ids, tuple(owner) if owner is not None else None))
 
     def _merge(self) -> None:
-        self._do(lambda desk, ids: desk.merge_sections(ids))
+        self._do(lambda desk, ids: desk.tissue.merge(ids))
 
     def _include(self, included: bool) -> None:
         reason = "" if included else self._reason.currentText().strip()
-        self._do(lambda desk, ids: desk.include(ids, included, reason))
+        self._do(lambda desk, ids: desk.tissue.include(ids, included, reason))
 
     def _do(self, command: Callable[[Desk, list[str]], None]) -> None:
         def do() -> None:
@@ -231,7 +231,7 @@ class SectionsPart(QWidget):
         reviewer = self._at_work()
         if reviewer is not None:
             reason = self._reason.currentText().strip()
-            reviewer.ask_for("region", lambda region: reviewer.desk.exclude_region(region, reason))
+            reviewer.ask_for("region", lambda region: reviewer.desk.tissue.exclude_region(region, reason))
 
 
 def _no_sheet() -> None:

@@ -331,7 +331,7 @@ class Reviewer:
     def _draw_sections(self) -> None:
         """Draw the pieces of tissue below the follicles; they are not drawn in."""
         self._sections = self.desk.session.sections
-        data, options, _ = section_layer(self.desk.sections, self.desk.owner_of(), self.desk.pixel_size)
+        data, options, _ = section_layer(self.desk.tissue.sections, self.desk.tissue.owner_of(), self.desk.pixel_size)
         above = None
         if self._tissue is not None and self._tissue in self.viewer.layers:  # a person may have deleted it
             above = self.viewer.layers.index(self._tissue)

@@ -312,17 +312,17 @@ def test_counts_of_a_slide_are_those_that_it_was_left_with(desk):
     """Whatever was done to its sections last; a slide that cannot be counted is not counted as it was before."""
     desk.counts()
     first = desk.slide_id
-    left_out = desk.sections[0].section_id
-    desk.include([left_out], False, "pen")
+    left_out = desk.tissue.sections[0].section_id
+    desk.tissue.include([left_out], False, "pen")
     desk.open_next()
     assert left_out not in set(desk.counts().section["section"])
     desk.open(first)
-    desk.assign([desk.sections[1].section_id], ("nobody", "L"))
+    desk.tissue.assign([desk.tissue.sections[1].section_id], ("nobody", "L"))
     desk.open_next()
     with pytest.raises(UserError, match="no row for nobody L"):
         desk.counts()
     desk.open(first)
-    desk.assign([desk.sections[1].section_id], None)
+    desk.tissue.assign([desk.tissue.sections[1].section_id], None)
     assert first in set(desk.counts().section["slide"])
     with pytest.raises(UserError, match="not there any more"):
-        desk.merge_sections(["gone", left_out])
+        desk.tissue.merge(["gone", left_out])

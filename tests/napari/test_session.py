@@ -311,7 +311,7 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     person.panel.open_study(many.path, slide_id)
     part, desk = person.panel.counts, person.desk
     next(head for head in part.findChildren(QToolButton) if head.text() == "Sections").click()
-    left, right = desk.sections
+    left, right = desk.tissue.sections
     x, y = left.outline.representative_point().coords[0]
     person.viewer.scene.camera.center = (y * desk.pixel_size.mpp_y, x * desk.pixel_size.mpp_x)
     person.viewer.scene.camera.zoom = 2.0
@@ -320,10 +320,10 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     for corner in ((x - 20, y - 20), (x + 20, y - 20), (x + 20, y + 20), (x - 20, y + 20)):
         person.click(*corner)
     person.press("Enter")
-    cut = desk.sections[1]
+    cut = desk.tissue.sections[1]
     assert (cut.included, cut.reason) == (False, "pen"), person.panel._message.text()
     assert cut.outline.area == pytest.approx(1600, rel=0.1)
-    assert desk.sections[0].area_mm2 == pytest.approx(left.area_mm2 - cut.area_mm2, abs=2e-5)
+    assert desk.tissue.sections[0].area_mm2 == pytest.approx(left.area_mm2 - cut.area_mm2, abs=2e-5)
 
     def on(number, do):
         part.show_of(desk)
@@ -345,7 +345,7 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     words = [word for word in person.viewer.layers["sections"].features["label"] if word]
     assert words == [f"1: {second} L", "1_x1: not counted, pen", f"2: {first} L"]
     person.press("Control-Z")
-    assert desk.sections[2].animal == second
+    assert desk.tissue.sections[2].animal == second
     person.press("Control-Shift-Z")
     counts = desk.counts()
     person.panel.close_study()
@@ -365,10 +365,10 @@ def test_the_list_of_sections_is_never_behind(many, sit_down):
     sections._merge()
     sections._merge()
     assert "Merging needs two" in person.panel._message.text()
-    assert len(person.desk.sections) == 1
+    assert len(person.desk.tissue.sections) == 1
     person.press(".")
     sections._include(False)  # before the list is filled anew
-    assert all(s.included for s in person.desk.sections)
+    assert all(s.included for s in person.desk.tissue.sections)
     person.viewer.layers.remove("sections")
     sections.show_of(person.desk)
     sections._table.selectRow(0)
