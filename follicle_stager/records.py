@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.slides import PixelSize
 
+NOT_OVARY = "no ovary"
 _NAMESPACE = uuid.UUID("6f1c1f0e-7a51-5b0e-9a55-0f0111c1e001")
 
 
@@ -77,7 +78,8 @@ class Section:
     order
         Place on the slide in reading order, from 1; a part that was cut out has that of what it was cut out of.
     included
-        Whether it is counted; ``reason`` says why not.
+        Whether it is counted; ``reason`` says why not. `NOT_OVARY` says that it was never part of what is sampled;
+        of any other reason it is tissue that could not be looked at.
     doubt
         Why its follicles should be looked at before they are counted.
     animal, ovary

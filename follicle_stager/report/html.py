@@ -77,7 +77,8 @@ def write_report(study: Study, comparison: Comparison) -> Path:
     follicles = {slide: study.counted(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.filters |= {"number": _number, "interval": _interval, "words": lambda name: str(name).replace("_", " ")}
+    words = {"words": lambda name: str(name).replace("_", " ")}
+    environment.filters |= {"number": _number, "count": _count, "interval": _interval} | words
     template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
     page = template.render(
         title=study.path.resolve().name,
@@ -174,9 +175,14 @@ def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,
         "counted": COUNTED_WORDS[comparison.count],
+        "covariates": ", ".join(comparison.covariates).replace("_", " "),
         "equivalence_ratio": f"{config.comparison.equivalence_ratio:g}",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
+
+
+def _count(value: float) -> str:
+    return _UNKNOWN if math.isnan(value) else f"{value:.0f}"
 
 
 def _interval(low: object, high: object) -> str:

@@ -1,8 +1,9 @@
 # Refits the comparison in R from the tables beside this file:  Rscript analysis.R
 # Needs MASS (comes with R); glmmTMB, lme4 and VGAM are used where they are installed. One line for each model:
 # package, what, log ratio of knockout to control, standard error.
-animals <- read.csv("animals.csv", na.strings = "NA", check.names = FALSE)
-exposures <- read.csv("exposures.csv", na.strings = "NA", check.names = FALSE)
+names <- c(model = "character", animal = "character")
+animals <- read.csv("animals.csv", na.strings = "NA", check.names = FALSE, colClasses = names)
+exposures <- read.csv("exposures.csv", na.strings = "NA", check.names = FALSE, colClasses = names)
 rungs <- c("primordial", "primary", "secondary", "early_antral", "antral")
 animals$knockout <- as.integer(animals$group == "knockout")
 data <- merge(animals, exposures, by = c("model", "animal"), suffixes = c("", ".exposure"), sort = FALSE)
@@ -49,9 +50,13 @@ for (model in unique(data$model)) {
     tried(glm(formula, family = binomial, data = own), "continuation", step)
   }
   if (has("VGAM") && !anyNA(own[, rungs])) { # all continuation ratios at once; no offsets
-    fit <- VGAM::vglm(as.matrix(own[, rungs]) ~ knockout, VGAM::cratio(parallel = FALSE), data = own)
-    values <- VGAM::coef(VGAM::summary(fit))[paste0("knockout:", 1:4), ]
-    for (k in 1:4) {
+    some <- own[rowSums(own[, rungs]) > 0, ]
+    fit <- tryCatch(
+      VGAM::vglm(as.matrix(some[, rungs]) ~ knockout, VGAM::cratio(parallel = FALSE), data = some),
+      error = function(e) NULL
+    )
+    values <- if (!is.null(fit)) VGAM::coef(VGAM::summary(fit))[paste0("knockout:", 1:4), ]
+    for (k in seq_len(NROW(values))) {
       cat(sprintf("VGAM, %s to %s, %.6f, %.6f\n", rungs[k], rungs[k + 1], values[k, 1], values[k, 2]))
     }
   }

@@ -135,8 +135,8 @@ def find_arrest(
         matrix=matrix,
         steps=steps,
         animals=_animals(matrix),
-        contrast=_contrast(matrix, permute),
-        verdict=_verdict(matrix, effects, p_holm, config),
+        contrast=_contrast(matrix, permute, errors),
+        verdict=_verdict(matrix, effects, p_holm, config, errors),
     )
 
 
@@ -182,16 +182,16 @@ def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float, perm
     beyond = [i for i in range(k + 1, len(_NAMES)) if matrix.seen[i]]
     continuation = ratio_of_ratios(c[:, beyond].sum(axis=1), e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
     return row | {
-        "ratio": math.exp(effect.log_ratio),
-        "low": math.exp(low),
-        "high": math.exp(high),
-        "low_90": math.exp(low_90),
-        "high_90": math.exp(high_90),
+        "ratio": _exp(effect.log_ratio),
+        "low": _exp(low),
+        "high": _exp(high),
+        "low_90": _exp(low_90),
+        "high_90": _exp(high_90),
         "p": effect.p_lower,
         "p_holm": p_holm,
         "permutation_p": permutation_p(statistic, matrix.knockout)[0] if permute else math.nan,
         "dispersion": effect.dispersion,
-        "continuation": math.exp(continuation.log_ratio),
+        "continuation": _exp(continuation.log_ratio),
         "note": "a group has none of a stage: 0.5 was added" if effect.added else "",
     }
 
@@ -211,28 +211,35 @@ def _log_ratios(matrix: CountMatrix) -> NDArray[np.float64]:
     return ratios
 
 
-def _contrast(matrix: CountMatrix, permute: bool) -> dict[str, float]:
+def _contrast(matrix: CountMatrix, permute: bool, errors: StageErrors | None) -> dict[str, float]:
     """Secondary to antral of all kinds, named before the data: the model's ratio, and each animal's own number."""
     names = ("ratio", "low", "high", "p_two_sided", "log_ratio_difference", "permutation_p")
     if not _enough(matrix) or not matrix.seen[_SECONDARY:].all():
         return dict.fromkeys(names, math.nan)
-    c, e = matrix.counts, matrix.exposure
-    antral, beside = c[:, _SECONDARY + 1 :].sum(axis=1), e[:, _SECONDARY + 1]
-    effect = ratio_of_ratios(antral, beside, c[:, _SECONDARY], e[:, _SECONDARY], matrix.knockout)
+
+    def antral_over_secondary(m: CountMatrix) -> Effect:
+        antral, beside = m.counts[:, _SECONDARY + 1 :].sum(axis=1), m.exposure[:, _SECONDARY + 1]
+        return ratio_of_ratios(antral, beside, m.counts[:, _SECONDARY], m.exposure[:, _SECONDARY], m.knockout)
+
+    effect = with_errors(matrix, errors, antral_over_secondary) or antral_over_secondary(matrix)
     low, high = effect.interval()
     own = _log_ratios(matrix)
 
     def difference(knockout: NDArray[np.bool_]) -> float:
         return float(own[knockout].mean() - own[~knockout].mean())
 
-    values = (math.exp(effect.log_ratio), math.exp(low), math.exp(high), effect.p_two_sided)
+    values = (_exp(effect.log_ratio), _exp(low), _exp(high), effect.p_two_sided)
     permuted = permutation_p(difference, matrix.knockout)[0] if permute else math.nan
     tested = (difference(matrix.knockout), permuted)
     return dict(zip(names, values + tested, strict=True))
 
 
 def _verdict(
-    matrix: CountMatrix, effects: list[Effect | None], p_holm: NDArray[np.float64], config: ComparisonConfig
+    matrix: CountMatrix,
+    effects: list[Effect | None],
+    p_holm: NDArray[np.float64],
+    config: ComparisonConfig,
+    errors: StageErrors | None,
 ) -> Verdict:
     name = matrix.genotypes[1]
     n = int(matrix.knockout.sum()), int((~matrix.knockout).sum())
@@ -241,12 +248,12 @@ def _verdict(
         return Verdict((), False, False, False, why)
     known = {k: e for k, e in enumerate(effects) if e is not None}
     if not known:
-        return Verdict((), False, False, False, f"{name}: not estimable, as no step of the ladder has follicles.")
+        return _without_steps(matrix, config, errors)
     blocks = [k for k in known if p_holm[k] <= config.alpha]
     bound = math.log(config.equivalence_ratio)
     same = all(-bound < low and high < bound for low, high in (e.interval(0.90) for e in known.values()))
     upto = blocks[0] if blocks else len(_NAMES) - 1
-    common = _common(matrix, upto)
+    common = _common(matrix, upto, errors)
     fewer = common is not None and common.p_lower <= config.alpha
     depletion = fewer and (bool(blocks) or same)
     warnings = []
@@ -266,14 +273,27 @@ def _verdict(
     )
 
 
-def _common(matrix: CountMatrix, upto: int) -> Effect | None:
+def _without_steps(matrix: CountMatrix, config: ComparisonConfig, errors: StageErrors | None) -> Verdict:
+    """A group without follicles takes no step, but may have fewer of all."""
+    name, common = matrix.genotypes[1], _common(matrix, len(_NAMES) - 1, errors)
+    if common is None or common.p_lower > config.alpha:
+        why = f"{name}: not estimable, as no two neighbouring stages have follicles in both groups."
+        return Verdict((), False, False, False, why)
+    why = "no step can be asked, as a group has none of neighbouring stages"
+    return Verdict((), True, False, True, f"{name}: " + _fewer(True, common, "fewer follicles, {}; " + why + "."))
+
+
+def _common(matrix: CountMatrix, upto: int, errors: StageErrors | None) -> Effect | None:
     """Rate ratio of all rungs that are seen, up to one of them."""
     rungs = [i for i in range(upto + 1) if matrix.seen[i]]
-    if not rungs or not matrix.counts[:, rungs].sum():
-        return None
-    # The exposure of an animal is alike on all rungs but for the height of nuclei, which groups share.
-    exposure = matrix.exposure[:, rungs].mean(axis=1)
-    return rate_ratio(matrix.counts[:, rungs].sum(axis=1), exposure, matrix.knockout)
+
+    def together(m: CountMatrix) -> Effect | None:
+        if not rungs or not m.counts[:, rungs].sum():
+            return None
+        # The exposure of an animal is alike on all rungs but for the height of nuclei, which groups share.
+        return rate_ratio(m.counts[:, rungs].sum(axis=1), m.exposure[:, rungs].mean(axis=1), m.knockout)
+
+    return with_errors(matrix, errors, together)
 
 
 def _sentence(
@@ -289,17 +309,19 @@ def _sentence(
     if blocks:
         parts = []
         for k in blocks:
-            times, low, high = (math.exp(v) for v in (known[k].log_ratio, *known[k].interval()))
+            times, low, high = (_exp(v) for v in (known[k].log_ratio, *known[k].interval()))
             parts.append(
                 f"{name}: block or delay after the {_words(k)} stage (the step to {_words(k + 1)} is taken {times:.2f} "
                 f"times as often as in {control}, 95 % interval {low:.2f} to {high:.2f})"
             )
         return "; ".join(parts) + "." + _fewer(depletion, common, " Before it, too, there are fewer follicles: {}.")
+    steps = "every step" if len(known) == len(_NAMES) - 1 else f"each of the {len(known)} steps that could be asked"
     if depletion:
-        return f"{name}: fewer follicles on every rung alike" + _fewer(True, common, ", {}") + ", and no block."
+        alike = f"fewer follicles on all rungs{_fewer(True, common, ', {}')}, and no block"
+        return f"{name}: {alike}: {steps} is taken alike."
     ratio = config.equivalence_ratio
     if same:
-        return f"{name}: no block; every step is taken as often as in {control}, within a factor of {ratio:g} (90 %)."
+        return f"{name}: no block; {steps} is taken as often as in {control}, within a factor of {ratio:g} (90 %)."
     return (
         f"{name}: inconclusive. No step is surely blocked, and a difference by a factor of {ratio:g} is not excluded "
         "at every step; more animals or sections would tell."
@@ -309,8 +331,13 @@ def _sentence(
 def _fewer(said: bool, common: Effect | None, text: str) -> str:
     if not said or common is None:
         return ""
-    low, high = (math.exp(v) for v in common.interval())
-    return text.format(f"{math.exp(common.log_ratio):.2f} times as many as in controls, {low:.2f} to {high:.2f}")
+    low, high = (_exp(v) for v in common.interval())
+    return text.format(f"{_exp(common.log_ratio):.2f} times as many as in controls, {low:.2f} to {high:.2f}")
+
+
+def _exp(value: float) -> float:
+    """Infinity where a number is too large, no error."""
+    return float(np.exp(value))
 
 
 def _words(k: int) -> str:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.matrix import CountMatrix
     from follicle_stager.study import Study
 
 
@@ -42,7 +43,9 @@ class Comparison:
     count
         What was counted.
     notes
-        What of the sample sheet is in none of it.
+        What of the sample sheet is in none of it, and what a person overruled.
+    covariates
+        Of the models of single stages.
     """
 
     arrests: tuple[Arrest, ...]
@@ -52,11 +55,12 @@ class Comparison:
     verdicts: pd.DataFrame
     count: Counted
     notes: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
 
     @property
     def together(self) -> str:
         """Whether several models block at the same step, in words; empty for one."""
-        blocked = {a.matrix.genotypes[1]: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
+        blocked = {a.matrix.model: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
         if len(self.arrests) < 2 or not blocked:
             return ""
         shared = set.intersection(*(set(b) for b in blocked.values())) if len(blocked) == len(self.arrests) else set()
@@ -84,19 +88,19 @@ def compare_counts(
     config
         How verdicts are reached.
     covariates
-        By animal, for the models of single stages.
+        By model and animal, for the models of single stages.
 
     Raises
     ------
     UserError
         If there is nothing to compare.
     """
+    _refuse_mixed_sampling(counts.section)
     matrices = count_matrices(counts.animal, count=count)
-    errors = [stage_errors(counts.follicles, matrix, count=count) for matrix in matrices]
+    errors = [stage_errors(counts.follicles, counts.rejected, matrix, count=count) for matrix in matrices]
     arrests = tuple(find_arrest(m, config, errors=e) for m, e in zip(matrices, errors, strict=True))
     stages = [
-        per_stage(m, covariates=None if covariates is None else covariates.loc[list(m.animals)], errors=e)
-        for m, e in zip(matrices, errors, strict=True)
+        per_stage(m, covariates=_of_animals(covariates, m), errors=e) for m, e in zip(matrices, errors, strict=True)
     ]
     verdicts = [
         {
@@ -117,6 +121,7 @@ def compare_counts(
         verdicts=pd.DataFrame(verdicts),
         count=count,
         notes=counts.notes,
+        covariates=() if covariates is None else tuple(map(str, covariates.columns)),
     )
 
 
@@ -148,15 +153,20 @@ def compare_study(
     config = config or load_config(study.path / "study.toml").comparison
     result = compare_counts(counts, count=count, config=config, covariates=beside)
     folder = study.path / "statistics"
-    write_csv(folder / "per_stage.csv", result.stages.round(6))
-    write_csv(folder / "arrest.csv", result.steps.round(6))
-    write_csv(folder / "animals.csv", result.animals.round(6))
-    write_csv(folder / "verdict.csv", result.verdicts.round(6))
     exposures = [
         pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
         for a in result.arrests
     ]
-    write_csv(folder / "exposures.csv", pd.concat(exposures, ignore_index=True))
+    tables = {
+        "per_stage": result.stages,
+        "arrest": result.steps,
+        "animals": result.animals,
+        "verdict": result.verdicts,
+        "exposures": pd.concat(exposures, ignore_index=True),
+    }
+    for name, table in tables.items():
+        # Other programs take an empty name for a missing one, and leave its rows out.
+        write_csv(folder / f"{name}.csv", table.round(6).replace({"model": {"": "study"}}))
     write_text(folder / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(study.tables / "prism_grouped.csv", prism_grouped(result))
     write_csv(study.tables / "prism_arrest.csv", prism_arrest(result))
@@ -169,8 +179,7 @@ def prism_grouped(result: Comparison) -> pd.DataFrame:
     for a in result.arrests:
         for group, own in (("control", ~a.matrix.knockout), ("knockout", a.matrix.knockout)):
             for i in np.flatnonzero(own):
-                genotype = a.matrix.genotypes[group == "knockout"]
-                table[f"{genotype} {a.matrix.animals[i]}"] = a.matrix.counts[i]
+                table[f"{_column(result, a, group == 'knockout')} {a.matrix.animals[i]}"] = a.matrix.counts[i]
     return table
 
 
@@ -179,9 +188,50 @@ def prism_arrest(result: Comparison) -> pd.DataFrame:
     columns = {}
     for a in result.arrests:
         ratios = a.animals["arrest_log_ratio"].to_numpy()
-        columns[a.matrix.genotypes[0]] = pd.Series(ratios[~a.matrix.knockout])
-        columns[a.matrix.genotypes[1]] = pd.Series(ratios[a.matrix.knockout])
+        columns[_column(result, a, False)] = pd.Series(ratios[~a.matrix.knockout])
+        columns[_column(result, a, True)] = pd.Series(ratios[a.matrix.knockout])
     return pd.DataFrame(columns)
+
+
+def _column(result: Comparison, arrest: Arrest, knockout: bool) -> str:
+    """Name of a group; several models may have groups of one name."""
+    genotype = arrest.matrix.genotypes[knockout]
+    names = [g for a in result.arrests for g in a.matrix.genotypes]
+    return genotype if names.count(genotype) == 1 else f"{arrest.matrix.model} {genotype}"
+
+
+def _refuse_mixed_sampling(section: pd.DataFrame) -> None:
+    """Refuse what no offset could be worked out of: it would be taken for a difference of the animals.
+
+    Raises
+    ------
+    UserError
+        If an ovary has several sampling intervals, some have none, or some animals' ovaries are named and others' not.
+    """
+    if section["interval"].isna().all():
+        return
+    per_ovary = section.groupby(["model", "animal", "ovary"], sort=False)["interval"].nunique(dropna=False)
+    mixed = [animal for _, animal, _ in per_ovary.index[per_ovary > 1]]
+    mixed += list(section.loc[section["interval"].isna(), "animal"])
+    if mixed:
+        raise UserError(
+            f"samples.csv, column interval: animals {', '.join(dict.fromkeys(map(str, mixed)))} have no sampling "
+            "interval, or several in one ovary; write one for each ovary, or none at all."
+        )
+    for model in section["model"].unique():
+        own = section[section["model"] == model]
+        unnamed = own.loc[own["ovary"] == "", "animal"].unique()
+        if len(unnamed) and (own["ovary"] != "").any():
+            raise UserError(
+                f"samples.csv, column ovary: of {model or 'the study'}, animals {', '.join(map(str, unnamed))} have no "
+                "name of their ovary, and others have; fill in all (L, R), or none."
+            )
+
+
+def _of_animals(covariates: pd.DataFrame | None, matrix: CountMatrix) -> pd.DataFrame | None:
+    if covariates is None:
+        return None
+    return covariates.loc[[(matrix.model, animal) for animal in matrix.animals]].reset_index(drop=True)
 
 
 def _covariates(study: Study, names: Sequence[str]) -> pd.DataFrame:
@@ -189,9 +239,10 @@ def _covariates(study: Study, names: Sequence[str]) -> pd.DataFrame:
     if unknown:
         raise UserError(f"{unknown[0]}: this is no covariate; there are {', '.join(COVARIATES)}.")
     sheet = read_samples_table(study.samples_path)
+    keys = ["model", "animal"]
     for name in names:
-        per_animal = sheet.groupby("animal")[name].nunique(dropna=False)
+        per_animal = sheet.groupby(keys)[name].nunique(dropna=False)
         if (per_animal > 1).any():
-            animal = str(per_animal.index[per_animal > 1][0])
+            animal = str(per_animal.index[per_animal > 1][0][1])
             raise UserError(f"{study.samples_path}, column {name}: animal {animal} has several values; write one.")
-    return sheet.drop_duplicates("animal").set_index("animal")[list(names)]
+    return sheet.drop_duplicates(keys).set_index(keys)[list(names)]

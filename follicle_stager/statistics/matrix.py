@@ -123,9 +123,8 @@ def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
     )
     exposure, sampled, note = _exposure(who, by_stage, count, name)
     beside = {
-        "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].astype(float).to_numpy(),
-        # Of stages that cannot be seen nobody knows.
-        "atretic": np.nansum([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER], axis=0),
+        "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].to_numpy(np.float64),
+        "atretic": _of_stages_that_all_show([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER]),
     }
     return CountMatrix(
         model=model,
@@ -155,12 +154,39 @@ def _exposure(
             "ovary, and others have one; write one for each ovary, or none at all."
         )
     exposure = np.asarray(np.repeat(sampled[:, None], len(RUNGS), axis=1), np.float64)
-    thickness = who["thickness_um"].astype(float).to_numpy()
-    if count == "profiles" or np.isnan(thickness).any():
-        return exposure, sampled, "counts times the sampling interval"
-    for column, stages in enumerate(RUNGS.values()):
+    uncorrected = exposure.copy(), sampled, "counts times the sampling interval"
+    thickness = who["thickness_um"].to_numpy(np.float64)
+    if count == "profiles" or np.isnan(thickness).all():
+        return uncorrected
+    differ = len(set(thickness)) > 1
+    if np.isnan(thickness).any():
+        without = ", ".join(str(a) for a in who.index[np.isnan(thickness)])
+        raise UserError(
+            f"samples.csv, column thickness_um: of {name}, animals {without} have no thickness, or several, and others "
+            "have one; write one for each animal, or none at all."
+        )
+    unknown = []
+    for column, (rung, stages) in enumerate(RUNGS.items()):
         heights = by_stage[stages[0].value]["nucleus_height_um"].astype(float).to_numpy()
         if np.isfinite(heights).all():
             exposure[:, column] *= (thickness + heights) / thickness
-    note = "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"
-    return exposure, sampled, note
+        elif any(by_stage[stage.value][f"n_{count}"].astype(float).sum() for stage in stages):
+            unknown.append(rung)
+    if not unknown:
+        note = "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"
+        return exposure, sampled, note
+    words = ", ".join(rung.replace("_", " ") for rung in unknown)
+    if differ:
+        raise UserError(
+            f"samples.csv, column thickness_um: sections of {name} differ in thickness, and of too few nuclei of these "
+            f"stages a height is known: {words}. Give it as counting.nucleus_height_um in study.toml."
+        )
+    # Of one thickness it is the same factor in both groups.
+    why = f"not corrected for section thickness, as too few nuclei were measured ({words}); it is one for all"
+    return uncorrected[0], sampled, f"{uncorrected[2]}, {why}"
+
+
+def _of_stages_that_all_show(stages: list[pd.Series[float]]) -> NDArray[np.float64]:
+    """Sum over stages; those that some animal's slides cannot show are left out for all."""
+    values = np.array([stage.to_numpy(np.float64) for stage in stages])
+    return np.asarray(values[np.isfinite(values).all(axis=1)].sum(axis=0), np.float64)

@@ -77,7 +77,9 @@ def per_stage(
         row = _row(matrix, name, matrix.counts[:, i], matrix.exposure[:, i], design, permute)
         if errors is not None and math.isfinite(row["rate_ratio"]):
             effect = with_errors(matrix, errors, partial(fit, i=i))
-            row |= _columns_of(effect) if effect is not None else {}
+            if effect is not None:
+                pooled = {"variance_factor": math.nan, "method": f"{row['method']}, errors of stage carried"}
+                row |= _columns_of(effect) | pooled
         rows.append(row)
     beside = [_row(matrix, name, y, exposure, design, permute) for name, (y, exposure) in matrix.beside.items()]
     table = pd.DataFrame([*rows, *beside])
@@ -114,7 +116,7 @@ def _row(
 def _columns_of(effect: Effect) -> dict[str, float]:
     low, high = effect.interval()
     ratios = {"rate_ratio": effect.log_ratio, "low": low, "high": high}
-    columns = {name: math.exp(value) for name, value in ratios.items()} | {"p": effect.p_two_sided}
+    columns = {name: float(np.exp(value)) for name, value in ratios.items()} | {"p": effect.p_two_sided}
     return columns | {"se": effect.se, "variance_factor": effect.dispersion}
 
 
@@ -147,14 +149,28 @@ def _negative_binomial(
                 negative = NegativeBinomial(y, design, offset=offset).fit(
                     start_params=[*poisson.params, 0.1], disp=0, maxiter=200
                 )
-                if negative.mle_retvals["converged"] and np.isfinite(negative.bse).all() and negative.params[-1] > 0:
-                    result, factor = negative, len(y) / df
+                found = (
+                    negative.mle_retvals["converged"] and negative.params[-1] > 0 and np.isfinite(negative.bse).all()
+                )
+                result, factor = negative if found else _by_profile(y, design, offset), len(y) / df
     except (np.linalg.LinAlgError, ValueError, FloatingPointError):
         return None
     value, se = float(result.params[k]), float(result.bse[k])
     if not (np.isfinite(value) and 0 < se < 10):
         return None
     return Effect(value, se * math.sqrt(factor), df, dispersion=factor, added=False)
+
+
+def _by_profile(y: NDArray[np.float64], design: NDArray[np.float64], offset: NDArray[np.float64]) -> Any:
+    """The same model, its dispersion sought along its own likelihood: slower, and it does not lose its way."""
+    import statsmodels.api as sm
+    from scipy.optimize import minimize_scalar
+
+    def model(log_alpha: float) -> Any:
+        family = sm.families.NegativeBinomial(alpha=math.exp(log_alpha))
+        return sm.GLM(y, design, family=family, offset=offset).fit()
+
+    return model(float(minimize_scalar(lambda a: -model(a).llf, bounds=(-14.0, 4.0), method="bounded").x))
 
 
 def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.float64]:

@@ -131,7 +131,7 @@ def simulate_verdicts(
             table = per_stage(matrix, errors=errors, permute=False)
             any_stage += bool((table["p_holm"] < 0.05).any())
             stages_covered += _held(table, design.stage_log_ratios)
-            narrower = np.sqrt(table["variance_factor"])
+            narrower = np.sqrt(table["variance_factor"].fillna(1.0))
             for side in ("low", "high"):
                 table[side] = table["rate_ratio"] * (table[side] / table["rate_ratio"]) ** (1 / narrower)
             plain_covered += _held(table, design.stage_log_ratios)
@@ -176,8 +176,8 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
 
 def _known(matrix: CountMatrix, design: Design) -> StageErrors:
     """The errors of a study of which nothing was judged, and all is known of how often they occur."""
-    confusion = np.vstack([200 * moves(design.wrong_stage), np.full((1, len(RUNGS)), 0.01)])
-    return StageErrors(np.zeros_like(matrix.counts), matrix.counts, confusion)
+    nothing_false = np.array([[0.0, 1e6]] * len(RUNGS))
+    return StageErrors(np.zeros_like(matrix.counts), matrix.counts, 200 * moves(design.wrong_stage), nothing_false)
 
 
 def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:

@@ -5,7 +5,9 @@ is no follicle for one. How often it calls a follicle of one rung another is lea
 with what it did on the exam (`confusion.csv`, written by docs/make_accuracy.py) as a start. From it follows, for each
 group, how many follicles of each rung there must be to give what was called (expectation maximisation), and the true
 rungs of the unjudged ones are drawn many times: multiple imputation (Rubin 1987). So what was judged counts as it is,
-and a study that nobody corrected has wider intervals. Follicles that were not found are in none of it.
+and a study that nobody corrected has wider intervals. Which of the called ones are no follicles cannot be seen from
+their numbers: of each rung that is called it is the share of the exam, and of what a person rejected in this study.
+Follicles that were not found are in none of it.
 """
 
 from __future__ import annotations
@@ -45,50 +47,53 @@ class StageErrors:
     called
         (n, 5) the others, by the rung that the software called.
     confusion
-        (6, 5) Dirichlet parameters: rows are true rungs, then what is no follicle; columns the rung that is called.
+        (5, 5) Dirichlet parameters: rows are true rungs, columns the rung that is called.
+    false
+        (5, 2) beta parameters of each rung that is called: no follicles, and follicles.
     """
 
     judged: NDArray[np.float64]
     called: NDArray[np.float64]
     confusion: NDArray[np.float64]
+    false: NDArray[np.float64]
 
     def imputed(self, matrix: CountMatrix, *, seed: int = 0) -> Iterator[CountMatrix]:
         """The counts, drawn anew again and again as they may truly be."""
         rng = np.random.default_rng(seed)
         rungs = np.flatnonzero(matrix.seen)
-        rows = [*rungs, len(RUNGS)]
         for _ in range(_DRAWS):
-            share = np.array([rng.dirichlet(self.confusion[t][rungs] + 1e-3) for t in rows])
+            share = np.array([rng.dirichlet(self.confusion[rung][rungs] + 1e-3) for rung in rungs])
+            real = 1 - rng.beta(*(self.false[rungs].T + 1e-3))
             counts = self.judged.copy()
             for group in (matrix.knockout, ~matrix.knockout):
-                true = _true_given_called(share, self.called[group][:, rungs].sum(axis=0))
+                true = _true_given_called(share, real * self.called[group][:, rungs].sum(axis=0))
                 for animal in np.flatnonzero(group):
-                    for p, rung in enumerate(rungs):
-                        drawn = rng.multinomial(int(self.called[animal, rung]), true[:, p])
-                        counts[animal, rungs] += drawn[:-1]
+                    follicles = rng.binomial(self.called[animal, rungs].astype(int), real)
+                    counts[animal, rungs] += sum(rng.multinomial(n, true[:, p]) for p, n in enumerate(follicles))
             yield replace(matrix, counts=np.where(matrix.seen, counts, np.nan))
 
 
-def stage_errors(follicles: pd.DataFrame, matrix: CountMatrix, *, count: Counted) -> StageErrors | None:
+def stage_errors(
+    follicles: pd.DataFrame, rejected: pd.DataFrame, matrix: CountMatrix, *, count: Counted
+) -> StageErrors | None:
     """Collect what is known of the stages; None where every follicle was judged.
 
     Parameters
     ----------
     follicles
         Of the study, a row each.
+    rejected
+        What a person said is no follicle, see `Counts`.
     matrix
         The model's counts, whose animals are meant.
     count
         What is counted.
     """
-    own = follicles[(follicles["model"].fillna("") == matrix.model) & follicles["stage"].isin(_RUNG_OF)]
-    if count != "profiles":
-        own = own[own["countable"] == Countable.YES.value]
-    if count == "healthy":
-        own = own[own["health"] != Health.ATRETIC.value]
+    own = _counted(follicles, matrix, count)
+    own = own[own["stage"].isin(_RUNG_OF)]
     place = {animal: i for i, animal in enumerate(matrix.animals)}
     judged, called = np.zeros_like(matrix.counts), np.zeros_like(matrix.counts)
-    confusion = _prior()
+    confusion, false = _prior()
     for animal, stage, predicted, status in own[["animal", "stage", "stage_predicted", "status"]].itertuples(
         index=False
     ):
@@ -96,7 +101,19 @@ def stage_errors(follicles: pd.DataFrame, matrix: CountMatrix, *, count: Counted
         (called if unjudged else judged)[place[str(animal)], _RUNG_OF[stage]] += 1
         if not unjudged and status != Status.ADDED and predicted in _RUNG_OF:
             confusion[_RUNG_OF[stage], _RUNG_OF[predicted]] += 1
-    return StageErrors(judged, called, confusion) if called.any() else None
+            false[_RUNG_OF[predicted], 1] += 1
+    for predicted in _counted(rejected, matrix, count)["stage_predicted"]:
+        if predicted in _RUNG_OF:
+            false[_RUNG_OF[predicted], 0] += 1
+    return StageErrors(judged, called, confusion, false) if called.any() else None
+
+
+def _counted(follicles: pd.DataFrame, matrix: CountMatrix, count: Counted) -> pd.DataFrame:
+    """Those of a model that are counted."""
+    own = follicles[follicles["model"].fillna("") == matrix.model]
+    if count != "profiles":
+        own = own[own["countable"] == Countable.YES.value]
+    return own[own["health"] != Health.ATRETIC.value] if count == "healthy" else own
 
 
 def pooled(effects: list[Effect]) -> Effect:
@@ -136,9 +153,11 @@ def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) 
     return np.asarray(joint / joint.sum(axis=0))
 
 
-def _prior() -> NDArray[np.float64]:
-    """The exam's confusion, worth `_PRIOR_WEIGHT` follicles of each true rung."""
+def _prior() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The exam's confusion and false claims, worth `_PRIOR_WEIGHT` follicles of each rung."""
     with files("follicle_stager.statistics").joinpath("confusion.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, index_col=0)
-    values = table.loc[[*RUNGS, "none"], list(RUNGS)].to_numpy(np.float64)
-    return np.asarray(values / values.sum(axis=1, keepdims=True) * _PRIOR_WEIGHT)
+    real, none = (table.loc[rows, list(RUNGS)].to_numpy(np.float64) for rows in (list(RUNGS), ["none"]))
+    claims = np.vstack([none, real.sum(axis=0)]).T
+    confusion, false = (_PRIOR_WEIGHT * x / x.sum(axis=1, keepdims=True) for x in (real, claims))
+    return confusion, false

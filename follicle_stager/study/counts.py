@@ -12,15 +12,17 @@ estimate over the volume that the sections stand for (area, interval and thickne
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
+from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
 from follicle_stager.study.assignment import ANIMAL_KEYS, SECTION_KEYS, CountedSection, assign_sections, named
 from follicle_stager.study.samples import Sample, read_samples
@@ -35,10 +37,10 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section
     from follicle_stager.study.folder import Study
 
-    #: Of one slide: a row for each section and stage, and one for each follicle.
-    _Rows = tuple[list[dict[str, object]], list[dict[str, object]]]
 
+_OVARY_KEYS = ["model", "animal", "ovary"]
 _COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
+_REJECTED = ["model", "animal", "stage_predicted", "countable", "health"]
 # What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
 _DENSITY = ["_bodies", "_mm3"]
 # Profiles of nuclei from which a height can be worked out.
@@ -46,10 +48,22 @@ _MIN_NUCLEI = 5
 
 
 @dataclass(frozen=True)
+class _Slide:
+    """What a slide adds to the tables: a row for each section and stage, for each follicle, and so on."""
+
+    sections: list[dict[str, object]]
+    follicles: list[dict[str, object]]
+    rejected: list[dict[str, object]]
+    left_out: list[dict[str, object]]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Counts:
     """The tables of a study, as they are written; columns: docs/tables.md.
 
-    ``notes`` says what is in none of them: animals and ovaries of the sheet of which no section is counted.
+    Beside them ``notes``, on what is in none of them and what a person overruled; and ``rejected``: what a person said
+    is no follicle, by ``model``, ``animal``, the ``stage_predicted``, ``countable`` and ``health`` that it was given.
     """
 
     follicles: pd.DataFrame
@@ -58,6 +72,7 @@ class Counts:
     animal: pd.DataFrame
     genotype: pd.DataFrame
     notes: tuple[str, ...] = ()
+    rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=_REJECTED))
 
 
 def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
@@ -110,8 +125,7 @@ class Tally:
         self._study = study
         self._config = load_config(study.path / "study.toml").counting
         # Tables follow the order of the sample sheet, as its author arranged it.
-        self._rows: dict[str, _Rows | None] = dict.fromkeys(s.slide for s in self._samples)
-        self._overruled: dict[str, tuple[str, ...]] = {}
+        self._rows: dict[str, _Slide | None] = dict.fromkeys(s.slide for s in self._samples)
 
     def update(self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section]) -> None:
         """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
@@ -126,6 +140,7 @@ class Tally:
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
         follicle_rows: list[dict[str, object]] = []
+        rejected: list[dict[str, object]] = []
         for counted in self.assigned(slide_id, sections):
             ids = {piece.section_id for piece in counted.pieces}
             numbered = [
@@ -134,8 +149,15 @@ class Tally:
             own = [f for _, f in numbered]
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
-        self._rows[slide_id] = section_rows, follicle_rows
-        self._overruled[slide_id] = self._against_the_sheet(slide_id, sections)
+            no_follicles = [f for f in follicles if f.section_id in ids and _is_rejected(f)]
+            rejected += [
+                {name: counted.keys()[name] for name in ("model", "animal")}
+                | {name: getattr(f, name).value for name in _REJECTED[2:]}
+                for f in no_follicles
+            ]
+        left_out = self._left_out_of(slide_id, sections)
+        notes = self._against_the_sheet(slide_id, sections)
+        self._rows[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
         """Animals and ovaries that the sheet names for a slide, in its order."""
@@ -155,9 +177,9 @@ class Tally:
         """
         for slide_id in [slide_id for slide_id, rows in self._rows.items() if rows is None]:
             self.update(slide_id, *self._study.content(slide_id))
-        rows = [rows for rows in self._rows.values() if rows is not None]
-        section_rows = [row for sections, _ in rows for row in sections]
-        follicle_rows = [row for _, follicles in rows for row in follicles]
+        slides = [slide for slide in self._rows.values() if slide is not None]
+        section_rows = [row for slide in slides for row in slide.sections]
+        follicle_rows = [row for slide in slides for row in slide.follicles]
         if not section_rows:
             path = self._study.path
             raise StudyError(
@@ -165,9 +187,22 @@ class Tally:
             )
         empty = None if follicle_rows else [*SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
-        counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles, self._config), follicles)
-        overruled = [note for slide_id in self._rows for note in self._overruled.get(slide_id, ())]
-        return replace(counts, notes=(*self._left_out(section_rows), *overruled))
+        left_out = pd.DataFrame([row for s in slides for row in s.left_out], columns=[*_OVARY_KEYS, "area_mm2"])
+        counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles, self._config), follicles, left_out)
+        rejected = pd.DataFrame([row for slide in slides for row in slide.rejected], columns=_REJECTED)
+        notes = [note for slide in slides for note in slide.notes]
+        return replace(counts, rejected=rejected, notes=(*self._not_counted(section_rows), *counts.notes, *notes))
+
+    def _left_out_of(self, slide_id: str, sections: Sequence[Section]) -> list[dict[str, object]]:
+        """Tissue of ovaries that could not be looked at, where it is known whose it is."""
+        rows: dict[tuple[str, str], Sample] = {(s.animal, s.ovary): s for s in self._samples if s.slide == slide_id}
+        only = next(iter(rows)) if len(rows) == 1 else None
+        found = []
+        for section in sections:
+            sample = rows.get((section.animal, section.ovary) if section.animal else only or ("", ""))
+            if not section.included and section.reason != NOT_OVARY and sample is not None:
+                found.append({name: getattr(sample, name) for name in _OVARY_KEYS} | {"area_mm2": section.area_mm2})
+        return found
 
     def _against_the_sheet(self, slide_id: str, sections: Sequence[Section]) -> tuple[str, ...]:
         """Sections that a person gave to another animal than the order of the sheet does."""
@@ -182,14 +217,14 @@ class Tally:
             if piece.animal and (piece.animal, piece.ovary) != (row.animal, row.ovary)
         )
 
-    def _left_out(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
+    def _not_counted(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
         """Animals and ovaries of the sheet of which no section is counted."""
-        expected = dict.fromkeys((s.animal, s.ovary) for s in self._samples)
-        counted = {(row["animal"], row["ovary"]) for row in section_rows}
+        expected = dict.fromkeys((s.model, s.animal, s.ovary) for s in self._samples)
+        counted = {(row["model"], row["animal"], row["ovary"]) for row in section_rows}
         return tuple(
             f"{named(animal, ovary)}: no section of it is counted, so it is in no table"
-            for animal, ovary in expected
-            if (animal, ovary) not in counted
+            for model, animal, ovary in expected
+            if (model, animal, ovary) not in counted
         )
 
 
@@ -310,8 +345,9 @@ def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: Coun
     given, mean = config.nucleus_height_um.get(Stage(stage)), means.get(stage, math.nan)
     if math.isnan(thickness_um) or (given is None and math.isnan(mean)):
         return math.nan
-    height = height_from_profiles(mean, thickness_um=thickness_um) if given is None else given
-    seen = height - 2 * config.lost_cap_um
+    cap = config.lost_cap_um
+    height = height_from_profiles(mean, thickness_um=thickness_um, lost_cap_um=cap) if given is None else given
+    seen = height - 2 * cap
     if thickness_um + seen <= 0:
         raise StudyError(
             f"study.toml, counting.lost_cap_um: with {config.lost_cap_um:g} no {Stage(stage).label.lower()} follicle "
@@ -320,9 +356,23 @@ def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: Coun
     return seen
 
 
-def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
+def _is_rejected(f: Follicle) -> bool:
+    """Whether the software had found it, and a person said that it is none."""
+    return f.status == Status.REJECTED or (f.stage == Stage.NOT_FOLLICLE and f.status != Status.ADDED)
+
+
+def _tables(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFrame) -> Counts:
     ovary = _sum(section, [*ANIMAL_KEYS, "ovary"])
-    ovary["ovaries_sampled"] = 1 / ovary["interval"].astype(float)
+    lost = left_out.groupby(_OVARY_KEYS)["area_mm2"].sum()
+    lost_mm2 = np.array([lost.get(tuple(keys), 0.0) for keys in ovary[_OVARY_KEYS].to_numpy()], float)
+    share = ovary["area_mm2"] / (ovary["area_mm2"] + lost_mm2)
+    # Tissue that could not be looked at was not sampled.
+    ovary["ovaries_sampled"] = share / ovary["interval"].astype(float)
+    notes = {
+        named(animal, own): f"{1 - part:.0%} of its tissue was left out; the offsets of single stages allow for it"
+        for animal, own, part in zip(ovary["animal"], ovary["ovary"], share, strict=True)
+        if part < 1
+    }
     animal = _sum(section, ANIMAL_KEYS)
     keys = [*ANIMAL_KEYS, "stage"]
     sampled = ovary.groupby(keys, sort=False, dropna=False)["ovaries_sampled"].agg(_sum_or_na)
@@ -333,6 +383,7 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame) -> Counts:
         ovary=_with_density(ovary),
         animal=_with_density(animal),
         genotype=_over_animals(animal),
+        notes=tuple(f"{who}: {what}" for who, what in notes.items()),
     )
 
 

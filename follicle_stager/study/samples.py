@@ -195,7 +195,7 @@ def _with_ids(samples: list[Sample], slides: Sequence[SlideSource]) -> tuple[lis
 def _duplicates(samples: list[Sample]) -> list[str]:
     problems = []
     on_slide: dict[tuple[str, str], int] = {}
-    of_ovary: dict[tuple[str, str, str], int] = {}
+    of_ovary: dict[tuple[str, str, str, str], int] = {}
     for s in samples:
         first = on_slide.setdefault((s.slide, s.section), s.sheet_line)
         if first != s.sheet_line:
@@ -206,7 +206,7 @@ def _duplicates(samples: list[Sample]) -> list[str]:
             )
             continue
         if s.section:
-            first = of_ovary.setdefault((s.animal, s.ovary, s.section), s.sheet_line)
+            first = of_ovary.setdefault((s.model, s.animal, s.ovary, s.section), s.sheet_line)
             if first != s.sheet_line:
                 problems.append(
                     f"line {s.sheet_line}, column section: animal {s.animal}, ovary {s.ovary or '(empty)'} has section "

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 
+from scipy.optimize import brentq
+
 
 def interval_scaled(n: float, interval: int) -> float:
     """Estimate n·k: counts in every k-th section, scaled up. Too high by (T + h)/T."""
@@ -47,11 +49,12 @@ def abercrombie(n: float, interval: int, *, thickness_um: float, height_um: floa
     return interval_scaled(n, interval) * thickness_um / reach
 
 
-def height_from_profiles(mean_diameter_um: float, *, thickness_um: float) -> float:
+def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_cap_um: float = 0.0) -> float:
     """Height of spheres from the mean diameter of their profiles, which is too small.
 
     A sphere of diameter D is seen at its full width while its middle lies in the section, and as a cap otherwise,
-    so that the mean profile is d = (T·D + π·D²/4)/(T + D). This solves for D.
+    so that the mean profile is d = (T·D + π·D²/4)/(T + D); of caps that are lost the integral stops earlier. This
+    solves for D.
 
     Parameters
     ----------
@@ -59,6 +62,8 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float) -> flo
         Mean diameter of the profiles, d.
     thickness_um
         Of a section, T.
+    lost_cap_um
+        Of a sphere that reaches into a section by less than this no profile is seen, on either side.
 
     Returns
     -------
@@ -73,7 +78,18 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float) -> flo
     d, t = _positive("mean_diameter_um", mean_diameter_um), _positive("thickness_um", thickness_um)
     # The positive root of π/4·D² + (T - d)·D - d·T = 0.
     a, b, c = math.pi / 4, t - d, -d * t
-    return (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a)
+    whole = (-b + math.sqrt(b * b - 4 * a * c)) / (2 * a)
+    if not lost_cap_um:
+        return whole
+
+    def too_wide(height: float) -> float:
+        radius = height / 2
+        reach = max(radius - lost_cap_um, 0.0)  # how far from the section the middle of a sphere that is seen may lie
+        caps = reach * math.sqrt(radius**2 - reach**2) + radius**2 * math.asin(reach / radius)
+        return (t * height + 2 * caps) / (t + 2 * reach) - d
+
+    # With caps lost the mean profile is wider, so that the height is between d and the one without.
+    return float(brentq(too_wide, d, max(whole, d + 1e-9))) if too_wide(whole) > 0 else whole
 
 
 def _positive(name: str, value: float) -> float:

@@ -52,12 +52,16 @@ _COUNTS = {
     "interval": _number("every how many-th section was taken; NA where it is not known, or sections differ"),
     "thickness_um": _number("of a section; NA likewise"),
     "interval_scaled": _whole("n_countable times the interval"),
-    "nucleus_height_um": _number("height over which the stage's nuclei are seen: given, or from all their profiles"),
+    "nucleus_height_um": _number("height over which the stage's nuclei are seen: given, or from all profiles", None),
     "abercrombie": _number("interval_scaled times T/(T + h): follicles of the ovary"),
     "countable_per_mm2": _number("n_countable per area"),
     "countable_per_mm3": _number("follicles per volume: n_countable/(area (T + h))"),
 }
-_SAMPLED = {"ovaries_sampled": _number("sum of 1/interval over the ovaries: offset of the models of single stages")}
+_SAMPLED = {
+    "ovaries_sampled": _number(
+        "sum of 1/interval over the ovaries, less the share of tissue that was left out: offset of single stages"
+    )
+}
 _MEASURED = {
     "diameter_um": "of the follicle: diameter of the circle of equal area",
     "long_axis_um": "of the follicle",
@@ -164,7 +168,7 @@ def checked(counts: Counts) -> Counts:
         except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
             said = " ".join(str(error).split())
             raise UserError(f"{schema.title}: a value is not what it can be ({said}).") from None
-    return Counts(**tables, notes=counts.notes)
+    return Counts(**tables, notes=counts.notes, rejected=counts.rejected)
 
 
 def markdown() -> str:

@@ -19,6 +19,7 @@ from qtpy.QtWidgets import (
 )
 
 from follicle_stager.errors import UserError
+from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED
 from follicle_stager_napari.widgets import foldable, push_button, row
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 _ROW_PX = 21
 #: What is offered as a reason; another one can be typed.
-_REASONS = ("fold", "tear", "pen or dirt", "out of focus", "no ovary")
+_REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
 _BY_SHEET = "as the sample sheet says"
 # So many sections are seen at once; the others are scrolled to.
 _SECTIONS_SEEN = 5
@@ -142,7 +143,7 @@ class SectionsPart(QWidget):
         self._reason = QComboBox()
         self._reason.setEditable(True)
         self._reason.addItems(list(_REASONS))
-        self._reason.setToolTip("Why it is not counted; choose or type.")
+        self._reason.setToolTip("Why it is not counted; choose or type. Of an ovary it is tissue that was not sampled.")
         for box in (self._owner, self._reason):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)

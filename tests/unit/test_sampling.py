@@ -43,3 +43,14 @@ def test_impossible_sections_are_refused(values):
         abercrombie(1, 1, height_um=10, **values)
     with pytest.raises(ValueError, match="interval"):
         interval_scaled(1, 0)
+
+
+@pytest.mark.parametrize(("diameter", "thickness", "cap"), [(20, 5, 1), (20, 5, 3), (12, 5, 2), (8, 10, 2)])
+def test_height_where_caps_are_lost(diameter, thickness, cap):
+    """Spheres cut at random; of those that reach in by less than the cap nothing is seen."""
+    radius = diameter / 2
+    away = np.random.default_rng(0).uniform(0, thickness / 2 + radius, 400_000)
+    outside = np.maximum(away - thickness / 2, 0)
+    profiles = 2 * np.sqrt(np.maximum(radius**2 - outside**2, 0))[outside < radius - cap]
+    height = height_from_profiles(profiles.mean(), thickness_um=thickness, lost_cap_um=cap)
+    assert height == pytest.approx(diameter, rel=0.003)

@@ -17,7 +17,7 @@ from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.config import Config
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import write_text
-from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
+from follicle_stager.records import NOT_OVARY, Follicle, Section, SlideResult, follicle_id
 from follicle_stager.review import Kind, merge_edits
 from follicle_stager.review.log import read_edits
 from follicle_stager.review.sections import carried, cut_out, merged, section_of
@@ -173,6 +173,17 @@ class TestCounts:
         with opened(study) as session:  # it was none: back to its section
             session.merge_sections(["ovary_s1", "ovary_s1_x1"])
         assert secondary(study)["m1"] == (5, 3, pytest.approx(0.81 * (1 + 2 / 3 + 1), abs=1e-4))
+
+    def test_tissue_that_could_not_be_looked_at_was_not_sampled(self, study):
+        sheet(study, ["ovary,m1,+/+,control,Igfals,L,,10,5"])
+        with opened(study) as session:
+            session.set_included(["ovary_s3"], False, "fold")
+        counts = count_study(study)
+        assert counts.animal["ovaries_sampled"].unique() == pytest.approx([2 / 3 / 10])
+        assert counts.notes == ("m1 L: 33% of its tissue was left out; the offsets of single stages allow for it",)
+        with opened(study) as session:
+            session.set_included(["ovary_s3"], False, NOT_OVARY)
+        assert count_study(study).animal["ovaries_sampled"].unique() == pytest.approx([0.1])
 
     def test_what_a_person_writes_into_the_file_is_an_edit(self, study):
         path = study.slide_folder(SLIDE) / SECTIONS

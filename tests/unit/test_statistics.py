@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from follicle_stager.statistics.simulate import simulate_matrix
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.study import Counts
 
+NOTHING = pd.DataFrame(columns=["model", "animal", "stage_predicted", "countable", "health"])
 KO = np.array([False] * 4 + [True] * 4)
 
 
@@ -188,7 +190,8 @@ class TestErrorsOfStage:
     @staticmethod
     def errors_of(called, known):
         known_moves = moves(0.1) * known
-        return StageErrors(np.zeros_like(called.counts), called.counts, np.vstack([known_moves, np.full((1, 5), 0.01)]))
+        nothing_false = np.array([[0.0, 1e6]] * 5)
+        return StageErrors(np.zeros_like(called.counts), called.counts, known_moves, nothing_false)
 
     def test_intervals_hold_that_do_not_without(self):
         design = Design(GenotypeModel(), GenotypeModel(block_after=Stage.SECONDARY, block_probability=0.7))
@@ -211,6 +214,48 @@ class TestErrorsOfStage:
             widths.append(np.log(steps["high"] / steps["low"]).to_numpy(float))
         assert widths[0].sum() < widths[1].sum() < widths[2].sum()
 
+    def test_a_study_that_is_half_judged_shows_no_difference_of_its_own(self):
+        """Equal groups, of which one was judged: its false claims were rejected, and the others' are drawn."""
+        rng = np.random.default_rng(7)
+        calls = {"primordial": 400, "primary": 60, "secondary": 40, "early_antral": 20, "antral": 15}
+        true_share = {"primordial": 467 / 541, "primary": 114 / 117}
+        rows, rejected = [], []
+        animals = [f"a{i}" for i in range(10)]
+        for i, animal in enumerate(animals):
+            for rung, mean in calls.items():
+                own = {"model": "m", "animal": animal, "stage_predicted": rung, "countable": "yes", "health": "healthy"}
+                for real in rng.random(rng.poisson(mean)) < true_share.get(rung, 1.0):
+                    if i < 5:
+                        rows.append(own | {"stage": rung, "status": "predicted"})
+                    elif real:
+                        rows.append(own | {"stage": rung, "status": "accepted"})
+                    else:
+                        rejected.append(own)
+        table = pd.DataFrame(rows)
+        counts = table.groupby(["animal", "stage"]).size().unstack(fill_value=0)[list(RUNGS)]
+        m = matrix(counts.to_numpy()[:5], counts.to_numpy()[5:], animals=tuple(animals))
+        errors = stage_errors(table, pd.DataFrame(rejected), m, count="countable")
+        assert errors.false[0, 0] > len(rejected) * 0.9
+        arrest = find_arrest(m, errors=errors, permute=False)
+        assert not arrest.verdict.blocks
+        first = per_stage(m, errors=errors, permute=False).iloc[0]
+        assert first["rate_ratio"] == pytest.approx(1, abs=0.06)
+        assert per_stage(m, permute=False).iloc[0]["rate_ratio"] < 0.9, "as they come it is not"
+
+    def test_a_real_block_after_the_primordial_stage_is_found(self):
+        control = [(400, 60, 40, 20, 15), (420, 66, 38, 22, 13), (380, 58, 43, 18, 16), (410, 61, 39, 21, 14)]
+        blocked = [(a, *(x // 8 for x in rest)) for a, *rest in control]
+        m = matrix(control, blocked)
+        rows = [
+            {"model": "m", "animal": animal, "stage": rung, "stage_predicted": rung, "status": "predicted",
+             "countable": "yes", "health": "healthy"}
+            for animal, own in zip(m.animals, m.counts, strict=True)
+            for rung, n in zip(RUNGS, own, strict=True)
+            for _ in range(int(n))
+        ]  # fmt: skip
+        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable")
+        assert find_arrest(m, errors=errors, permute=False).verdict.blocks[:1] == ("primordial",)
+
     def test_single_stages_are_wider_too_and_the_permutation_is_of_what_was_counted(self):
         m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
         plain, carried = per_stage(m), per_stage(m, errors=self.errors_of(m, 20))
@@ -221,17 +266,25 @@ class TestErrorsOfStage:
         """A study of which everything was judged has no such errors; what nobody judged has the exam's."""
         m = matrix([[1, 1, 1, 1, 1]] * 2, [[1, 1, 1, 1, 1]] * 2)
         rows = [
-            {"model": "m", "animal": a, "stage": s, "stage_predicted": s, "status": "accepted", "countable": "yes"}
+            {
+                "model": "m",
+                "animal": a,
+                "stage": s,
+                "stage_predicted": s,
+                "status": "accepted",
+                "countable": "yes",
+                "health": "healthy",
+            }
             for a in m.animals
             for s in RUNGS
         ]
-        assert stage_errors(pd.DataFrame(rows), m, count="countable") is None
+        assert stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable") is None
         rows[0]["status"] = "predicted"
         rows[1] |= {"stage_predicted": "secondary", "status": "corrected"}
-        errors = stage_errors(pd.DataFrame(rows), m, count="countable")
+        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable")
         assert errors.called.sum() == 1
         assert errors.judged.sum() == 19
-        before = stage_errors(pd.DataFrame(rows[:1]), m, count="countable").confusion
+        before = stage_errors(pd.DataFrame(rows[:1]), NOTHING, m, count="countable").confusion
         assert errors.confusion[1, 2] == before[1, 2] + 1, "a primary one that was called secondary"
         np.testing.assert_allclose(before.sum(axis=1), 20)
         for drawn in errors.imputed(m):
@@ -246,6 +299,14 @@ class TestStages:
         assert row["rate_ratio"] == pytest.approx(0.5, rel=1e-4)
         reach = stats.t.ppf(0.975, 6) * math.sqrt(1 / 40 + 1 / 20)
         assert math.log(row["high"]) == pytest.approx(math.log(0.5) + reach, rel=1e-3)
+
+    def test_a_model_that_loses_its_way_is_not_taken_for_poisson(self):
+        """R 4.2: summary(MASS::glm.nb(c(9176,8779,8361,9055,8684,9438,10728,12164) ~ rep(0:1, each = 4)))."""
+        y = np.array([9176.0, 8779, 8361, 9055, 8684, 9438, 10728, 12164])
+        counts = np.repeat(y[:, None], 5, axis=1)
+        row = per_stage(matrix(counts[:4], counts[4:])).iloc[0]
+        assert row["method"] == "negative binomial"
+        assert row["se"] / math.sqrt(row["variance_factor"]) == pytest.approx(0.0666, abs=2e-4)
 
     def test_overdispersed_counts_as_rs_glm_nb(self):
         """R 4.2: y <- c(4,30,12,22,3,9,1,15); g <- rep(0:1, each = 4); summary(MASS::glm.nb(y ~ g))."""
@@ -278,12 +339,12 @@ def counts_of(rows):
                 {
                     "model": model, "group": group, "genotype": genotype, "animal": animal, "stage": stage.value,
                     "n_profiles": 2 * n, "n_countable": n, "n_healthy": n, "n_atretic": 1, "sections": 2,
-                    "ovaries_sampled": 1 / interval, "thickness_um": 5.0,
+                    "interval": interval, "ovaries_sampled": 1 / interval, "thickness_um": 5.0, "ovary": "",
                     "nucleus_height_um": 20.0 if stage == Stage.ANTRAL else 10.0,
                 }
             )  # fmt: skip
     animal = pd.DataFrame(table)
-    none = pd.DataFrame(columns=["model", "animal", "stage", "stage_predicted", "status", "countable"])
+    none = pd.DataFrame(columns=["model", "animal", "stage", "stage_predicted", "status", "countable", "health"])
     return Counts(none, *[animal] * 4)
 
 
@@ -328,7 +389,7 @@ class TestStudies:
         assert [a.matrix.model for a in result.arrests] == ["A", "B"]
         assert list(result.verdicts["verdict"]) == ["inconclusive", "inconclusive"]
         assert prism_grouped(result).shape == (5, 17)
-        assert prism_arrest(result).shape == (4, 2)
+        assert prism_arrest(result).shape == (4, 4)
         assert result.together == ""
 
     @pytest.mark.parametrize(
@@ -342,6 +403,52 @@ class TestStudies:
     def test_what_cannot_be_compared_is_refused_by_name(self, rows, said):
         with pytest.raises(UserError, match=said):
             compare_counts(counts_of(rows))
+
+    def test_models_may_share_names_of_animals_and_groups(self):
+        numbers = {"primordial": 200, "primary": 100, "secondary": 60, "early_antral": 30, "antral": 20}
+        blocked = numbers | {"early_antral": 3, "antral": 2}
+        rows = [
+            (model, group, genotype, str(i), blocked if group == "knockout" else numbers, 10)
+            for model in ("Igfals", "Igf1r")
+            for i, (group, genotype) in enumerate([("control", "WT")] * 4 + [("knockout", "KO")] * 4)
+        ]
+        result = compare_counts(counts_of(rows))
+        assert result.together == "All 2 models block after the secondary stage."
+        assert prism_grouped(result).shape == (5, 17)
+        assert list(prism_arrest(result)) == ["Igfals WT", "Igfals KO", "Igf1r WT", "Igf1r KO"]
+        ages = pd.DataFrame({"age_days": range(16)}, index=pd.MultiIndex.from_tuples([(r[0], r[3]) for r in rows]))
+        assert compare_counts(counts_of(rows), covariates=ages).covariates == ("age_days",)
+
+    def test_a_knockout_without_any_follicle_is_depleted(self):
+        rows = [r if r[1] == "control" else (*r[:4], {}, r[5]) for r in study_rows()]
+        verdict = compare_counts(counts_of(rows)).arrests[0].verdict
+        assert verdict.kind == "depletion"
+        assert "fewer follicles, 0.0" in verdict.sentence
+        assert "no step can be asked" in verdict.sentence
+
+    def test_thicknesses_that_differ_need_heights(self):
+        counts = counts_of(study_rows())
+        counts.animal.loc[counts.animal["animal"] == "A0", "thickness_um"] = 10.0
+        assert "corrected for section thickness (Abercrombie)" in count_matrices(counts.animal)[0].exposure_note
+        counts.animal.loc[counts.animal["stage"] == "antral", "nucleus_height_um"] = np.nan
+        with pytest.raises(UserError, match=r"differ in thickness.*: antral\. Give it as counting"):
+            count_matrices(counts.animal)
+        counts.animal["thickness_um"] = 5.0
+        assert "not corrected for section thickness" in count_matrices(counts.animal)[0].exposure_note
+        counts.animal.loc[counts.animal["animal"] == "A0", "thickness_um"] = np.nan
+        with pytest.raises(UserError, match="animals A0 have no thickness, or several"):
+            count_matrices(counts.animal)
+
+    def test_samplings_that_cannot_be_offsets_are_refused_by_name(self):
+        counts = counts_of(study_rows())
+        section = counts.section.copy()
+        section.loc[section["animal"] == "A1", "ovary"] = "L"
+        with pytest.raises(UserError, match="A0, A2, A3, A4, A5, A6, A7 have no name of their ovary"):
+            compare_counts(replace(counts, section=section))
+        section = counts.section.copy()
+        section.loc[section.index[section["animal"] == "A2"][:3], "interval"] = 5
+        with pytest.raises(UserError, match="animals A2 have no sampling interval, or several in one ovary"):
+            compare_counts(replace(counts, section=section))
 
     def test_without_intervals_counts_are_per_section(self):
         (m,) = count_matrices(counts_of(study_rows(intervals=(float("nan"),) * 8)).animal)
