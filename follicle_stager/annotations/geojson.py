@@ -12,6 +12,7 @@ import json
 import math
 import uuid
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _MAX_CORNERS = 200_000
 # Coordinates are written to a hundredth of a pixel.
 _PER_PX = 100
+_OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
 # What people write for it.
 _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
@@ -157,13 +159,17 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
             said = f"{error} is missing, or no value that it can have" if error.args else "something is missing"
             raise UserError(f"{where}: section {number} cannot be read ({said}); included is yes or no.") from None
         except (TypeError, ValueError, AttributeError, ShapelyError) as error:
-            raise UserError(f"{where}: section {number} cannot be read ({error!r}).") from None
+            raise UserError(f"{where}: section {number} cannot be read ({error}).") from None
     return sections
 
 
 def _section(feature: dict[str, Any]) -> Section:
     properties = feature["properties"]
     metadata = properties["metadata"]
+    for key in metadata:
+        meant = get_close_matches(key.lower(), _OF_SECTION, n=1, cutoff=0.8)
+        if key not in _OF_SECTION and meant:
+            raise ValueError(f"there is no {key!r}; did you mean {meant[0]!r}?")
     geometry = shape(feature["geometry"])
     if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
         geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
@@ -267,6 +273,8 @@ def read_features(path: Path) -> list[dict[str, Any]]:
 
 
 def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon | None:
+    if feature["geometry"] is None:
+        raise UserError(f"{where}: feature {number} has no geometry; delete it or draw it again.")
     try:
         geometry = shape(feature["geometry"])
     except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 import importlib
 import importlib.util
+import os
+import sys
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +86,8 @@ def run(
         _report(study, _compare(study, "countable"))
     except UserError as error:  # counts of one group are an answer too
         out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
+        if (study.path / "report.html").exists():
+            out.print("report.html and statistics/ are of an earlier comparison.", style="yellow", highlight=False)
     out.print(f"Tables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
 
 
@@ -112,7 +116,9 @@ def stage(
 @app.command()
 def count(
     study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
-    samples: Annotated[Path | None, typer.Option("--samples", help="Sample sheet, if the study has none yet.")] = None,
+    samples: Annotated[
+        Path | None, typer.Option("--samples", help="Another sample sheet; it replaces the study's.")
+    ] = None,
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
     out.print(*count_tables(count_study(Study.open(study_folder), samples_path=samples)), sep="\n")
@@ -155,6 +161,8 @@ def review(
         return
     if importlib.util.find_spec("napari") is None:
         raise UserError('napari is not installed: pip install "follicle-stager[napari]"')
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ):
+        raise UserError("There is no screen to open napari on: log in with one, or run it under Xvfb.")
     importlib.import_module("follicle_stager_napari.panel").review(study_folder, slide)
 
 

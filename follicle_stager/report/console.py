@@ -149,10 +149,12 @@ def learned_table(learned: Learned) -> Table:
 def power_table(table: pd.DataFrame) -> Table:
     """How often studies of several sizes find the planted block."""
     shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
-    for name in ("finds the block", "finds another", "inconclusive"):
+    names = {"power": "finds the block", "other_block": "finds another", "none": "none", "depletion": "depletion"}
+    names |= {"inconclusive": "inconclusive"}
+    for name in names.values():
         shown.add_column(name, justify="right")
     for row in table.to_dict("records"):
-        shown.add_row(str(row["animals"]), *(f"{row[n]:.0%}" for n in ("power", "other_block", "inconclusive")))
+        shown.add_row(str(row["animals"]), *("–" if math.isnan(row[n]) else f"{row[n]:.0%}" for n in names))
     return shown
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import math
+from datetime import UTC, datetime
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +75,7 @@ def write_report(study: Study, comparison: Comparison) -> Path:
             }
         )
     slides = study.slide_ids()
+    shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # of all groups, as they are in order of name
     follicles = {slide: study.counted(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -83,10 +85,11 @@ def write_report(study: Study, comparison: Comparison) -> Path:
     page = template.render(
         title=study.path.resolve().name,
         version=follicle_stager.__version__,
+        date=datetime.now(UTC).date().isoformat(),
         count=COUNTED_WORDS[comparison.count],
         models=models,
         together=comparison.together,
-        overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in slides[:_MAX_OVERLAYS]],
+        overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
         n_slides=len(slides),
         examples=_examples(study, follicles),
         flags=[f"{slide}: {flag}" for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],

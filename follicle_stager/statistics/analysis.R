@@ -1,6 +1,9 @@
 # Refits the comparison in R from the tables beside this file:  Rscript analysis.R
+# The counts as they are: errors of stage, which the report carries into what nobody judged, are in none of it.
 # Needs MASS (comes with R); glmmTMB, lme4 and VGAM are used where they are installed. One line for each model:
 # package, what, log ratio of knockout to control, standard error.
+file <- sub("--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
+if (length(file)) setwd(dirname(file))
 names <- c(model = "character", animal = "character")
 animals <- read.csv("animals.csv", na.strings = "NA", check.names = FALSE, colClasses = names)
 exposures <- read.csv("exposures.csv", na.strings = "NA", check.names = FALSE, colClasses = names)

@@ -105,6 +105,7 @@ def compare_counts(
     verdicts = [
         {
             "model": a.matrix.model,
+            "counted": count,
             "verdict": a.verdict.kind,
             "blocks_after": " ".join(a.verdict.blocks),
             "sentence": a.verdict.sentence,

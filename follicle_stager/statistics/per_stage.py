@@ -189,6 +189,8 @@ def _columns(name: str, values: pd.Series[Any], animals: Sequence[str]) -> list[
     missing = [a for a, v in zip(animals, values, strict=True) if pd.isna(v) or v == ""]
     if missing:
         raise UserError(f"samples.csv, column {name}: it is empty for animals {', '.join(missing)}; fill it in.")
+    if values.nunique() == 1:
+        raise UserError(f"samples.csv, column {name}: it is the same for all animals; leave it out.")
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(float)
         return [(numbers - numbers.mean()) / (numbers.std() or 1.0)]

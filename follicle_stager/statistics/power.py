@@ -55,7 +55,8 @@ class Design:
     @property
     def log_ratios(self) -> NDArray[np.float64]:
         """True log ratio of each step, (4,)."""
-        return np.asarray(np.diff(self.stage_log_ratios))
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.diff(self.stage_log_ratios))
 
     @property
     def stage_log_ratios(self) -> NDArray[np.float64]:
@@ -73,7 +74,8 @@ class Design:
                     for stages in RUNGS.values()
                 ]
             )
-        logs = np.log(np.array(by_rung, dtype=np.float64))
+        with np.errstate(divide="ignore"):  # of a whole block nothing comes through
+            logs = np.log(np.array(by_rung, dtype=np.float64))
         return np.asarray(logs[1] - logs[0])
 
 
@@ -157,7 +159,7 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
     Returns
     -------
     DataFrame
-        ``animals`` per group, ``power`` (exactly the planted block), ``other_block``, ``inconclusive``.
+        ``animals`` per group, ``power`` (exactly the planted block), ``other_block``, and the other verdicts.
     """
     rows = []
     for n in animals:
@@ -168,6 +170,8 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
                 "animals": n,
                 "power": share["right"] if design.truth else float("nan"),
                 "other_block": other,
+                "none": share.get("none", 0.0),
+                "depletion": share.get("depletion", 0.0),
                 "inconclusive": share.get("inconclusive", 0.0),
             }
         )

@@ -126,7 +126,6 @@ def pooled(effects: list[Effect]) -> Effect:
         log_ratio=float(values.mean()),
         se=float(np.sqrt(within + (1 + 1 / len(effects)) * between)),
         dispersion=float(np.mean([e.dispersion for e in effects])),
-        added=any(e.added for e in effects),
     )
 
 
@@ -138,7 +137,7 @@ def with_errors(
     if plain is None or errors is None:
         return plain
     drawn = [e for e in map(effect, errors.imputed(matrix)) if e is not None]
-    return pooled(drawn) if len(drawn) > 1 else plain
+    return replace(pooled(drawn), added=plain.added) if len(drawn) > 1 else plain
 
 
 def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import StudyError
@@ -56,17 +56,10 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
         If rows and pieces differ in number, or some pieces are assigned and others not: no section is given to an
         animal by guess.
     """
-    pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
     owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
+    sections = [_owned(slide_id, section, owners) for section in sections]
+    pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
     given = [p for p in pieces if p.animal]
-    for piece in given:
-        if (piece.animal, piece.ovary) not in owners:
-            who = named(piece.animal, piece.ovary)
-            raise StudyError(
-                f"slide {slide_id}: section {piece.section_id} was given to {who}, and the sample sheet has no row "
-                f"for {who} on this slide. Add one, or give the section to another animal in 'follicle-stager "
-                "review', part Count."
-            )
     if len(owners) == 1 or not given:
         return _in_order(slide_id, pieces, samples)
     if left := [p.section_id for p in pieces if not p.animal]:
@@ -85,6 +78,24 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
             )
         counted += _in_order(slide_id, own, rows, torn=False)
     return counted
+
+
+def _owned(slide_id: str, section: Section, owners: Sequence[tuple[str, str]]) -> Section:
+    """A section with the ovary that its animal has on the slide, where a person named the animal alone."""
+    own = [owner for owner in owners if owner[0] == section.animal]
+    if not (section.animal or section.ovary) or (section.animal, section.ovary) in own:
+        return section
+    if section.animal and not section.ovary and len(own) == 1:
+        return replace(section, ovary=own[0][1])
+    if not section.included:
+        return section
+    given = f"slide {slide_id}: section {section.section_id} was given to {named(section.animal, section.ovary)}"
+    if section.animal and not section.ovary and own:
+        raise StudyError(f"{given}; say to which ovary, L or R.")
+    raise StudyError(
+        f"{given}, and the sample sheet has no row for that on this slide. Add one, or give the section to another "
+        "animal in 'follicle-stager review', part Count."
+    )
 
 
 def named(animal: str, ovary: str) -> str:

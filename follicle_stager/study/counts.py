@@ -95,13 +95,28 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
         If slides are missing, or sections cannot be told apart.
     """
     tally = Tally(study, samples_path=samples_path)
+    kept: tuple[str, ...] = ()
     if samples_path is not None:
-        write_text(study.samples_path, samples_path.read_text(encoding="utf-8-sig"))
+        kept = _replace_sheet(study.samples_path, samples_path.read_text(encoding="utf-8-sig"))
     counts = tally.counts()
+    counts = replace(counts, notes=(*counts.notes, *kept))
     write_csv(study.tables / "follicles.csv", counts.follicles)
     for name in ("section", "ovary", "animal", "genotype"):
         write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
     return counts
+
+
+def _replace_sheet(path: Path, text: str) -> tuple[str, ...]:
+    """Write a study's sample sheet; one that differs, which a person may have edited, is kept beside it and named."""
+    if not path.exists() or path.read_text(encoding="utf-8-sig") == text:
+        write_text(path, text)
+        return ()
+    number = 1
+    while (aside := path.with_name(f"samples.replaced_{number}.csv")).exists():
+        number += 1
+    path.replace(aside)
+    write_text(path, text)
+    return (f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside.name}",)
 
 
 class Tally:
@@ -156,7 +171,7 @@ class Tally:
                 for f in no_follicles
             ]
         left_out = self._left_out_of(slide_id, sections)
-        notes = self._against_the_sheet(slide_id, sections)
+        notes = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
         self._rows[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
@@ -301,6 +316,7 @@ def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: s
                 if seen
                 else math.nan,
                 "n_atretic": sum(f.health == Health.ATRETIC for f in own) if seen else math.nan,
+                "pieces": " ".join(piece.section_id for piece in counted.pieces),
                 "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
                 "sections": 1,
                 "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
@@ -356,6 +372,15 @@ def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: Coun
     return seen
 
 
+def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
+    """Sections, and parts of them, that are in no table, and why."""
+    return tuple(
+        f"{section.section_id}: not counted ({section.reason or 'left out'}), {section.area_mm2:.2f} mm²"
+        for section in sections
+        if not section.included
+    )
+
+
 def _is_rejected(f: Follicle) -> bool:
     """Whether the software had found it, and a person said that it is none."""
     return f.status == Status.REJECTED or (f.stage == Stage.NOT_FOLLICLE and f.status != Status.ADDED)
@@ -392,6 +417,7 @@ def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
     columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie", *_DENSITY]
     summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
+    summed["area_mm2"] = summed["area_mm2"].round(4)
     # Of one sampling only: a mean interval would be that of no section.
     for name in ("interval", "thickness_um", "nucleus_height_um"):
         summed[name] = grouped[name].agg(lambda v: v.iloc[0] if v.nunique(dropna=False) == 1 else math.nan)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -159,6 +160,9 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     delimiter = max(",;\t", key=header.count)
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     columns = [c.strip() for c in reader.fieldnames or []]
+    for column in columns:
+        if meant := _meant(column):
+            raise SampleSheetError(f"{path}: line 1: there is no column {column!r}; did you mean {meant!r}?")
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
         raise SampleSheetError(
@@ -176,6 +180,14 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     if not rows:
         raise SampleSheetError(f"{path}: no rows below the header; add one per slide.")
     return rows
+
+
+def _meant(column: str) -> str:
+    """The column that a name is a slip of; empty for a right one, and for one of its author's own."""
+    known = [name for name in Sample.model_fields if name != "sheet_line"]
+    if column in known or not column:
+        return ""
+    return next(iter(get_close_matches(column.lower().replace(" ", "_"), known, n=1, cutoff=0.8)), "")
 
 
 def _with_ids(samples: list[Sample], slides: Sequence[SlideSource]) -> tuple[list[Sample], list[str]]:

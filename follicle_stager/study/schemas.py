@@ -110,7 +110,7 @@ FOLLICLES = pa.DataFrameSchema(
     strict=True,
 )
 SECTION = pa.DataFrameSchema(
-    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, **_COUNTS},
+    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": _text("its tissue in sections.geojson"), **_COUNTS},
     title="tables/counts_by_section.csv",
     description="a row for each section and stage, zeros included",
     coerce=True,

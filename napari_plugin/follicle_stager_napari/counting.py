@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
-from follicle_stager.stages import COUNTED
+from follicle_stager.stages import COUNTED, LADDER
 from follicle_stager_napari.widgets import foldable, push_button, row
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ class _CountTable(QTableWidget):
         for line, stage in enumerate(COUNTED):
             found, now = since[stage]
             changed = f"{now} (found {found})" if found != now else str(now)
+            if not now and stage in LADDER and stage not in desk.visible_stages:
+                changed = "NA"
             cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
             for place, text in enumerate(cells):
                 self.setItem(line, place, QTableWidgetItem(text))
@@ -137,7 +139,7 @@ class SectionsPart(QWidget):
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setFixedHeight(_ROW_PX * (_SECTIONS_SEEN + 1) + 8)
         self._table.setToolTip("Select sections; they are drawn thick on the slide.")
-        self._table.itemSelectionChanged.connect(self._mark)
+        self._table.itemSelectionChanged.connect(self._selected)
         self._owner = QComboBox()
         self._owner.setToolTip("Animals and ovaries that the sample sheet names for this slide.")
         self._reason = QComboBox()
@@ -195,6 +197,13 @@ class SectionsPart(QWidget):
     def _chosen(self) -> list[str]:
         lines = sorted({index.row() for index in self._table.selectedIndexes()})
         return [self._ids[line] for line in lines if line < len(self._ids)]
+
+    def _selected(self) -> None:
+        """A person selected sections: one alone is looked at."""
+        self._mark()
+        reviewer, chosen = self._at_work(), self._chosen()
+        if reviewer is not None and len(chosen) == 1:
+            self._tried(lambda: reviewer.look_at_section(chosen[0]))
 
     def _mark(self) -> None:
         reviewer = self._at_work()

@@ -63,8 +63,8 @@ DECISIONS: tuple[Action, ...] = (
     Action("Enter", "Accept", "Agree with what stands and go on.", lambda r: r.desk.accept()),
     Action("Q", "Atretic", "Atretic, or not.", lambda r: r.desk.switch_health()),
     Action("W", "Nucleus shows", "Countable: the oocyte's nucleus shows, or not.", lambda r: r.desk.switch_countable()),
-    Action("Control-Z", "Undo", "Take back what was done last, also of an earlier session.", lambda r: r.desk.undo()),
-    Action("Control-Shift-Z", "Redo", "Do again what was taken back.", lambda r: r.desk.redo()),
+    Action("Control-Z", "Undo", "Take back what was done last, also of an earlier session.", lambda r: r.take_back()),
+    Action("Control-Shift-Z", "Redo", "Do again what was taken back.", lambda r: r.do_again()),
 )
 
 #: Outlines.

@@ -194,6 +194,16 @@ class Reviewer:
                 "all of them."
             )
 
+    def take_back(self) -> None:
+        """Undo."""
+        if not self.desk.undo():
+            self._say("There is nothing to take back since this slide was last searched as a whole.")
+
+    def do_again(self) -> None:
+        """Redo."""
+        if not self.desk.redo():
+            self._say("There is nothing to do again.")
+
     def sort(self, order: Order, only: Filter) -> None:
         """Say in which order follicles come, and go to the first."""
         self.desk.sort(order, only)
@@ -236,6 +246,16 @@ class Reviewer:
         if self._tissue is not None:
             chosen = set(ids)
             self._tissue.edge_width = [12 if s in chosen else 3 for s in self._tissue.features["section"]]
+
+    def look_at_section(self, section_id: str) -> None:
+        """Bring a section into view as a whole."""
+        left, top, right, bottom = next(s for s in self._sections if s.section_id == section_id).outline.bounds
+        size, (height, width) = self.desk.pixel_size, self.viewer.canvas.size
+        self._in_view = self.desk.current
+        self.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
+        self.viewer.scene.camera.zoom = 0.8 * min(
+            height / ((bottom - top) * size.mpp_y), width / ((right - left) * size.mpp_x)
+        )
 
     def in_view(self) -> Polygon:
         """The part of the slide that is on the screen, level-0 pixels."""
@@ -384,6 +404,7 @@ class Reviewer:
     def _added(self, shape: NDArray[np.floating], kind: str) -> None:
         if self._area_for is not None:
             then, self._area_for = self._area_for, None
+            self._say("")
             then(outline_of(shape, kind))
         elif kind in ("line", "path"):
             self.desk.split(LineString(points_of(shape)))

@@ -285,12 +285,22 @@ class TestBadInput:
         assert "Traceback" not in shown
         return shown
 
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize(("block", "said"), [(0, "–"), (1, "100%")])
+    def test_plans_at_the_edge_are_answers(self, cli, block, said):
+        code, shown = cli("power", "--block", block, "--animals", 6, "--studies", 10)
+        assert code == 0
+        assert said in shown
+        assert "nan" not in shown
+
     def test_comparing_converting_learning_and_planning(self, cli, finished, tmp_path):
         study = finished[0]
         assert "write countable, healthy, profiles" in self.fails(cli, "compare", study, "--count", "all")
         assert "this is no covariate" in self.fails(cli, "compare", study, "--covariates", "colour")
         assert "it is empty for animals" in self.fails(cli, "compare", study, "--covariates", "estrous_stage")
-        assert "too few for these covariates" in self.fails(cli, "compare", study, "--covariates", "age_days")
+        assert "age_days: it is the same for all animals" in self.fails(
+            cli, "compare", study, "--covariates", "age_days"
+        )
         outlines = next(study.glob("slides/*/follicles.geojson"))
         assert "ends in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
         assert "0 follicles of 0 animals are judged" in self.fails(cli, "learn", study)

@@ -248,10 +248,37 @@ def test_an_animal_of_which_nothing_is_counted_is_said(tmp_path):
     path = study.slide_folder("b") / "sections.geojson"
     write_sections(path, [replace(s, included=False) for s in study.sections("b")])
     counts = count_study(study)
-    assert counts.notes == ("m2 R: no section of it is counted, so it is in no table",)
+    assert counts.notes == (
+        "m2 R: no section of it is counted, so it is in no table",
+        "b_s1: not counted (left out), 0.81 mm²",
+    )
     shown = io.StringIO()
     Console(file=shown, width=200).print(*count_tables(counts))
     assert counts.notes[0] in shown.getvalue()
+
+
+def test_slips_of_the_pen_are_named(tmp_path):
+    study = make_study(tmp_path, {"a": [[]]}, ["a,m1,+/+,control,,L,,,"])
+    sheet = study.samples_path.read_text()
+    study.samples_path.write_text(sheet.replace(",interval,", ",Interval,"))
+    with pytest.raises(SampleSheetError, match="no column 'Interval'; did you mean 'interval'"):
+        count_study(study)
+    study.samples_path.write_text(sheet.replace(",interval,", ",remarks,"))
+    count_study(study)
+    sections = study.slide_folder("a") / "sections.geojson"
+    sections.write_text(sections.read_text().replace('"included"', '"inclded"'))
+    with pytest.raises(UserError, match="no 'inclded'; did you mean 'included'"):
+        count_study(study)
+
+
+def test_a_sheet_that_a_person_edited_is_kept_when_it_is_replaced(tmp_path):
+    study = make_study(tmp_path, {"a": [[]]}, ["a,m1,+/+,control,,L,,,"])
+    other = tmp_path / "other.csv"
+    other.write_text(study.samples_path.read_text().replace("m1", "m2"))
+    assert count_study(study, samples_path=study.samples_path).notes == ()
+    (note,) = count_study(study, samples_path=other).notes
+    assert "samples.replaced_1.csv" in note
+    assert "m1" in (study.path / "samples.replaced_1.csv").read_text()
 
 
 content = st.lists(st.tuples(st.sampled_from(COARSE), st.sampled_from([YES, NO])), max_size=6)

@@ -89,7 +89,7 @@ class TestCounts:
             count_study(study)
         with opened(study) as session:
             session.assign({"ovary_s2": ("m3", "L")})
-        with pytest.raises(StudyError, match="no row for m3 L on this slide"):
+        with pytest.raises(StudyError, match="was given to m3 L, and the sample sheet has no row for that"):
             count_study(study)
         with opened(study) as session:
             session.assign({"ovary_s2": ("m1", "L")})
@@ -180,10 +180,22 @@ class TestCounts:
             session.set_included(["ovary_s3"], False, "fold")
         counts = count_study(study)
         assert counts.animal["ovaries_sampled"].unique() == pytest.approx([2 / 3 / 10])
-        assert counts.notes == ("m1 L: 33% of its tissue was left out; the offsets of single stages allow for it",)
+        assert counts.notes == (
+            "m1 L: 33% of its tissue was left out; the offsets of single stages allow for it",
+            "ovary_s3: not counted (fold), 0.81 mm²",
+        )
         with opened(study) as session:
             session.set_included(["ovary_s3"], False, NOT_OVARY)
         assert count_study(study).animal["ovaries_sampled"].unique() == pytest.approx([0.1])
+
+    def test_the_ovary_need_not_be_said_where_it_is_the_only_one(self, study):
+        with opened(study) as session:
+            session.assign({"ovary_s1": ("m2", ""), "ovary_s2": ("m1", "")})
+            session.set_included(["ovary_s3"], False, NOT_OVARY)
+        assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
+        sheet(study, [*TWO_ANIMALS, "ovary,m2,-/-,knockout,Igfals,R,3,10,5"])
+        with pytest.raises(StudyError, match="was given to m2; say to which ovary, L or R"):
+            count_study(study)
 
     def test_what_a_person_writes_into_the_file_is_an_edit(self, study):
         path = study.slide_folder(SLIDE) / SECTIONS
