@@ -48,9 +48,9 @@ def main() -> None:
     given = parser.parse_args()
     studies = given.studies
     page = DOCS / "statistics.md"
-    text = page.read_text(encoding="utf-8")
     single = "### Single stages\n\n" + markdown(_single_stages(studies), digits=3) + "\n\n"
     if given.single_stages:
+        text = page.read_text(encoding="utf-8")
         write_text(page, text[: text.index("### Single stages")] + single + text[text.index(END) :])
         return
     parts = [f"Each row: {studies} simulated studies of two ovaries an animal, every 10th section of 5 µm.\n"]
@@ -64,6 +64,7 @@ def main() -> None:
         parts += [f"### Animals {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
     parts += ["### Animals that a study needs\n", markdown(_needed(studies), digits=2), ""]
     parts += ["### A tenth of the stages wrong\n", markdown(_wrong_stages(studies), digits=2), ""]
+    text = page.read_text(encoding="utf-8")  # only now: somebody may have written to it meanwhile
     head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
     write_text(page, head + "\n\n" + "\n".join(parts) + "\n" + single + tail)
 
