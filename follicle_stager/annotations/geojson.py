@@ -273,7 +273,7 @@ def read_features(path: Path) -> list[dict[str, Any]]:
 
 
 def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon | None:
-    if feature["geometry"] is None:
+    if feature.get("geometry") is None:
         raise UserError(f"{where}: feature {number} has no geometry; delete it or draw it again.")
     try:
         geometry = shape(feature["geometry"])

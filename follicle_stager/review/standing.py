@@ -16,6 +16,7 @@ from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
 from follicle_stager.matching import valid
+from follicle_stager.records import NOT_OVARY
 from follicle_stager.review.edits import Conflict, Edit, Kind, State, replay
 from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
@@ -302,7 +303,7 @@ def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: St
         if old is None:  # made after the file was written
             continue
         if their is None:
-            changed = replace(own, included=False, reason=own.reason or "deleted in another program")
+            changed = replace(own, included=False, reason=own.reason or NOT_OVARY)
         else:
             said = {n: getattr(their, n) for n in _OF_SECTION if getattr(their, n) != getattr(old, n)}
             changed = replace(own, **said)

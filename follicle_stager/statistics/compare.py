@@ -209,18 +209,18 @@ def _refuse_mixed_sampling(section: pd.DataFrame) -> None:
     UserError
         If an ovary has several sampling intervals, some have none, or some animals' ovaries are named and others' not.
     """
-    if section["interval"].isna().all():
-        return
-    per_ovary = section.groupby(["model", "animal", "ovary"], sort=False)["interval"].nunique(dropna=False)
-    mixed = [animal for _, animal, _ in per_ovary.index[per_ovary > 1]]
-    mixed += list(section.loc[section["interval"].isna(), "animal"])
-    if mixed:
-        raise UserError(
-            f"samples.csv, column interval: animals {', '.join(dict.fromkeys(map(str, mixed)))} have no sampling "
-            "interval, or several in one ovary; write one for each ovary, or none at all."
-        )
     for model in section["model"].unique():
         own = section[section["model"] == model]
+        if own["interval"].isna().all():
+            continue
+        per_ovary = own.groupby(["animal", "ovary"], sort=False)["interval"].nunique(dropna=False)
+        mixed = [animal for animal, _ in per_ovary.index[per_ovary > 1]]
+        mixed += list(own.loc[own["interval"].isna(), "animal"])
+        if mixed:
+            raise UserError(
+                f"samples.csv, column interval: animals {', '.join(dict.fromkeys(map(str, mixed)))} have no sampling "
+                "interval, or several in one ovary; write one for each ovary, or none at all."
+            )
         unnamed = own.loc[own["ovary"] == "", "animal"].unique()
         if len(unnamed) and (own["ovary"] != "").any():
             raise UserError(

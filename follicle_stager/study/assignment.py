@@ -57,7 +57,7 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
         animal by guess.
     """
     owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
-    sections = [_owned(slide_id, section, owners) for section in sections]
+    sections = with_owners(slide_id, sections, samples)
     pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
     given = [p for p in pieces if p.animal]
     if len(owners) == 1 or not given:
@@ -80,8 +80,19 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
     return counted
 
 
+def with_owners(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[Section]:
+    """Sections with the ovary that their animal has on the slide, where a person named the animal alone.
+
+    Raises
+    ------
+    StudyError
+        If the sheet has no such animal or ovary on the slide, or several ovaries.
+    """
+    owners = list(dict.fromkeys((s.animal, s.ovary) for s in samples))
+    return [_owned(slide_id, section, owners) for section in sections]
+
+
 def _owned(slide_id: str, section: Section, owners: Sequence[tuple[str, str]]) -> Section:
-    """A section with the ovary that its animal has on the slide, where a person named the animal alone."""
     own = [owner for owner in owners if owner[0] == section.animal]
     if not (section.animal or section.ovary) or (section.animal, section.ovary) in own:
         return section

@@ -24,7 +24,14 @@ from follicle_stager.files import write_csv, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
-from follicle_stager.study.assignment import ANIMAL_KEYS, SECTION_KEYS, CountedSection, assign_sections, named
+from follicle_stager.study.assignment import (
+    ANIMAL_KEYS,
+    SECTION_KEYS,
+    CountedSection,
+    assign_sections,
+    named,
+    with_owners,
+)
 from follicle_stager.study.samples import Sample, read_samples
 from follicle_stager.study.sampling import abercrombie, height_from_profiles, interval_scaled
 from follicle_stager.study.sources import SlideSource
@@ -40,6 +47,8 @@ if TYPE_CHECKING:
 
 _OVARY_KEYS = ["model", "animal", "ovary"]
 _COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
+# Columns of follicles that are asked for, also where there is none.
+_NEEDED = ["follicle_id", "stage", "stage_predicted", "health", "countable", "status", "nucleus_um"]
 _REJECTED = ["model", "animal", "stage_predicted", "countable", "health"]
 # What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
 _DENSITY = ["_bodies", "_mm3"]
@@ -108,7 +117,7 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
 
 def _replace_sheet(path: Path, text: str) -> tuple[str, ...]:
     """Write a study's sample sheet; one that differs, which a person may have edited, is kept beside it and named."""
-    if not path.exists() or path.read_text(encoding="utf-8-sig") == text:
+    if not path.exists() or path.read_bytes().decode("utf-8-sig", errors="replace") == text:
         write_text(path, text)
         return ()
     number = 1
@@ -151,6 +160,7 @@ class Tally:
             If its sections cannot be told apart.
         """
         self._rows[slide_id] = None  # what was counted before is not so any more
+        sections = with_owners(slide_id, sections, [s for s in self._samples if s.slide == slide_id])
         info = self._study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
@@ -200,7 +210,7 @@ class Tally:
             raise StudyError(
                 f"{path}: no section is included in the counts; include some in 'follicle-stager review', part Count."
             )
-        empty = None if follicle_rows else [*SECTION_KEYS, "follicle_id", "stage", "countable", "nucleus_um"]
+        empty = None if follicle_rows else [*SECTION_KEYS, *_NEEDED]
         follicles = pd.DataFrame(follicle_rows, columns=empty)
         left_out = pd.DataFrame([row for s in slides for row in s.left_out], columns=[*_OVARY_KEYS, "area_mm2"])
         counts = _tables(_with_abercrombie(pd.DataFrame(section_rows), follicles, self._config), follicles, left_out)
@@ -393,11 +403,13 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFra
     share = ovary["area_mm2"] / (ovary["area_mm2"] + lost_mm2)
     # Tissue that could not be looked at was not sampled.
     ovary["ovaries_sampled"] = share / ovary["interval"].astype(float)
-    notes = {
-        named(animal, own): f"{1 - part:.0%} of its tissue was left out; the offsets of single stages allow for it"
-        for animal, own, part in zip(ovary["animal"], ovary["ovary"], share, strict=True)
-        if part < 1
-    }
+    known = ovary.assign(part=share).drop_duplicates(_OVARY_KEYS)
+    less = known[known["part"].lt(1) & known["interval"].notna()]
+    notes = tuple(
+        f"{named(row['animal'], row['ovary'])}: {1 - row['part']:.0%} of its tissue was left out; the offsets of "
+        "single stages allow for it"
+        for row in less.to_dict("records")
+    )
     animal = _sum(section, ANIMAL_KEYS)
     keys = [*ANIMAL_KEYS, "stage"]
     sampled = ovary.groupby(keys, sort=False, dropna=False)["ovaries_sampled"].agg(_sum_or_na)
@@ -408,7 +420,7 @@ def _tables(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFra
         ovary=_with_density(ovary),
         animal=_with_density(animal),
         genotype=_over_animals(animal),
-        notes=tuple(f"{who}: {what}" for who, what in notes.items()),
+        notes=notes,
     )
 
 

@@ -161,7 +161,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
     columns = [c.strip() for c in reader.fieldnames or []]
     for column in columns:
-        if meant := _meant(column):
+        if (meant := _meant(column)) and meant not in columns:
             raise SampleSheetError(f"{path}: line 1: there is no column {column!r}; did you mean {meant!r}?")
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
@@ -185,7 +185,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
 def _meant(column: str) -> str:
     """The column that a name is a slip of; empty for a right one, and for one of its author's own."""
     known = [name for name in Sample.model_fields if name != "sheet_line"]
-    if column in known or not column:
+    if column in known or not column or any(column.startswith(f"{name}_") for name in known):
         return ""
     return next(iter(get_close_matches(column.lower().replace(" ", "_"), known, n=1, cutoff=0.8)), "")
 

@@ -88,6 +88,8 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_c
         caps = reach * math.sqrt(radius**2 - reach**2) + radius**2 * math.asin(reach / radius)
         return (t * height + 2 * caps) / (t + 2 * reach) - d
 
+    if lost_cap_um >= d / 2 or too_wide(d) >= 0:  # nothing is seen but whole profiles
+        return d
     # With caps lost the mean profile is wider, so that the height is between d and the one without.
     return float(brentq(too_wide, d, max(whole, d + 1e-9))) if too_wide(whole) > 0 else whole
 

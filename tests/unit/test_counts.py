@@ -263,7 +263,13 @@ def test_slips_of_the_pen_are_named(tmp_path):
     study.samples_path.write_text(sheet.replace(",interval,", ",Interval,"))
     with pytest.raises(SampleSheetError, match="no column 'Interval'; did you mean 'interval'"):
         count_study(study)
-    study.samples_path.write_text(sheet.replace(",interval,", ",remarks,"))
+    own = "phenotype", "section_id", "animal_no", "thickness_mm", "notes", "models"
+    study.samples_path.write_text(
+        "".join(
+            line + "," + (",".join(own) if n == 0 else "x," * (len(own) - 1)) + "\n"
+            for n, line in enumerate(sheet.split())
+        )
+    )
     count_study(study)
     sections = study.slide_folder("a") / "sections.geojson"
     sections.write_text(sections.read_text().replace('"included"', '"inclded"'))
@@ -275,6 +281,11 @@ def test_a_sheet_that_a_person_edited_is_kept_when_it_is_replaced(tmp_path):
     study = make_study(tmp_path, {"a": [[]]}, ["a,m1,+/+,control,,L,,,"])
     other = tmp_path / "other.csv"
     other.write_text(study.samples_path.read_text().replace("m1", "m2"))
+    study.samples_path.write_bytes(study.samples_path.read_bytes() + b"# f\xfcr")
+    (note,) = count_study(study, samples_path=other).notes
+    assert "samples.replaced_1.csv" in note
+    (study.path / "samples.replaced_1.csv").unlink()
+    write_text(study.samples_path, other.read_text().replace("m2", "m1"))
     assert count_study(study, samples_path=study.samples_path).notes == ()
     (note,) = count_study(study, samples_path=other).notes
     assert "samples.replaced_1.csv" in note

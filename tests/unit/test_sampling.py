@@ -45,6 +45,13 @@ def test_impossible_sections_are_refused(values):
         interval_scaled(1, 0)
 
 
+@given(mean=st.floats(1, 30), thickness=st.floats(1, 20), cap=st.floats(0, 15))
+def test_a_height_is_never_below_the_mean_profile(mean, thickness, cap):
+    """Nor above the one of which nothing is lost."""
+    height = height_from_profiles(mean, thickness_um=thickness, lost_cap_um=cap)
+    assert mean - 1e-9 <= height <= height_from_profiles(mean, thickness_um=thickness) + 1e-9
+
+
 @pytest.mark.parametrize(("diameter", "thickness", "cap"), [(20, 5, 1), (20, 5, 3), (12, 5, 2), (8, 10, 2)])
 def test_height_where_caps_are_lost(diameter, thickness, cap):
     """Spheres cut at random; of those that reach in by less than the cap nothing is seen."""

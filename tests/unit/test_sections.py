@@ -193,6 +193,13 @@ class TestCounts:
             session.assign({"ovary_s1": ("m2", ""), "ovary_s2": ("m1", "")})
             session.set_included(["ovary_s3"], False, NOT_OVARY)
         assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
+        with opened(study) as session:
+            session.set_included(["ovary_s3"], False, "fold")
+            session.assign({"ovary_s3": ("m1", "")})
+        sampled = count_study(study).animal.drop_duplicates("animal").set_index("animal")["ovaries_sampled"]
+        assert sampled.to_dict() == {"m1": pytest.approx(0.05), "m2": pytest.approx(0.1)}
+        with opened(study) as session:
+            session.undo()
         sheet(study, [*TWO_ANIMALS, "ovary,m2,-/-,knockout,Igfals,R,3,10,5"])
         with pytest.raises(StudyError, match="was given to m2; say to which ovary, L or R"):
             count_study(study)
@@ -204,10 +211,7 @@ class TestCounts:
         write_sections(path, changed)  # the third one is deleted
         assert secondary(study) == {"m1": (2, 1, 0.81), "m2": (2, 1, 0.81)}
         with opened(study) as session:
-            assert {s.section_id: (s.included, s.reason) for s in session.sections}["ovary_s3"] == (
-                False,
-                "deleted in another program",
-            )
+            assert {s.section_id: (s.included, s.reason) for s in session.sections}["ovary_s3"] == (False, NOT_OVARY)
         assert Kind.IMPORT in {e.kind for e in read_edits(path.parent)}
         assert len(read_sections(path)) == 3
         write_sections(path, [replace(one, outline=MultiPolygon([box(1000, 0, 1500, 900)]))])

@@ -419,6 +419,17 @@ class TestStudies:
         ages = pd.DataFrame({"age_days": range(16)}, index=pd.MultiIndex.from_tuples([(r[0], r[3]) for r in rows]))
         assert compare_counts(counts_of(rows), covariates=ages).covariates == ("age_days",)
 
+    @pytest.mark.parametrize("count", ["countable", "healthy", "profiles"])
+    def test_a_study_without_any_follicle_is_an_answer(self, count):
+        rows = [(*r[:4], {}, r[5]) for r in study_rows()]
+        assert compare_counts(counts_of(rows), count=count).arrests[0].verdict.kind == "not estimable"
+
+    def test_one_model_may_have_intervals_and_another_none(self):
+        rows = study_rows("A") + study_rows("B", intervals=(float("nan"),) * 8)
+        notes = [a.matrix.exposure_note for a in compare_counts(counts_of(rows)).arrests]
+        assert "Abercrombie" in notes[0]
+        assert "per section" in notes[1]
+
     def test_a_knockout_without_any_follicle_is_depleted(self):
         rows = [r if r[1] == "control" else (*r[:4], {}, r[5]) for r in study_rows()]
         verdict = compare_counts(counts_of(rows)).arrests[0].verdict
