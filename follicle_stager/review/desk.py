@@ -9,6 +9,8 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shapely import prepare
+
 from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
@@ -415,6 +417,18 @@ class Desk:
         standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and f.id not in self._off]
         predicted = [f.stage for f in self.session.predicted]
         return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
+
+    def in_section(self) -> dict[Stage, int]:
+        """How many follicles of each stage stand on the section of the current one; nothing where none is current."""
+        if self.current is None:
+            return {}
+        sections = self.session.sections
+        for section in sections:
+            prepare(section.outline)
+        own = section_of(self.session[self.current], sections)
+        counted = (f for f in self.follicles if f.status != Status.REJECTED)
+        there = [f.stage for f in counted if section_of(f, sections) == own]
+        return {stage: there.count(stage) for stage in Stage}
 
     def _opinions(self) -> dict[str, dict[Stage, float]] | None:
         """What the study's classifier thinks of each follicle, where that is asked for.

@@ -89,8 +89,15 @@ class CountPart(QWidget):
 class _CountTable(QTableWidget):
     """What stands on the open slide, what was found there, its animals, and their groups."""
 
-    _COLUMNS = ("stage", "slide", "animal", "control", "knockout")
-    _TIPS = ("", "on this slide", "in its animal", "mean of the control animals", "mean of the knockout animals")
+    _COLUMNS = ("stage", "section", "slide", "animal", "control", "knockout")
+    _TIPS = (
+        "",
+        "on the section of the follicle in view",
+        "on this slide",
+        "in its animal",
+        "mean of the control animals",
+        "mean of the knockout animals",
+    )
 
     def __init__(self) -> None:
         super().__init__(len(COUNTED), len(self._COLUMNS))
@@ -104,13 +111,14 @@ class _CountTable(QTableWidget):
 
     def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
         """Show what stands, and columns of animals and groups by stage."""
-        since = desk.since_prediction()
+        since, here = desk.since_prediction(), desk.in_section()
         for line, stage in enumerate(COUNTED):
             found, now = since[stage]
             changed = f"{now} (found {found})" if found != now else str(now)
+            section = str(here.get(stage, ""))
             if not now and stage in LADDER and stage not in desk.visible_stages:
-                changed = "NA"
-            cells = (stage.label, changed, *(column.get(stage.value, "") for column in columns))
+                changed = section = "NA"
+            cells = (stage.label, section, changed, *(column.get(stage.value, "") for column in columns))
             for place, text in enumerate(cells):
                 self.setItem(line, place, QTableWidgetItem(text))
 

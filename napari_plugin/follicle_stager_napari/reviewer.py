@@ -292,7 +292,7 @@ class Reviewer:
         with self._of_ours():
             current = self.desk.current
             chosen = {*self.desk.selected} if self.desk.selected else {current}
-            self.layer.selected_data = {i for i, f in enumerate(self._ids) if f in chosen}
+            self._select({i for i, f in enumerate(self._ids) if f in chosen})
             if current is not None and not self.desk.selected and current != self._in_view:
                 self._in_view = current
                 left, top, right, bottom = self.desk.session[current].outline.bounds
@@ -302,6 +302,11 @@ class Reviewer:
                 self.viewer.scene.camera.zoom = _IN_VIEW_PX / longest_um
             self._label()
         self._refresh()
+
+    def _select(self, rows: set[int]) -> None:
+        """Select shapes; all are of one width, and napari would draw every outline anew to say so."""
+        with self.layer.events.edge_width.blocker():
+            self.layer.selected_data = rows
 
     def _label(self) -> None:
         """Write stages at the follicles around the current one: words for thousands take seconds."""
@@ -327,7 +332,7 @@ class Reviewer:
             features = self.layer.features
             for follicle_id in ids:
                 follicle, row = standing[follicle_id], self._ids.index(follicle_id)
-                self.layer.selected_data = {row}
+                self._select({row})
                 self.layer.current_edge_color = edge_color(follicle)
                 for name, value in features_of(follicle).items():
                     features.loc[row, name] = value

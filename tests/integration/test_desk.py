@@ -326,3 +326,14 @@ def test_counts_of_a_slide_are_those_that_it_was_left_with(desk):
     assert first in set(desk.counts().section["slide"])
     with pytest.raises(UserError, match="not there any more"):
         desk.tissue.merge(["gone", left_out])
+
+
+def test_counts_of_the_section_in_view(desk):
+    """Those of the table of sections, for each section."""
+    table = desk.counts().section
+    for one in [f.id for f in desk.follicles]:
+        desk.go_to(one)
+        own = table[table["section"] == desk.session[one].section_id].set_index("stage")["n_profiles"].dropna()
+        assert {stage: desk.in_section()[Stage(stage)] for stage in own.index} == own.to_dict()
+    desk.let_go()
+    assert desk.in_section() == {}
