@@ -63,3 +63,24 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
+
+
+def set_aside(path: Path, what: str) -> Path:
+    """Rename a file that is to be replaced, as ``name.what_1.ending``, with the next number that is free.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        Why it is kept.
+
+    Returns
+    -------
+    Path
+        Where it is now.
+    """
+    number = 1
+    while (aside := path.with_name(f"{path.stem}.{what}_{number}{path.suffix}")).exists():
+        number += 1
+    return path.replace(aside)

@@ -9,8 +9,6 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shapely import prepare
-
 from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
@@ -18,7 +16,7 @@ from follicle_stager.pipeline import Examiner
 from follicle_stager.records import Follicle
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
 from follicle_stager.review.section_desk import SectionDesk
-from follicle_stager.review.sections import section_of
+from follicle_stager.review.sections import places, section_of
 from follicle_stager.review.session import parts_of
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
@@ -423,11 +421,9 @@ class Desk:
         if self.current is None:
             return {}
         sections = self.session.sections
-        for section in sections:
-            prepare(section.outline)
         own = section_of(self.session[self.current], sections)
         counted = (f for f in self.follicles if f.status != Status.REJECTED)
-        there = [f.stage for f in counted if section_of(f, sections) == own]
+        there = [f.stage for f, section_id in places(counted, sections) if section_id == own]
         return {stage: there.count(stage) for stage in Stage}
 
     def _opinions(self) -> dict[str, dict[Stage, float]] | None:
@@ -454,7 +450,7 @@ class Desk:
         """See which follicles lie on tissue that is not counted."""
         sections, follicles = self.session.sections, list(follicles)
         out = {s.section_id for s in sections if not s.included}
-        off = {f.id for f in follicles if section_of(f, sections) in out} if out else set()
+        off = {f.id for f, section_id in places(follicles, sections) if section_id in out} if out else set()
         self._off = (self._off - {f.id for f in follicles}) | off
 
     def _measured(self, drawn: Follicle) -> Follicle:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from shapely import unary_union
+from shapely import prepare, unary_union
 from shapely.geometry import MultiPolygon, Polygon
 
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from shapely.geometry.base import BaseGeometry
 
@@ -140,6 +140,13 @@ def carried(
     names = {s.section_id for s in sections}
     sections += [replace(s, section_id=_free_name(s.section_id, names, first="")) for s in left]
     return sorted(sections, key=lambda s: s.place), tuple(orphans)
+
+
+def places(follicles: Iterable[Follicle], sections: Sequence[Section]) -> Iterator[tuple[Follicle, str | None]]:
+    """Each follicle, and the section where it lies; see `section_of`."""
+    for section in sections:
+        prepare(section.outline)
+    return ((follicle, section_of(follicle, sections)) for follicle in follicles)
 
 
 def section_of(follicle: Follicle, sections: Sequence[Section]) -> str | None:

@@ -22,7 +22,7 @@ from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from shapely.geometry import MultiPolygon, Polygon
@@ -159,7 +159,7 @@ def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
     return tuple(own[starts[-1] :] if starts else own)
 
 
-def changed_elsewhere(folder: Path, name: str, log: Iterable[Edit], run_id: str | None = None) -> bool:
+def changed_elsewhere(folder: Path, name: str, log: Sequence[Edit], run_id: str | None = None) -> bool:
     """Whether one of a slide's two files is there and neither a run nor a session wrote it, nor took it in already.
 
     That of another run is no change: a crash may leave it. An older follicles.geojson is none either, since a program
@@ -179,14 +179,11 @@ def changed_elsewhere(folder: Path, name: str, log: Iterable[Edit], run_id: str 
     path = folder / name
     if not path.exists():
         return False
-    written = [edit for edit in log if edit.kind in (Kind.SAVED, Kind.IMPORT) and _file_of(edit) == name]
+    written = [edit for edit in log if _file_of(edit) == name]
     known = {_sha_of(edit) for edit in written} | _of_runs(folder)
-    own = [_sha_of(edit) for edit in written if edit.run_id == run_id]
     if name == SECTIONS and run_id is not None:
-        found = predicted_sections(folder, run_id)
-        own = own or ([fingerprint(found)] if found.exists() else [])
-        known = {_sha_of(edit) for edit in written if edit.run_id != run_id} | _of_runs(folder, but=found)
-        known |= set(own[-1:])
+        known = {_sha_of(edit) for edit in written if edit.run_id != run_id}
+        known |= _of_runs(folder, but=predicted_sections(folder, run_id)) | {_sections_written(folder, log, run_id)}
     return fingerprint(path) not in known
 
 
@@ -208,11 +205,18 @@ def write_standing(folder: Path, state: State, log: EditLog, *, run_id: str) -> 
 
 def say_saved(folder: Path, log: EditLog, *, run_id: str) -> None:
     """Log that sections.geojson is as things stand, if it is not known."""
-    path, found = folder / SECTIONS, predicted_sections(folder, run_id)
-    last = [edit for edit in read_edits(folder) if edit.run_id == run_id and _file_of(edit) == SECTIONS]
-    known = _sha_of(last[-1]) if last else fingerprint(found) if found.exists() else ""
-    if path.exists() and (written := fingerprint(path)) != known:
-        _log_saved(log, SECTIONS, written, run_id)
+    path = folder / SECTIONS
+    if path.exists() and (now := fingerprint(path)) != _sections_written(folder, read_edits(folder), run_id):
+        _log_saved(log, SECTIONS, now, run_id)
+
+
+def _sections_written(folder: Path, log: Sequence[Edit], run_id: str) -> str:
+    """SHA-256 of sections.geojson as the log knows it last, or as the run wrote it; empty if nobody knows."""
+    own = [edit for edit in log if edit.run_id == run_id and _file_of(edit) == SECTIONS]
+    if own:
+        return _sha_of(own[-1])
+    found = predicted_sections(folder, run_id)
+    return fingerprint(found) if found.exists() else ""
 
 
 def _log_saved(log: EditLog, name: str, sha: str, run_id: str) -> None:

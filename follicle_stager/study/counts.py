@@ -20,7 +20,7 @@ import pandas as pd
 
 from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
-from follicle_stager.files import write_csv, write_text
+from follicle_stager.files import set_aside, write_csv, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
@@ -120,10 +120,7 @@ def _replace_sheet(path: Path, text: str) -> tuple[str, ...]:
     if not path.exists() or path.read_bytes().decode("utf-8-sig", errors="replace") == text:
         write_text(path, text)
         return ()
-    number = 1
-    while (aside := path.with_name(f"samples.replaced_{number}.csv")).exists():
-        number += 1
-    path.replace(aside)
+    aside = set_aside(path, "replaced")
     write_text(path, text)
     return (f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside.name}",)
 
@@ -149,7 +146,7 @@ class Tally:
         self._study = study
         self._config = load_config(study.path / "study.toml").counting
         # Tables follow the order of the sample sheet, as its author arranged it.
-        self._rows: dict[str, _Slide | None] = dict.fromkeys(s.slide for s in self._samples)
+        self._slides: dict[str, _Slide | None] = dict.fromkeys(s.slide for s in self._samples)
 
     def update(self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section]) -> None:
         """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
@@ -159,8 +156,8 @@ class Tally:
         StudyError
             If its sections cannot be told apart.
         """
-        self._rows[slide_id] = None  # what was counted before is not so any more
-        sections = with_owners(slide_id, sections, [s for s in self._samples if s.slide == slide_id])
+        self._slides[slide_id] = None  # what was counted before is not so any more
+        sections = with_owners(slide_id, sections, self._rows_of(slide_id))
         info = self._study.run_info(slide_id) or {}
         visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
@@ -182,15 +179,19 @@ class Tally:
             ]
         left_out = self._left_out_of(slide_id, sections)
         notes = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
-        self._rows[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
+        self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
         """Animals and ovaries that the sheet names for a slide, in its order."""
-        return list(dict.fromkeys((s.animal, s.ovary) for s in self._samples if s.slide == slide_id))
+        return list(dict.fromkeys((s.animal, s.ovary) for s in self._rows_of(slide_id)))
 
     def assigned(self, slide_id: str, sections: Sequence[Section]) -> list[CountedSection]:
         """Whose each piece of tissue on a slide is; see `assign_sections`."""
-        return assign_sections(slide_id, sections, [s for s in self._samples if s.slide == slide_id])
+        return assign_sections(slide_id, sections, self._rows_of(slide_id))
+
+    def _rows_of(self, slide_id: str) -> list[Sample]:
+        """Of the sheet."""
+        return [s for s in self._samples if s.slide == slide_id]
 
     def counts(self) -> Counts:
         """The tables; slides that were not given are read.
@@ -200,9 +201,9 @@ class Tally:
         StudyError
             If sections cannot be told apart, or none is counted.
         """
-        for slide_id in [slide_id for slide_id, rows in self._rows.items() if rows is None]:
+        for slide_id in [slide_id for slide_id, rows in self._slides.items() if rows is None]:
             self.update(slide_id, *self._study.content(slide_id))
-        slides = [slide for slide in self._rows.values() if slide is not None]
+        slides = [slide for slide in self._slides.values() if slide is not None]
         section_rows = [row for slide in slides for row in slide.sections]
         follicle_rows = [row for slide in slides for row in slide.follicles]
         if not section_rows:
@@ -220,7 +221,7 @@ class Tally:
 
     def _left_out_of(self, slide_id: str, sections: Sequence[Section]) -> list[dict[str, object]]:
         """Tissue of ovaries that could not be looked at, where it is known whose it is."""
-        rows: dict[tuple[str, str], Sample] = {(s.animal, s.ovary): s for s in self._samples if s.slide == slide_id}
+        rows: dict[tuple[str, str], Sample] = {(s.animal, s.ovary): s for s in self._rows_of(slide_id)}
         only = next(iter(rows)) if len(rows) == 1 else None
         found = []
         for section in sections:
@@ -231,7 +232,7 @@ class Tally:
 
     def _against_the_sheet(self, slide_id: str, sections: Sequence[Section]) -> tuple[str, ...]:
         """Sections that a person gave to another animal than the order of the sheet does."""
-        rows = [s for s in self._samples if s.slide == slide_id]
+        rows = self._rows_of(slide_id)
         pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
         if len(rows) != len(pieces):
             return ()

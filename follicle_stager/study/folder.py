@@ -22,17 +22,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from shapely import prepare
-
 import follicle_stager
 from follicle_stager.annotations import read_geojson, read_sections
 from follicle_stager.config import Config, dump_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
-from follicle_stager.files import write_text
+from follicle_stager.files import set_aside, write_text
 from follicle_stager.review.log import EditLog, read_edits
 from follicle_stager.review.rerun import carry_over
-from follicle_stager.review.sections import section_of
+from follicle_stager.review.sections import places
 from follicle_stager.review.session import ReviewSession
 from follicle_stager.review.standing import (
     FOLLICLES,
@@ -251,11 +249,8 @@ class Study:
                 f"{folder / SECTIONS}: the sections of this slide are lost. Delete run.json in this folder, and run "
                 "'stage' again; corrections are kept."
             )
-        for section in sections:
-            prepare(section.outline)
         placed = []
-        for follicle in follicles:
-            section_id = section_of(follicle, sections)
+        for follicle, section_id in places(follicles, sections):
             if section_id is not None:
                 same = section_id == follicle.section_id
                 placed.append(follicle if same else replace(follicle, section_id=section_id))
@@ -273,10 +268,7 @@ def _set_aside(folder: Path, name: str) -> tuple[str, ...]:
     """Keep a file of which nobody knows the run, before a new one replaces it."""
     if not changed_elsewhere(folder, name, read_edits(folder)):
         return ()
-    path, number = folder / name, 1
-    while (aside := folder / f"{path.stem}.edited_{number}.geojson").exists():
-        number += 1
-    path.replace(aside)
+    aside = set_aside(folder / name, "edited")
     return (f"{name} had been edited and was kept as {aside.name}; the new run does not contain it",)
 
 

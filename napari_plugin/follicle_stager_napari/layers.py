@@ -88,11 +88,7 @@ def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: 
 
 
 def section_layer(
-    sections: Sequence[Section],
-    owners: Mapping[str, tuple[str, str]],
-    size: PixelSize | None,
-    *,
-    name: str = "sections",
+    sections: Sequence[Section], owners: Mapping[str, tuple[str, str]], size: PixelSize | None
 ) -> LayerData:
     """Pieces of tissue as shapes with whose they are; those that are not counted are veiled.
 
