@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from follicle_stager.config import Config, dump_config, load_config
 from follicle_stager.errors import UserError
 from follicle_stager.files import plain_cell, replacing, write_csv, write_text
-from follicle_stager.stages import Stage, parse_stage
+from follicle_stager.stages import Health, Stage, read_class
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path):
@@ -32,12 +32,31 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["a.txt"]
 
 
-@pytest.mark.parametrize("cell", ["=1+1", "+x", "-x", "@SUM(A1)", "\tx"])
-def test_no_cell_is_a_formula(tmp_path, cell):
-    write_csv(tmp_path / "t.csv", pd.DataFrame({"a": [cell], "n": [-3.5]}))
-    back = pd.read_csv(tmp_path / "t.csv")
-    assert back["a"][0] == "'" + cell
-    assert back["n"][0] == -3.5
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "=1+1",
+        "@SUM(A1)",
+        "\tx",
+        " =1+1",
+        "+HYPERLINK(A1)",
+        "-2+3+cmd|' /C calc'!A0",
+        "+'http://x/[y]s'!A1",
+        "＝1+1",  # noqa: RUF001
+    ],
+)
+def test_no_cell_and_no_header_is_a_formula(tmp_path, cell):
+    write_csv(tmp_path / "t.csv", pd.DataFrame({cell: [cell], "n": [-3.5]}))
+    header, row = (tmp_path / "t.csv").read_text("utf-8").split("\n")[:2]
+    assert header.lstrip('"').startswith("'")
+    assert row.lstrip('"').startswith("'")
+    assert row.endswith(",-3.5")
+
+
+@pytest.mark.parametrize("cell", ["+/+", "-/-", "+/-", "+/fl", "-/-; Cre (n = 3)", "-", "+x", "-5", "WT", "a=b", ""])
+def test_genotypes_stay_as_the_sheet_has_them(tmp_path, cell):
+    write_csv(tmp_path / "t.csv", pd.DataFrame({"genotype": [cell], "n": [1]}))
+    assert pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)["genotype"][0] == cell
 
 
 @given(st.text(min_size=1))
@@ -84,9 +103,27 @@ def test_parameters_are_documented():
 @pytest.mark.parametrize("stage", list(Stage))
 def test_stage_names_are_read_as_people_write_them(stage):
     for text in (stage.value, stage.label, stage.label.upper(), f" {stage.value.replace('_', '-')} "):
-        assert parse_stage(text) == stage
+        assert read_class(text) == (stage, None)
 
 
-def test_unknown_stage_lists_the_names():
-    with pytest.raises(ValueError, match="Early antral"):
-        parse_stage("blastocyst")
+@pytest.mark.parametrize(
+    ("text", "stage", "health"),
+    [
+        ("Follicle: Primary", Stage.PRIMARY, None),
+        ("Primary: Atretic", Stage.PRIMARY, Health.ATRETIC),
+        ("Secondary follicles (healthy)", Stage.SECONDARY, Health.HEALTHY),
+        ("Corpora lutea", Stage.CORPUS_LUTEUM, None),
+        ("not a follicle", Stage.NOT_FOLLICLE, None),
+        ("Atretic follicle", None, Health.ATRETIC),
+        ("Preantral", None, None),
+        ("Antral wall", None, None),
+        ("not antral", None, None),
+        ("Primary: Secondary", None, None),
+        ("Antral: ours", Stage.ANTRAL, None),
+        ("blastocyst", None, None),
+        ("", None, None),
+    ],
+)
+def test_classes_name_a_stage_or_none(text, stage, health):
+    """A class that holds the name of a stage need not be of that stage."""
+    assert read_class(text) == (stage, health)
