@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from follicle_stager.errors import UserError
+from follicle_stager.files import read_json, read_text
 from follicle_stager.stages import Stage
 
 if TYPE_CHECKING:
@@ -36,6 +37,17 @@ def _check_order(part: BaseModel, *names: str) -> None:
     for low, high in pairwise(names):
         if getattr(part, low) >= getattr(part, high):
             raise ValueError(f"{low} must be smaller than {high}")
+
+
+class SlidesConfig(_Part):
+    """What may be read of a slide's file; larger pictures are refused before they fill the memory or take hours."""
+
+    max_decoded_mb: Positive = 500.0
+    """Largest picture that is decoded at once (PNG, JPEG, BMP), and largest tile or strip of a TIFF, MB."""
+    max_overview_mpx: Positive = 1000.0
+    """Largest picture that is looked through as a whole, millions of pixels: the coarsest resolution of a slide."""
+    max_area_mm2: Positive = 6000.0
+    """Largest area of a slide; a glass of 26 x 76 mm has 1976, one of 52 x 76 mm has 3952."""
 
 
 class TissueConfig(_Part):
@@ -191,6 +203,7 @@ class ComparisonConfig(_Part):
 class Config(_Part):
     """All parameters of a study."""
 
+    slides: SlidesConfig = SlidesConfig()
     tissue: TissueConfig = TissueConfig()
     detection: DetectionConfig = DetectionConfig()
     contents: ContentsConfig = ContentsConfig()
@@ -201,7 +214,9 @@ class Config(_Part):
 
     def fingerprint(self) -> str:
         """Short hash of all values that a slide's follicles depend on: equal for equal settings."""
-        return hashlib.sha256(self.model_dump_json(exclude={"counting", "comparison"}).encode()).hexdigest()[:12]
+        return hashlib.sha256(self.model_dump_json(exclude={"slides", "counting", "comparison"}).encode()).hexdigest()[
+            :12
+        ]
 
 
 def load_config(path: Path) -> Config:
@@ -244,17 +259,28 @@ def read_values(path: Path) -> dict[str, Any]:
     UserError
         If the file is missing or neither.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path.") from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        kind = "JSON" if path.suffix.lower() == ".json" else "TOML"
-        raise UserError(f"{path}: this is not valid {kind} ({error}).") from None
+    if path.suffix.lower() == ".json":
+        values = read_json(path)
+    else:
+        text = read_text(path)
+        try:
+            values = tomllib.loads(text)
+        except (ValueError, RecursionError) as error:  # no TOML, a number of thousands of digits, too deep
+            raise UserError(f"{path}: this is not valid TOML ({error}); mend that line, or restore the file.") from None
     if not isinstance(values, dict):
         raise UserError(f"{path}: this holds no named parameters.")
     return values
+
+
+def changes(before: Config, after: Config) -> dict[str, str]:
+    """Parameters in which two configurations differ, by name, and how, in words."""
+    old, new = (config.model_dump(mode="json") for config in (before, after))
+    return {
+        f"{part}.{name}": f"{part}.{name} was {_toml_value(old[part][name])}, now {_toml_value(value)}"
+        for part, values in new.items()
+        for name, value in values.items()
+        if old[part][name] != value
+    }
 
 
 def dump_config(config: Config) -> str:

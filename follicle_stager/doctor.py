@@ -15,6 +15,7 @@ import follicle_stager
 from follicle_stager.config import DetectionConfig
 from follicle_stager.detection import choose_detector
 from follicle_stager.detection.network import model
+from follicle_stager.slides import open_slide
 
 _PARTS = {
     "tifffile": ("TIFF, OME-TIFF, svs, ndpi", None),
@@ -48,6 +49,35 @@ def report() -> Table:
         table.add_row(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said)
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
     table.add_row("machine", f"{os.cpu_count()} processors", f"{free_gb:.0f} GB free on this disk")
+    return table
+
+
+def describe_slide(path: Path) -> Table:
+    """How a slide is read: what opens it, which picture of the file is searched, at what scale, and why.
+
+    Raises
+    ------
+    SlideError
+        If it cannot be read.
+    """
+    table = Table(title=escape(path.name), show_header=False)
+    table.add_column("what")
+    table.add_column("value")
+    with open_slide(path) as slide:
+        sizes = [f"{level.width} x {level.height}" for level in slide.levels]
+        size = slide.pixel_size
+        scale = "unknown: give --mpp, or a column mpp in the sample sheet"
+        if size is not None:
+            scale = f"{size.mpp_x:.4g} x {size.mpp_y:.4g} µm, from {size.source}"
+        for name, value in (
+            ("read with", slide.origin.backend),
+            ("picture", slide.origin.why),
+            ("resolutions, px", ", ".join(sizes)),
+            ("size of a pixel", scale),
+            ("not searched", ", ".join(slide.origin.beside) or "nothing"),
+            ("notes", "; ".join(slide.notes) or "none"),
+        ):
+            table.add_row(name, escape(value))
     return table
 
 

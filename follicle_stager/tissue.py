@@ -36,6 +36,8 @@ _TISSUE_OD_RANGE = (0.04, 0.14)
 _DETAIL_MPP = 1.0
 _DETAIL_WINDOW = 512
 _MAX_DETAIL_WINDOWS = 12
+# Rows of the overview that are worked on at once.
+_ROWS = 512
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class Overview:
     sections
         Outline of each section in µm, in reading order (rows from the top, then left to right).
     quality
-        ``tissue_mm2``, ``focus`` (0-1), ``fold_fraction``, ``pen_fraction``, ``two_stains``.
+        ``tissue_mm2``, ``focus`` (0-1), ``fold_fraction``, ``pen_fraction``, ``tint`` (0-255), ``two_stains``.
     flags
         Readable warnings from ``quality``.
     """
@@ -98,9 +100,10 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
             "Is it a fluorescence image, or an empty export?"
         )
     white = estimate_white(rgb)
-    od = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False).optical_density(rgb)
-    pen = ndi.binary_opening(is_pen(od), disk(2))
-    tissue = tissue_mask(od.mean(axis=2), pen, mpp=mpp)
+    density, pen = _density_and_pen(rgb, white)
+    tint = _tint(rgb)
+    del rgb  # of a whole glass it is half a gigabyte
+    tissue = tissue_mask(density, pen, mpp=mpp)
     sections = find_sections(tissue, mpp=mpp, config=config)
     image_mm2 = height * width * mpp**2 / 1e6
     if not sections and image_mm2 < 4 * config.min_section_mm2:
@@ -120,8 +123,9 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     quality = {
         "tissue_mm2": round(sum(section.area for section in sections) / 1e6, 4),
         "focus": round(focus, 3),
-        "fold_fraction": round(_fold_fraction(od.mean(axis=2), tissue, mpp=mpp), 4),
+        "fold_fraction": round(_fold_fraction(density, tissue, mpp=mpp), 4),
         "pen_fraction": round(float(pen.mean()), 4),
+        "tint": round(tint, 1),
         "two_stains": float(stain.two_stains),
     }
     return Overview(tissue, mpp, stain, sections, quality, quality_flags(quality))
@@ -217,6 +221,28 @@ def reading_order(sections: list[MultiPolygon]) -> list[MultiPolygon]:
     return [s for row in rows for s in sorted(row, key=lambda s: s.centroid.x)]
 
 
+def _density_and_pen(
+    rgb: NDArray[np.uint8], white: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Mean optical density, and marker pen, (y, x) each; worked out in parts, to save memory."""
+    stain = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False)
+    density, pen = np.empty(rgb.shape[:2], np.float32), np.empty(rgb.shape[:2], bool)
+    for top in range(0, len(rgb), _ROWS):
+        part = slice(top, top + _ROWS)
+        od = stain.optical_density(rgb[part])
+        density[part], pen[part] = od.mean(axis=2), is_pen(od)
+    return density, ndi.binary_opening(pen, disk(2))
+
+
+def _tint(rgb: NDArray[np.uint8]) -> float:
+    """How far the brightest part of a picture is from neutral: largest minus smallest colour, 0-255."""
+    step = max(1, round((rgb.shape[0] * rgb.shape[1] / 1e6) ** 0.5))
+    pixels = rgb[::step, ::step].reshape(-1, 3)
+    brightness = pixels.sum(axis=1, dtype=np.int32)
+    bright = np.median(pixels[brightness >= np.percentile(brightness, 98)], axis=0)
+    return float(bright.max() - bright.min())
+
+
 def quality_flags(quality: dict[str, float]) -> tuple[str, ...]:
     """Readable warnings; the limits were set by looking at sharp, blurred, folded and marked slides [M]."""
     flags = []
@@ -224,6 +250,11 @@ def quality_flags(quality: dict[str, float]) -> tuple[str, ...]:
         flags.append("out of focus: nuclei are blurred, layers may be miscounted")
     if quality["fold_fraction"] > 0.03:
         flags.append("folds or overstained bands: follicles under them are missed")
+    if quality["tint"] > 60:
+        flags.append(
+            "the brightest parts are strongly coloured, where glass should be nearly white: were the colours changed "
+            "when the slide was exported? Check its outlines and stages"
+        )
     if quality["pen_fraction"] > 0.001:
         flags.append("marker pen or drawn marks on the slide: they are ignored, and so is what they cover")
     return tuple(flags)

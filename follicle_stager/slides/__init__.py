@@ -2,6 +2,6 @@
 
 from follicle_stager.slides.open import SLIDE_SUFFIXES, is_slide, open_slide
 from follicle_stager.slides.scale import PixelSize
-from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.slides.slide import Level, Origin, Slide
 
-__all__ = ["SLIDE_SUFFIXES", "Level", "PixelSize", "Slide", "is_slide", "open_slide"]
+__all__ = ["SLIDE_SUFFIXES", "Level", "Origin", "PixelSize", "Slide", "is_slide", "open_slide"]

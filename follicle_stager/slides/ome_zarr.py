@@ -1,79 +1,289 @@
-"""OME-Zarr folders (versions 0.4 and 0.5) through zarr."""
+"""OME-Zarr folders (versions 0.4 and 0.5, as bioformats2raw writes them too) through zarr.
+
+What an array of a folder is decoded with stands in the folder itself, and some codecs of zarr run code. So the metadata
+of every array is read first, as plain JSON, and only codecs of a list are let through.
+"""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 
-from follicle_stager.errors import SlideError
-from follicle_stager.slides import scale
+from follicle_stager.errors import SlideError, UserError
+from follicle_stager.files import read_json, read_text
+from follicle_stager.slides import ome, scale
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
-from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.slides.slide import Level, Origin, Slide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from follicle_stager.config import SlidesConfig
 
-def open_ome_zarr(path: Path) -> Slide:
+# Codecs that pictures are written with, and that only unpack bytes.
+_CODECS = {
+    *("bytes", "endian", "transpose", "sharding_indexed", "crc32", "crc32c", "delta", "shuffle"),
+    *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
+}
+_DTYPES = {"|b1", "|u1", "<u1", ">u1", "<u2", ">u2", "bool", "uint8", "uint16"}
+# The width that two resolutions of one picture may differ by, as a share.
+_SAME_VIEW = 0.05
+
+
+def open_ome_zarr(path: Path, limits: SlidesConfig) -> Slide:
     """Open an OME-Zarr image folder.
+
+    Parameters
+    ----------
+    path
+        The folder.
+    limits
+        What may be decoded at once.
 
     Raises
     ------
     SlideError
-        If the folder holds no multiscale image, or one that is not a flat picture.
+        If the folder holds no multiscale image, one that is not a flat picture, several that may be sections, or
+        anything that is not plain pixels.
     """
     try:
-        group = zarr.open_group(path, mode="r")
-        attributes = dict(group.attrs)
-        multiscale = attributes.get("ome", attributes)["multiscales"][0]
-        arrays = [group[dataset["path"]] for dataset in multiscale["datasets"]]
-        axes = [a["name"] if isinstance(a, dict) else a for a in multiscale.get("axes", "tczyx"[-arrays[0].ndim :])]
-    except OSError:
+        return _opened(path, limits)
+    except (SlideError, OSError, MemoryError):
         raise
-    except Exception as error:  # zarr's errors vary with version and damage
-        raise SlideError(f"{path}: this folder is no readable OME-Zarr image ({error}).") from error
+    except Exception as error:  # zarr's errors vary with version and damage, and metadata can hold anything
+        said = str(error).removeprefix(f"{path}: ")
+        raise SlideError(f"{path}: this folder is no readable OME-Zarr image ({said}).") from error
+
+
+def _opened(path: Path, limits: SlidesConfig) -> Slide:
+    _check_files(path)
+    folder, why, beside = _image_folder(path)
+    attributes = _attributes(folder)
+    multiscale = attributes["multiscales"][0]
+    places = [_inside(folder, str(dataset["path"])) for dataset in multiscale["datasets"]]
+    for place in places:
+        _check_array(path, place, limits.max_decoded_mb)
+    arrays = [zarr.open_array(place, mode="r") for place in places]
+    given = multiscale.get("axes", "tczyx"[-arrays[0].ndim :])
+    axes = [str(a["name"]) if isinstance(a, dict) else str(a) for a in given]
     shape = dict(zip(axes, arrays[0].shape, strict=True))
     deep = {name: n for name, n in shape.items() if name not in "cyx" and n > 1}
     if deep or not {"y", "x"} <= shape.keys():
         raise SlideError(f"{path}: it is a stack ({shape}); export one plane of 8-bit RGB.")
-    dtype = np.dtype(arrays[0].dtype)
-    check_pixels(path, dtype, shape.get("c", 1))
-    full_scale = white_level(_window(arrays[-1], axes, 0, 2048, 0, 2048)) if dtype == np.uint16 else 255
-    levels = []
-    for array in arrays:
+    channels = shape.get("c", 1)
+    check_pixels(path, np.dtype(arrays[0].dtype), channels)
+    order = ome.rgb_order(_channels(attributes)) if channels == 3 else None
+    if channels != 1 and order is None:
+        raise SlideError(
+            f"{path}: it has {channels} channels that are not red, green and blue. Is it a fluorescence image? "
+            "Export the brightfield picture as 8-bit RGB."
+        )
+    full_scale = 255
+    if arrays[0].dtype == np.uint16:
+        full_scale = white_level(_window(arrays[-1], axes, None, 0, 2048, 0, 2048))
+    levels: list[Level] = []
+    mpp, scaled = _scales(multiscale, axes), _has_scale(multiscale)
+    for i, array in enumerate(arrays):
         sizes = dict(zip(axes, array.shape, strict=True))
-        read = functools.partial(_read_rgb, array, axes, full_scale)
+        if array.dtype != arrays[0].dtype:
+            raise SlideError(f"{path}: its resolutions have different kinds of pixels; export it again.")
+        if levels and scaled and abs(sizes["x"] * mpp[i] / (shape["x"] * mpp[0]) - 1) > _SAME_VIEW:
+            continue  # another field of view
+        read = functools.partial(_read_rgb, array, axes, order, full_scale)
         levels.append(Level(sizes["x"], sizes["y"], read))
-    return Slide(path, levels, _pixel_size(multiscale, axes))
+    origin = Origin("zarr, as OME-Zarr", why, tuple(beside))
+    return Slide(path, levels, _pixel_size(multiscale, axes), origin=origin)
 
 
-def _read_rgb(array: Any, axes: list[str], full_scale: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.uint8]:
-    return to_rgb8(_window(array, axes, y0, y1, x0, x1), full_scale=full_scale)
+def _check_files(path: Path) -> None:
+    """Refuse a folder that holds something else than files and folders: reading a pipe would never end."""
+    for file in path.rglob("*"):
+        if not file.is_file() and not file.is_dir():
+            raise SlideError(f"{file}: this is no regular file (a pipe, socket, device or broken link); delete it.")
 
 
-def _window(array: Any, axes: list[str], y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
+def _attributes(folder: Path) -> dict[str, Any]:
+    """Attributes of a group or array, of zarr 2 or 3."""
+    if (folder / "zarr.json").is_file():
+        attributes = read_json(folder / "zarr.json").get("attributes", {})
+    elif (folder / ".zattrs").is_file():
+        attributes = read_json(folder / ".zattrs")
+    else:
+        attributes = {}
+    own = attributes.get("ome", attributes)
+    if not isinstance(own, dict):
+        raise ValueError("its attributes are no named values")
+    return own
+
+
+def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
+    """The folder of the scan, why it is the one, and what else there is, in words.
+
+    bioformats2raw puts each image of a file into a group of its own: 0, 1 and so on, label and macro among them.
+    """
+    attributes = _attributes(path)
+    if "plate" in attributes:
+        raise SlideError(f"{path}: this is a plate of many wells; export the image of one section.")
+    if "multiscales" in attributes:
+        return path, "the multiscale image of the folder", []
+    listed = _attributes(path / "OME").get("series") if (path / "OME").is_dir() else None
+    names = [str(name) for name in listed] if isinstance(listed, list) else []
+    if not names:
+        names = sorted((p.name for p in path.iterdir() if p.is_dir() and p.name.isdecimal()), key=int)
+    images = [(_inside(path, name), name) for name in names]
+    images = [(folder, name) for folder, name in images if "multiscales" in _attributes(folder)]
+    if not images:
+        raise ValueError("no multiscale image in it")
+    called = _names(path, len(images))
+    scales = [_scale_of(folder) for folder, _ in images]
+    finest = min((mpp for mpp in scales if mpp is not None), default=None)
+    scans: list[tuple[Path, str]] = []
+    beside: list[tuple[Path, str]] = []
+    for (folder, name), own, mpp in zip(images, called, scales, strict=True):
+        other = ome.is_beside(own) or ome.is_overview(mpp, finest) or (mpp is None and finest is not None)
+        (beside if other else scans).append((folder, f"image {name} {own}".strip()))
+    if not scans:
+        scans, beside = beside[:1], beside[1:]
+    if len(scans) > 1:
+        listed_names = ", ".join(name for _, name in scans[:6])
+        raise SlideError(
+            f"{path}: the folder holds {len(scans)} images that each may be a section: {listed_names}. Only one could "
+            "be searched, and the others would be lost: export each as a file of its own."
+        )
+    return scans[0][0], f"{scans[0][1]}, as bioformats2raw laid it out", [name for _, name in beside]
+
+
+def _names(path: Path, count: int) -> list[str]:
+    """Names of the images in ``OME/METADATA.ome.xml``; empty ones where it says nothing that fits."""
+    file = path / "OME" / "METADATA.ome.xml"
+    if file.is_file():
+        try:
+            names = [image.name for image in ome.read_ome(read_text(file))]
+        except (ValueError, UserError):
+            names = []
+        if len(names) == count:
+            return names
+    return [""] * count
+
+
+def _scale_of(folder: Path) -> float | None:
+    multiscale = _attributes(folder)["multiscales"][0]
+    axes = [str(a["name"]) if isinstance(a, dict) else str(a) for a in multiscale.get("axes", "tczyx")]
+    units = {a["name"]: a.get("unit") for a in multiscale.get("axes", []) if isinstance(a, dict)}
+    um = scale.um_per_unit(units.get("x"))
+    return _scales(multiscale, axes)[0] * um if um is not None and _has_scale(multiscale) else None
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """A folder in another one; what lies elsewhere is not read."""
+    place = folder / name
+    if not place.resolve().is_relative_to(folder.resolve()) or place.resolve() == folder.resolve():
+        raise SlideError(f"{folder}: its metadata names {name!r}, which lies outside the slide's folder.")
+    return place
+
+
+def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
+    """Refuse an array that is more than plain pixels, before zarr sees it."""
+    if (place / "zarr.json").is_file():
+        metadata = read_json(place / "zarr.json")
+        kind, codecs = metadata["data_type"], _named_codecs(metadata["codecs"])
+        chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        width = 2 if kind == "uint16" else 1
+    else:
+        metadata = read_json(place / ".zarray")
+        kind, chunk = metadata["dtype"], metadata["chunks"]
+        codecs = [c["id"] for c in (metadata.get("compressor"), *(metadata.get("filters") or [])) if c is not None]
+        width = 2 if str(kind).endswith("2") else 1
+    if not isinstance(kind, str) or kind not in _DTYPES:
+        raise SlideError(f"{path}: {place.name} holds {kind}; a brightfield slide has 8- or 16-bit pixels.")
+    unknown = [str(codec) for codec in codecs if not isinstance(codec, str) or codec not in _CODECS]
+    if unknown:
+        raise SlideError(
+            f"{path}: {place.name} is packed with {unknown[0]!r}; it is not opened, since such a codec may run code. "
+            "Export it with blosc, zstd or gzip."
+        )
+    size_mb = math.prod(int(n) for n in chunk) * width / 1e6
+    if size_mb > max_decoded_mb:
+        raise SlideError(
+            f"{path}: a chunk of {place.name} has {size_mb:,.0f} MB (limit: {max_decoded_mb:g}); export it with "
+            "smaller chunks, or raise slides.max_decoded_mb in a --config file."
+        )
+
+
+def _named_codecs(codecs: Sequence[Any]) -> list[Any]:
+    """Names of codecs of zarr 3, those within shards included."""
+    names: list[Any] = []
+    for codec in codecs:
+        name = codec if isinstance(codec, str) else codec["name"]
+        names.append(name.removeprefix("numcodecs.") if isinstance(name, str) else name)
+        inner = codec.get("configuration") if isinstance(codec, dict) else None
+        for part in ("codecs", "index_codecs"):
+            if isinstance(inner, dict) and part in inner:
+                names += _named_codecs(inner[part])
+    return names
+
+
+def _channels(attributes: dict[str, Any]) -> list[tuple[str, int | None]]:
+    """Name and colour of each channel, as `ome.rgb_order` takes them."""
+    listed = (attributes.get("omero") or {}).get("channels") or []
+    channels = []
+    for channel in listed:
+        color = channel.get("color")
+        channels.append((str(channel.get("label", "")), int(str(color), 16) if color else None))
+    return channels if len(channels) == 3 else [("", None)] * 3
+
+
+def _read_rgb(
+    array: Any,
+    axes: list[str],
+    order: tuple[int, int, int] | None,
+    full_scale: int,
+    y0: int,
+    y1: int,
+    x0: int,
+    x1: int,
+) -> NDArray[np.uint8]:
+    return to_rgb8(_window(array, axes, order, y0, y1, x0, x1), full_scale=full_scale)
+
+
+def _window(
+    array: Any, axes: list[str], order: tuple[int, int, int] | None, y0: int, y1: int, x0: int, x1: int
+) -> NDArray[np.generic]:
     index = tuple({"y": slice(y0, y1), "x": slice(x0, x1), "c": slice(None)}.get(a, 0) for a in axes)
     kept = [a for a in axes if a in "cyx"]
-    pixels = np.asarray(array[index])
-    return pixels.transpose([kept.index(a) for a in "yxc" if a in kept])
+    pixels = np.asarray(array[index]).transpose([kept.index(a) for a in "yxc" if a in kept])
+    return pixels[..., list(order)] if order is not None else pixels
+
+
+def _has_scale(multiscale: dict[str, Any]) -> bool:
+    owners = (multiscale["datasets"][0], multiscale)
+    return any(t.get("type") == "scale" for owner in owners for t in owner.get("coordinateTransformations") or [])
+
+
+def _scales(multiscale: dict[str, Any], axes: list[str], axis: str = "x") -> list[float]:
+    """Size of a pixel of each resolution along an axis, in the unit of the file; 1 where it does not say."""
+    sizes = []
+    for dataset in multiscale["datasets"]:
+        factor = 1.0
+        for owner in (dataset, multiscale):
+            for transform in owner.get("coordinateTransformations") or []:
+                if transform.get("type") == "scale":
+                    factor *= scale.number(transform["scale"][axes.index(axis)])
+        sizes.append(factor)
+    return sizes
 
 
 def _pixel_size(multiscale: dict[str, Any], axes: list[str]) -> scale.PixelSize | None:
     units = {a["name"]: a.get("unit") for a in multiscale.get("axes", []) if isinstance(a, dict)}
-    factors = dict.fromkeys(axes, 1.0)
-    found = False
-    for owner in (multiscale["datasets"][0], multiscale):
-        for transform in owner.get("coordinateTransformations", []):
-            if transform.get("type") == "scale":
-                found = True
-                for name, value in zip(axes, transform["scale"], strict=False):
-                    factors[name] *= float(value)
     unit_x, unit_y = scale.um_per_unit(units.get("x")), scale.um_per_unit(units.get("y"))
-    if not found or unit_x is None or unit_y is None:
+    if not _has_scale(multiscale) or unit_x is None or unit_y is None:
         return None
-    return scale.pixel_size(factors["x"] * unit_x, factors["y"] * unit_y, "OME-Zarr scale")
+    sizes = [_scales(multiscale, axes, axis)[0] for axis in "xy"]
+    return scale.pixel_size(sizes[0] * unit_x, sizes[1] * unit_y, "OME-Zarr scale")

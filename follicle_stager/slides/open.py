@@ -1,15 +1,21 @@
-"""Find the reader for a path: OME-Zarr folder, TIFF family, OpenSlide, plain image, in this order."""
+"""The one place where it is decided what opens a file: OME-Zarr, tifffile, OpenSlide or Pillow.
+
+The ending chooses. Where tifffile would show a file otherwise than it was meant, its reader says so, and OpenSlide
+opens it.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from follicle_stager.errors import SlideError
+from follicle_stager.config import SlidesConfig
+from follicle_stager.errors import SlideError, UserError
+from follicle_stager.files import check_regular
 from follicle_stager.slides.ome_zarr import open_ome_zarr
 from follicle_stager.slides.openslide import OPENSLIDE_SUFFIXES, open_openslide
 from follicle_stager.slides.plain import PLAIN_SUFFIXES, open_plain
-from follicle_stager.slides.tiff import TIFF_SUFFIXES, open_tiff
+from follicle_stager.slides.tiff import TIFF_SUFFIXES, NeedsOpenSlide, open_tiff
 
 if TYPE_CHECKING:
     from follicle_stager.slides.slide import Slide
@@ -26,7 +32,7 @@ def is_slide(path: Path) -> bool:
     return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith(".")
 
 
-def open_slide(path: str | Path, *, mpp: float | None = None, image: int = 0) -> Slide:
+def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConfig | None = None) -> Slide:
     """Open a slide lazily.
 
     Parameters
@@ -35,50 +41,83 @@ def open_slide(path: str | Path, *, mpp: float | None = None, image: int = 0) ->
         TIFF family, OME-Zarr folder, PNG, JPEG, or a format of OpenSlide (extra ``wsi``).
     mpp
         µm per pixel; stands instead of what the file says.
-    image
-        Which image of a TIFF that holds several full-size ones; 0 is the first.
+    limits
+        What may be read; by default that of `SlidesConfig`.
 
     Returns
     -------
     Slide
-        Close it, or use it in a ``with`` block.
+        Close it, or use it in a ``with`` block. ``origin`` says what opened it and why.
 
     Raises
     ------
     SlideError
-        If the file is missing, no slide, damaged, or not a brightfield picture.
+        If the file is missing, no slide, damaged, too large, or not a brightfield picture.
     """
-    path = Path(path)
+    path, limits = Path(path), limits or SlidesConfig()
     if not path.exists():
         raise SlideError(f"{path}: no such file; check the path.")
     if path.is_dir() and path.suffix.lower() != ".zarr":
         raise SlideError(f"{path}: this is a folder, not a slide.")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SlideError(f"{path}: the file is empty (0 bytes); copy or export it again.")
-    slide = _open_by_suffix(path, image)
+    if not path.is_dir():
+        try:
+            check_regular(path)
+        except UserError as error:
+            raise SlideError(str(error)) from None
+        if path.stat().st_size == 0:
+            raise SlideError(f"{path}: the file is empty (0 bytes); copy or export it again.")
+    slide = _open_by_suffix(path, limits)
     try:
-        if slide.width < MIN_PIXELS or slide.height < MIN_PIXELS:
-            raise SlideError(
-                f"{path}: the image is {slide.width} x {slide.height} px, too small to be a section; "
-                "was a thumbnail exported instead of the slide?"
-            )
+        _check_size(slide, limits)
         if mpp is not None:
             slide.set_mpp(mpp)
+        _check_area(slide, limits)
     except SlideError:
         slide.close()
         raise
     return slide
 
 
-def _open_by_suffix(path: Path, image: int) -> Slide:
+def _open_by_suffix(path: Path, limits: SlidesConfig) -> Slide:
     suffix = path.suffix.lower()
     if suffix == ".zarr":
-        return open_ome_zarr(path)
+        return open_ome_zarr(path, limits)
     if suffix in TIFF_SUFFIXES:
-        return open_tiff(path, image)
+        try:
+            return open_tiff(path, limits)
+        except NeedsOpenSlide as reason:
+            return open_openslide(path, str(reason))
     if suffix in OPENSLIDE_SUFFIXES:
         return open_openslide(path)
     if suffix in PLAIN_SUFFIXES:
-        return open_plain(path)
+        return open_plain(path, limits)
     endings = " ".join(SLIDE_SUFFIXES)
     raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")
+
+
+def _check_size(slide: Slide, limits: SlidesConfig) -> None:
+    if slide.width < MIN_PIXELS or slide.height < MIN_PIXELS:
+        raise SlideError(
+            f"{slide.path}: the image is {slide.width} x {slide.height} px, too small to be a section; "
+            "was a thumbnail exported instead of the slide?"
+        )
+    coarsest = slide.levels[-1]
+    mpx = coarsest.width * coarsest.height / 1e6
+    if mpx > limits.max_overview_mpx:
+        raise SlideError(
+            f"{slide.path}: its coarsest resolution has {mpx:,.0f} million pixels (limit: "
+            f"{limits.max_overview_mpx:g}), and to look through them would take very long. Export it as a pyramid (in "
+            "QuPath: File > Export images > OME TIFF), or raise slides.max_overview_mpx in a --config file."
+        )
+
+
+def _check_area(slide: Slide, limits: SlidesConfig) -> None:
+    if slide.pixel_size is None:
+        return
+    width_mm, height_mm = slide.width * slide.scale.mpp_x / 1e3, slide.height * slide.scale.mpp_y / 1e3
+    if width_mm * height_mm > limits.max_area_mm2:
+        raise SlideError(
+            f"{slide.path}: at {slide.scale.mpp:.4g} µm/px the slide would be {width_mm:,.0f} x {height_mm:,.0f} mm "
+            f"(limit: {limits.max_area_mm2:g} mm²). Its µm/px is wrong: give it with --mpp; or raise "
+            "slides.max_area_mm2 in a --config file."
+        )

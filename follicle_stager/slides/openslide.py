@@ -1,4 +1,4 @@
-"""Scanner formats that only OpenSlide reads (mrxs, DICOM, bif, czi ...): the ``wsi`` extra."""
+"""What only OpenSlide reads (mrxs, DICOM, bif, czi, and some svs): the ``wsi`` extra."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 
 from follicle_stager.errors import SlideError
 from follicle_stager.slides.rgb import to_rgb8
-from follicle_stager.slides.scale import pixel_size
-from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.slides.scale import number, pixel_size
+from follicle_stager.slides.slide import Level, Origin, Slide
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -20,8 +21,15 @@ if TYPE_CHECKING:
 OPENSLIDE_SUFFIXES = (".mrxs", ".dcm", ".bif", ".czi", ".vms", ".vmu", ".svslide")
 
 
-def open_openslide(path: Path) -> Slide:
+def open_openslide(path: Path, why: str = "") -> Slide:
     """Open a slide with OpenSlide.
+
+    Parameters
+    ----------
+    path
+        The file.
+    why
+        Why OpenSlide has to read it, for messages; empty for formats that nothing else reads.
 
     Raises
     ------
@@ -31,29 +39,66 @@ def open_openslide(path: Path) -> Slide:
     try:
         import openslide
     except ImportError:
+        needs = f"{why}, so reading it needs" if why else f"reading {path.suffix} files needs"
         raise SlideError(
-            f"{path}: reading {path.suffix} files needs the 'wsi' extra: "
-            'install it with  pip install "follicle-stager[wsi]"'
+            f"{path}: {needs} the 'wsi' extra: install it with  pip install \"follicle-stager[wsi]\""
         ) from None
     try:
         source = openslide.OpenSlide(path)
     except (openslide.OpenSlideError, OSError) as error:
         raise SlideError(f"{path}: OpenSlide cannot read it ({error or 'unknown format'}).") from error
-    levels = []
-    for index, (width, height) in enumerate(source.level_dimensions):
-        read = functools.partial(_read, source, index, source.level_downsamples[index])
-        levels.append(Level(width, height, read))
+    try:
+        levels, origin_px = _levels(source)
+    except (ValueError, openslide.OpenSlideError) as error:
+        source.close()
+        raise SlideError(f"{path}: the slide is damaged ({error}); copy or export it again.") from error
     try:
         size = pixel_size(
-            float(source.properties["openslide.mpp-x"]),
-            float(source.properties["openslide.mpp-y"]),
-            "openslide.mpp",
+            number(source.properties["openslide.mpp-x"]), number(source.properties["openslide.mpp-y"]), "openslide.mpp"
         )
     except (KeyError, ValueError):
         size = None
-    return Slide(path, levels, size, source.close)
+    vendor = source.properties.get("openslide.vendor", "")
+    beside = tuple(f"{name} ({w} x {h} px)" for name, (w, h) in _sizes(source).items())
+    reason = why or "a format that only OpenSlide reads"
+    if origin_px != (0, 0):
+        reason += (
+            f"; positions count from the corner of what was scanned, {origin_px[0]}, {origin_px[1]} px, as in QuPath"
+        )
+    return Slide(path, levels, size, source.close, origin=Origin(f"OpenSlide, as {vendor}", reason, beside))
 
 
-def _read(source: Any, level: int, downsample: float, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.uint8]:
-    corner = (round(x0 * downsample), round(y0 * downsample))
-    return to_rgb8(np.asarray(source.read_region(corner, level, (x1 - x0, y1 - y0))))
+def _levels(source: Any) -> tuple[list[Level], tuple[int, int]]:
+    """Resolutions of what was scanned, and its corner on the canvas of the file, level-0 pixels.
+
+    A file may describe the whole glass and say where something was scanned (bounds). QuPath shows that part alone, and
+    counts pixels from its corner; so does this library, since outlines are exchanged with it.
+    """
+    left, top, width, height = _bounds(source.properties) or (0, 0, *source.dimensions)
+    levels = []
+    for index, down in enumerate(source.level_downsamples):
+        full_width, full_height = source.level_dimensions[index]
+        whole = (left, top, width, height) == (0, 0, *source.dimensions)
+        size = (full_width, full_height) if whole else (max(1, round(width / down)), max(1, round(height / down)))
+        read = functools.partial(_read, source, index, down, (left, top))
+        levels.append(Level(*size, read))
+    return levels, (left, top)
+
+
+def _bounds(properties: Mapping[str, str]) -> tuple[int, int, int, int] | None:
+    names = [f"openslide.bounds-{name}" for name in ("x", "y", "width", "height")]
+    if not all(name in properties for name in names):
+        return None
+    left, top, width, height = (int(properties[name]) for name in names)
+    return (left, top, width, height) if width > 0 and height > 0 else None
+
+
+def _sizes(source: Any) -> dict[str, tuple[int, int]]:
+    return {name: picture.size for name, picture in source.associated_images.items()}
+
+
+def _read(
+    source: Any, level: int, downsample: float, corner: tuple[int, int], y0: int, y1: int, x0: int, x1: int
+) -> NDArray[np.uint8]:
+    at = (corner[0] + round(x0 * downsample), corner[1] + round(y0 * downsample))
+    return to_rgb8(np.asarray(source.read_region(at, level, (x1 - x0, y1 - y0))))

@@ -11,16 +11,34 @@ from PIL import Image, UnidentifiedImageError
 from follicle_stager.errors import SlideError
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
 from follicle_stager.slides.scale import from_resolution
-from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.slides.slide import Level, Origin, Slide
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
+    from follicle_stager.config import SlidesConfig
+
 PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+#: Pillow would run other formats too, PostScript by a program of its own.
+FORMATS = ("PNG", "JPEG", "BMP")
+
+# Bytes that Pillow keeps of a pixel while it decodes.
+_BYTES = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "I": 4, "F": 4, "I;16": 2, "I;16B": 2, "I;16L": 2}
+# What is converted at a time, rows: a copy of the whole picture would double the memory.
+_ROWS = 512
 
 
-def open_plain(path: Path) -> Slide:
+def open_plain(path: Path, limits: SlidesConfig) -> Slide:
     """Open an image that Pillow reads.
+
+    Parameters
+    ----------
+    path
+        The file.
+    limits
+        What may be decoded at once.
 
     Raises
     ------
@@ -29,29 +47,60 @@ def open_plain(path: Path) -> Slide:
     """
     try:
         with warnings.catch_warnings():
+            # Our own limit is checked below, before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as file:
+            with Image.open(path, formats=FORMATS) as file:
+                _check_size(path, file, limits.max_decoded_mb)
                 resolution = file.info.get("dpi")
-                image: Image.Image = file
-                if image.mode in ("P", "PA", "LA", "RGBA", "CMYK", "YCbCr", "LAB", "HSV"):
-                    # Transparent palette entries survive only by way of RGBA.
-                    image = image.convert("RGB" if image.mode in ("CMYK", "YCbCr", "LAB", "HSV") else "RGBA")
-                raw = np.asarray(image)
+                rgb = _decoded(path, file)
+                kind = str(file.format)
     except UnidentifiedImageError:
         raise SlideError(f"{path}: this is not an image that can be read; export it as TIFF or PNG.") from None
     except Image.DecompressionBombError:
-        raise SlideError(
-            f"{path}: too large to decode at once; convert it to a pyramidal TIFF "
-            "(e.g. in QuPath: File > Export images > OME TIFF)."
-        ) from None
+        raise _too_large(path, "too large to decode at once") from None
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise SlideError(f"{path}: the image is damaged or incomplete ({error}); export it again.") from error
-    if raw.dtype == np.int32:  # how Pillow opens 16-bit gray PNG
-        raw = raw.astype(np.uint16)
-    check_pixels(path, raw.dtype, raw.shape[2] if raw.ndim == 3 else 1)
-    rgb = to_rgb8(raw, full_scale=white_level(raw) if raw.dtype == np.uint16 else 255)
     size = None
     if resolution:
         size = from_resolution(float(resolution[0]), float(resolution[1]), "inch", "image resolution tag")
     height, width = rgb.shape[:2]
-    return Slide(path, [Level(width, height, lambda y0, y1, x0, x1: rgb[y0:y1, x0:x1])], size)
+    origin = Origin(f"Pillow, as {kind}", "the only picture in the file")
+    return Slide(path, [Level(width, height, lambda y0, y1, x0, x1: rgb[y0:y1, x0:x1])], size, origin=origin)
+
+
+def _check_size(path: Path, file: Image.Image, max_mb: float) -> None:
+    needed_mb = file.width * file.height * _BYTES.get(file.mode, 4) / 1e6
+    if needed_mb > max_mb:
+        raise _too_large(
+            path, f"its {file.width} x {file.height} px need {needed_mb:,.0f} MB at once (limit: {max_mb:g})"
+        )
+
+
+def _too_large(path: Path, why: str) -> SlideError:
+    return SlideError(
+        f"{path}: {why}; convert it to a pyramidal TIFF (in QuPath: File > Export images > OME TIFF), or raise "
+        "slides.max_decoded_mb in a --config file."
+    )
+
+
+def _decoded(path: Path, file: Image.Image) -> NDArray[np.uint8]:
+    """The whole picture, (y, x, 3); converted in parts."""
+    file.load()
+    # Transparent palette entries survive only by way of RGBA.
+    to = {"P": "RGBA", "PA": "RGBA", "LA": "RGBA", "RGBA": "RGBA"}
+    to |= dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "RGB")
+    out = np.empty((file.height, file.width, 3), np.uint8)
+    full_scale = 255
+    for top in range(0, file.height, _ROWS):
+        bottom = min(top + _ROWS, file.height)
+        part = file.crop((0, top, file.width, bottom))
+        if file.mode == "P" and "transparency" in file.info:
+            part.info["transparency"] = file.info["transparency"]
+        raw = np.asarray(part.convert(to[part.mode]) if part.mode in to else part)
+        if raw.dtype == np.int32:  # how Pillow opens 16-bit gray PNG
+            raw = raw.astype(np.uint16)
+        check_pixels(path, raw.dtype, raw.shape[2] if raw.ndim == 3 else 1)
+        if raw.dtype == np.uint16 and top == 0:
+            full_scale = white_level(np.asarray(file)[:: max(1, file.height // 500)])
+        out[top:bottom] = to_rgb8(raw, full_scale=full_scale)
+    return out

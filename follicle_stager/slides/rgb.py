@@ -86,19 +86,28 @@ def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.u
     return ((rgb * weight + 255 * (255 - weight)) // 255).astype(np.uint8)
 
 
-def check_pixels(path: object, dtype: np.dtype[np.generic], channels: int) -> None:
+def check_pixels(path: object, dtype: np.dtype[np.generic], channels: int, *, gray_alpha: bool = False) -> None:
     """Refuse what cannot be a brightfield picture.
+
+    Parameters
+    ----------
+    path
+        Of the slide, for messages.
+    dtype, channels
+        Of its pixels.
+    gray_alpha
+        The file says that the second of two channels is transparency.
 
     Raises
     ------
     SlideError
-        For float or 32-bit pixels, or a channel count that is not 1-4.
+        For float or 32-bit pixels, or a channel count that no picture of colours or gray has.
     """
     if dtype not in (np.uint8, np.uint16, np.bool_):
         raise SlideError(
             f"{path}: pixels are {dtype}; a brightfield slide has 8- or 16-bit pixels. Export it as 8-bit RGB."
         )
-    if channels not in (1, 2, 3, 4):
+    if channels not in (1, 3, 4) and not (channels == 2 and gray_alpha):
         raise SlideError(
             f"{path}: {channels} channels; a brightfield slide has 3 (RGB). "
             "Is it a fluorescence image? Export the brightfield channels as 8-bit RGB."

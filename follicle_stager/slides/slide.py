@@ -33,6 +33,25 @@ class Level:
     read: LevelRead
 
 
+@dataclass(frozen=True)
+class Origin:
+    """How a slide was opened, for a person who wants to know.
+
+    Attributes
+    ----------
+    backend
+        What reads it.
+    why
+        Why this picture of the file is the slide.
+    beside
+        Pictures of the file that are not searched (label, macro, thumbnail).
+    """
+
+    backend: str
+    why: str
+    beside: tuple[str, ...] = ()
+
+
 class Slide:
     """A slide, opened for reading.
 
@@ -47,7 +66,9 @@ class Slide:
     close
         Releases the file.
     notes
-        What a reader of this slide should know (e.g. other images in the file that were left out).
+        What a reader of this slide should know (e.g. focal planes that were left out).
+    origin
+        How it was opened.
     """
 
     def __init__(
@@ -57,11 +78,13 @@ class Slide:
         size: PixelSize | None,
         close: Callable[[], None] = lambda: None,
         notes: tuple[str, ...] = (),
+        origin: Origin | None = None,
     ) -> None:
         self.path = path
         self.levels = levels
         self.pixel_size = size
         self.notes = notes
+        self.origin = origin or Origin("", "")
         self._close = close
 
     @property

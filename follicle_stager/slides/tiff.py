@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
-import zarr
 
 from follicle_stager.errors import SlideError
 from follicle_stager.slides import scale
+from follicle_stager.slides.ome import rgb_order
+from follicle_stager.slides.regions import joined
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
-from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.slides.slide import Level, Origin, Slide
+from follicle_stager.slides.tiff_pixels import check_stored, pages_of, reader, size_of
+from follicle_stager.slides.tiff_roles import find_scan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,27 +23,40 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from follicle_stager.config import SlidesConfig
+    from follicle_stager.slides.tiff_pixels import Read
+    from follicle_stager.slides.tiff_roles import Region
+
+    Convert = Callable[[NDArray[np.generic]], NDArray[np.uint8]]
+
 TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".tf2")
 
-# A compressed level that is one chunk (a stripped TIFF written as a single strip) is decoded once and kept:
-# decoding it again for every region would cost the whole image each time.
-_ONE_CHUNK_LIMIT_BYTES = 2_000_000_000
+# All other ways to store colours (Lab, LogLuv, raw cameras) would be read as if they were RGB.
+_PHOTOMETRIC = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCBCR")
+# Codecs that give RGB of what is stored as YCbCr.
+_TO_RGB = ("JPEG", "OJPEG", "JPEG_2000_LOSSY")
 
 
-def open_tiff(path: Path, image: int = 0) -> Slide:
+class NeedsOpenSlide(Exception):
+    """Only OpenSlide shows this file as it is; the text says why."""
+
+
+def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
     """Open a TIFF file.
 
     Parameters
     ----------
     path
         The file.
-    image
-        Which full-size image of the file, for files that hold several.
+    limits
+        What may be decoded at once.
 
     Raises
     ------
     SlideError
-        If it is not a TIFF, is cut off, or holds something else than a brightfield picture.
+        If it is not a TIFF, is cut off, or holds something else than one brightfield picture.
+    NeedsOpenSlide
+        If it is of a kind that tifffile decodes otherwise than it was meant.
     """
     try:
         tif = tifffile.TiffFile(path)
@@ -53,121 +69,97 @@ def open_tiff(path: Path, image: int = 0) -> Slide:
     except Exception as error:  # a damaged header can make tifffile fail in any way
         raise SlideError(f"{path}: the TIFF header is damaged ({error}); copy or export it again.") from error
     try:
-        images = full_size_images(tif, path)
-        if image >= len(images):
-            raise SlideError(f"{path}: it holds {len(images)} image(s); there is no image {image + 1}.")
-        chosen = images[image]
-        for page_level in chosen:
-            _refuse_truncated(page_level, path)
-        convert = _converter(chosen[0], path)
-        levels = [_level(level, convert) for level in chosen]
-        size = _pixel_size(tif, chosen[0])
-    except (SlideError, OSError, MemoryError):
+        return _opened(tif, path, limits)
+    except (SlideError, NeedsOpenSlide, OSError, MemoryError):
         tif.close()
         raise
     except Exception as error:  # same as above, for damage further in
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
-    notes: tuple[str, ...] = ()
-    if len(images) > 1:
-        notes = (f"the file holds {len(images)} full-size images; only number {image + 1} was read",)
-    return Slide(path, levels, size, tif.close, notes)
 
 
-def full_size_images(tif: Any, path: Path) -> list[list[Any]]:
-    """Pyramids of a TIFF: one list of levels (finest first) per image, without label, macro and thumbnail.
+def _opened(tif: Any, path: Path, limits: SlidesConfig) -> Slide:
+    if tif.is_bif:
+        raise NeedsOpenSlide("its tiles overlap, and tifffile does not stitch them")
+    scan = find_scan(tif, path, max_decoded_mb=limits.max_decoded_mb)
+    pyramids = []
+    for region in scan.regions:
+        convert = None
+        levels = []
+        for series in region.levels:
+            check_stored(series, path, region.plane)
+            read = reader(series, path, max_decoded_mb=limits.max_decoded_mb, plane=region.plane)
+            convert = convert or _converter(series, region, read, path)
+            height, width = size_of(series)
+            levels.append(Level(width, height, functools.partial(_converted, convert, read)))
+        pyramids.append(levels)
+    handles = {page.parent.filehandle for r in scan.regions for s in r.levels for page in pages_of(s)}
 
-    Plain pyramidal TIFFs store their levels as further images of the same shape, and those are gathered.
-    """
-    pictures = [series for series in tif.series if _is_picture(series)]
-    if not pictures:
-        shapes = ", ".join(f"{series.axes} {series.shape}" for series in tif.series[:3]) or "nothing"
-        raise SlideError(
-            f"{path}: no flat brightfield picture in it (found {shapes}). "
-            "Stacks and time series must be exported as one plane of 8-bit RGB."
-        )
-    largest = max(_size(series)[0] * _size(series)[1] for series in pictures)
-    full = [series for series in pictures if _size(series)[0] * _size(series)[1] > 0.25 * largest]
-    # A half-size copy of an image is its second level, not a second image.
-    full = [s for s in full if not any(_is_reduced_copy(s, other) for other in full)]
-    images = []
-    for series in full:
-        levels = [level for level in series.levels if _is_picture(level)]
-        if len(levels) == 1 and len(full) == 1:
-            levels += sorted((s for s in pictures if _is_reduced_copy(s, series)), key=_size, reverse=True)
-        images.append(levels)
-    return images
+    def close() -> None:
+        for handle in handles:
+            handle.close()
+        tif.close()
 
-
-def _is_picture(series: Any) -> bool:
-    axes = series.axes
-    if sorted(axes) not in (["X", "Y"], ["S", "X", "Y"], ["C", "X", "Y"]):
-        return False
-    height, width = _size(series)
-    return height > 0 and width > 0
-
-
-def _size(series: Any) -> tuple[int, int]:
-    return series.shape[series.axes.index("Y")], series.shape[series.axes.index("X")]
+    first = scan.regions[0]
+    size = first.size or _pixel_size(tif, first.levels[0])
+    levels = pyramids[0]
+    if len(pyramids) > 1 and size is not None:
+        corners = [(region.x_um / size.mpp_x, region.y_um / size.mpp_y) for region in scan.regions]
+        levels = joined(pyramids, corners)
+    kind = first.levels[0].kind
+    origin = Origin(f"tifffile, as {kind}", scan.why, tuple(scan.beside))
+    return Slide(path, levels, size, close, tuple(scan.notes), origin)
 
 
-def _is_reduced_copy(small: Any, large: Any) -> bool:
-    """Whether ``small`` is ``large`` at a lower resolution (and not a label, macro or thumbnail)."""
-    if small is large or small.dtype != large.dtype:
-        return False
-    if str(small.name).lower() in ("label", "macro", "thumbnail"):
-        return False
-    (small_h, small_w), (large_h, large_w) = _size(small), _size(large)
-    factor_y, factor_x = large_h / small_h, large_w / small_w
-    # Each level rounds to whole pixels.
-    tolerance = factor_x * factor_y * 1.5 / min(large_h, large_w) + 0.02 * factor_x
-    return factor_x > 1.3 and abs(factor_x - factor_y) < tolerance
+def _converted(convert: Convert, read: Read, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.uint8]:
+    return convert(read(y0, y1, x0, x1))
 
 
-def _refuse_truncated(level: Any, path: Path) -> None:
-    for page in level.pages:
-        if page is None:
-            continue
-        size_bytes = page.parent.filehandle.size
-        needed = max((int(o) + int(c) for o, c in zip(page.dataoffsets, page.databytecounts, strict=False)), default=0)
-        if needed > size_bytes:
-            raise SlideError(
-                f"{path}: the file is cut off: it has {size_bytes:,} bytes and needs {needed:,}. "
-                "Copy or export it again."
-            )
-
-
-def _converter(level: Any, path: Path) -> Callable[[NDArray[np.generic]], NDArray[np.uint8]]:
-    page = level.keyframe
-    channels = next((level.shape[level.axes.index(a)] for a in "SC" if a in level.axes), 1)
-    check_pixels(path, level.dtype, channels)
-    photometric = getattr(page.photometric, "name", "")
+def _converter(series: Any, region: Region, read: Read, path: Path) -> Convert:
+    """What makes RGB of the pixels of a picture."""
+    page = series.keyframe
+    axes = series.axes.replace("Z", "")
+    channels = int(series.shape[series.axes.index(next(a for a in axes if a in "SC"))]) if len(axes) > 2 else 1
+    transparent = any(int(sample) in (1, 2) for sample in page.extrasamples)
+    check_pixels(path, series.dtype, channels, gray_alpha=transparent)
+    photometric, compression = getattr(page.photometric, "name", str(page.photometric)), page.compression.name
+    if photometric not in _PHOTOMETRIC:
+        raise SlideError(f"{path}: its colours are stored as {photometric}; export it as RGB.")
     if photometric == "PALETTE":
         colormap = np.asarray(page.colormap)
         palette = (colormap.T >> 8).astype(np.uint8) if colormap.max() > 255 else colormap.T.astype(np.uint8)
         return functools.partial(to_rgb8, palette=palette)
-    if photometric == "YCBCR" and page.compression.name not in ("JPEG", "OJPEG", "JPEG_2000_LOSSY"):
-        raise SlideError(f"{path}: colours are stored as {page.compression.name} YCbCr; export it as RGB.")
-    if page.compression.name == "APERIO_JP2000_YCBC":
-        raise SlideError(
-            f'{path}: its JPEG 2000 colours need OpenSlide; install it with  pip install "follicle-stager[wsi]"'
-        )
-    full_scale = 255
-    if level.dtype == np.uint16:
-        full_scale = white_level(_sample(level))
-    return functools.partial(
+    if compression == "APERIO_JP2000_YCBC":
+        raise NeedsOpenSlide("its JPEG 2000 colours are stored as YCbCr")
+    if photometric == "YCBCR" and compression not in _TO_RGB:
+        raise SlideError(f"{path}: colours are stored as {compression} YCbCr; export it as RGB.")
+    full_scale = white_level(_sample(read, size_of(series))) if series.dtype == np.uint16 else 255
+    convert = functools.partial(
         to_rgb8,
         full_scale=full_scale,
         cmyk=photometric == "SEPARATED",
-        alpha=any(int(sample) in (1, 2) for sample in page.extrasamples),
+        alpha=transparent,
         inverted=photometric == "MINISWHITE",
     )
+    if "C" not in axes or channels == 1:
+        return convert
+    # Channels of their own, not samples of one colour picture.
+    order = rgb_order(region.channels) if len(region.channels) == channels == 3 else None
+    if order is None and (channels != 3 or region.channels):
+        raise SlideError(
+            f"{path}: it has {channels} channels that are not red, green and blue. Is it a fluorescence image? "
+            "Export the brightfield picture as 8-bit RGB."
+        )
+    return functools.partial(_ordered, convert, list(order or (0, 1, 2)))
 
 
-def _sample(level: Any, window: int = 128) -> NDArray[np.generic]:
+def _ordered(convert: Convert, order: list[int], pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
+    return convert(pixels[..., order])
+
+
+def _sample(read: Read, size: tuple[int, int], window: int = 128) -> NDArray[np.generic]:
     """A few windows across a level, to see how bright it gets without decoding it all."""
-    read = _reader(level)
-    height, width = _size(level)
+    height, width = size
     parts = []
     for fy in (0.05, 0.35, 0.65, 0.95):
         for fx in (0.05, 0.35, 0.65, 0.95):
@@ -176,42 +168,20 @@ def _sample(level: Any, window: int = 128) -> NDArray[np.generic]:
     return np.concatenate(parts)
 
 
-def _level(level: Any, convert: Callable[[NDArray[np.generic]], NDArray[np.uint8]]) -> Level:
-    height, width = _size(level)
-    read = _reader(level)
-    return Level(width, height, lambda y0, y1, x0, x1: convert(read(y0, y1, x0, x1)))
-
-
-def _reader(level: Any) -> Callable[[int, int, int, int], NDArray[np.generic]]:
-    """A function that reads only the tiles or strips that a window touches."""
-    channel_axis = next((level.axes.index(a) for a in "SC" if a in level.axes), None)
-
-    def window(source: Any, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
-        if channel_axis == 0:
-            return np.moveaxis(np.asarray(source[:, y0:y1, x0:x1]), 0, -1)
-        return np.asarray(source[y0:y1, x0:x1])
-
-    page = level.keyframe
-    if len(level.pages) == 1 and page.is_memmappable and level.dataoffset is not None:
-        stored = level.dtype.newbyteorder(page.parent.byteorder)  # tifffile names the native order
-        mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=level.dataoffset, shape=level.shape)
-        return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(level.dtype, copy=False)
-    array = zarr.open(level.aszarr(level=0, multiscales=False), mode="r")
-    if array.chunks == array.shape and level.nbytes <= _ONE_CHUNK_LIMIT_BYTES:
-        whole = functools.cache(lambda: np.asarray(array[:]))
-        return lambda y0, y1, x0, x1: window(whole(), y0, y1, x0, x1)
-    return functools.partial(window, array)
-
-
 def _pixel_size(tif: Any, level: Any) -> scale.PixelSize | None:
+    """What a file says outside OME and SCN metadata."""
     page = level.keyframe
-    if tif.is_ome:
-        # An OME file has one Image element per series, macro and label included.
-        size = _ome_pixel_size(tif, tif.series.index(level))
-        if size:
-            return size
-    if tif.is_svs:
-        size = scale.from_aperio(page.description)
+    if tif.is_svs and (size := scale.from_aperio(page.description)):
+        return size
+    if tif.is_philips:
+        return scale.from_philips(tif.pages.first.description)
+    if tif.is_sis:
+        sis = tif.sis_metadata or {}  # in m
+        size = scale.pixel_size(
+            scale.number(sis.get("pixelsizex", "nan")) * 1e6,
+            scale.number(sis.get("pixelsizey", "nan")) * 1e6,
+            "Olympus SIS pixel size",
+        )
         if size:
             return size
     resolution = _resolution(page)
@@ -219,20 +189,12 @@ def _pixel_size(tif: Any, level: Any) -> scale.PixelSize | None:
         return None
     if tif.is_imagej:
         unit = (tif.imagej_metadata or {}).get("unit")
-        return scale.from_resolution(*resolution, unit, "ImageJ unit with XResolution")
+        if scale.um_per_unit(unit) is not None:
+            return scale.from_resolution(*resolution, unit, "ImageJ unit with XResolution")
     unit = getattr(page.tags.get("ResolutionUnit"), "value", None)
     name = {2: "inch", 3: "cm"}.get(int(unit)) if unit is not None else None
     source = "NDPI XResolution" if tif.is_ndpi else "TIFF XResolution"
     return scale.from_resolution(*resolution, name, source)
-
-
-def _ome_pixel_size(tif: Any, image: int) -> scale.PixelSize | None:
-    metadata = tifffile.xml2dict(tif.ome_metadata)
-    images = metadata.get("OME", {}).get("Image", [])
-    images = images if isinstance(images, list) else [images]
-    if not images:
-        return None
-    return scale.from_ome(images[min(image, len(images) - 1)].get("Pixels", {}))
 
 
 def _resolution(page: Any) -> tuple[float, float] | None:

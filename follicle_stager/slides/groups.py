@@ -1,0 +1,85 @@
+"""Slides of several files: which files of a folder are one slide, so that none is taken for a slide of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import TYPE_CHECKING
+
+import tifffile
+
+from follicle_stager.errors import UserError
+from follicle_stager.files import read_text
+from follicle_stager.slides.ome import read_ome
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+logger = logging.getLogger(__name__)
+
+
+def group_files(files: Sequence[Path]) -> list[tuple[Path, ...]]:
+    """Put files together that are one slide: a DICOM series, an OME-TIFF of several files, a VMS with its pictures.
+
+    Parameters
+    ----------
+    files
+        Slides of a folder by their names, sorted.
+
+    Returns
+    -------
+    list of tuple of Path
+        The file to open first, and those that belong to it.
+    """
+    groups: dict[Path, list[Path]] = {path: [path] for path in files}
+    by_name = {path.name.lower(): path for path in files}
+    series: dict[str, Path] = {}
+    for path in files:
+        if path not in groups:
+            continue
+        if path.suffix.lower() == ".dcm":
+            uid, is_scan = _dicom(path)
+            if not is_scan:
+                del groups[path]
+            elif (first := series.setdefault(uid, path)) != path:
+                groups[first].append(path)
+                del groups[path]
+            continue
+        for name in _named_in(path):
+            part = by_name.get(name.lower())
+            if part is not None and part != path and part in groups:
+                groups[path] += groups.pop(part)
+    return [tuple(group) for group in groups.values()]
+
+
+def _dicom(path: Path) -> tuple[str, bool]:
+    """The series that a file is of, and whether it holds a part of the scan (and no label or overview)."""
+    with contextlib.suppress(ImportError):
+        import pydicom
+
+        try:
+            header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "ImageType"])
+            kinds = [str(kind).upper() for kind in header.get("ImageType", [])]
+            beside = any(kind in ("LABEL", "OVERVIEW", "THUMBNAIL") for kind in kinds)
+            return str(header.get("SeriesInstanceUID") or path.name), not beside
+        except Exception as error:  # a damaged file is said when it is opened
+            logger.info("%s: %s", path, error)
+    return path.name, True
+
+
+def _named_in(path: Path) -> list[str]:
+    """Other files that a slide names as parts of it."""
+    name = path.name.lower()
+    try:
+        if name.endswith((".ome.tif", ".ome.tiff")) and path.is_file():
+            with tifffile.TiffFile(path) as tif:
+                return [part for image in read_ome(tif.ome_metadata or "<OME/>") for part in image.files]
+        if name.endswith((".vms", ".vmu")):
+            lines = [line.partition("=")[2].strip() for line in read_text(path).splitlines()]
+            return [line for line in lines if line]
+    except (UserError, OSError):
+        return []
+    except Exception as error:  # as above
+        logger.info("%s: %s", path, error)
+    return []

@@ -1,0 +1,335 @@
+"""Which picture of a TIFF is the slide: by what its scanner or converter says of each, never by size or shape alone.
+
+Files of scanners hold pictures beside the scan (label, macro, thumbnail), focal planes, and several scanned regions. A
+wrong choice would count a macro, or lose a section in silence; so whatever could be a second scan is refused by name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from follicle_stager.errors import SlideError
+from follicle_stager.slides import ome, scale
+from follicle_stager.slides.tiff_pixels import is_same_view, reader, size_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# Tags of NDPI: magnification (-1 of a macro, -2 of a map), and height of the focal plane above the glass, nm.
+_NDPI_MAGNIFICATION, _NDPI_PLANE = 65421, 65424
+# A region lies within another picture if no more than this share of it is outside.
+_OUTSIDE = 0.02
+
+
+@dataclass(frozen=True)
+class Region:
+    """A part of the glass that was scanned.
+
+    Attributes
+    ----------
+    levels
+        Series of tifffile, finest first.
+    x_um, y_um
+        Place of its top-left corner on the glass; 0 where there is only one.
+    size
+        Of a pixel of the finest level, where the file says it of this region.
+    plane
+        Index of the focal plane that is read.
+    channels
+        Name and colour of each channel, as `ome.rgb_order` takes them.
+    """
+
+    levels: list[Any]
+    x_um: float = 0.0
+    y_um: float = 0.0
+    size: scale.PixelSize | None = None
+    plane: int | None = None
+    channels: tuple[tuple[str, int | None], ...] = ()
+
+
+@dataclass
+class Scan:
+    """What was scanned, and what else is in the file.
+
+    Attributes
+    ----------
+    regions
+        Several only where all are at their places on one glass.
+    beside
+        Pictures that are not searched, in words.
+    notes
+        What a reader of the slide should know.
+    why
+        How it was decided, in words.
+    """
+
+    regions: list[Region]
+    why: str
+    beside: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
+    """Find the slide among the pictures of a TIFF.
+
+    Parameters
+    ----------
+    tif
+        Open.
+    path
+        Of the file.
+    max_decoded_mb
+        See `tiff_pixels.reader`.
+
+    Raises
+    ------
+    SlideError
+        If there is no flat picture, or several of which each could be the slide.
+    """
+    images = _ome_images(tif)
+    files = _companions(images, path)  # before tifffile opens them
+    kind = tif.series[0].kind if tif.series else ""
+    if kind in ("svs", "qpi", "philips"):
+        return _by_name(tif, path, kind)
+    if kind == "ndpi":
+        return _ndpi(tif, path)
+    if kind == "scn":
+        return _scn(tif, path)
+    if kind == "ome" and len(images) == len(tif.series):  # else tifffile left out what it did not understand
+        return _ome(tif, path, images, files, max_decoded_mb)
+    return _plain(tif, path, max_decoded_mb)
+
+
+def in_words(series: Any, name: str = "") -> str:
+    """A picture in words: its name and size."""
+    height, width = size_of(series)
+    return f"{name or series.name or 'picture'} ({width} x {height} px)"
+
+
+def _by_name(tif: Any, path: Path, kind: str) -> Scan:
+    """Aperio, PerkinElmer and Philips: tifffile knows the scan, which it calls Baseline."""
+    scans = [series for series in tif.series if series.name == "Baseline"] or tif.series[:1]
+    _check_flat(scans[0], path)
+    beside = [in_words(series) for series in tif.series if series is not scans[0]]
+    return Scan([Region(list(scans[0].levels))], f"the scan of a file of kind {kind}", beside)
+
+
+def _ndpi(tif: Any, path: Path) -> Scan:
+    """Hamamatsu: each page says its magnification, and its focal plane; the plane nearest to the set one is read."""
+    pictures = []
+    beside = []
+    for series in tif.series:
+        magnification = series.keyframe.tags.valueof(_NDPI_MAGNIFICATION)
+        if magnification is not None and float(magnification) < 0:
+            beside.append(in_words(series))
+        elif series.axes.replace("Z", "") in ("YX", "YXS"):
+            pictures.append((float(magnification or 0), series))
+    if not pictures:
+        raise _no_picture(tif, path)
+    pictures.sort(key=lambda p: (-p[0], -size_of(p[1])[0]))
+    best = pictures[0][1]
+    plane, note = None, []
+    if "Z" in best.axes:
+        heights = [abs(int(page.tags.valueof(_NDPI_PLANE) or 0)) for page in best.pages]
+        plane = heights.index(min(heights))
+        note = [f"{len(heights)} focal planes; only the one nearest to the focus (number {plane + 1}) is read"]
+    levels = [
+        level
+        for _, series in pictures
+        for level in series.levels
+        if level is best or _has_shape_of(level, best) and ("Z" in level.axes) <= ("Z" in best.axes)
+    ]
+    beside += [in_words(series) for _, series in pictures if not any(level in levels for level in series.levels)]
+    # A level may be there for the middle plane only.
+    return Scan([Region(levels, plane=plane)], "the highest magnification of an NDPI", beside, note)
+
+
+def _scn(tif: Any, path: Path) -> Scan:
+    """Leica: each image says where on the glass it was scanned; one that another one lies within is an overview."""
+    collections = ElementTree.fromstring(tif.pages.first.description).findall("{*}collection")
+    images = [image for c in collections for image in c.findall("{*}image") for _ in image.findall("{*}pixels")]
+    found = []
+    for image, series in zip(images, tif.series, strict=True):
+        _check_flat(series, path)
+        view = image.find("{*}view")
+        if view is None:
+            raise ValueError("an image has no view")
+        x, y, width, height = (
+            scale.number(view.get(name, "0")) / 1e3 for name in ("offsetX", "offsetY", "sizeX", "sizeY")
+        )
+        pixels = size_of(series)
+        found.append((series, (x, y, x + width, y + height), (width / pixels[1], height / pixels[0])))
+    regions, beside = [], []
+    for series, box, (mpp_x, mpp_y) in found:
+        finer = [other for _, other, (own, _) in found if own < mpp_x / 2]
+        if any(_lies_within(other, box) for other in finer) or ome.is_overview(mpp_x, min(m for *_, (m, _) in found)):
+            beside.append(in_words(series))
+            continue
+        size = scale.pixel_size(mpp_x, mpp_y, "SCN view")
+        regions.append(Region(list(series.levels), box[0], box[1], size))
+    first = regions[0].size
+    if len(regions) > 1:
+        if first is None or any(r.size is None or abs(r.size.mpp / first.mpp - 1) > 0.01 for r in regions):
+            names = [in_words(r.levels[0]) for r in regions]
+            raise _several(path, names, "at different resolutions")
+        note = [f"{len(regions)} scanned regions; all are searched, at their places on the glass"]
+        return Scan(regions, "all regions of an SCN that are no overview", beside, note)
+    return Scan([Region(regions[0].levels, size=first)], "the region of an SCN that is no overview", beside)
+
+
+def _ome_images(tif: Any) -> list[ome.OmeImage]:
+    """What OME metadata says; nothing where it is damaged, as tifffile has it."""
+    if not tif.is_ome:
+        return []
+    try:
+        return ome.read_ome(tif.ome_metadata)
+    except ValueError:
+        return []
+
+
+def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max_decoded_mb: float) -> Scan:
+    """OME-TIFF: names and pixel sizes tell the scan from pictures beside it."""
+    finest = min((image.mpp for image in images if image.mpp is not None), default=None)
+    pairs = list(zip(images, tif.series, strict=True))
+    scans = [(i, s) for i, s in pairs if not ome.is_beside(i.name) and not ome.is_overview(i.mpp, finest)]
+    scans = scans or pairs
+    image, best = min(scans, key=lambda p: (p[0].mpp is None, p[0].mpp or 0.0, -size_of(p[1])[0] * size_of(p[1])[1]))
+    _check_flat(best, path)
+    levels = list(best.levels)
+    left = []
+    for other, series in scans:
+        if series is best:
+            continue
+        if _is_level(series, best, path, max_decoded_mb, (other.mpp, image.mpp)):
+            levels.append(series)
+        elif other.mpp is not None or image.mpp is None:  # what was scanned has the scale of its scanner
+            left.append(in_words(series, other.name))
+    if left:
+        raise _several(path, [in_words(best, image.name), *left])
+    levels.sort(key=lambda level: -size_of(level)[0])
+    beside = [in_words(s, i.name) for i, s in pairs if not any(s is level for level in levels)]
+    note = [f"parts of the picture are in {', '.join(files)}"] if files else []
+    why = "the only image of the OME metadata" if len(pairs) == 1 else "names and pixel sizes in the OME metadata"
+    return Scan([Region(levels, size=image.size, channels=image.channels)], why, beside, note)
+
+
+def _companions(images: list[ome.OmeImage], path: Path) -> list[str]:
+    """Other files that OME metadata names; only files beside the slide are read.
+
+    Raises
+    ------
+    SlideError
+        If it names one elsewhere, or one that is no regular file.
+    """
+    names = dict.fromkeys(name for image in images for name in image.files if name)
+    own = [name for name in names if name.lower() != path.name.lower()]
+    for name in own:
+        file = path.parent / name
+        if file.resolve().parent != path.parent.resolve() or not file.is_file():
+            raise SlideError(
+                f"{path}: its metadata says that a part of the picture is in {name!r}, which is no file in the slide's "
+                "own folder. Nothing else is read: put the parts beside it, or export it as one file."
+            )
+    return own
+
+
+def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
+    """Any other TIFF: the first picture, and its reduced copies. A second picture is never left out in silence."""
+    flat = [series for series in tif.series if _is_flat(series)]
+    flat = [s for s in flat if not (s.keyframe.is_reduced or s.keyframe.is_mask)] or flat
+    if not flat:
+        raise _no_picture(tif, path)
+    full = max(flat, key=lambda s: size_of(s)[0] * size_of(s)[1])
+    # In a file with tiles, strips hold label and macro; OpenSlide has the same rule.
+    tiled = [s for s in flat if s.keyframe.is_tiled]
+    if tiled and not full.keyframe.is_tiled:
+        full = max(tiled, key=lambda s: size_of(s)[0] * size_of(s)[1])
+    levels = list(full.levels)
+    beside: list[str] = []
+    left: list[str] = []
+    for series in tif.series:
+        if series is full:
+            continue
+        if _is_flat(series) and _is_level(series, full, path, max_decoded_mb):
+            levels.append(series)
+            continue
+        page = series.keyframe
+        known = page.is_reduced or page.is_mask or _is_called_beside(page) or (tiled and not page.is_tiled)
+        (beside if known or not _is_flat(series) else left).append(
+            in_words(series) if _is_flat(series) else str(series.shape)
+        )
+    if left:
+        raise _several(path, [in_words(full), *left])
+    levels.sort(key=lambda level: -size_of(level)[0])
+    return Scan(
+        [Region(levels)], "the picture of a TIFF" if not beside else "the picture that is no reduced copy", beside
+    )
+
+
+def _is_called_beside(page: Any) -> bool:
+    """Whether a page's description or name says that it is a label, macro or the like."""
+    names = [str(page.description or "").splitlines()[:1], [str(page.tags.valueof(285) or "")]]
+    return any(ome.is_beside(name) for given in names for name in given)
+
+
+def _is_level(
+    small: Any, large: Any, path: Path, max_decoded_mb: float, mpp: tuple[float | None, float | None] = (None, None)
+) -> bool:
+    """Whether a picture is another one at a lower resolution: the same shape, and the same view."""
+    if not _is_flat(small) or not _has_shape_of(small, large):
+        return False
+    if mpp[0] is not None and mpp[1] is not None and abs(mpp[0] / mpp[1] - 1) > 0.01:
+        return abs(mpp[0] * size_of(small)[1] / (mpp[1] * size_of(large)[1]) - 1) < 0.03
+    reads = [reader(s, path, max_decoded_mb=max_decoded_mb) for s in (small, large)]
+    return is_same_view(reads[0], size_of(small), reads[1], size_of(large))
+
+
+def _has_shape_of(small: Any, large: Any) -> bool:
+    if small is large or small.dtype != large.dtype:
+        return False
+    (small_h, small_w), (large_h, large_w) = size_of(small), size_of(large)
+    factor_y, factor_x = large_h / small_h, large_w / small_w
+    # Each level rounds to whole pixels.
+    tolerance = factor_x * factor_y * 1.5 / min(large_h, large_w) + 0.02 * factor_x
+    return factor_x > 1.3 and abs(factor_x - factor_y) < tolerance
+
+
+def _is_flat(series: Any) -> bool:
+    return sorted(series.axes) in (["X", "Y"], ["S", "X", "Y"], ["C", "X", "Y"]) and min(size_of(series)) > 0
+
+
+def _check_flat(series: Any, path: Path) -> None:
+    if _is_flat(series):
+        return
+    sizes = dict(zip(series.axes, series.shape, strict=True))
+    if sizes.get("Z", 1) > 1:
+        raise SlideError(
+            f"{path}: the scan has {sizes['Z']} focal planes (z), and nobody said which one to count in; export one "
+            "plane as 8-bit RGB."
+        )
+    raise SlideError(f"{path}: the scan is no flat picture (axes {sizes}); export one plane as 8-bit RGB.")
+
+
+def _no_picture(tif: Any, path: Path) -> SlideError:
+    shapes = ", ".join(f"{series.axes} {series.shape}" for series in tif.series[:3]) or "nothing"
+    return SlideError(
+        f"{path}: no flat brightfield picture in it (found {shapes}). "
+        "Stacks and time series must be exported as one plane of 8-bit RGB."
+    )
+
+
+def _several(path: Path, names: list[str], how: str = "") -> SlideError:
+    listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
+    return SlideError(
+        f"{path}: the file holds {len(names)} pictures{' ' + how if how else ''} that each may be a section: {listed}. "
+        "Only one could be searched, and the others would be lost: export each as a file of its own."
+    )
+
+
+def _lies_within(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
+    """Whether a box (left, top, right, bottom) lies within another one."""
+    width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+    height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+    return width * height >= (1 - _OUTSIDE) * (box[2] - box[0]) * (box[3] - box[1])
