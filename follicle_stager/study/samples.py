@@ -5,16 +5,15 @@ Every error names the file, the line, the column, the value and the mend.
 
 from __future__ import annotations
 
-import csv
-import io
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from follicle_stager.errors import SampleSheetError
-from follicle_stager.study.sources import slide_name
+from follicle_stager.errors import SampleSheetError, UserError
+from follicle_stager.study.sources import SlideNames, slide_name
+from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,7 +47,7 @@ class Sample(BaseModel):
     model: str = ""
     ovary: Literal["L", "R", ""] = ""
     section: str = ""
-    interval: int | None = Field(default=None, ge=1)
+    interval: int | None = Field(default=None, ge=1, le=10_000)
     thickness_um: float | None = Field(default=None, gt=0, le=200)
     mpp: float | None = Field(default=None, ge=0.02, le=20)
     age_days: float | None = Field(default=None, ge=0)
@@ -76,7 +75,7 @@ class Sample(BaseModel):
 _MENDS = {
     "group": "write control or knockout",
     "ovary": "write L or R, or leave it empty",
-    "interval": "write a whole number of 1 or more, e.g. 10 if every tenth section was collected",
+    "interval": "write a whole number from 1 to 10000, e.g. 10 if every tenth section was collected",
     "thickness_um": "write the section thickness in µm, e.g. 5",
     "mpp": "write the µm of one pixel, e.g. 0.5",
     "age_days": "write the age in days, or leave it empty",
@@ -95,7 +94,7 @@ def read_samples(
     Parameters
     ----------
     path
-        CSV, with comma, semicolon or tab.
+        See `read_table`: CSV, or Excel's xlsx.
     slides
         The slides that there are; each must have a row, and each row a slide.
     without_row
@@ -109,29 +108,49 @@ def read_samples(
     Raises
     ------
     SampleSheetError
-        With all problems of the file, one a line.
+        With the problems of the file, one a line.
     """
-    rows = read_rows(path)
-    samples, problems = [], []
-    for line, row in rows:
+    problems = _Problems(path)
+    samples = []
+    for line, row in read_rows(path):
         try:
             samples.append(Sample.model_validate({**row, "sheet_line": line}))
         except ValidationError as error:
             for detail in error.errors():
                 column = str(detail["loc"][0])
-                value = row.get(column, "")
                 mend = _MENDS.get(column, "fill it in")
-                problems.append(f"line {line}, column {column}: {value!r} is not valid; {mend}")
-    samples, unknown = _with_ids(samples, slides)
-    problems += unknown
-    problems += _duplicates(samples)
-    problems += _contradictions(samples)
-    if not problems:
+                problems.add(f"line {line}, column {column}: {row.get(column, '')!r} is not valid; {mend}")
+    samples = _with_ids(samples, slides, problems)
+    _check_duplicates(samples, problems)
+    _check_contradictions(samples, problems)
+    if not problems.count:
         named = {s.slide for s in samples}
-        problems += [f"slide {s.path.name} has no row; {without_row}" for s in slides if s.slide_id not in named]
-    if problems:
-        raise SampleSheetError("\n".join(f"{path}: {problem}" for problem in problems))
+        for source in slides:
+            if source.slide_id not in named:
+                problems.add(f"slide {source.path.name} has no row; {without_row}")
+    problems.raise_any()
     return samples
+
+
+class _Problems:
+    """What is wrong with a sheet; of very many the first ones are kept."""
+
+    _MOST = 20
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._said = path, list[str]()
+        self.count = 0
+
+    def add(self, problem: str) -> None:
+        self.count += 1
+        if self.count <= self._MOST:
+            self._said.append(f"{self._path}: {problem}")
+
+    def raise_any(self) -> None:
+        if self.count > self._MOST:
+            self._said.append(f"{self._path}: and {self.count - self._MOST:,} more like these")
+        if self._said:
+            raise SampleSheetError("\n".join(self._said))
 
 
 def animals_of(path: Path) -> dict[str, str]:
@@ -151,35 +170,22 @@ def read_samples_table(path: Path) -> pd.DataFrame:
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a sample sheet with their line numbers, as text; the columns that must be are there."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise SampleSheetError(f"{path}: no such file; check the path.") from None
-    except UnicodeDecodeError:
-        raise SampleSheetError(f"{path}: not a UTF-8 text file; save the sheet as 'CSV UTF-8'.") from None
-    header = text.splitlines()[0] if text.strip() else ""
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.DictReader(io.StringIO(text), delimiter=delimiter)
-    columns = [c.strip() for c in reader.fieldnames or []]
+        table = read_table(path)
+    except UserError as error:
+        raise SampleSheetError(str(error)) from None
+    columns, line = table.columns, table.header_line
     for column in columns:
         if (meant := _meant(column)) and meant not in columns:
-            raise SampleSheetError(f"{path}: line 1: there is no column {column!r}; did you mean {meant!r}?")
+            raise SampleSheetError(f"{path}: line {line}: there is no column {column!r}; did you mean {meant!r}?")
     missing = [c for c in REQUIRED if c not in columns]
     if missing:
         raise SampleSheetError(
-            f"{path}: line 1: missing column: {', '.join(missing)}; the sheet needs "
+            f"{path}: line {line}: missing column: {', '.join(missing)}; the sheet needs "
             f"{', '.join(REQUIRED)} (found: {', '.join(columns) or 'nothing, the file is empty'})"
         )
-    rows = []
-    try:
-        for raw in reader:
-            row = {(k or "").strip(): (v or "").strip() for k, v in raw.items() if isinstance(v, str | None)}
-            if any(row.values()):
-                rows.append((reader.line_num, row))
-    except csv.Error as error:
-        raise SampleSheetError(f"{path}: line {reader.line_num}: {error}; is a quotation mark missing?") from None
-    if not rows:
+    if not table.rows:
         raise SampleSheetError(f"{path}: no rows below the header; add one per slide.")
-    return rows
+    return table.rows
 
 
 def _meant(column: str) -> str:
@@ -190,29 +196,33 @@ def _meant(column: str) -> str:
     return next(iter(get_close_matches(column.lower().replace(" ", "_"), known, n=1, cutoff=0.8)), "")
 
 
-def _with_ids(samples: list[Sample], slides: Sequence[SlideSource]) -> tuple[list[Sample], list[str]]:
-    known, problems = [], []
+def _with_ids(samples: list[Sample], slides: Sequence[SlideSource], problems: _Problems) -> list[Sample]:
+    names, known = SlideNames(slides), []
     for sample in samples:
-        source = next((s for s in slides if s.is_called(sample.slide)), None)
-        if source is None:
-            names = ", ".join(s.path.name for s in slides[:4]) + (" ..." if len(slides) > 4 else "")
-            problems.append(
-                f"line {sample.sheet_line}, column slide: there is no slide {sample.slide!r}; the slides are {names}"
-            )
-        else:
-            known.append(sample.model_copy(update={"slide": source.slide_id}))
-    return known, problems
+        found = names.find(sample.slide)
+        if len(found) == 1:
+            known.append(sample.model_copy(update={"slide": found[0].slide_id}))
+            continue
+        listed = _listed(found or slides)
+        said = f"there is no slide {sample.slide!r}; the slides are {listed}"
+        if found:
+            said = f"{sample.slide!r} may be {listed.replace(', ', ' or ')}; write which one"
+        problems.add(f"line {sample.sheet_line}, column slide: {said}")
+    return known
 
 
-def _duplicates(samples: list[Sample]) -> list[str]:
-    problems = []
+def _listed(slides: Sequence[SlideSource]) -> str:
+    return ", ".join(s.path.name for s in slides[:4]) + (" ..." if len(slides) > 4 else "")
+
+
+def _check_duplicates(samples: list[Sample], problems: _Problems) -> None:
     on_slide: dict[tuple[str, str], int] = {}
     of_ovary: dict[tuple[str, str, str, str], int] = {}
     for s in samples:
         first = on_slide.setdefault((s.slide, s.section), s.sheet_line)
         if first != s.sheet_line:
             name = f"section {s.section!r}" if s.section else "a row without section"
-            problems.append(
+            problems.add(
                 f"line {s.sheet_line}, column section: slide {s.slide} has {name} already in line {first}; "
                 "give each row a section of its own, or remove one"
             )
@@ -220,29 +230,26 @@ def _duplicates(samples: list[Sample]) -> list[str]:
         if s.section:
             first = of_ovary.setdefault((s.model, s.animal, s.ovary, s.section), s.sheet_line)
             if first != s.sheet_line:
-                problems.append(
+                problems.add(
                     f"line {s.sheet_line}, column section: animal {s.animal}, ovary {s.ovary or '(empty)'} has section "
                     f"{s.section!r} already in line {first}; a section is counted once"
                 )
-    return problems
 
 
-def _contradictions(samples: list[Sample]) -> list[str]:
+def _check_contradictions(samples: list[Sample], problems: _Problems) -> None:
     """An animal has one genotype and group, a slide one µm/px."""
-    problems = []
     animals: dict[tuple[str, str], Sample] = {}
     scales: dict[str, Sample] = {}
     for s in samples:
         first = animals.setdefault((s.model, s.animal), s)
         if (first.genotype, first.group) != (s.genotype, s.group):
-            problems.append(
+            problems.add(
                 f"line {s.sheet_line}, column genotype: animal {s.animal} is {s.genotype} ({s.group}) here and "
                 f"{first.genotype} ({first.group}) in line {first.sheet_line}; write the same, or name two animals"
             )
         first = scales.setdefault(s.slide, s)
         if first.mpp != s.mpp:
-            problems.append(
+            problems.add(
                 f"line {s.sheet_line}, column mpp: slide {s.slide} has {s.mpp} here and {first.mpp} in line "
                 f"{first.sheet_line}; write the same"
             )
-    return problems

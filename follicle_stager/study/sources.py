@@ -1,15 +1,18 @@
-"""The slides of a study: which files they are and what each is called."""
+"""The slides of a study: which files they are, what each is called, and which one a sample sheet means."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import StudyError
 from follicle_stager.slides import SLIDE_SUFFIXES, is_slide
+from follicle_stager.slides.groups import group_files
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
 
@@ -17,16 +20,20 @@ if TYPE_CHECKING:
 class SlideSource:
     """A slide's file and its name in the study.
 
-    ``slide_id`` is the file's name without ending; where two files differ in their ending only, the ending is
-    part of it.
+    Attributes
+    ----------
+    slide_id
+        The file's name without ending; where two files differ in their ending only, the ending is part of it. No two
+        slides of a list have the same, in upper or lower case.
+    path
+        The file that is opened.
+    parts
+        Other files of the same slide, as of a DICOM series.
     """
 
     slide_id: str
     path: Path
-
-    def is_called(self, name: str) -> bool:
-        """Whether a sample sheet may mean this slide by ``name``."""
-        return name in (self.slide_id, self.path.name)
+    parts: tuple[Path, ...] = ()
 
 
 def list_slides(path: Path) -> list[SlideSource]:
@@ -49,15 +56,31 @@ def list_slides(path: Path) -> list[SlideSource]:
     """
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; check the path.")
-    if path.is_file() or path.suffix.lower() == ".zarr":
+    if not path.is_dir() or path.suffix.lower() == ".zarr":
         return [SlideSource(slide_name(path), path)]
     files = sorted(p for p in path.iterdir() if is_slide(p))
     if not files:
         raise StudyError(f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}")
-    stems = Counter(slide_name(p).lower() for p in files)
-    return [
-        SlideSource(slide_name(p) if stems[slide_name(p).lower()] == 1 else p.name.replace(".", "_"), p) for p in files
-    ]
+    groups = group_files(files)
+    ids = _ids([first for first, *_ in groups])
+    return [SlideSource(name, first, tuple(parts)) for name, (first, *parts) in zip(ids, groups, strict=True)]
+
+
+def _ids(paths: Sequence[Path]) -> list[str]:
+    """A name for each slide that no other one has, on any file system."""
+    stems = [slide_name(path) for path in paths]
+    count = Counter(_folded(stem) for stem in stems)
+    taken = {_folded(stem) for stem in stems if count[_folded(stem)] == 1}
+    ids = []
+    for path, stem in zip(paths, stems, strict=True):
+        name = stem
+        if count[_folded(stem)] > 1:
+            whole = _readable(path.name).replace(".", "_")
+            names = (whole, *(f"{whole}_{n}" for n in range(2, len(paths) + 2)))
+            name = next(name for name in names if _folded(name) not in taken)
+            taken.add(_folded(name))
+        ids.append(name)
+    return ids
 
 
 def slide_name(name: str | Path) -> str:
@@ -65,9 +88,66 @@ def slide_name(name: str | Path) -> str:
 
     A name that has no slide's ending already is left as it is.
     """
-    text = str(getattr(name, "name", name))
+    text = _readable(str(getattr(name, "name", name)))
     for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
         if text.lower().endswith(suffix):
             text = text[: -len(suffix)]
             break
-    return text.removesuffix(".ome")
+    return text[: -len(".ome")] if text.lower().endswith(".ome") else text
+
+
+def _readable(name: str) -> str:
+    """A file's name as text; one that is not UTF-8 is taken for Latin-1."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return name
+
+
+def _folded(name: str) -> str:
+    """A name without what people do not see: upper case, and how accents are composed."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+class SlideNames:
+    """Finds the slide that a sample sheet means; see `SlideNames.find`.
+
+    Parameters
+    ----------
+    sources
+        All slides.
+    """
+
+    def __init__(self, sources: Iterable[SlideSource]) -> None:
+        self._known: list[dict[str, dict[str, SlideSource]]] = [{} for _ in _MEANINGS]
+        for source in sources:
+            names = (source.slide_id, _readable(source.path.name), *(_readable(p.name) for p in source.parts))
+            for known, meaning in zip(self._known, _MEANINGS, strict=True):
+                for name in names:
+                    known.setdefault(meaning(name), {})[source.slide_id] = source
+
+    def find(self, name: str) -> list[SlideSource]:
+        """Slides that may be meant by a name: one, none, or several of which none fits better.
+
+        A slide is called by its file or by its name in the study. Then composed and decomposed accents are the same,
+        then upper and lower case; then a folder before the name counts for nothing, and last the ending.
+        """
+        for known, meaning in zip(self._known, _MEANINGS, strict=True):
+            if found := known.get(meaning(_readable(name))):
+                return list(found.values())
+        return []
+
+
+def _without_folder(name: str) -> str:
+    return _folded(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
+
+
+# What a name may mean, the narrowest first.
+_MEANINGS: tuple[Callable[[str], str], ...] = (
+    lambda name: name,
+    lambda name: unicodedata.normalize("NFC", name),
+    _folded,
+    _without_folder,
+    lambda name: _folded(slide_name(_without_folder(name))),
+)
