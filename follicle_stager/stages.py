@@ -6,6 +6,7 @@ Criteria and their sources: ``staging/criteria.py``.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 
@@ -120,26 +121,31 @@ _ONTOLOGY: dict[Stage, str] = {
 }
 
 
-def parse_stage(text: str) -> Stage:
-    """Read a stage name as people write it.
+# Words of a class that say nothing of the stage.
+_SAYS_NOTHING = {"follicle", "follicles", "stage"}
+_HEALTH_WORDS = {"atretic": Health.ATRETIC, "atresia": Health.ATRETIC, "healthy": Health.HEALTHY}
+
+
+def read_class(text: str) -> tuple[Stage | None, Health | None]:
+    """Read a class as people write it: the stage and the health that it names, None for what it does not name.
 
     Parameters
     ----------
     text
-        ``"Early antral"``, ``"early_antral"``, ``"EARLY-ANTRAL"`` ...
-
-    Returns
-    -------
-    Stage
-
-    Raises
-    ------
-    ValueError
-        If no stage has this name; the message lists the names.
+        ``"Primordial follicle"``, or several classes with colons, as QuPath has them: ``"Follicle: Primary"``,
+        ``"Secondary: Atretic"``. One with any other word is none of a stage: ``"Preantral"`` is not antral, nor is
+        ``"Antral wall"``. Where two name a stage, none does.
     """
-    key = text.strip().lower().replace(" ", "_").replace("-", "_")
-    try:
-        return Stage(key)
-    except ValueError:
-        names = ", ".join(stage.label for stage in Stage)
-        raise ValueError(f"{text!r} is not a follicle stage; the stages are: {names}") from None
+    read = [_read_part(part) for part in text.split(":")]
+    stages = {stage for stage, _ in read if stage is not None}
+    return (stages.pop() if len(stages) == 1 else None), next((health for _, health in read if health), None)
+
+
+def _read_part(text: str) -> tuple[Stage | None, Health | None]:
+    words = [word for word in re.split(r"[\s;,/()_\-]+", text.strip().lower()) if word]
+    if words in (["not", "a", "follicle"], ["not", "follicle"]):
+        return Stage.NOT_FOLLICLE, None
+    health = next((_HEALTH_WORDS[word] for word in words if word in _HEALTH_WORDS), None)
+    name = "_".join(word for word in words if word not in _SAYS_NOTHING and word not in _HEALTH_WORDS)
+    name = {"corpora_lutea": "corpus_luteum"}.get(name, name)
+    return (Stage(name) if name in set(Stage) else None), health

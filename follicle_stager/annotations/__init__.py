@@ -1,13 +1,26 @@
 """Outlines in and out of other programs."""
 
-from follicle_stager.annotations.geojson import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.annotations.geojson import (
+    Outlines,
+    read_geojson,
+    read_outlines,
+    read_sections,
+    write_geojson,
+    write_sections,
+)
 from follicle_stager.annotations.imagej import write_rois
-from follicle_stager.annotations.points import Annotation, read_annotations
+from follicle_stager.annotations.objects import in_words
+from follicle_stager.annotations.points import Annotation, Marks, read_annotations, read_marks
 
 __all__ = [
     "Annotation",
+    "Marks",
+    "Outlines",
+    "in_words",
     "read_annotations",
     "read_geojson",
+    "read_marks",
+    "read_outlines",
     "read_sections",
     "write_geojson",
     "write_rois",

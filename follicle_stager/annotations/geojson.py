@@ -2,8 +2,8 @@
 
 A follicle is an annotation with its stage as classification. Its oocyte, nucleus and fluid spaces are features
 of their own that name the follicle in their metadata, so that QuPath shows them and nothing is hidden from a
-person. Reading accepts what QuPath and people write: a bare list, a single feature, no classification,
-multipolygons, both ways to write measurements.
+person. Reading accepts what QuPath and people write: a bare list, a single feature, no classification, merged
+outlines, both ways to write measurements; `objects` says which objects are follicles.
 """
 
 from __future__ import annotations
@@ -11,19 +11,22 @@ from __future__ import annotations
 import json
 import math
 import uuid
-from dataclasses import replace
+from collections import Counter
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import get_coordinates, get_num_coordinates, make_valid, set_precision, transform
+from shapely import STRtree, get_coordinates, set_precision, transform
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
+from follicle_stager.annotations.imagej import features_of_rois, is_rois
+from follicle_stager.annotations.objects import PARTS, MarkedObject, sort_objects
 from follicle_stager.errors import UserError
-from follicle_stager.files import write_text
+from follicle_stager.files import read_json, write_text
 from follicle_stager.records import Follicle, Section
-from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
+from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -31,13 +34,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# With more the geometry of one feature could take minutes.
-_MAX_CORNERS = 200_000
 # Coordinates are written to a hundredth of a pixel.
 _PER_PX = 100
 _OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
 # What people write for it.
 _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
+# An outline around so many others, and of no stage, is that of the tissue.
+_AROUND = 2
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -73,46 +76,111 @@ def follicle_features(follicle: Follicle, name: str = "") -> list[dict[str, Any]
     ]
 
 
+@dataclass(frozen=True)
+class Outlines:
+    """Follicles that were read from a file of another program.
+
+    Attributes
+    ----------
+    follicles
+        In the order of the file.
+    left_out
+        How many objects of each kind are none; `objects.in_words` says it.
+    """
+
+    follicles: list[Follicle]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
 def read_geojson(path: Path) -> list[Follicle]:
-    """Read follicles from QuPath GeoJSON.
+    """Read follicles; see `read_outlines`, which also says what is left out."""
+    return read_outlines(path).follicles
+
+
+def read_outlines(path: Path) -> Outlines:
+    """Read follicles from QuPath GeoJSON, or from ImageJ's ROIs.
 
     Parameters
     ----------
     path
-        A file of this software, or annotations that a person exported from QuPath.
+        A file of this software, or objects that a person exported from QuPath (also compressed, in UTF-16, or in
+        Windows' cp1252); ``.zip`` and ``.roi`` are ROIs, named by their stage.
 
     Returns
     -------
-    list of Follicle
-        In the order of the file. Classifications that are no stage become ``unsure``.
+    Outlines
+        Classes that are no stage become ``unsure``. An object of several polygons is several follicles.
 
     Raises
     ------
     UserError
-        If the file is no GeoJSON; the message names the feature.
+        If the file cannot be read; the message names the feature.
     """
-    return follicles_of(read_features(path), path)
+    return _outlines(read_features(path), path)
 
 
 def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Follicle]:
-    """The follicles of a list of features; ``where`` they are from is for messages. See `read_geojson`."""
+    """The follicles of a list of features; ``where`` they are from is for messages. See `read_outlines`."""
+    return _outlines(features, where).follicles
+
+
+def _outlines(features: Sequence[dict[str, Any]], where: Path | str) -> Outlines:
+    objects = sort_objects(features, where)
+    left_out = objects.left_out
     follicles: list[Follicle] = []
     parts: dict[str, list[tuple[str, Polygon]]] = {}
-    for number, feature in enumerate(features, start=1):
-        outline = _outline(where, number, feature)
-        if outline is None:
-            continue
+    loose: list[tuple[str, Polygon]] = []
+    unclear: list[bool] = []
+    for one in objects.marked:
         try:
-            properties = feature.get("properties") or {}
-            metadata = properties.get("metadata") or {}
-            name = class_name(properties)
-            if name in _PART_COLORS and "follicle" in metadata:
-                parts.setdefault(metadata["follicle"], []).append((name, outline))
-            else:
-                follicles.append(_follicle(feature, properties, metadata, outline, name))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{where}: feature {number} holds something that cannot be read ({error}).") from None
-    return [_with_parts(f, parts.get(f.id, [])) for f in follicles]
+            if one.points:
+                left_out["points"] += len(one.points)
+            if one.label in PARTS:
+                own = one.outlines if one.label == "Fluid" else one.outlines[:1]
+                owner = one.metadata.get("follicle")
+                (parts.setdefault(owner, []) if owner else loose).extend((one.label, p) for p in own)
+                continue
+            for index, outline in enumerate(one.outlines):
+                follicle = _follicle(one, outline)
+                follicles.append(follicle if index == 0 else replace(follicle, id=outline_id(outline)))
+                unclear.append("stage" not in one.metadata and read_class(one.label)[0] is None)
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+            raise UserError(f"{where}: feature {one.number} holds something that cannot be read ({error}).") from None
+    around = _around_others(follicles, unclear)
+    left_out["outlines around other follicles"] += len(around)
+    follicles = [f for i, f in enumerate(follicles) if i not in around]
+    left_out["parts of no follicle"] += _give_parts(follicles, loose, parts)
+    return Outlines([_with_parts(f, parts.get(f.id, [])) for f in follicles], +left_out)
+
+
+def _around_others(follicles: Sequence[Follicle], unclear: Sequence[bool]) -> set[int]:
+    """Outlines of no stage that hold others: the tissue, or a region."""
+    if not any(unclear):
+        return set()
+    tree = STRtree([f.outline.representative_point() for f in follicles])
+    around = set()
+    for i, follicle in enumerate(follicles):
+        if unclear[i] and follicle.outline.is_valid:
+            inside = set(tree.query(follicle.outline, predicate="contains").tolist()) - {i}
+            if len(inside) >= _AROUND:
+                around.add(i)
+    return around
+
+
+def _give_parts(
+    follicles: Sequence[Follicle], loose: Sequence[tuple[str, Polygon]], parts: dict[str, list[tuple[str, Polygon]]]
+) -> int:
+    """Give oocytes and the like that name no follicle to the smallest one around them; returns how many have none."""
+    if not loose:
+        return 0
+    tree, lost = STRtree([f.outline for f in follicles]), 0
+    for label, polygon in loose:
+        around = [follicles[int(i)] for i in tree.query(polygon.representative_point(), predicate="intersects")]
+        if around:
+            parts.setdefault(min(around, key=lambda f: f.outline.area).id, []).append((label, polygon))
+        else:
+            lost += 1
+    return lost
 
 
 def write_sections(path: Path, sections: Iterable[Section]) -> None:
@@ -158,7 +226,7 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
         except KeyError as error:
             said = f"{error} is missing, or no value that it can have" if error.args else "something is missing"
             raise UserError(f"{where}: section {number} cannot be read ({said}); included is yes or no.") from None
-        except (TypeError, ValueError, AttributeError, ShapelyError) as error:
+        except (TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
             raise UserError(f"{where}: section {number} cannot be read ({error}).") from None
     return sections
 
@@ -170,13 +238,20 @@ def _section(feature: dict[str, Any]) -> Section:
         meant = get_close_matches(key.lower(), _OF_SECTION, n=1, cutoff=0.8)
         if key not in _OF_SECTION and meant:
             raise ValueError(f"there is no {key!r}; did you mean {meant[0]!r}?")
+    section_id, area_mm2 = metadata["section_id"], float(properties["measurements"]["Area mm2"])
+    if not isinstance(section_id, str) or not section_id:
+        raise TypeError(f"{section_id!r} is no section_id")
+    if not 0 <= area_mm2 < math.inf:
+        raise ValueError(f"{area_mm2} is no area")
     geometry = shape(feature["geometry"])
+    if not np.isfinite(get_coordinates(geometry)).all():
+        raise ValueError("a coordinate is no number")
     if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
         geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
     return Section(
-        section_id=metadata["section_id"],
+        section_id=section_id,
         outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
-        area_mm2=float(properties["measurements"]["Area mm2"]),
+        area_mm2=area_mm2,
         order=int(properties["measurements"]["Order"]),
         included=_INCLUDED[str(metadata.get("included", "yes")).strip().lower()],
         **{name: str(metadata.get(name) or "").strip() for name in ("reason", "doubt", "animal", "ovary")},
@@ -250,13 +325,15 @@ def _write(path: Path, features: list[dict[str, Any]]) -> None:
 
 
 def read_features(path: Path) -> list[dict[str, Any]]:
-    """Features of a GeoJSON file, children included, as they are written."""
+    """Features of a GeoJSON file, children included, as they are written; ROIs of ImageJ as such features."""
+    if is_rois(path):
+        return features_of_rois(path)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path.") from None
-    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number of millions of digits, too deep
-        raise UserError(f"{path}: this is not GeoJSON ({error}); export the annotations again.") from None
+        data = read_json(path)
+    except UserError as error:
+        if "JSON" not in str(error):
+            raise
+        raise UserError(f"{str(error).replace('valid JSON', 'GeoJSON')} Export the annotations again.") from None
     if isinstance(data, dict):
         data = data.get("features", [data])
     if not isinstance(data, list) or not all(isinstance(f, dict) and "geometry" in f for f in data):
@@ -272,53 +349,17 @@ def read_features(path: Path) -> list[dict[str, Any]]:
     return features
 
 
-def _outline(where: Path | str, number: int, feature: dict[str, Any]) -> Polygon | None:
-    if feature.get("geometry") is None:
-        raise UserError(f"{where}: feature {number} has no geometry; delete it or draw it again.")
-    try:
-        geometry = shape(feature["geometry"])
-    except (KeyError, TypeError, ValueError, AttributeError, ShapelyError) as error:
-        raise UserError(f"{where}: the geometry of feature {number} cannot be read ({error}).") from None
-    if (corners := get_num_coordinates(geometry)) > _MAX_CORNERS:
-        raise UserError(f"{where}: feature {number} has {corners} corners, which no outline of a follicle has.")
-    if isinstance(geometry, MultiPolygon):
-        geometry = max(geometry.geoms, key=lambda g: g.area)
-    if not isinstance(geometry, Polygon) or geometry.is_empty:
-        return None  # points and lines are no outlines
-    if not np.isfinite(get_coordinates(geometry)).all():
-        raise UserError(f"{where}: the geometry of feature {number} holds a coordinate that is no number.")
-    if not geometry.area and not make_valid(geometry).area:
-        raise UserError(f"{where}: the outline of feature {number} encloses nothing; delete it or draw it again.")
-    return geometry
-
-
-def class_name(properties: dict[str, Any]) -> str:
-    """Classification of a feature as it is written, the first of several; empty without one."""
-    classification = properties.get("classification") or {}
-    if not isinstance(classification, dict):
-        return str(classification)
-    names = classification.get("names") or [classification.get("name") or ""]
-    return str(names[0])
-
-
-def _follicle(
-    feature: dict[str, Any],
-    properties: dict[str, Any],
-    metadata: dict[str, str],
-    outline: Polygon,
-    class_name: str,
-) -> Follicle:
-    try:
-        stage = parse_stage(class_name)
-    except ValueError:
-        stage = Stage.UNSURE
+def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
+    metadata, properties = one.metadata, one.properties
+    stage, health = read_class(one.label)
+    stage = stage or Stage.UNSURE
     measurements = properties.get("measurements") or {}
     if isinstance(measurements, list):
         measurements = {m["name"]: m["value"] for m in measurements}
     numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
     labels = {f"P {s.label}": s for s in Stage}
     return Follicle(
-        id=str(feature.get("id") or outline_id(outline)),
+        id=str(one.feature.get("id") or outline_id(outline)),
         section_id=metadata.get("section", ""),
         outline=outline,
         score=numbers.pop("Score", 1.0),
@@ -327,7 +368,7 @@ def _follicle(
         stage_predicted=Stage(metadata.get("stage_predicted", stage.value)),
         reasons=tuple(r for r in metadata.get("reasons", "").split("; ") if r),
         stage=stage,
-        health=Health(metadata.get("health", "unknown")),
+        health=health or Health(metadata.get("health", "unknown")),
         countable=Countable(metadata.get("countable", "unknown")),
         status=Status(metadata.get("status", "added")),
         edited_by=metadata.get("edited_by"),

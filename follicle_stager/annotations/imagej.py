@@ -1,18 +1,26 @@
-"""ImageJ ROIs: one polygon a follicle, in a zip that ImageJ's ROI manager opens."""
+"""ImageJ ROIs: one polygon a follicle, in a zip that ImageJ's ROI manager reads and writes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import zipfile
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
+from shapely import box
+from shapely.affinity import scale
+from shapely.geometry import LineString, MultiPoint, Point, Polygon, mapping
 
-from follicle_stager.files import replacing
+from follicle_stager.errors import UserError
+from follicle_stager.files import MAX_TEXT_BYTES, check_regular, replacing
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.records import Follicle
 
@@ -40,3 +48,74 @@ def write_rois(path: Path, follicles: Iterable[Follicle]) -> None:
     with replacing(path) as temporary:
         temporary.unlink()  # roifile adds to a zip that exists
         roiwrite(temporary, rois)
+
+
+def is_rois(path: Path) -> bool:
+    """Whether a file is one of ImageJ's, by its name."""
+    return path.suffix.lower() in (".zip", ".roi")
+
+
+def features_of_rois(path: Path) -> list[dict[str, Any]]:
+    """Read ROIs as GeoJSON features; a ROI's name, without numbers, is its class.
+
+    Parameters
+    ----------
+    path
+        A ``.zip`` of the ROI manager, or one ``.roi``.
+
+    Returns
+    -------
+    list of dict
+        Level-0 pixels. Ovals become polygons; lines and points stay what they are.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read.
+    """
+    check_regular(path)
+    try:
+        if path.suffix.lower() == ".roi":
+            rois = [ImagejRoi.frombytes(path.read_bytes())]
+        else:
+            with zipfile.ZipFile(path) as packed:
+                names = [part for part in packed.infolist() if part.filename.lower().endswith(".roi")]
+                if sum(part.file_size for part in names) > MAX_TEXT_BYTES:
+                    raise UserError(f"{path}: its ROIs are too large to be read.")
+                rois = [ImagejRoi.frombytes(packed.read(part)) for part in names]
+        return [_feature(roi) for roi in rois]
+    except UserError:
+        raise
+    except Exception as error:  # damaged ROIs fail in any way
+        raise UserError(f"{path}: these are no ROIs of ImageJ that can be read ({error}); save them again.") from None
+
+
+def _feature(roi: ImagejRoi) -> dict[str, Any]:
+    label = re.sub(r"^[\d\s_-]+|[\d\s_-]+$", "", roi.name or "")
+    return {
+        "type": "Feature",
+        "geometry": dict(mapping(_geometry(roi))),
+        "properties": {"objectType": "annotation", "classification": {"name": label}},
+    }
+
+
+def _geometry(roi: ImagejRoi) -> BaseGeometry:
+    if roi.composite:  # paths within each other are holes
+        area: BaseGeometry = Polygon()
+        for path in roi.coordinates(multi=True):
+            if len(path) > 2:
+                area = area.symmetric_difference(Polygon(path).buffer(0))
+        return area
+    bounds: BaseGeometry = box(roi.left, roi.top, roi.right, roi.bottom)
+    if roi.roitype == ROI_TYPE.RECT:
+        return bounds
+    if roi.roitype == ROI_TYPE.OVAL:
+        circle = Point(0.5 * (roi.left + roi.right), 0.5 * (roi.top + roi.bottom)).buffer(0.5)
+        oval: BaseGeometry = scale(circle, roi.right - roi.left, roi.bottom - roi.top)
+        return oval
+    corners = roi.coordinates()
+    if roi.roitype == ROI_TYPE.POINT:
+        return MultiPoint(corners)
+    if roi.roitype in (ROI_TYPE.POLYGON, ROI_TYPE.FREEHAND, ROI_TYPE.TRACED) and len(corners) > 2:
+        return Polygon(corners)
+    return LineString(corners) if len(corners) > 1 else Point()

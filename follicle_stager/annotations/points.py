@@ -1,22 +1,20 @@
-"""Positions and classes that a person set: QuPath's measurement tables, and GeoJSON.
+"""Positions and classes that a person set: QuPath's measurement tables, GeoJSON, and ImageJ's ROIs.
 
 The class names stay as they were written: two annotators may use names that are no stages of ours.
 """
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import dataclass
-from io import StringIO
+from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import pandas as pd
-from shapely.errors import ShapelyError
-from shapely.geometry import shape
-
-from follicle_stager.annotations.geojson import class_name, read_features
+from follicle_stager.annotations.geojson import read_features
+from follicle_stager.annotations.objects import PARTS, sort_objects
 from follicle_stager.errors import UserError
+from follicle_stager.slides.scale import number
+from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,21 +31,43 @@ class Annotation:
     label: str
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What somebody marked on a slide.
+
+    Attributes
+    ----------
+    annotations
+        In the order of the file.
+    left_out
+        How many objects of each kind are none; `objects.in_words` says it.
+    """
+
+    annotations: list[Annotation]
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
 def read_annotations(path: Path, *, mpp: float | None = None) -> list[Annotation]:
-    """Read marks from QuPath GeoJSON, or from a measurement table that QuPath exported.
+    """Read marks of one slide; see `read_marks`, which also says what is left out."""
+    return read_marks(path, mpp=mpp).annotations
+
+
+def read_marks(path: Path, *, mpp: float | None = None) -> Marks:
+    """Read marks from QuPath GeoJSON, ImageJ ROIs, or a measurement table that QuPath exported.
 
     Parameters
     ----------
     path
-        ``.geojson`` or ``.json``; anything else is read as a table, separated by tabs, commas or semicolons.
+        ``.geojson`` or ``.json`` (also ``.gz``), ``.zip`` or ``.roi``; anything else is read as a table, see
+        `read_table`. Numbers may have decimal commas.
     mpp
-        µm per pixel, for files in pixels: GeoJSON, and tables with ``Centroid X px``.
+        µm per pixel, for files in pixels: GeoJSON, ROIs, and tables with ``Centroid X px``.
 
     Returns
     -------
-    list of Annotation
-        In the order of the file. An object of several points is one mark, at their centroid; objects without a
-        position are left out.
+    Marks
+        Each point of an object is a mark of its own, and so is each outline, at its centroid. Objects that are no
+        follicles are left out, as `objects` has it.
 
     Raises
     ------
@@ -56,60 +76,40 @@ def read_annotations(path: Path, *, mpp: float | None = None) -> list[Annotation
     """
     if mpp is not None and not 0 < mpp < math.inf:
         raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
-    if path.suffix.lower() in (".geojson", ".json"):
-        return _from_geojson(path, mpp)
-    return _from_table(path, mpp)
-
-
-def _from_geojson(path: Path, mpp: float | None) -> list[Annotation]:
+    name = path.name.lower().removesuffix(".gz")
+    if not name.endswith((".geojson", ".json", ".zip", ".roi")):
+        return Marks(_from_table(path, mpp))
     if mpp is None:
-        raise UserError(f"{path}: GeoJSON is in pixels; say with --mpp how many µm a pixel has.")
-    out = []
-    for number, feature in enumerate(read_features(path), start=1):
-        properties = feature.get("properties") or {}
-        if "follicle" in (properties.get("metadata") or {}):
-            continue  # oocyte, nucleus or fluid of a follicle
-        try:
-            centre = shape(feature["geometry"]).centroid
-        except (KeyError, TypeError, ValueError, AttributeError, ShapelyError, json.JSONDecodeError) as error:
-            raise UserError(f"{path}: the geometry of feature {number} cannot be read ({error}).") from None
-        if not centre.is_empty:
-            out.append(Annotation(centre.x * mpp, centre.y * mpp, class_name(properties)))
-    return out
+        raise UserError(f"{path}: this file is in pixels; say with --mpp how many µm a pixel has.")
+    objects = sort_objects(read_features(path), path)
+    annotations = []
+    for one in objects.marked:
+        if one.label in PARTS:
+            continue
+        centres = [*one.points, *(outline.centroid for outline in one.outlines)]
+        annotations += [Annotation(at.x * mpp, at.y * mpp, one.label) for at in centres]
+    return Marks(annotations, objects.left_out)
 
 
 def _from_table(path: Path, mpp: float | None) -> list[Annotation]:
-    try:
-        raw = path.read_bytes()
-        # QuPath and Excel on some systems write UTF-16.
-        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path.") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: this is no text; give a GeoJSON, or a measurement table from QuPath.") from None
-    head = text.splitlines()[0] if text.strip() else ""
-    separator = max("\t,;", key=head.count)
-    try:
-        table = pd.read_csv(StringIO(text), sep=separator, index_col=False)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError) as error:
-        raise UserError(f"{path}: the table cannot be read ({error}); export the measurements again.") from None
-    images = set(table["Image"].dropna()) if "Image" in table.columns else set()
+    table = read_table(path)
+    images = {row["Image"] for _, row in table.rows if row.get("Image")}
     if len(images) > 1:
         raise UserError(f"{path}: the table has marks of {len(images)} images; export one image at a time.")
-    x_name, y_name, factor = _position_columns(path, list(table.columns), mpp)
+    x_name, y_name, factor = _position_columns(path, table.columns, mpp)
     label = next((c for c in _CLASS_COLUMNS if c in table.columns), None)
     if label is None:
         raise UserError(f"{path}: no column says the class; there should be one called Class or Classification.")
-    x, y = (pd.to_numeric(table[name], errors="coerce") for name in (x_name, y_name))
-    broken = (x.isna() & table[x_name].notna()) | (y.isna() & table[y_name].notna())
-    if broken.any():
-        row = int(broken.to_numpy().argmax()) + 2
-        raise UserError(f"{path}: line {row}: the centroid is no number; mend or delete the line.")
-    # QuPath writes NaN for an outline without area: it has no place.
-    placed = x.notna() & y.notna()
-    x, y, table = x[placed], y[placed], table[placed]
-    labels = table[label].fillna("").astype(str).str.strip()
-    return [Annotation(float(a) * factor, float(b) * factor, c) for a, b, c in zip(x, y, labels, strict=True)]
+    annotations = []
+    for line, row in table.rows:
+        try:
+            x, y = (number(row[name]) if row[name] else math.nan for name in (x_name, y_name))
+        except ValueError:
+            raise UserError(f"{path}: line {line}: the centroid is no number; mend or delete the line.") from None
+        # QuPath writes NaN for an outline without area: it has no place.
+        if math.isfinite(x) and math.isfinite(y):
+            annotations.append(Annotation(x * factor, y * factor, row[label]))
+    return annotations
 
 
 def _position_columns(path: Path, columns: list[str], mpp: float | None) -> tuple[str, str, float]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from follicle_stager.errors import UserError
 
@@ -54,3 +55,8 @@ def need(module: str, extra: str) -> None:
     """Refuse where an extra is not installed."""
     if importlib.util.find_spec(module) is None:
         raise UserError(f'{module} is not installed; pip install "follicle-stager[{extra}]"')
+
+
+def say(message: str) -> None:
+    """Something that a person must know, though all went well."""
+    err.print(escape(message), style="yellow", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 
 from follicle_stager import examples
-from follicle_stager.annotations import read_annotations
+from follicle_stager.annotations import in_words, read_marks
 from follicle_stager.cli.common import (
     PROCESSORS,
     Jobs,
@@ -19,9 +19,11 @@ from follicle_stager.cli.common import (
     err,
     need,
     out,
+    say,
 )
 from follicle_stager.cli.studies import run
 from follicle_stager.config import explain, read_values
+from follicle_stager.doctor import describe_slide
 from follicle_stager.doctor import report as doctor_report
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation import Criterion, load_pairs
@@ -159,13 +161,13 @@ def evaluate(
     """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
     if out_folder is not None and out_folder.is_file():
         raise UserError(f"{out_folder}: this is a file; give a folder for the tables.")
-    pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp)
+    pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp, told=say)
     _show_evaluation(evaluate_pairs(pairs), out_folder)
 
 
 @app.command()
 def agreement(
-    a: Annotated[Path, typer.Argument(help="One annotator: QuPath measurement table or GeoJSON.")],
+    a: Annotated[Path, typer.Argument(help="One annotator: QuPath measurement table, GeoJSON or ImageJ ROIs.")],
     b: Annotated[Path, typer.Argument(help="The other annotator, of the same slide.")],
     distance_um: Annotated[
         float, typer.Option("--distance-um", min=0, help="Marks further apart are not of one follicle.")
@@ -173,7 +175,11 @@ def agreement(
     mpp: Mpp = None,
 ) -> None:
     """Compare two annotators of one slide: which follicles both saw, and whether they call them the same."""
-    result = compare_annotators(read_annotations(a, mpp=mpp), read_annotations(b, mpp=mpp), distance_um=distance_um)
+    marks = [read_marks(path, mpp=mpp) for path in (a, b)]
+    for path, own in zip((a, b), marks, strict=True):
+        if own.left_out:
+            say(f"{path}: not taken for marks: {in_words(own.left_out)}")
+    result = compare_annotators(marks[0].annotations, marks[1].annotations, distance_um=distance_um)
     out.print(*agreement_tables(result), sep="\n")
 
 
@@ -223,9 +229,11 @@ def train(
 
 
 @app.command()
-def doctor() -> None:
-    """Say what this installation can read and run."""
-    out.print(doctor_report())
+def doctor(
+    file: Annotated[Path | None, typer.Argument(help="A slide: say how it is read, and why so.")] = None,
+) -> None:
+    """Say what this installation can read and run; of a slide, which of its pictures is searched, at what scale."""
+    out.print(doctor_report() if file is None else describe_slide(file))
 
 
 def _show_evaluation(result: Evaluation, folder: Path | None) -> None:

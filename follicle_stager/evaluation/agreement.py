@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.matching import match_points
-from follicle_stager.stages import LADDER, parse_stage
+from follicle_stager.stages import LADDER, read_class
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,10 +91,7 @@ def agreement(a: Sequence[Annotation], b: Sequence[Annotation], *, distance_um: 
 
 def _step(name: str) -> int:
     """Place of a stage's name on the ladder, -1 for other names."""
-    try:
-        stage = parse_stage(name)
-    except ValueError:
-        return -1
+    stage, _ = read_class(name)
     return LADDER.index(stage) if stage in LADDER else -1
 
 

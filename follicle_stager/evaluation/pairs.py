@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from follicle_stager.annotations import read_geojson
+from follicle_stager.annotations import in_words, read_outlines
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.scores import Criterion, SlidePair
 from follicle_stager.stages import LADDER, Stage, Status
@@ -14,12 +14,22 @@ from follicle_stager.study import Study, slide_name
 from follicle_stager.study.samples import animals_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from follicle_stager.records import Follicle
 
 
-def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float | None = None) -> list[SlidePair]:
+_ENDINGS = (".geojson", ".json", ".zip")
+
+
+def load_pairs(
+    predicted: Path,
+    truth: Path,
+    *,
+    criterion: Criterion,
+    mpp: float | None = None,
+    told: Callable[[str], None] = lambda said: None,
+) -> list[SlidePair]:
     """Read results and truth.
 
     Parameters
@@ -33,6 +43,8 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
         When a found follicle is a true one.
     mpp
         µm per pixel, for files that are no study (a study knows).
+    told
+        Called with what a person must know: objects of a file that are no follicles.
 
     Returns
     -------
@@ -43,7 +55,8 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
     Raises
     ------
     UserError
-        If something cannot be read, slides of the truth have no result, or a distance is asked for without µm/px.
+        If something cannot be read or compared, slides of the truth have no result, or a distance is asked for without
+        µm/px.
     """
     if mpp is not None and not 0 < mpp < math.inf:
         raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
@@ -72,13 +85,15 @@ def load_pairs(predicted: Path, truth: Path, *, criterion: Criterion, mpp: float
             SlidePair(
                 slide=slide,
                 animal=animals.get(name, name),
-                found=counted(_follicles(predicted, name, found[name])),
-                true=counted(_follicles(truth, slide, path)),
+                found=counted(_follicles(predicted, name, found[name], told)),
+                true=counted(_follicles(truth, slide, path, told)),
                 mpp=scale,
                 visible=visible,
                 criterion=criterion,
             )
         )
+    if not any(pair.found or pair.true for pair in pairs):
+        raise UserError(f"{predicted} and {truth}: neither holds a follicle, so there is nothing to compare.")
     return pairs
 
 
@@ -86,24 +101,47 @@ def _files(place: Path) -> dict[str, Path]:
     """GeoJSON of each slide."""
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; check the path.")
-    if place.is_file() and place.suffix.lower() not in (".geojson", ".json"):
-        raise UserError(f"{place}: this is no GeoJSON; give a study folder, a folder of .geojson files, or one file.")
     if place.is_file():
-        return {slide_name(place.with_suffix("")): place}
+        if _stem(place) is None:
+            raise UserError(
+                f"{place}: these are no outlines; give a study, GeoJSON or ROIs, or a folder of such files."
+            )
+        return {str(_stem(place)): place}
     if _is_study(place):
         study = Study.open(place)
         if not study.slide_ids():
             raise UserError(f"{place}: no slide is finished in this study; run 'follicle-stager stage' first.")
         return {slide: study.slide_folder(slide) / "follicles.geojson" for slide in study.slide_ids()}
     folder = place / "truth" if (place / "truth").is_dir() else place
-    files = {slide_name(p.with_suffix("")): p for p in sorted(folder.iterdir()) if p.suffix.lower() == ".geojson"}
+    outlines = [p for p in sorted(folder.iterdir()) if _stem(p) is not None and p.suffix.lower() != ".json"]
+    files = {str(_stem(p)): p for p in outlines}
     if not files:
-        raise UserError(f"{place}: no GeoJSON here; give a study folder, a folder of .geojson files, or one file.")
+        raise UserError(f"{place}: no outlines here; give a study, a folder of .geojson or ROI .zip files, or a file.")
     return files
 
 
-def _follicles(place: Path, slide: str, path: Path) -> list[Follicle]:
-    return Study(place).follicles(slide) if _is_study(place) else read_geojson(path)
+def _stem(path: Path) -> str | None:
+    """The slide that a file of outlines is of, by its name; None for any other file."""
+    name = path.name
+    for ending in (".gz", *_ENDINGS):
+        if name.lower().endswith(ending):
+            name = name[: -len(ending)]
+            if ending in _ENDINGS:
+                return slide_name(name)
+    return None
+
+
+def _follicles(place: Path, slide: str, path: Path, told: Callable[[str], None]) -> list[Follicle]:
+    if _is_study(place):
+        return Study(place).follicles(slide)
+    outlines = read_outlines(path)
+    left_out = in_words(outlines.left_out)
+    if left_out and not outlines.follicles:
+        only = " Points have no outline: 'follicle-stager agreement' compares them." if "points" in left_out else ""
+        raise UserError(f"{path}: no outline of a follicle in it, only other objects ({left_out}).{only}")
+    if left_out:
+        told(f"{path}: not taken for follicles: {left_out}")
+    return outlines.follicles
 
 
 def _is_study(place: Path) -> bool:
@@ -116,7 +154,8 @@ def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
     if not _is_study(predicted) or not plan.is_file():
         return
     for slide in slides:
-        source = Path(str((Study(predicted).run_info(slide) or {}).get("source", "")))
+        info = Study(predicted).run_info(slide)
+        source = Path(info.source if info is not None else "")
         own = source.parent / "truth" / "plan.json"
         if own.is_file() and own.read_bytes() != plan.read_bytes():
             raise UserError(f"{predicted}: its slides are those of {source.parent}, and {truth} is another cohort.")
@@ -141,8 +180,4 @@ def _scale(place: Path, slide: str, mpp: float | None) -> tuple[float | None, fr
     info = Study(place).run_info(slide) if _is_study(place) else None
     if info is None:
         return mpp, frozenset(LADDER)
-    try:
-        visible = frozenset(Stage(s) for s in info["visible_stages"])
-        return (float(info["mpp_x"]) * float(info["mpp_y"])) ** 0.5, visible
-    except (KeyError, TypeError, ValueError):
-        raise UserError(f"{place}: run.json of slide {slide} is damaged; run the slide again.") from None
+    return Study(place).pixel_size(slide).mpp, frozenset(info.visible_stages)

@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
+from napari.utils.transforms import Affine
 from shapely.geometry import Polygon
 
 from follicle_stager.annotations import write_geojson
 from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.records import Follicle
-from follicle_stager.stages import Countable, Health, Stage, Status, parse_stage
+from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 from follicle_stager_napari.layers import outline_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
 E = TypeVar("E", Health, Countable, Status)
@@ -25,8 +26,10 @@ E = TypeVar("E", Health, Countable, Status)
 def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: dict[str, Any]) -> list[str]:
     """Write a shapes layer as follicles; what `layers.follicle_layer` made comes back as it was drawn.
 
-    Outlines that a person drew into a layer of their own have no stage, and are ``unsure``.
+    Outlines that a person drew into a layer of their own have no stage, and are ``unsure``. A layer that was moved,
+    turned or stretched is written as it is seen: in pixels of its scale.
     """
+    to_pixels = _to_pixels(attributes)
     features = attributes.get("features")
     rows = features.to_dict("records") if features is not None and len(features) == len(data) else [{}] * len(data)
     kinds = attributes.get("shape_type") or "polygon"
@@ -34,7 +37,7 @@ def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: d
     known: set[object] = set()
     follicles = []
     for shape, row, kind in zip(data, rows, kinds, strict=True):
-        outline = outline_of(shape, str(kind)) if str(kind) not in ("line", "path") else Polygon()
+        outline = outline_of(to_pixels(shape), str(kind)) if str(kind) not in ("line", "path") else Polygon()
         if not outline.is_empty:
             # A shape that is drawn takes over the features of the one before: it is none of that follicle's.
             follicles.append(_follicle(outline, {} if row.get("id") in known else row))
@@ -43,11 +46,25 @@ def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: d
     return [path]
 
 
+def _to_pixels(attributes: dict[str, Any]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """From the corners of a shape to pixels of the slide, row and column: by the layer's transforms, then its scale."""
+    given = {name: attributes[name] for name in ("scale", "translate", "rotate", "shear") if name in attributes}
+    if not given:
+        return lambda corners: corners
+    to_world, last = Affine(**given), attributes.get("affine")
+    moved = Affine(affine_matrix=np.asarray(last)) if last is not None else None
+    pixel = np.asarray(to_world.scale)
+
+    def pixels(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+        world = np.asarray(to_world(corners))
+        world = np.asarray(moved(world)) if moved is not None else world
+        return np.asarray((world / pixel)[:, -2:])
+
+    return pixels
+
+
 def _follicle(outline: Polygon, row: dict[str, Any]) -> Follicle:
-    try:
-        stage = parse_stage(str(row.get("stage", "")))
-    except ValueError:
-        stage = Stage.UNSURE
+    stage = read_class(str(row.get("stage", "")))[0] or Stage.UNSURE
     score = row.get("score", 1.0)
     return Follicle(
         id=str(row.get("id") or outline_id(outline)),

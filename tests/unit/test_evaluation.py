@@ -366,7 +366,7 @@ class TestAgreement:
             ("Class,Centroid X µm,Centroid Y µm\nA,1,2\nB,x,2\n", "line 3: the centroid is no number"),
             ("Class,x,y\nA,1,2\n", "no columns 'Centroid X"),
             ("Centroid X µm,Centroid Y µm\n1,2\n", "no column says the class"),
-            ("", "cannot be read"),
+            ("", "no columns 'Centroid X"),
             ("Image,Class,Centroid X µm,Centroid Y µm\na,A,1,2\nb,A,1,2\n", "marks of 2 images"),
         ],
     )

@@ -182,8 +182,12 @@ def test_what_would_take_minutes_or_is_no_number_is_refused_at_once(tmp_path):
     with pytest.raises(UserError, match="feature 1 has 30000. corners"):
         read_geojson(path)
     path.write_text("9" * 10_000)
-    with pytest.raises(UserError, match="this is not GeoJSON"):
+    with pytest.raises(UserError, match="no list of GeoJSON features"):
         read_geojson(path)
+    for value in ("9" * 400, "1e999", "NaN"):
+        path.write_text(json.dumps([{"type": "Feature", "geometry": SQUARE}]).replace("9", value, 1))
+        with pytest.raises(UserError, match="a coordinate that is no number"):
+            read_geojson(path)
 
 
 @pytest.mark.parametrize(
