@@ -17,8 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from follicle_stager.errors import UserError, describe_os_error
-from follicle_stager.files import replacing
+from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
@@ -112,6 +111,11 @@ def run_batch(
     -------
     list of Outcome
         In the order of ``sources``. A slide that fails is an outcome, not an exception.
+
+    Raises
+    ------
+    StudyError
+        If a run with other settings is at work in the study.
     """
     tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
     outcomes: dict[str, Outcome] = {}
@@ -127,16 +131,17 @@ def run_batch(
             if slide_id not in outcomes:  # messages of a worker may come late
                 on_progress(slide_id, step, done, total)
 
-    if jobs <= 1 or len(tasks) <= 1:
-        for task in tasks:
-            finish(_work(task, advance))
-    else:
-        broken = _run_in_processes(tasks, min(jobs, len(tasks), _MAX_WORKERS), advance, finish)
-        # A worker that the system ended takes the whole pool with it. Each slide that was open or waiting then gets a
-        # process of its own, so that only the one that breaks again has failed.
-        for task in broken:
-            if _run_in_processes([task], 1, advance, finish):
-                finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
+    with study.running(config):
+        if jobs <= 1 or len(tasks) <= 1:
+            for task in tasks:
+                finish(_work(task, advance))
+        else:
+            broken = _run_in_processes(tasks, min(jobs, len(tasks), _MAX_WORKERS), advance, finish)
+            # A worker that the system ended takes the whole pool with it. Each slide that was open or waiting then gets
+            # a process of its own, so that only the one that breaks again has failed.
+            for task in broken:
+                if _run_in_processes([task], 1, advance, finish):
+                    finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
     return [outcomes[s.slide_id] for s in sources]
 
 
@@ -221,17 +226,14 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
 def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
     run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
-    before = task.study.run_info(slide_id)
+    try:
+        before = task.study.run_info(slide_id)
+    except StudyError:  # damaged: this run writes it anew
+        before = None
     # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
-    if before is not None and (before.get("run_id") == run_id or not task.find):
-        return Outcome(
-            slide_id,
-            "kept",
-            follicles=int(before["follicles"]),
-            sections=int(before["sections"]),
-            flags=tuple(before["flags"]),
-        )
-    with open_slide(task.source.path, mpp=task.mpp) as slide:
+    if before is not None and (before.run_id == run_id or not task.find):
+        return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
+    with open_slide(task.source.path, mpp=task.mpp, limits=task.config.slides) as slide:
         result = process_slide(
             slide,
             task.config,
@@ -240,8 +242,6 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
             progress=lambda step, done, total: on_progress(slide_id, step, done, total),
         )
         overlay = draw_overlay(slide, result)
-    with replacing(task.study.slide_folder(slide_id) / "overlay.jpg") as temporary:
-        overlay.save(temporary, quality=88)
-    kept = task.study.save(result, run_id=run_id, source=task.source.path, config=task.config)
+    kept = task.study.save(result, run_id=run_id, source=task.source.path, config=task.config, overlay=overlay)
     flags = (*result.flags, *kept)
     return Outcome(slide_id, "done", follicles=len(result.follicles), sections=len(result.sections), flags=flags)

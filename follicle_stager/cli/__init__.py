@@ -5,6 +5,7 @@ Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input w
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from typing import Annotated
@@ -35,6 +36,9 @@ def _root(
 
 def main() -> None:
     """Run the command line; no traceback for anything that a user can cause."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a console of another code page shows what it can
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except UserError as error:
@@ -43,3 +47,5 @@ def main() -> None:
     except OSError as error:
         err.print(f"error: {escape(describe_os_error(error))}", style="red", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rich.markup import escape
 from rich.table import Table
 
-from follicle_stager.annotations import read_geojson, write_geojson, write_rois
+from follicle_stager.annotations import in_words, read_outlines, write_geojson, write_rois
 from follicle_stager.batch import Outcome, run_batch
 from follicle_stager.cli.common import (
     ConfigFile,
@@ -30,6 +30,7 @@ from follicle_stager.cli.common import (
     app,
     err,
     out,
+    say,
 )
 from follicle_stager.config import Config, DetectionConfig, explain, load_config
 from follicle_stager.detection import detector_id
@@ -62,10 +63,10 @@ def run(
     detector: Detector = None,
 ) -> None:
     """Find and stage the follicles of all slides, count them per animal, and say where the knockouts block."""
-    config = _config(config_file, min_score, detector)
+    config = _config(out_folder, config_file, min_score, detector)
     sources = list_slides(slides)
     sheet = read_samples(samples, sources)
-    study = Study.create(out_folder, config)
+    study = Study.create(out_folder, config, told=say)
     scales: dict[str, float] | float | None = mpp
     if mpp is None:
         scales = {s.slide: s.mpp for s in sheet if s.mpp is not None}
@@ -102,9 +103,9 @@ def stage(
     detector: Detector = None,
 ) -> None:
     """Find and stage the follicles of a slide or a folder, without a sample sheet."""
-    config = _config(config_file, min_score, detector)
+    config = _config(out_folder, config_file, min_score, detector)
     sources = list_slides(slides)
-    study = Study.create(out_folder, config)
+    study = Study.create(out_folder, config, told=say)
     outcomes = _process(study, sources, config, mpp, jobs)
     failed = sum(o.state == "failed" for o in outcomes)
     if len(outcomes) == 1 and not failed:
@@ -168,11 +169,14 @@ def review(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(help="follicles.geojson, or other outlines as GeoJSON.")],
+    source: Annotated[Path, typer.Argument(help="follicles.geojson, other GeoJSON, or ImageJ's RoiSet.zip.")],
     target: Annotated[Path, typer.Argument(help="A .zip for ImageJ's ROI manager, or a .geojson for QuPath.")],
 ) -> None:
     """Write outlines for another program: ImageJ ROIs, or QuPath's GeoJSON."""
-    follicles = [f for f in read_geojson(source) if f.status != Status.REJECTED]
+    outlines = read_outlines(source)
+    follicles = [f for f in outlines.follicles if f.status != Status.REJECTED]
+    if outlines.left_out:
+        say(f"Not taken for follicles: {in_words(outlines.left_out)}")
     writers = {".zip": write_rois, ".geojson": write_geojson}
     if target.suffix.lower() not in writers:
         raise UserError(f"{target}: write to a name that ends in .zip (ImageJ) or .geojson (QuPath).")
@@ -242,8 +246,10 @@ def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
             )
 
 
-def _config(config_file: Path | None, min_score: float | None, detector: str | None) -> Config:
-    config = load_config(config_file) if config_file else Config()
+def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> Config:
+    """Parameters of a run: options first, then the file that was given, or the study that is there."""
+    own = out_folder / "study.toml"
+    config = load_config(config_file) if config_file else load_config(own) if own.exists() else Config()
     given = {"min_score": min_score, "detector": detector}
     try:
         detection = DetectionConfig.model_validate(

@@ -265,7 +265,7 @@ def compress(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     """What JPEG leaves of a picture."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
-    return np.asarray(Image.open(file).convert("RGB"))
+    return np.asarray(Image.open(file, formats=["JPEG"]).convert("RGB"))
 
 
 def _direction(rng: np.random.Generator, vector: tuple[float, float, float], spread: float) -> NDArray[np.float64]:

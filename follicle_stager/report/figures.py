@@ -16,6 +16,10 @@ from matplotlib.figure import Figure
 from follicle_stager.statistics.matrix import RUNGS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from matplotlib.lines import Line2D
+
     from follicle_stager.statistics import Arrest
 
 _LABELS = [name.replace("_", " ") for name in RUNGS]
@@ -30,6 +34,7 @@ def stage_figure(arrest: Arrest) -> Figure:
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
     rng = np.random.default_rng(0)
+    handles: dict[str, Line2D] = {}
     for group, (own, color, shift) in {
         matrix.genotypes[0]: (~matrix.knockout, _CONTROL, -0.17),
         matrix.genotypes[1]: (matrix.knockout, _KNOCKOUT, 0.17),
@@ -38,9 +43,8 @@ def stage_figure(arrest: Arrest) -> Figure:
         for rung in np.flatnonzero(matrix.seen):
             values = matrix.counts[own, rung]
             x = rung + shift + rng.uniform(-0.07, 0.07, len(values))
-            axes.plot(
-                x, values, "o", mfc=filled, mec=color, ms=6, label=group if rung == matrix.seen.argmax() else None
-            )
+            (dots,) = axes.plot(x, values, "o", mfc=filled, mec=color, ms=6)
+            handles.setdefault(group, dots)
             axes.hlines(values.mean(), rung + shift - 0.13, rung + shift + 0.13, color=color, lw=2)
     for rung in np.flatnonzero(~matrix.seen):
         axes.text(
@@ -49,7 +53,11 @@ def stage_figure(arrest: Arrest) -> Figure:
     axes.set(xticks=range(len(_LABELS)), xticklabels=_LABELS, ylabel="follicles counted per animal", xlim=(-0.6, 4.6))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    # Names as they are: matplotlib reads $ as mathematics, and leaves out what begins with _.
+    legend = axes.legend(handles.values(), [str(number) for number in range(len(handles))], frameon=False)
+    for text, group in zip(legend.get_texts(), handles, strict=True):
+        text.set_parse_math(False)
+        text.set_text(group)
     return figure
 
 
@@ -79,18 +87,23 @@ def step_figure(arrest: Arrest) -> Figure:
     ticks = [1 / 64, 1 / 16, 1 / 4, 1, 4, 16, 64]
     axes.set_xticks(ticks, ["1/64", "1/16", "1/4", "1", "4", "16", "64"], minor=False)
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.set_xlabel(f"the step is taken x times as often in {arrest.matrix.genotypes[1]}")
+    axes.set_xlabel(f"the step is taken x times as often in {arrest.matrix.genotypes[1]}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
 def svg(figure: Figure) -> str:
     """A figure as SVG, the same text for the same data."""
-    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}):
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", metadata={"Date": None})
-    text = buffer.getvalue()
+    buffer = io.BytesIO()
+    save_figure(figure, buffer, "svg")
+    text = buffer.getvalue().decode()
     return text[text.index("<svg") :]
+
+
+def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
+    """Write a figure as ``svg`` or ``pdf``, the same bytes for the same data."""
+    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}):
+        figure.savefig(target, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
 
 
 def _after(arrest: Arrest) -> set[str]:

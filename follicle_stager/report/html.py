@@ -14,11 +14,10 @@ from PIL import Image
 
 import follicle_stager
 from follicle_stager.config import load_config
-from follicle_stager.errors import UserError
+from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import replacing, write_text
-from follicle_stager.report.figures import stage_figure, step_figure, svg
+from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
 from follicle_stager.review import Progress, progress
-from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, Status
 from follicle_stager.statistics.matrix import COUNTED_WORDS
@@ -92,7 +91,7 @@ def write_report(study: Study, comparison: Comparison) -> Path:
         overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
         n_slides=len(slides),
         examples=_examples(study, follicles),
-        flags=[f"{slide}: {flag}" for slide in slides for flag in (study.run_info(slide) or {}).get("flags", [])],
+        flags=[f"{slide}: {flag}" for slide in slides for flag in _flags(study, slide)],
         notes=comparison.notes,
         reviewed=sum(reviewed.values(), Progress(0, 0)),
         untouched=[slide for slide, p in reviewed.items() if not p.judged],
@@ -103,10 +102,15 @@ def write_report(study: Study, comparison: Comparison) -> Path:
     return path
 
 
+def _flags(study: Study, slide_id: str) -> tuple[str, ...]:
+    info = study.run_info(slide_id)
+    return info.flags if info is not None else ()
+
+
 def _save(figure: Figure, path: Path) -> None:
     for ending in ("svg", "pdf"):
         with replacing(path.with_suffix(f".{ending}")) as temporary:
-            figure.savefig(temporary, format=ending)
+            save_figure(figure, temporary, ending)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -136,9 +140,16 @@ def _overlay(path: Path) -> str:
     """A slide's overlay, small, as a data URI; empty where there is none."""
     if not path.exists():
         return ""
-    with Image.open(path) as picture:
-        small = picture.convert("RGB")
-        small.thumbnail((_OVERLAY_PX, _OVERLAY_PX))
+    try:
+        with Image.open(path, formats=["JPEG"]) as picture:
+            picture.draft("RGB", (_OVERLAY_PX, _OVERLAY_PX))  # a JPEG can be decoded at a smaller size
+            small = picture.convert("RGB")
+            small.thumbnail((_OVERLAY_PX, _OVERLAY_PX))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise StudyError(
+            f"{path}: the overlay is damaged ({error}). Delete it to go on without it; to have it made again, delete "
+            "run.json beside it too, and run 'follicle-stager stage' on this slide."
+        ) from None
     return _data_uri(small)
 
 
@@ -151,8 +162,7 @@ def _examples(study: Study, follicles: dict[str, list[Follicle]]) -> list[tuple[
         if not own:
             continue
         try:
-            with open_slide(study.source(slide_id)) as slide:
-                slide.pixel_size = study.pixel_size(slide_id)
+            with study.open_picture(slide_id) as slide:
                 for follicle in sorted(own, key=lambda f: -f.score * f.probabilities.get(f.stage, 0.0)):
                     pictures = wanted[follicle.stage.label]
                     if len(pictures) < _PER_STAGE:
@@ -170,11 +180,11 @@ def _data_uri(picture: Image.Image) -> str:
 
 def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
     config = load_config(study.path / "study.toml")
-    info = study.run_info(study.slide_ids()[0]) or {}
+    info = study.run_info(study.slide_ids()[0])
     staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
     return {
         "version": follicle_stager.__version__,
-        "detector": str(info.get("detector", "")).split(" ")[0],
+        "detector": info.detector.split(" ")[0] if info is not None else "",
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,
         "counted": COUNTED_WORDS[comparison.count],

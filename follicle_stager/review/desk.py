@@ -18,7 +18,6 @@ from follicle_stager.review.queue import Filter, Order, Progress, progress, queu
 from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.sections import places, section_of
 from follicle_stager.review.session import parts_of
-from follicle_stager.slides import open_slide
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.staging import learned
@@ -159,8 +158,7 @@ class Desk:
             If none is open, or the file is not where it was.
         """
         if self._slide is None:
-            self._slide = open_slide(self.source)
-            self._slide.pixel_size = self.pixel_size
+            self._slide = self.study.open_picture(self.slide_id)
         return self._slide
 
     @property
@@ -235,8 +233,8 @@ class Desk:
     @property
     def visible_stages(self) -> frozenset[Stage]:
         """Stages that are counted on the open slide; the others are NA."""
-        info = self.study.run_info(self.slide_id) or {}
-        return frozenset(Stage(stage) for stage in info.get("visible_stages", ()))
+        info = self.study.run_info(self.slide_id)
+        return frozenset(info.visible_stages if info is not None else ())
 
     @property
     def chosen(self) -> list[str]:
@@ -292,12 +290,11 @@ class Desk:
 
         It is called with a callback for progress, and returns what `take_in` adds.
         """
-        source, size, slide_id = self.source, self.pixel_size, self.slide_id
-        config = load_config(self.study.path / "study.toml")
+        study, slide_id = self.study, self.slide_id
+        config = load_config(study.path / "study.toml")
 
         def find(progress: Callable[[int, int], None]) -> list[Follicle]:
-            with open_slide(source) as slide:
-                slide.pixel_size = size
+            with study.open_picture(slide_id) as slide:
                 return Examiner(slide, config, slide_id=slide_id).within(area, progress=progress)
 
         return find

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from follicle_stager.annotations.geojson import follicle_features, follicles_of, section_feature, sections_of
 from follicle_stager.errors import UserError
+from follicle_stager.files import parse_json
 from follicle_stager.records import Follicle, Section
 
 if TYPE_CHECKING:
@@ -193,13 +194,20 @@ class Edit:
             If the line is something else; ``where`` it stands is said.
         """
         try:
-            values: dict[str, Any] = json.loads(line)
+            values: dict[str, Any] = parse_json(line, where)
+            said = [values.get(name, "") for name in ("id", "kind", "author", "time", "run_id", "software", "of")]
+            if not all(isinstance(text, str) for text in said):
+                raise TypeError("id, kind, author, time, run_id, software and of are text")
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))
             for side in values.keys() & {"sections_before", "sections_after"}:
                 values[side] = tuple(sections_of(values[side], where))
             return cls(Kind(values.pop("kind")), before, after, **values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
-            raise UserError(f"{where}: this is no edit ({error}).") from None
+            why = str(error).removeprefix(f"{where}: ")
+            raise UserError(
+                f"{where}: this is no edit ({why}). Restore the file from a copy; or delete this line, and that one "
+                "correction is lost."
+            ) from None
 
 
 def _rounded(follicles: Iterable[Follicle]) -> tuple[Follicle, ...]:

@@ -32,7 +32,7 @@ def read_edits(folder: Path) -> list[Edit]:
     UserError
         If another line is no edit.
     """
-    path = folder / NAME
+    path = _own_file(folder / NAME)
     if not path.exists():
         return []
     whole, _ = _split(path.read_bytes())
@@ -56,7 +56,8 @@ class EditLog:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / NAME
+        self._path = _own_file(folder / NAME)
+        _own_file(folder / f".{NAME}.lock")
         # A window may open a slide in one thread and close it in another.
         self._lock = FileLock(folder / f".{NAME}.lock", thread_local=False)
         try:
@@ -80,7 +81,7 @@ class EditLog:
 
     def append(self, edit: Edit) -> None:
         """Add an edit; it is on disk when this returns, and not in the log when this raises."""
-        line, new = edit.to_line().encode() + b"\n", not self._path.exists()
+        line, new = edit.to_line().encode("utf-8", "backslashreplace") + b"\n", not self._path.exists()
         with self._path.open("ab", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             try:
@@ -102,7 +103,7 @@ class EditLog:
             return
         whole, torn = _split(self._path.read_bytes())
         if torn:
-            aside = self._path.with_suffix(".torn")
+            aside = _own_file(self._path.with_suffix(".torn"))
             with aside.open("ab") as file:
                 file.write(torn + b"\n")
             with self._path.open("rb+") as file:
@@ -119,6 +120,13 @@ def _keep_name(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _own_file(path: Path) -> Path:
+    """Refuse a link: a study that one was given could name any file of this computer, which would be written to."""
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise UserError(f"{path}: this is a link or no regular file, and is not opened; put the file itself here.")
+    return path
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:

@@ -7,14 +7,22 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import follicle_stager
-from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.annotations import (
+    in_words,
+    read_geojson,
+    read_outlines,
+    read_sections,
+    write_geojson,
+    write_sections,
+)
 from follicle_stager.annotations.geojson import outline_id
 from follicle_stager.errors import UserError
-from follicle_stager.files import replacing
+from follicle_stager.files import check_regular, replacing
 from follicle_stager.matching import valid
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.review.edits import Conflict, Edit, Kind, State, replay
@@ -56,6 +64,8 @@ class Standing:
         Of this run, those not undone included.
     imported
         What another program changed since, if the log does not have it; ``state`` has it.
+    left_out
+        Objects that it put there and that are no follicles, in words.
     """
 
     run_id: str
@@ -63,6 +73,7 @@ class Standing:
     state: State
     edits: tuple[Edit, ...]
     imported: tuple[Edit, ...] = ()
+    left_out: str = ""
 
     @property
     def touched(self) -> list[Follicle]:
@@ -121,7 +132,14 @@ def standing(folder: Path, run_id: str) -> Standing:
             "exchanged. Put the right one back, or move edits.jsonl away to start from the predictions."
         ) from None
     imported = []
-    for name, read in ((FOLLICLES, _their_follicles), (SECTIONS, _their_sections)):
+    left_out: Counter[str] = Counter()
+
+    def their_follicles(path: Path, *state: Any) -> dict[str, Any]:
+        outlines = read_outlines(path)
+        left_out.update(outlines.left_out)
+        return _their_follicles(outlines.follicles, *state)
+
+    for name, read in ((FOLLICLES, their_follicles), (SECTIONS, _their_sections)):
         if not changed_elsewhere(folder, name, log, run_id):
             continue
         sha = fingerprint(folder / name)
@@ -141,7 +159,7 @@ def standing(folder: Path, run_id: str) -> Standing:
         edit = replace(edit, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + after + sha).hex)
         edit.apply(state)
         imported.append(edit)
-    return Standing(run_id, predicted, state, edits, tuple(imported))
+    return Standing(run_id, predicted, state, edits, tuple(imported), in_words(left_out))
 
 
 def imported(folder: Path, run_id: str) -> tuple[Edit, ...]:
@@ -241,6 +259,7 @@ def _sha_of(edit: Edit) -> str:
 
 def fingerprint(path: Path) -> str:
     """SHA-256 of a file."""
+    check_regular(path)
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -275,9 +294,8 @@ def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
     return saved[: -_SAVES - 1 : -1]
 
 
-def _their_follicles(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
+def _their_follicles(theirs: Sequence[Follicle], predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
     """What another program wrote to follicles.geojson, as an edit has it."""
-    theirs = read_geojson(path)
     saved = [state.follicles for state in _saved(predicted, edits)]
     base = min(saved, key=lambda base: len(_changes(base, theirs, base)[1]))
     before, after = _changes(base, theirs, now.follicles)

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from follicle_stager.config import StagingConfig
 from follicle_stager.errors import UserError
-from follicle_stager.files import replacing, write_text
+from follicle_stager.files import check_regular, read_json, replacing, write_text
 from follicle_stager.morphometry import Measurements
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging.criteria import doubts, judge, stage_probabilities
@@ -226,10 +226,10 @@ def load_card(folder: Path) -> Card:
     """
     path = folder / CARD
     try:
-        return Card.model_validate_json(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise UserError(f"{path}: no such file; 'follicle-stager learn' makes a classifier.") from None
-    except (ValidationError, UnicodeDecodeError) as error:
+        if not path.exists():
+            raise UserError(f"{path}: no such file; 'follicle-stager learn' makes a classifier.")
+        return Card.model_validate(read_json(path))
+    except ValidationError as error:
         raise UserError(f"{path}: this describes no classifier ({str(error).splitlines()[0]}).") from None
 
 
@@ -242,10 +242,10 @@ def load(folder: Path) -> LearnedStager:
         If it is missing, was exchanged, or holds anything that is not a classifier of this kind.
     """
     card, path = load_card(folder), folder / MODEL
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; run 'follicle-stager learn' again.") from None
+    if not path.exists():
+        raise UserError(f"{path}: no such file; run 'follicle-stager learn' again.")
+    check_regular(path)
+    content = path.read_bytes()
     sha256 = hashlib.sha256(content).hexdigest()
     if sha256 != card.model_sha256:
         raise UserError(f"{path}: this is not the file that {CARD} describes; run 'follicle-stager learn' again.")

@@ -20,7 +20,7 @@ import pandas as pd
 
 from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
-from follicle_stager.files import set_aside, write_csv, write_text
+from follicle_stager.files import read_text, replacing, set_aside, write_csv
 from follicle_stager.morphometry import Measurements
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
@@ -35,6 +35,7 @@ from follicle_stager.study.assignment import (
 from follicle_stager.study.samples import Sample, read_samples
 from follicle_stager.study.sampling import abercrombie, height_from_profiles, interval_scaled
 from follicle_stager.study.sources import SlideSource
+from follicle_stager.tables import as_csv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +107,7 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
     tally = Tally(study, samples_path=samples_path)
     kept: tuple[str, ...] = ()
     if samples_path is not None:
-        kept = _replace_sheet(study.samples_path, samples_path.read_text(encoding="utf-8-sig"))
+        kept = _replace_sheet(study.samples_path, as_csv(samples_path))
     counts = tally.counts()
     counts = replace(counts, notes=(*counts.notes, *kept))
     write_csv(study.tables / "follicles.csv", counts.follicles)
@@ -117,12 +118,17 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
 
 def _replace_sheet(path: Path, text: str) -> tuple[str, ...]:
     """Write a study's sample sheet; one that differs, which a person may have edited, is kept beside it and named."""
-    if not path.exists() or path.read_bytes().decode("utf-8-sig", errors="replace") == text:
-        write_text(path, text)
+    if path.exists() and read_text(path) == text:
         return ()
-    aside = set_aside(path, "replaced")
-    write_text(path, text)
-    return (f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside.name}",)
+    told: tuple[str, ...] = ()
+    with replacing(path) as temporary:  # on a full disk this fails, and the old one stays
+        temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+        if path.exists():
+            aside = set_aside(path, "replaced")
+            told = (
+                f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside.name}",
+            )
+    return told
 
 
 class Tally:
@@ -148,8 +154,19 @@ class Tally:
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._slides: dict[str, _Slide | None] = dict.fromkeys(s.slide for s in self._samples)
 
-    def update(self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section]) -> None:
+    def update(
+        self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section], notes: Sequence[str] = ()
+    ) -> None:
         """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
+
+        Parameters
+        ----------
+        slide_id
+            Name of the slide.
+        follicles, sections
+            What stands.
+        notes
+            What a person must know of them.
 
         Raises
         ------
@@ -158,8 +175,8 @@ class Tally:
         """
         self._slides[slide_id] = None  # what was counted before is not so any more
         sections = with_owners(slide_id, sections, self._rows_of(slide_id))
-        info = self._study.run_info(slide_id) or {}
-        visible = {Stage(s) for s in info.get("visible_stages", [])} | {Stage.UNSURE}
+        info = self._study.run_info(slide_id)
+        visible = {*(info.visible_stages if info is not None else ()), Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
         follicle_rows: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
@@ -178,7 +195,7 @@ class Tally:
                 for f in no_follicles
             ]
         left_out = self._left_out_of(slide_id, sections)
-        notes = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
+        notes = (*notes, *_uncounted(sections), *self._against_the_sheet(slide_id, sections))
         self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
@@ -261,7 +278,8 @@ def _samples(study: Study, samples_path: Path | None = None) -> list[Sample]:
         raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
     first: dict[str, str] = {}
     for slide_id in slide_ids:
-        content = str((study.run_info(slide_id) or {}).get("content", slide_id))
+        info = study.run_info(slide_id)
+        content = (info.content if info is not None else "") or slide_id
         if (other := first.setdefault(content, slide_id)) != slide_id:
             raise StudyError(
                 f"{study.path}: slides {other} and {slide_id} are the same picture, and a section is counted once. "

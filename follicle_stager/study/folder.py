@@ -15,19 +15,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import platform
+import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
 
 import follicle_stager
-from follicle_stager.annotations import read_geojson, read_sections
-from follicle_stager.config import Config, dump_config
+from follicle_stager.annotations import in_words, read_outlines, read_sections
+from follicle_stager.config import Config, changes, dump_config, load_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
-from follicle_stager.files import set_aside, write_text
+from follicle_stager.files import check_regular, replacing, set_aside, sweep
 from follicle_stager.review.log import EditLog, read_edits
 from follicle_stager.review.rerun import carry_over
 from follicle_stager.review.sections import places
@@ -42,17 +45,25 @@ from follicle_stager.review.standing import (
     standing,
     write_standing,
 )
-from follicle_stager.slides import PixelSize
+from follicle_stager.slides import open_slide
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
+from follicle_stager.study.run_info import RunInfo, read_run, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from PIL.Image import Image
+
     from follicle_stager.records import Follicle, Section, SlideResult
+    from follicle_stager.slides import PixelSize, Slide
 
 _SAMPLE_BYTES = 1 << 20
+# Parameters that are options of a run and of the window: whoever changes these knows it.
+_OPTIONS = {"detection.detector", "detection.min_score"}
+# As long a run waits for another one that looks who is at work.
+_DOOR_S = 30
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,22 @@ class Study:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> Study:
+    def create(cls, path: Path, config: Config, *, told: Callable[[str], None] = lambda said: None) -> Study:
         """Make a study folder, or go on in one.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        config
+            Becomes its study.toml; one with other values is kept beside it.
+        told
+            Called with what a person must know: which values changed.
 
         Raises
         ------
         StudyError
-            If the folder holds something else.
+            If the folder holds something else, or another run is at work there with other settings.
         """
         if path.is_file():
             raise StudyError(f"{path}: this is a file; give a folder for the results.")
@@ -77,8 +97,71 @@ class Study:
                 f"{path}: this folder holds other files and no study; give an empty or a new folder for the results."
             )
         study = cls(path)
-        write_text(path / "study.toml", dump_config(config))
+        path.mkdir(parents=True, exist_ok=True)
+        with study._alone_at_the_door():
+            study._refuse_other_runs(config)
+            study._set_config(config, told)
         return study
+
+    def _set_config(self, config: Config, told: Callable[[str], None] = lambda said: None) -> None:
+        """Write study.toml where it says something else; what a person wrote there is kept."""
+        path = self.path / "study.toml"
+        before = load_config(path) if path.exists() else None
+        if before == config:
+            return
+        changed = changes(before, config) if before is not None else {}
+        with replacing(path) as temporary:
+            temporary.write_text(dump_config(config), encoding="utf-8", newline="\n")
+            said = f"study.toml was changed: {'; '.join(changed.values())}."
+            if changed.keys() - _OPTIONS:
+                said += f" The file before is {set_aside(path, 'replaced').name}."
+        if changed:
+            told(said)
+
+    @contextlib.contextmanager
+    def running(self, config: Config) -> Iterator[None]:
+        """Say that a run with these settings is at work; runs with others are refused meanwhile.
+
+        Raises
+        ------
+        StudyError
+            If one with other settings is at work.
+        """
+        mark = FileLock(self.path / f".run-{config.fingerprint()}-{uuid.uuid4().hex}.lock")
+        with self._alone_at_the_door():
+            self._refuse_other_runs(config)
+            self._set_config(config)
+            mark.acquire()
+        try:
+            sweep(self.path)
+            yield
+        finally:
+            mark.release()
+            with contextlib.suppress(OSError):
+                (self.path / mark.lock_file).unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def _alone_at_the_door(self) -> Iterator[None]:
+        """Let one run at a time look whether others are at work."""
+        try:
+            with FileLock(self.path / ".runs.lock", timeout=_DOOR_S):
+                yield
+        except Timeout:
+            raise StudyError(f"{self.path}: another run has just begun here; try again.") from None
+
+    def _refuse_other_runs(self, config: Config) -> None:
+        for path in self.path.glob(".run-*.lock"):
+            try:
+                with FileLock(path, timeout=0):
+                    pass
+            except Timeout:
+                if not path.name.startswith(f".run-{config.fingerprint()}-"):
+                    raise StudyError(
+                        f"{self.path}: another run with other settings is at work in this study. Wait until it has "
+                        "ended, or give another folder for the results."
+                    ) from None
+            else:  # its run was killed
+                path.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: Path) -> Study:
@@ -111,26 +194,71 @@ class Study:
         """Slides that were finished."""
         return sorted(p.parent.name for p in self.path.glob("slides/*/run.json"))
 
-    def run_info(self, slide_id: str) -> dict[str, Any] | None:
-        """What ``run.json`` says, None if the slide was not finished or the file is damaged."""
-        try:
-            info = json.loads((self.slide_folder(slide_id) / "run.json").read_text(encoding="utf-8"))
-        except (FileNotFoundError, json.JSONDecodeError, UnicodeDecodeError):
-            return None
-        return info if isinstance(info, dict) else None
+    def run_info(self, slide_id: str) -> RunInfo | None:
+        """What ``run.json`` says, None if the slide was not finished.
+
+        Raises
+        ------
+        StudyError
+            If the file is damaged.
+        """
+        return read_run(self.slide_folder(slide_id))
+
+    def _finished(self, slide_id: str) -> RunInfo:
+        info = self.run_info(slide_id)
+        if info is None:
+            raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
+        return info
 
     def source(self, slide_id: str) -> Path:
         """File of a slide's picture."""
-        info = self.run_info(slide_id) or {}
-        return self.path / str(info.get("source", ""))
+        return self.path / self._finished(slide_id).source
 
     def pixel_size(self, slide_id: str) -> PixelSize:
-        """µm/px of a slide's run."""
-        info = self.run_info(slide_id) or {}
-        return PixelSize(float(info["mpp_x"]), float(info["mpp_y"]), str(info["mpp_source"]))
+        """µm/px of a slide's run.
 
-    def save(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> tuple[str, ...]:
+        Raises
+        ------
+        StudyError
+            If the slide is not finished, or run.json does not say.
+        """
+        size = self._finished(slide_id).pixel_size
+        if size is None:
+            raise StudyError(
+                f"{self.slide_folder(slide_id) / 'run.json'}: mpp_x and mpp_y are missing; run 'follicle-stager stage' "
+                "on this slide again. Corrections are kept."
+            )
+        return size
+
+    def open_picture(self, slide_id: str) -> Slide:
+        """Open the picture of a slide, at the µm/px of its run and within the limits of the study.
+
+        Raises
+        ------
+        UserError
+            If the slide is not finished, or the picture is not where it was.
+        """
+        slide = open_slide(self.source(slide_id), limits=load_config(self.path / "study.toml").slides)
+        slide.pixel_size = self.pixel_size(slide_id)
+        return slide
+
+    def save(
+        self, result: SlideResult, *, run_id: str, source: Path, config: Config, overlay: Image | None = None
+    ) -> tuple[str, ...]:
         """Write one slide's result; ``run.json`` comes last. What a person corrected before is carried over.
+
+        Parameters
+        ----------
+        result
+            What was found.
+        run_id
+            See `run_id_of`.
+        source
+            The picture.
+        config
+            Of the run.
+        overlay
+            A picture of the outlines; it is replaced only together with them.
 
         Returns
         -------
@@ -145,33 +273,37 @@ class Study:
             # From here on the slide counts as unfinished, until the new run.json is there.
             (folder / "run.json").unlink(missing_ok=True)
             write_standing(folder, state, log, run_id=run_id)
+            if overlay is not None:
+                with replacing(folder / "overlay.jpg") as temporary:
+                    overlay.save(temporary, quality=88)
             self._finish(result, run_id=run_id, source=source, config=config)
         return told + lost
 
     def _finish(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
         folder = self.slide_folder(result.slide_id)
-        info = {
-            "run_id": run_id,
-            "slide": result.slide_id,
-            "source": str(source.resolve()),
-            "content": content_of(source),
-            "software": f"follicle-stager {follicle_stager.__version__}",
-            "python": platform.python_version(),
-            "config": config.fingerprint(),
-            "detector": detector_id(config.detection),
-            "classifier": stager_id(config.staging),
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "mpp_x": result.pixel_size.mpp_x,
-            "mpp_y": result.pixel_size.mpp_y,
-            "mpp_source": result.pixel_size.source,
-            "visible_stages": [stage.value for stage in result.visible_stages],
-            "sections": len(result.sections),
-            "follicles": len(result.follicles),
-            "quality": result.quality,
-            "flags": list(result.flags),
-            "seconds": result.seconds,
-        }
-        write_text(folder / "run.json", json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+        size = result.pixel_size
+        info = RunInfo(
+            run_id=run_id,
+            slide=result.slide_id,
+            source=str(source.resolve()),
+            content=content_of(source),
+            software=f"follicle-stager {follicle_stager.__version__}",
+            python=platform.python_version(),
+            config=config.fingerprint(),
+            detector=detector_id(config.detection),
+            classifier=stager_id(config.staging),
+            finished=datetime.now(UTC).isoformat(timespec="seconds"),
+            mpp_x=size.mpp_x,
+            mpp_y=size.mpp_y,
+            mpp_source=size.source,
+            visible_stages=result.visible_stages,
+            sections=len(result.sections),
+            follicles=len(result.follicles),
+            quality=result.quality,
+            flags=result.flags,
+            seconds=result.seconds,
+        )
+        write_run(folder, info)
 
     def review(
         self, slide_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
@@ -200,8 +332,12 @@ class Study:
 
     def _last_run(self, slide_id: str) -> str | None:
         """The run whose follicles stand; also where a later one was interrupted while it was written."""
-        folder, info = self.slide_folder(slide_id), self.run_info(slide_id)
-        named = [str(info["run_id"])] if info and "run_id" in info else [edit.run_id for edit in read_edits(folder)]
+        folder = self.slide_folder(slide_id)
+        try:
+            info = self.run_info(slide_id)
+        except StudyError:  # said where it is counted; a new run mends it
+            info = None
+        named = [info.run_id] if info and info.run_id else [edit.run_id for edit in read_edits(folder)]
         known = [run for run in named if predictions(folder, run).exists()]
         every = runs(folder)
         return known[-1] if known else every[0] if len(every) == 1 else None
@@ -220,18 +356,21 @@ class Study:
         """The sections of a slide as they stand, those that are not counted included."""
         return self.content(slide_id)[1]
 
-    def content(self, slide_id: str) -> tuple[list[Follicle], list[Section]]:
-        """Follicles and sections of a slide; see `follicles`."""
+    def content(self, slide_id: str) -> tuple[list[Follicle], list[Section], tuple[str, ...]]:
+        """Follicles and sections of a slide, and what a person must know of them; see `follicles`."""
         folder, stands = self.slide_folder(slide_id), self._standing(slide_id)
         if stands is None:
-            follicles, sections = read_geojson(folder / FOLLICLES), read_sections(folder / SECTIONS)
+            outlines, sections = read_outlines(folder / FOLLICLES), read_sections(folder / SECTIONS)
+            follicles, left_out = outlines.follicles, in_words(outlines.left_out)
         else:
             follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
-        return self.placed(slide_id, follicles, sections), sections
+            left_out = stands.left_out
+        notes = (f"{slide_id}: in {FOLLICLES}, not taken for follicles: {left_out}",) if left_out else ()
+        return self.placed(slide_id, follicles, sections), sections, notes
 
     def counted(self, slide_id: str) -> list[Follicle]:
         """The follicles of a slide that lie on tissue that is counted; see `follicles`."""
-        follicles, sections = self.content(slide_id)
+        follicles, sections, _ = self.content(slide_id)
         included = {section.section_id for section in sections if section.included}
         return [f for f in follicles if f.section_id in included]
 
@@ -276,7 +415,7 @@ def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
     """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
     settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config.detection)} {mpp}"
     name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
-    return hashlib.sha256(name.encode()).hexdigest()[:12]
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def content_of(source: Path) -> str:
@@ -290,6 +429,7 @@ def content_of(source: Path) -> str:
             stat = file.stat()
             digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
         return digest.hexdigest()[:12]
+    check_regular(source)
     size = source.stat().st_size
     digest.update(str(size).encode())
     with source.open("rb") as handle:

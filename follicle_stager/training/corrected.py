@@ -68,10 +68,10 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
         info = study.run_info(slide_id)
         if info is None or not study.is_edited(slide_id):
             continue
-        source = Path(str(info["source"]))
+        source = study.source(slide_id)
         if not source.exists():
             raise UserError(f"{source}: the slide is not where it was when the study was made; put it back.")
-        scale = float(info["mpp_x"] * info["mpp_y"]) ** 0.5
+        scale = study.pixel_size(slide_id).mpp
         slides.append(CorrectedSlide(slide_id, source, scale, animals.get(slide_id, slide_id)))
     count = len({s.animal for s in slides})
     if count < 2:

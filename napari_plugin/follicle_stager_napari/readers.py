@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 from follicle_stager import examples
 from follicle_stager.annotations import read_geojson
 from follicle_stager.errors import UserError
-from follicle_stager.slides import PixelSize, is_slide, open_slide
+from follicle_stager.slides import is_slide, open_slide
 from follicle_stager.study import Study
 from follicle_stager_napari.layers import follicle_layer, slide_layer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from follicle_stager.slides import PixelSize
     from follicle_stager_napari.layers import LayerData
 
     Reader = Callable[[Any], list[LayerData]]
@@ -61,14 +62,9 @@ def example_layers() -> list[LayerData]:
 
 def _study_slide(folder: Path) -> list[LayerData]:
     study = Study(folder.parent.parent)
-    info = study.run_info(folder.name) or {}
-    size = _pixel_size(folder)
-    layers = [follicle_layer(study.follicles(folder.name), size)]
-    source = Path(info.get("source", ""))
-    if source.exists():
-        slide = open_slide(source)
-        slide.pixel_size = size
-        layers.insert(0, slide_layer(slide))
+    layers = [follicle_layer(study.follicles(folder.name), _pixel_size(folder))]
+    if study.source(folder.name).exists():
+        layers.insert(0, slide_layer(study.open_picture(folder.name)))
     return layers
 
 
@@ -78,4 +74,4 @@ def _follicles(path: Path) -> LayerData:
 
 def _pixel_size(folder: Path) -> PixelSize | None:
     info = Study(folder.parent.parent).run_info(folder.name)
-    return PixelSize(info["mpp_x"], info["mpp_y"], info["mpp_source"]) if info else None
+    return info.pixel_size if info is not None else None

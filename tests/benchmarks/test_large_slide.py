@@ -22,7 +22,7 @@ def test_memory_and_speed(large_slide, tmp_path):
             for x in range(0, width, 1024):
                 read_at_mpp(slide, x, y, 1024, 1024, 1.0)
         decoding = time.perf_counter() - started
-    command = [sys.executable, "-m", "follicle_stager.cli", "stage", str(large_slide), "--out", str(tmp_path / "s")]
+    command = [sys.executable, "-m", "follicle_stager", "stage", str(large_slide), "--out", str(tmp_path / "s")]
     started = time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     seconds = time.perf_counter() - started

@@ -45,7 +45,7 @@ def cli(monkeypatch, capsys):
 def finished(cohort, tmp_path_factory):
     """The cohort after `run` with two processes, in a process of its own."""
     study = tmp_path_factory.mktemp("run") / "study"
-    command = [sys.executable, "-m", "follicle_stager.cli", "run", str(cohort)]
+    command = [sys.executable, "-m", "follicle_stager", "run", str(cohort)]
     command += ["--samples", str(cohort / "samples.csv"), "--out", str(study), "--jobs", "2"]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, encoding="utf-8",
@@ -350,10 +350,10 @@ class TestBadInput:
         assert "detection.min_scor" in shown
 
     def test_evaluate_without_truth(self, cli, finished, tmp_path):
-        assert "no GeoJSON here" in self.fails(cli, "evaluate", finished[0], tmp_path)
+        assert "no outlines here" in self.fails(cli, "evaluate", finished[0], tmp_path)
         assert "no such file" in self.fails(cli, "evaluate", finished[0], tmp_path / "x")
         (tmp_path / "x.png").write_bytes(b"x")
-        assert "this is no GeoJSON" in self.fails(cli, "evaluate", finished[0], tmp_path / "x.png")
+        assert "these are no outlines" in self.fails(cli, "evaluate", finished[0], tmp_path / "x.png")
 
     @pytest.mark.parametrize(
         ("options", "reason"),
@@ -372,17 +372,17 @@ class TestBadInput:
     def test_full_disk_is_said_and_costs_nothing(self, cli, cohort, tmp_path, monkeypatch):
         import errno
 
-        from follicle_stager import batch
+        from follicle_stager.study import folder
 
-        study, real, calls = tmp_path / "s", batch.replacing, []
+        study, real, calls = tmp_path / "s", folder.replacing, []
 
         def full_after_one(path):
             calls.append(path)
-            if len(calls) > 1:
+            if len(calls) > 2:  # study.toml, and one overlay
                 raise OSError(errno.ENOSPC, "No space left on device", str(path))
             return real(path)
 
-        monkeypatch.setattr(batch, "replacing", full_after_one)
+        monkeypatch.setattr(folder, "replacing", full_after_one)
         shown = self.fails(cli, "stage", cohort, "--out", study, code=1)
         assert "the disk is full" in shown
         assert len(Study(study).slide_ids()) == 1

@@ -22,6 +22,7 @@ from scipy import ndimage as ndi
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
+from follicle_stager.files import check_regular
 from follicle_stager.geometry import equal_parts
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ class Network:
         import onnxruntime
 
         path = folder / scale.file
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            raise UserError(f"{path}: the network's weights are missing; install follicle-stager again.") from None
+        if not path.exists():
+            raise UserError(f"{path}: the network's weights are missing; install follicle-stager again.")
+        check_regular(path)
+        content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != scale.sha256:
             raise UserError(
                 f"{path}: these are not the weights that {folder / DESCRIPTION} describes (SHA-256 differs): the file "

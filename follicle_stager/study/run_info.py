@@ -1,0 +1,98 @@
+"""``run.json``: what a run left of a slide. Written last, so it marks the slide as finished."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from follicle_stager.config import explain
+from follicle_stager.errors import StudyError, UserError
+from follicle_stager.files import read_json, write_text
+from follicle_stager.slides import PixelSize
+from follicle_stager.stages import Stage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "run.json"
+
+
+class RunInfo(BaseModel):
+    """How a slide was searched, and what was found.
+
+    Attributes
+    ----------
+    run_id
+        Of the run whose follicles stand; empty in a study that was put together by hand.
+    source, content
+        The picture, and a hash of it.
+    software, python, config, detector, classifier, finished
+        How it was made.
+    mpp_x, mpp_y, mpp_source
+        µm per level-0 pixel, and where they are from.
+    visible_stages
+        Stages that the slide can show; the others are not available for it.
+    sections, follicles
+        How many were found.
+    quality, flags
+        Of the slide, as numbers and in words.
+    seconds
+        Time per step.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=True)
+
+    run_id: str = ""
+    slide: str = ""
+    source: str = ""
+    content: str = ""
+    software: str = ""
+    python: str = ""
+    config: str = ""
+    detector: str = ""
+    classifier: str = ""
+    finished: str = ""
+    mpp_x: float | None = Field(default=None, gt=0, le=1000)
+    mpp_y: float | None = Field(default=None, gt=0, le=1000)
+    mpp_source: str = ""
+    visible_stages: tuple[Stage, ...]
+    sections: int = Field(default=0, ge=0)
+    follicles: int = Field(default=0, ge=0)
+    quality: dict[str, float] = {}
+    flags: tuple[str, ...] = ()
+    seconds: dict[str, float] = {}
+
+    @property
+    def pixel_size(self) -> PixelSize | None:
+        """µm per level-0 pixel, None if the file does not say."""
+        if self.mpp_x is None or self.mpp_y is None:
+            return None
+        return PixelSize(self.mpp_x, self.mpp_y, self.mpp_source)
+
+
+def read_run(folder: Path) -> RunInfo | None:
+    """Read what a run left in a slide's folder; None where the slide is not finished.
+
+    Raises
+    ------
+    StudyError
+        If the file is damaged.
+    """
+    path = folder / NAME
+    if not path.exists() and not path.is_symlink():
+        return None
+    try:
+        return RunInfo.model_validate(read_json(path))
+    except (UserError, ValidationError) as error:
+        why = explain(error) if isinstance(error, ValidationError) else str(error).removeprefix(f"{path}: ")
+        raise StudyError(
+            f"{path}: the file is damaged ({why}). Delete it and run 'follicle-stager stage' on this slide again; "
+            "corrections are kept."
+        ) from None
+
+
+def write_run(folder: Path, info: RunInfo) -> None:
+    """Write ``run.json``: from now on the slide is finished."""
+    write_text(folder / NAME, json.dumps(info.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
