@@ -16,6 +16,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -215,7 +216,9 @@ def _umask() -> int:
 
 
 def set_aside(path: Path, what: str) -> Path:
-    """Rename a file that is to be replaced, as ``name.what_1.ending``, with the next number that is free.
+    """Keep a copy of a file that is to be replaced, as ``name.what_1.ending``, with the next number that is free.
+
+    The file itself stays until its successor is there: on a full disk nothing is lost.
 
     Parameters
     ----------
@@ -227,9 +230,11 @@ def set_aside(path: Path, what: str) -> Path:
     Returns
     -------
     Path
-        Where it is now.
+        The copy.
     """
     number = 1
     while (aside := path.with_name(f"{path.stem}.{what}_{number}{path.suffix}")).exists():
         number += 1
-    return path.replace(aside)
+    with replacing(aside) as temporary:
+        shutil.copyfile(path, temporary)
+    return aside

@@ -125,9 +125,7 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UserError:
         raise
     except Exception as error:  # damaged workbooks fail in any way
-        raise UserError(
-            f"{path}: this is no Excel workbook that can be read ({error}); save it as CSV UTF-8."
-        ) from None
+        raise UserError(f"{path}: this Excel workbook cannot be read ({error}); save it as CSV UTF-8.") from None
     yield from enumerate(found, start=1)
 
 

@@ -198,6 +198,8 @@ class Edit:
             said = [values.get(name, "") for name in ("id", "kind", "author", "time", "run_id", "software", "of")]
             if not all(isinstance(text, str) for text in said):
                 raise TypeError("id, kind, author, time, run_id, software and of are text")
+            if not all(isinstance(values[side], list) for side in ("before", "after")):
+                raise TypeError("before and after are lists")
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))
             for side in values.keys() & {"sections_before", "sections_after"}:
                 values[side] = tuple(sections_of(values[side], where))

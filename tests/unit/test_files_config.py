@@ -42,7 +42,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         "+HYPERLINK(A1)",
         "-2+3+cmd|' /C calc'!A0",
         "+'http://x/[y]s'!A1",
-        "＝1+1",  # noqa: RUF001
+        "＝1+1",
     ],
 )
 def test_no_cell_and_no_header_is_a_formula(tmp_path, cell):

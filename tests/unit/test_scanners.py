@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 
@@ -254,11 +255,8 @@ class TestZarr:
         attributes = json.loads(place.read_text())
         attributes["multiscales"][0] |= change
         place.write_text(json.dumps(attributes))
-        try:
-            with open_slide(tmp_path / "a.zarr") as slide:
-                assert slide.mpp is None
-        except SlideError as error:
-            assert "a.zarr" in str(error)
+        with contextlib.suppress(SlideError), open_slide(tmp_path / "a.zarr") as slide:
+            assert slide.mpp is None
 
 
 class TestScale:
