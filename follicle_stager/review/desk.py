@@ -91,15 +91,18 @@ class Desk:
         ------
         UserError
             If it is not finished, somebody else has it open, or its files are damaged; the one before stays open.
+        OSError
+            If the one before cannot be saved, as on a full disk; it stays open.
         """
         if slide_id == self.slide_id:
             return
         session = self.study.review(slide_id, author=self._author, measure=self._measured)
         try:
-            self.close()
-        except BaseException:
-            session.close()
+            self.save()
+        except BaseException:  # the other slide is as it was, so nothing of it is written
+            session.release()
             raise
+        self.release()
         self._session, self.slide_id = session, slide_id
         self._place(self.follicles)
         try:
@@ -110,17 +113,19 @@ class Desk:
     def close(self) -> None:
         """Save what is open. Where that fails it is closed all the same; the log has everything."""
         try:
-            if self._session is not None:
-                self._progress[self.slide_id] = self.progress
-                with contextlib.suppress(UserError):  # said where counts are shown
-                    self._tell()
-                self._session.close()
+            self.save()
         finally:
-            if self._slide is not None:
-                self._slide.close()
-            self._session = self._slide = self._examiner = None
-            self.slide_id, self.current, self.selected, self._path = "", None, (), []
-            self._fresh, self._off = set(), frozenset()
+            self.release()
+
+    def release(self) -> None:
+        """Close what is open without saving: the log has everything."""
+        if self._session is not None:
+            self._session.release()
+        if self._slide is not None:
+            self._slide.close()
+        self._session = self._slide = self._examiner = None
+        self.slide_id, self.current, self.selected, self._path = "", None, (), []
+        self._fresh, self._off = set(), frozenset()
 
     def neighbour(self, step: int = 1) -> str | None:
         """The next slide of the study, or the one before; None at its end."""
@@ -371,8 +376,13 @@ class Desk:
         return self._looked_at(self.session.redo())
 
     def save(self) -> None:
-        """Write the files for other programs; nothing is lost without them."""
-        self.session.save()
+        """Write the files of the open slide for other programs; nothing is lost without them."""
+        if self._session is None:
+            return
+        self._session.save(self._done)
+        self._progress[self.slide_id] = self.progress
+        with contextlib.suppress(UserError):  # said where counts are shown
+            self._tell()
 
     @property
     def progress(self) -> Progress:

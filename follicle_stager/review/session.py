@@ -290,10 +290,11 @@ class ReviewSession:
         self._state = state
         _step(edit, self._done, self._undone)
 
-    def save(self) -> None:
-        """Write the files for other programs; what these wrote there meanwhile is taken in first."""
+    def save(self, taken_in: Callable[[Edit], None] = lambda edit: None) -> None:
+        """Write the files for other programs; what these wrote there meanwhile is taken in first, and told."""
         for edit in imported(self.folder, self.run_id):
             self.adopt(edit)
+            taken_in(edit)
         write_standing(self.folder, self._state, self._log, run_id=self.run_id)
 
     def close(self) -> None:
@@ -301,7 +302,11 @@ class ReviewSession:
         try:
             self.save()
         finally:
-            self._log.close()
+            self.release()
+
+    def release(self) -> None:
+        """Let others correct; the files for other programs stay as they are."""
+        self._log.close()
 
     def _sections(self, ids: Iterable[str]) -> list[Section]:
         gone = [i for i in ids if i not in self._state.sections]

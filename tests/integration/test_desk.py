@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -204,6 +205,25 @@ def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
     merged = merge_edits(desk.session, Study(other).slide_folder(desk.slide_id))
     assert merged.conflicts == ()
     assert [desk.session[f.id].stage for f in edit.after] == [Stage.ANTRAL, found[1].stage, Stage.PRIMARY]
+
+
+def test_a_slide_that_cannot_be_saved_stays_open(desk, monkeypatch):
+    first = desk.slide_id
+    desk.set_stage(Stage.ANTRAL)
+    before = desk.follicles
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["follicle_stager.review.standing"], "write_geojson", full)
+        with pytest.raises(OSError, match="No space"):
+            desk.open_next()
+    assert (desk.slide_id, desk.follicles) == (first, before)
+    desk.set_stage(Stage.PRIMARY)
+    assert desk.open_next()
+    desk.open(first)
+    assert {f.stage for f in desk.follicles} >= {Stage.ANTRAL, Stage.PRIMARY}
 
 
 def test_a_search_can_be_stopped(desk):
