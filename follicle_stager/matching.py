@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
-from shapely import STRtree
+from shapely import STRtree, area, intersection
 from shapely.geometry import box
 
 if TYPE_CHECKING:
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
     from shapely.geometry.base import BaseGeometry
+
+
+#: Outlines that share more than this part of the smaller one may be of one follicle, which is then counted twice.
+#: Neighbours that were outlined too generously share less: a small follicle that reaches a quarter of its diameter into
+#: a large one shares a fifth of itself, and two of one size share a seventh.
+OVERLAP_LIMIT = 0.3
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,38 @@ def overlaps(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry]) -> NDA
         for j in tree.query(outline, predicate="intersects"):
             values[i, j] = iou(outline, true[int(j)])
     return values
+
+
+def overlapping(
+    outlines: Sequence[BaseGeometry], of: Sequence[int] | None = None, *, limit: float = OVERLAP_LIMIT
+) -> list[tuple[int, int]]:
+    """Pairs of outlines that share more than ``limit`` of the smaller one; one that lies within another shares all.
+
+    Parameters
+    ----------
+    outlines
+        Of one slide.
+    of
+        Only pairs that one of these is in, by place; None for all pairs.
+    limit
+        Shared part of the smaller outline.
+
+    Returns
+    -------
+    list of (int, int)
+        Places of both outlines, the lower one first; each pair once.
+    """
+    asked = np.arange(len(outlines)) if of is None else np.asarray(of, int)
+    if not len(asked):
+        return []
+    every = np.asarray(outlines, object)
+    first, second = STRtree(every).query(every[asked])
+    pairs = np.unique(np.sort([asked[first], second], axis=0), axis=1)
+    low, high = pairs[:, pairs[0] != pairs[1]]
+    sound = {i: valid(every[i]) for i in {*low.tolist(), *high.tolist()}}
+    one, other = (np.array([sound[i] for i in side.tolist()], object) for side in (low, high))
+    beyond = area(intersection(one, other)) > limit * np.minimum(area(one), area(other))
+    return list(zip(low[beyond].tolist(), high[beyond].tolist(), strict=True))
 
 
 def match_outlines(

@@ -9,11 +9,14 @@ import contextlib
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from shapely.geometry import Point
+
 from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
 from follicle_stager.records import Follicle
+from follicle_stager.review.overlap import Overlaps
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
 from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.sections import places, section_of
@@ -37,8 +40,8 @@ if TYPE_CHECKING:
 
 _NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
 _NEXT_COUNTABLE = {Countable.YES: Countable.NO}
-# What a search found is there already if it overlaps so much.
-_SAME = 0.3
+# What a search found is there already if it overlaps so much (IoU); what a person drew only if it is nearly the same.
+_SAME, _DRAWN_TWICE = 0.3, 0.9
 
 
 class Desk:
@@ -80,6 +83,7 @@ class Desk:
         self._fresh: set[str] = set()
         # On tissue that is not counted.
         self._off: frozenset[str] = frozenset()
+        self._overlaps = Overlaps()
         #: Whose sections are, and which are counted.
         self.tissue = SectionDesk(self, tally, self._done)
         self._progress: dict[str, Progress] = {}
@@ -105,6 +109,7 @@ class Desk:
         self.release()
         self._session, self.slide_id = session, slide_id
         self._place(self.follicles)
+        self._overlaps.update((), self.follicles)
         try:
             self.sort()
         except UserError:  # there is no classifier to sort by any more
@@ -125,7 +130,7 @@ class Desk:
             self._slide.close()
         self._session = self._slide = self._examiner = None
         self.slide_id, self.current, self.selected, self._path = "", None, (), []
-        self._fresh, self._off = set(), frozenset()
+        self._fresh, self._off, self._overlaps = set(), frozenset(), Overlaps()
 
     def neighbour(self, step: int = 1) -> str | None:
         """The next slide of the study, or the one before; None at its end."""
@@ -208,7 +213,9 @@ class Desk:
         # What is judged already is passed over, but one can go back to it.
         everybody = replace(self.only, statuses=frozenset())
         try:
-            self._path = queue(self.follicles, self.order, only=everybody, opinions=self._opinions())
+            self._path = queue(
+                self.follicles, self.order, only=everybody, opinions=self._opinions(), overlapping=self._overlaps.by_id
+            )
         except UserError:
             self.order, self.only = before
             raise
@@ -277,18 +284,31 @@ class Desk:
         first = self.session[self.chosen[0]]
         self._done(self.session.set_countable(self.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
 
-    def propose(self, x: float, y: float) -> None:
-        """Add the follicle that the software sees around a point (level-0 pixels), or look at the one that is there.
+    def propose(self, x: float, y: float) -> bool:
+        """Add the follicle that the software sees around a point (level-0 pixels).
+
+        Returns
+        -------
+        bool
+            False if it is there already; that one is current then.
 
         Raises
         ------
         UserError
             If it sees none there.
         """
-        proposal = self.examiner.proposed(x, y)
-        if proposal is None:
-            raise UserError("Nothing that could be a follicle is seen here: draw it.")
-        self._added(self.session.add(proposal))
+        around = [f for f in self._standing() if f.outline.contains(Point(x, y))]
+        there = min(around, key=lambda f: f.outline.area, default=None)
+        if there is None:
+            proposal = self.examiner.proposed(x, y)
+            if proposal is None:
+                raise UserError("Nothing that could be a follicle is seen here: draw it.")
+            there = self._like(proposal.outline, _SAME)
+            if there is None:
+                self._added(self.session.add(proposal))
+                return True
+        self.go_to(there.id)
+        return False
 
     def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
         """A search of a part of the open slide (level-0 pixels), for another thread: it touches nothing of the desk.
@@ -306,10 +326,12 @@ class Desk:
 
     def take_in(self, found: Iterable[Follicle]) -> int:
         """Add follicles that a search found and that are not there yet; nobody has judged them. Returns how many."""
-        standing = [f.outline for f in self.follicles]
         found = list(found)
-        known = overlaps([f.outline for f in found], standing).max(axis=1, initial=0) if found else ()
-        new = [f for f, overlap in zip(found, known, strict=True) if overlap < _SAME]
+        # What a person rejected is not found again, and nothing is found twice.
+        there = [f.outline for f in (*self.follicles, *found)]
+        known = overlaps([f.outline for f in found], there)
+        earlier = len(there) - len(found)
+        new = [f for n, f in enumerate(found) if known[n, : earlier + n].max(initial=0) < _SAME]
         if new:
             self._done(self.session.find(new))
             if self.current is None:
@@ -322,10 +344,14 @@ class Desk:
         Raises
         ------
         UserError
-            If it encloses nothing, or lies on no section.
+            If it encloses nothing, lies on no section, or is there already; that one is current then.
         """
         if not outline.area:
             raise UserError("This outline encloses nothing: draw it around the follicle.")
+        there = self._like(outline, _DRAWN_TWICE)
+        if there is not None:
+            self.go_to(there.id)
+            raise UserError("This follicle is outlined already, and is selected now: press D to move its corners.")
         drawn = self.examiner.measured(Follicle("", "", outline))
         if not drawn.section_id:
             raise UserError("This outline lies on no section and could not be counted: draw it on the tissue.")
@@ -336,8 +362,9 @@ class Desk:
         self._done(self.session.reshape(follicle_id, outline))
 
     def merge(self) -> None:
-        """Make one follicle of those that are selected."""
-        edit = self.session.merge(self.chosen)
+        """Make one follicle of those that are selected; of one alone and those that it overlaps."""
+        ids = self.chosen
+        edit = self.session.merge(ids if len(ids) > 1 else [*ids, *self.overlapping.get(ids[0], ())])
         self.go_to(edit.after[0].id)
         self._done(edit)
 
@@ -448,10 +475,26 @@ class Desk:
         thinks = stager.probabilities([learned.measurements_of(f.measurements) for f in known])
         return {f.id: own for f, own in zip(known, thinks, strict=True)}
 
+    @property
+    def overlapping(self) -> dict[str, list[str]]:
+        """Which outlines each follicle overlaps so much that one may be counted twice, by id; others are left out."""
+        return self._overlaps.by_id
+
+    def _standing(self) -> list[Follicle]:
+        return [f for f in self.follicles if f.status != Status.REJECTED]
+
+    def _like(self, outline: Polygon, least: float) -> Follicle | None:
+        """The follicle that has this outline, as nearly as IoU ``least``; None where there is none."""
+        near = [f for f in self._standing() if f.outline.intersects(outline.envelope)]
+        alike = overlaps([outline], [f.outline for f in near])[0]
+        return near[int(alike.argmax())] if alike.max(initial=0) >= least else None
+
     def _wants_a_look(self, follicle_id: str) -> bool:
         if follicle_id in self._off:
             return False
-        return follicle_id in self._fresh or self.only.lets(self.session[follicle_id])
+        follicle = self.session[follicle_id]
+        unjudged = follicle_id in self._overlaps.by_id and follicle.status == Status.PREDICTED
+        return unjudged or follicle_id in self._fresh or self.only.lets(follicle)
 
     def _place(self, follicles: Iterable[Follicle]) -> None:
         """See which follicles lie on tissue that is not counted."""
@@ -484,6 +527,7 @@ class Desk:
 
     def _done(self, edit: Edit) -> None:
         self._place(self.follicles if edit.sections_before else edit.after)
+        self._overlaps.update(edit.before, edit.after)
         before, after = ({f.id for f in side} for side in (edit.before, edit.after))
         gone = before - after
         self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone

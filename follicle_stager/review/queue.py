@@ -12,7 +12,7 @@ import numpy as np
 from follicle_stager.stages import LADDER, Countable, Stage, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
     from follicle_stager.records import Follicle
 
@@ -21,7 +21,7 @@ class Order(StrEnum):
     """What comes first."""
 
     UNCERTAINTY = "uncertainty"
-    """``unsure``, then the least likely to be right."""
+    """Outlines that overlap, then ``unsure``, then the least likely to be right."""
     STAGE = "stage"
     """Along the ladder, the least sure of each first."""
     POSITION = "position"
@@ -80,6 +80,7 @@ def queue(
     *,
     only: Filter | None = None,
     opinions: Mapping[str, Mapping[Stage, float]] | None = None,
+    overlapping: Container[str] = (),
     seed: int = 0,
 ) -> list[str]:
     """Ids of the follicles to look at, the first first.
@@ -94,6 +95,8 @@ def queue(
         Which; by default those that nobody has judged.
     opinions
         For ``disagreement``: probabilities by id, from a classifier. A follicle without any comes last.
+    overlapping
+        For ``uncertainty``: ids of follicles that overlap another one, and may be counted twice.
     seed
         For ``random``.
     """
@@ -109,10 +112,11 @@ def queue(
         known = opinions or {}
         return [f.id for f in sorted(chosen, key=lambda f: known[f.id].get(f.stage, 0.0) if f.id in known else 2.0)]
     place = {stage: number for number, stage in enumerate((Stage.UNSURE, *LADDER))}
-    by_stage = order == Order.STAGE
-    return [
-        f.id for f in sorted(chosen, key=lambda f: (place.get(f.stage, 99) if by_stage else 0, -uncertainty(f), f.id))
-    ]
+
+    def first(f: Follicle) -> int:
+        return place.get(f.stage, 99) if order == Order.STAGE else int(f.id not in overlapping)
+
+    return [f.id for f in sorted(chosen, key=lambda f: (first(f), -uncertainty(f), f.id))]
 
 
 def _path(follicles: Sequence[Follicle]) -> list[str]:

@@ -21,6 +21,7 @@ import pandas as pd
 from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
 from follicle_stager.files import read_text, replacing, set_aside, write_csv
+from follicle_stager.matching import overlapping
 from follicle_stager.morphometry import Measurements
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
@@ -53,6 +54,8 @@ _NEEDED = ["follicle_id", "stage", "stage_predicted", "health", "countable", "st
 _REJECTED = ["model", "animal", "stage_predicted", "countable", "health"]
 # What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
 _DENSITY = ["_bodies", "_mm3"]
+# So many places where outlines overlap are named for a slide.
+_PLACES = 5
 # Profiles of nuclei from which a height can be worked out.
 _MIN_NUCLEI = 5
 
@@ -180,12 +183,14 @@ class Tally:
         section_rows: list[dict[str, object]] = []
         follicle_rows: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
+        outlined: list[Follicle] = []
         for counted in self.assigned(slide_id, sections):
             ids = {piece.section_id for piece in counted.pieces}
             numbered = [
                 (n, f) for n, f in enumerate(follicles, start=1) if f.section_id in ids and f.status != Status.REJECTED
             ]
             own = [f for _, f in numbered]
+            outlined += own
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
             no_follicles = [f for f in follicles if f.section_id in ids and _is_rejected(f)]
@@ -196,6 +201,7 @@ class Tally:
             ]
         left_out = self._left_out_of(slide_id, sections)
         notes = (*notes, *_uncounted(sections), *self._against_the_sheet(slide_id, sections))
+        notes = (*notes, *_twice(slide_id, outlined))
         self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
@@ -407,6 +413,22 @@ def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
         f"{section.section_id}: not counted ({section.reason or 'left out'}), {section.area_mm2:.2f} mm²"
         for section in sections
         if not section.included
+    )
+
+
+def _twice(slide_id: str, follicles: Sequence[Follicle]) -> tuple[str, ...]:
+    """Outlines that overlap so much that one follicle may be counted twice, and what to do about it."""
+    counted = [f for f in follicles if f.stage != Stage.NOT_FOLLICLE]
+    pairs = overlapping([f.outline for f in counted])
+    places = [min((counted[i].outline for i in pair), key=lambda o: o.area).centroid for pair in pairs]
+    if not places:
+        return ()
+    where = ", ".join(f"({place.x:.0f}, {place.y:.0f})" for place in places[:_PLACES])
+    more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
+    return (
+        f"{slide_id}: {len(places)} {'pair' if len(places) == 1 else 'pairs'} of outlines overlap, and may be one "
+        f"follicle that is counted twice, at (x, y) in pixels: {where}{more}; in 'follicle-stager review' reject one "
+        "of the two (0), or make one of them (J)",
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from shapely import box
+from shapely import affinity, box
 from shapely.geometry import LineString, Point
 
 from follicle_stager import load_study
@@ -205,6 +205,55 @@ def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
     merged = merge_edits(desk.session, Study(other).slide_folder(desk.slide_id))
     assert merged.conflicts == ()
     assert [desk.session[f.id].stage for f in edit.after] == [Stage.ANTRAL, found[1].stage, Stage.PRIMARY]
+
+
+def test_a_search_adds_nothing_twice(desk):
+    one = desk.follicles[0]
+    lost = replace(one, id="", outline=Point(one.outline.centroid).buffer(400).exterior.interpolate(0).buffer(20))
+    assert desk.take_in([lost, replace(lost, outline=lost.outline.buffer(1)), one]) == 1
+
+
+def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
+    before = desk.follicles
+    for one in before:
+        at = one.outline.representative_point()
+        desk.let_go()
+        assert not desk.propose(at.x, at.y)
+        assert desk.current == one.id
+    desk.let_go()
+    with pytest.raises(UserError, match="outlined already"):
+        desk.add(before[1].outline.buffer(0.2))
+    assert desk.current == before[1].id
+    assert desk.follicles == before
+
+
+@pytest.mark.parametrize("far", [0.0, 0.3])
+def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
+    """One within another, or beside it; neighbours that only touch are left alone."""
+    for one in desk.follicles:
+        desk.go_to(one.id)
+        desk.accept()
+    assert desk.current is None
+    one = max(desk.follicles, key=lambda f: f.outline.area)
+    width = one.outline.bounds[2] - one.outline.bounds[0]
+    inside = affinity.scale(one.outline, 0.5, 0.5)
+    over = replace(one, id="", status=Status.PREDICTED, outline=affinity.translate(inside, far * width))
+    desk.session.find([over])
+    slide_id = desk.slide_id
+    assert desk.open_next()
+    desk.open(slide_id)
+    assert desk.session[desk.current].outline.equals_exact(over.outline, 0.01)
+    assert desk.overlapping == {one.id: [desk.current], desk.current: [one.id]}
+    x, y = over.outline.centroid.coords[0]
+    (note,) = (note for note in desk.counts().notes if "overlap" in note)
+    assert note.startswith(f"{slide_id}: 1 pair of outlines overlap")
+    assert f"({x:.0f}, {y:.0f})" in note
+    assert count_study(desk.study).notes == desk.counts().notes, "the command says it too"
+    desk.delete()
+    assert not desk.overlapping
+    assert not any("overlap" in note for note in desk.counts().notes)
+    desk.add(affinity.translate(one.outline, 0.9 * width))
+    assert not desk.overlapping, "neighbours that were outlined too generously"
 
 
 def test_a_slide_that_cannot_be_saved_stays_open(desk, monkeypatch):

@@ -16,6 +16,7 @@ from shapely.geometry import LineString, Point, Polygon
 
 from follicle_stager.annotations import read_geojson, read_sections
 from follicle_stager.errors import UserError
+from follicle_stager.matching import overlapping
 from follicle_stager.review import (
     Filter,
     Kind,
@@ -28,6 +29,7 @@ from follicle_stager.review import (
     standing,
 )
 from follicle_stager.review.log import NAME, read_edits
+from follicle_stager.review.overlap import Overlaps
 from follicle_stager.review.standing import FOLLICLES, SECTIONS
 from follicle_stager.stages import Countable, Health, Stage, Status
 
@@ -43,6 +45,43 @@ def opened(folder, author="Ada"):
 
 def ids_of(session):
     return [f.id for f in session.follicles]
+
+
+class TestOverlaps:
+    def test_outlines_that_overlap_are_found_once_and_neighbours_are_not(self):
+        large, inside, beside, far = (
+            Point(x, 0).buffer(radius) for x, radius in ((0, 100), (60, 10), (110, 20), (500, 9))
+        )
+        crossed = Polygon([(490, -9), (510, 9), (510, -9), (490, 9)])  # drawn across itself
+        outlines = [large, inside, beside, far, crossed, large]
+        assert overlapping(outlines) == [(0, 1), (0, 5), (1, 5), (3, 4)]
+        assert overlapping(outlines, [5, 1]) == [(0, 1), (0, 5), (1, 5)]
+        assert overlapping([]) == overlapping([large]) == []
+
+    @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(["move", "reject", "stage", "drop"])), max_size=25))
+    def test_after_edits_they_are_those_of_what_stands(self, edits):
+        stands = {f.id: f for f in (follicle(30 * i) for i in range(6))}
+        kept = Overlaps()
+        kept.update((), stands.values())
+        for number, (place, what) in enumerate(edits):
+            old = list(stands.values())[place]
+            new = {
+                "move": replace(old, outline=Point(17 * number % 180, 100).buffer(20)),
+                "reject": replace(old, status=Status.REJECTED if number % 2 else Status.CORRECTED),
+                "stage": replace(old, stage=Stage.NOT_FOLLICLE if number % 3 else Stage.ANTRAL),
+                "drop": replace(old, id=f"{number}"),
+            }[what]
+            kept.update([old], [new])
+            del stands[old.id]
+            stands[new.id] = new
+            afresh = Overlaps()
+            afresh.update((), stands.values())
+            assert {i: set(o) for i, o in kept.by_id.items()} == {i: set(o) for i, o in afresh.by_id.items()}
+
+    def test_they_come_first_where_the_least_sure_do(self):
+        sure, unsure = follicle(100, probabilities={Stage.SECONDARY: 1.0}), follicle(200, stage=Stage.UNSURE)
+        assert queue([sure, unsure]) == [unsure.id, sure.id]
+        assert queue([sure, unsure], overlapping={sure.id}) == [sure.id, unsure.id]
 
 
 class TestCommands:

@@ -1,0 +1,47 @@
+"""Which follicles of a slide overlap so much that one may be counted twice; kept up to date edit by edit."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from follicle_stager.matching import overlapping
+from follicle_stager.stages import Stage, Status
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from follicle_stager.records import Follicle
+
+
+class Overlaps:
+    """Outlines of one slide that overlap.
+
+    Attributes
+    ----------
+    by_id
+        Ids of the follicles that each one overlaps; those that overlap none are left out.
+    """
+
+    def __init__(self) -> None:
+        self._counted: dict[str, Follicle] = {}
+        self.by_id: dict[str, list[str]] = {}
+
+    def update(self, before: Iterable[Follicle], after: Iterable[Follicle]) -> None:
+        """Take in an edit: what goes, and what comes in its place. Only outlines that are new are compared."""
+        gone = {f.id: f for f in before}
+        come = {f.id: f for f in after if f.status != Status.REJECTED and f.stage != Stage.NOT_FOLLICLE}
+        stay = {i for i in gone.keys() & come.keys() & self._counted.keys() if gone[i].outline == come[i].outline}
+        for follicle_id in gone.keys() - stay:
+            self._counted.pop(follicle_id, None)
+            for other in self.by_id.pop(follicle_id, []):
+                self.by_id[other].remove(follicle_id)
+                if not self.by_id[other]:
+                    del self.by_id[other]
+        self._counted |= come
+        if come.keys() <= stay:  # as with a stage
+            return
+        ids = list(self._counted)
+        new = [place for place, i in enumerate(ids) if i in come and i not in stay]
+        for first, second in overlapping([f.outline for f in self._counted.values()], new):
+            self.by_id.setdefault(ids[first], []).append(ids[second])
+            self.by_id.setdefault(ids[second], []).append(ids[first])
