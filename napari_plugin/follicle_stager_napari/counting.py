@@ -69,7 +69,7 @@ class CountPart(QWidget):
         self.sections_open = opened
         reviewer = self._at_work()
         if reviewer is not None:
-            reviewer.show_sections(opened)
+            reviewer.tissue.show(opened)
             self._sections.show_of(reviewer.desk)
 
     def show_of(self, desk: Desk) -> None:
@@ -216,7 +216,7 @@ class SectionsPart(QWidget):
     def _mark(self) -> None:
         reviewer = self._at_work()
         if reviewer is not None:
-            reviewer.mark_sections(self._chosen())
+            reviewer.tissue.mark(self._chosen())
 
     def _assign(self) -> None:
         owner = self._owner.currentData(Qt.ItemDataRole.UserRole)

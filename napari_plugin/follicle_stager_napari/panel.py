@@ -149,7 +149,7 @@ class ReviewPanel(QWidget):
         self.reviewer = Reviewer(
             self._viewer, Desk(study, author=_author(), tally=tally), say=self._say, refresh=self._refresh
         )
-        self.reviewer.show_sections(self.counts.sections_open)
+        self.reviewer.tissue.show(self.counts.sections_open)
         self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
         self._slides.blockSignals(True)
         self._slides.clear()

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from shapely import bounds
-from shapely.geometry import LineString, box
+from shapely.geometry import LineString
 
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.stages import LADDER, Status
+from follicle_stager_napari.camera import in_view, look_at_all_of, look_at_follicle
 from follicle_stager_napari.keymap import ACTIONS, shown
 from follicle_stager_napari.layers import (
     edge_color,
@@ -23,26 +24,24 @@ from follicle_stager_napari.layers import (
     outline_of,
     points_of,
     scale_options,
-    section_layer,
     slide_layer,
     vertices,
 )
+from follicle_stager_napari.tissue import TissueLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
     from napari.components import ViewerModel
     from numpy.typing import NDArray
     from shapely.geometry import Polygon
 
-    from follicle_stager.records import Follicle, Section
+    from follicle_stager.records import Follicle
     from follicle_stager.review import Filter, Order
     from follicle_stager.review.desk import Desk
     from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
-# A follicle in view takes so much of the screen, px; a small one is shown with what is around it, µm.
-_IN_VIEW_PX, _LEAST_UM = 250, 60.0
 # So many follicles have their stage written beside them.
 _LABELS = 36
 # What is drawn: napari's mode, and what a person must know.
@@ -90,10 +89,7 @@ class Reviewer:
         self.layer: Any = None
         self._picture: Any = None
         self._labels: Any = None
-        self._tissue: Any = None
-        # Sections as they are drawn.
-        self._sections: tuple[Section, ...] = ()
-        self._sections_wanted = False
+        self.tissue = TissueLayer(viewer, desk)
         self._ids: list[str] = []
         self._own = False
         # The follicle that was brought into view last: a person may have looked elsewhere since.
@@ -130,7 +126,7 @@ class Reviewer:
             self._picture = self.viewer.add_image(data, **options)
         except UserError as error:  # follicles can be staged without it
             self._say(str(error))
-        self._draw_sections()
+        self._draw_tissue()
         data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
         self._ids = [f.id for f in self.desk.follicles]
         _, words, _ = label_layer((), self.desk.pixel_size)
@@ -159,11 +155,12 @@ class Reviewer:
         for layer in self._layers():
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
-        self.layer = self._labels = self._tissue = self._picture = self._area_for = self._in_view = None
-        self._ids, self._sections = [], ()
+        self.tissue.forget()
+        self.layer = self._labels = self._picture = self._area_for = self._in_view = None
+        self._ids = []
 
     def _layers(self) -> tuple[Any, ...]:
-        return self.layer, self._labels, self._tissue, self._picture
+        return self.layer, self._labels, self.tissue.layer, self._picture
 
     def act(self, action: Action) -> None:
         """Do what a key or button says; what cannot be done is said."""
@@ -235,47 +232,19 @@ class Reviewer:
         self.draw(what)
         self._area_for = then
 
-    def show_sections(self, wanted: bool) -> None:
-        """Draw the pieces of tissue, or only where one is not counted: with thousands of follicles drawing is slow."""
-        self._sections_wanted = wanted
-        if self._tissue is not None:
-            self._tissue.visible = wanted or not all(s.included for s in self._sections)
-
-    def mark_sections(self, ids: Sequence[str]) -> None:
-        """Draw some sections thick."""
-        if self._tissue is not None:
-            chosen = set(ids)
-            self._tissue.edge_width = [12 if s in chosen else 3 for s in self._tissue.features["section"]]
-
     def look_at_section(self, section_id: str) -> None:
         """Bring a section into view as a whole."""
-        left, top, right, bottom = next(s for s in self._sections if s.section_id == section_id).outline.bounds
-        size, (height, width) = self.desk.pixel_size, self.viewer.canvas.size
         self._in_view = self.desk.current
-        self.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
-        self.viewer.scene.camera.zoom = 0.8 * min(
-            height / ((bottom - top) * size.mpp_y), width / ((right - left) * size.mpp_x)
-        )
+        look_at_all_of(self.viewer, self.tissue.outline(section_id).bounds, self.desk.pixel_size)
 
     def in_view(self) -> Polygon:
         """The part of the slide that is on the screen, level-0 pixels."""
-        height, width = (side / self.viewer.scene.camera.zoom for side in self.viewer.canvas.size)
-        y, x = self.viewer.scene.camera.center[-2:]
-        size = self.desk.pixel_size
-        return box(
-            (x - width / 2) / size.mpp_x + 0.5,
-            (y - height / 2) / size.mpp_y + 0.5,
-            (x + width / 2) / size.mpp_x + 0.5,
-            (y + height / 2) / size.mpp_y + 0.5,
-        )
+        return in_view(self.viewer, self.desk.pixel_size)
 
     def hide(self) -> None:
         """Hide the outlines, or show them."""
         self.layer.visible = self._labels.visible = not self.layer.visible
-        if self.layer.visible:
-            self.show_sections(self._sections_wanted)
-        else:
-            self._tissue.visible = False
+        self.tissue.hide(not self.layer.visible)
 
     def _hint(self, event: object = None) -> None:
         """What the status bar says of keys: napari's own ones are bound otherwise here."""
@@ -295,11 +264,7 @@ class Reviewer:
             self._select({i for i, f in enumerate(self._ids) if f in chosen})
             if current is not None and not self.desk.selected and current != self._in_view:
                 self._in_view = current
-                left, top, right, bottom = self.desk.session[current].outline.bounds
-                size = self.desk.pixel_size
-                self.viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
-                longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y, _LEAST_UM)
-                self.viewer.scene.camera.zoom = _IN_VIEW_PX / longest_um
+                look_at_follicle(self.viewer, self.desk.session[current].outline.bounds, self.desk.pixel_size)
             self._label()
         self._refresh()
 
@@ -322,8 +287,8 @@ class Reviewer:
 
     def _redraw(self, ids: Iterable[str]) -> None:
         """Draw follicles that changed."""
-        if self._sections != self.desk.session.sections:
-            self._draw_sections()
+        if self.tissue.drawn != self.desk.session.sections:
+            self._draw_tissue()
         standing = {f.id: f for f in self.desk.follicles}
         if set(self._ids) != set(standing) or any(self._moved(standing[i]) for i in ids):
             self._draw_all()
@@ -353,19 +318,9 @@ class Reviewer:
             self.layer.features = options["features"]
         self._ids = [f.id for f in self.desk.follicles]
 
-    def _draw_sections(self) -> None:
-        """Draw the pieces of tissue below the follicles; they are not drawn in."""
-        self._sections = self.desk.session.sections
-        data, options, _ = section_layer(self.desk.tissue.sections, self.desk.tissue.owner_of(), self.desk.pixel_size)
-        above = None
-        if self._tissue is not None and self._tissue in self.viewer.layers:  # a person may have deleted it
-            above = self.viewer.layers.index(self._tissue)
-            self.viewer.layers.remove(self._tissue)
-        self._tissue = self.viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
-        self._tissue.editable = False
-        self.show_sections(self._sections_wanted)
-        if above is not None:
-            self.viewer.layers.move(self.viewer.layers.index(self._tissue), above)
+    def _draw_tissue(self) -> None:
+        self.tissue.draw()
+        if self.layer is not None:
             self.viewer.layers.selection.active = self.layer
 
     def _clicked(self, event: object = None) -> None:

@@ -1,0 +1,80 @@
+"""The layer of the pieces of tissue, below the follicles; no Qt in here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from follicle_stager_napari.layers import section_layer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from napari.components import ViewerModel
+    from shapely.geometry import MultiPolygon
+
+    from follicle_stager.records import Section
+    from follicle_stager.review.desk import Desk
+
+
+class TissueLayer:
+    """Sections of the slide that is open on a desk, as a layer that nobody draws in.
+
+    Parameters
+    ----------
+    viewer
+        Where it is shown.
+    desk
+        Whose sections they are.
+
+    Attributes
+    ----------
+    layer
+        napari's; None before the first slide.
+    drawn
+        Sections as they are drawn.
+    """
+
+    def __init__(self, viewer: ViewerModel, desk: Desk) -> None:
+        self._viewer, self._desk = viewer, desk
+        self.layer: Any = None
+        self.drawn: tuple[Section, ...] = ()
+        self._wanted = False
+
+    def show(self, wanted: bool) -> None:
+        """Show all, or only where one is not counted: with thousands of follicles drawing is slow."""
+        self._wanted = wanted
+        self.hide(False)
+
+    def hide(self, hidden: bool) -> None:
+        """Hide it, or show again what is wanted."""
+        if self.layer is not None:
+            self.layer.visible = not hidden and (self._wanted or not all(s.included for s in self.drawn))
+
+    def mark(self, ids: Sequence[str]) -> None:
+        """Draw some sections thick."""
+        if self.layer is not None:
+            chosen = set(ids)
+            self.layer.edge_width = [12 if s in chosen else 3 for s in self.layer.features["section"]]
+
+    def outline(self, section_id: str) -> MultiPolygon:
+        """Outline of a section, level-0 pixels."""
+        return next(s for s in self.drawn if s.section_id == section_id).outline
+
+    def draw(self) -> None:
+        """Draw the sections as they stand, in the place where they were."""
+        self.drawn = self._desk.session.sections
+        tissue, size = self._desk.tissue, self._desk.pixel_size
+        data, options, _ = section_layer(tissue.sections, tissue.owner_of(), size)
+        layers, above = self._viewer.layers, None
+        if self.layer is not None and self.layer in layers:  # a person may have deleted it
+            above = layers.index(self.layer)
+            layers.remove(self.layer)
+        self.layer = self._viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
+        self.layer.editable = False
+        self.hide(False)
+        if above is not None:
+            layers.move(layers.index(self.layer), above)
+
+    def forget(self) -> None:
+        """There is no slide any more."""
+        self.layer, self.drawn = None, ()
