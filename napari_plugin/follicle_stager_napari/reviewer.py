@@ -166,9 +166,10 @@ class Reviewer:
         """Do what a key or button says; what cannot be done is said."""
         if self.layer is None:
             return
-        if getattr(self.layer, "_is_creating", False):  # an outline is half drawn: Enter ends it, nothing else counts
+        if self._half_drawn:  # Enter ends it, as a double click does, and nothing else counts
             if action.key == "Enter":
-                self.layer._finish_drawing()
+                for end in tuple(self.layer.mouse_double_click_callbacks):
+                    end(self.layer, None)
             if action.key != "S":
                 return
         with self._told():
@@ -345,6 +346,8 @@ class Reviewer:
                 new = slice(len(self._ids), None)
                 drawn = list(zip(self.layer.data[new], self.layer.shape_type[new], strict=True))
                 self._use("select")
+                if not drawn:
+                    raise UserError("An outline needs three corners at least: press P, and draw it again.")
                 for shape, kind in drawn:
                     self._added(shape, kind)
             elif event.action == "changed":
@@ -374,9 +377,14 @@ class Reviewer:
             self._say("Added, measured and staged: press the key of another stage if it is wrong.")
         self._in_view = self.desk.current  # it is where the person looks
 
+    @property
+    def _half_drawn(self) -> bool:
+        """Whether a person is drawing an outline: napari has it then, and the desk not yet."""
+        return bool(self.layer.nshapes > len(self._ids))
+
     def _use(self, mode: str) -> None:
         """Change napari's mode; what is half drawn is forgotten."""
-        half_drawn = getattr(self.layer, "_is_creating", False)
+        half_drawn = self._half_drawn
         with self._of_ours():
             self.layer.mode = mode
         if half_drawn:
