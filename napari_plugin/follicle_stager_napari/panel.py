@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
-    QInputDialog,
     QLabel,
     QVBoxLayout,
     QWidget,
@@ -25,6 +23,7 @@ from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
 from follicle_stager.slides.scale import GIVEN
 from follicle_stager.study import SlideSource, Study, Tally, slide_name
+from follicle_stager_napari.asking import AskMpp, author
 from follicle_stager_napari.counting import CountPart
 from follicle_stager_napari.exporting import ExportPart
 from follicle_stager_napari.gallery import Gallery
@@ -147,7 +146,7 @@ class ReviewPanel(QWidget):
         tally = Tally(study) if study.samples_path.exists() else None
         self.close_study()
         self.reviewer = Reviewer(
-            self._viewer, Desk(study, author=_author(), tally=tally), say=self._say, refresh=self._refresh
+            self._viewer, Desk(study, author=author(), tally=tally), say=self._say, refresh=self._refresh
         )
         self.reviewer.tissue.show(self.counts.sections_open)
         self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
@@ -182,9 +181,8 @@ class ReviewPanel(QWidget):
             )
         with open_slide(path) as slide:
             if slide.pixel_size is None and not known:
-                question = f"{path.name} does not say how many µm a pixel has. µm per pixel:"
-                mpp, given = QInputDialog.getDouble(self, "µm per pixel", question, 0.5, 0.02, 20.0, 4)
-                if not given:
+                mpp = AskMpp(self, path.name).ask()
+                if mpp is None:
                     raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")
         study = study or Study.create(folder, Config())
 
@@ -380,17 +378,6 @@ def _run(
         study, [source], config, mpp=mpp, find=find, on_progress=lambda _, step, done, total: tell(step, done, total)
     )
     return outcome
-
-
-def _author() -> str:
-    """Who signs corrections: the name in napari's preferences, or the computer's user."""
-    from napari.settings import get_plugin_settings
-
-    try:
-        named = str(get_plugin_settings("follicle-stager").review.author).strip()
-    except (KeyError, AttributeError):  # napari does not know the plugin, as in a script
-        named = ""
-    return named or getpass.getuser()
 
 
 def review(folder: Path, slide_id: str = "") -> None:

@@ -1,0 +1,66 @@
+"""What only a person can say: how many µm a pixel of a slide has, and who corrects."""
+
+from __future__ import annotations
+
+import getpass
+import math
+
+from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
+
+# Finer than any microscope, and coarser than any slide that shows a follicle.
+_LEAST, _MOST = 0.02, 20.0
+
+
+class AskMpp(QDialog):
+    """Asks for the µm per pixel of a picture that does not say them. Nothing stands there before a person types.
+
+    Parameters
+    ----------
+    parent
+        The window.
+    name
+        Of the picture.
+    """
+
+    def __init__(self, parent: QWidget, name: str) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("µm per pixel")
+        self._line = QLineEdit()
+        buttons = QDialogButtonBox(QDialogButtonBox.StandardButton.Ok | QDialogButtonBox.StandardButton.Cancel)
+        buttons.accepted.connect(self.accept)
+        buttons.rejected.connect(self.reject)
+        ok = buttons.button(QDialogButtonBox.StandardButton.Ok)
+        ok.setEnabled(False)
+        self._line.textChanged.connect(lambda text: ok.setEnabled(mpp_of(text) is not None))
+        question = QLabel(
+            f"{name} does not say how many µm a pixel has. All sizes are worked out from this number: take it from "
+            f"the microscope or the scanner, do not guess.\n\nµm per pixel ({_LEAST:g} to {_MOST:g}):"
+        )
+        question.setWordWrap(True)
+        layout = QVBoxLayout(self)
+        for widget in (question, self._line, buttons):
+            layout.addWidget(widget)
+
+    def ask(self) -> float | None:
+        """µm per pixel; None where the person does not know."""
+        return mpp_of(self._line.text()) if self.exec() else None
+
+
+def mpp_of(text: str) -> float | None:
+    """The µm per pixel that somebody typed, with a decimal point or comma; None if it is no such number."""
+    try:
+        mpp = float(text.strip().replace(",", "."))
+    except ValueError:
+        return None
+    return mpp if math.isfinite(mpp) and _LEAST <= mpp <= _MOST else None
+
+
+def author() -> str:
+    """Who signs corrections: the name in napari's preferences, or the computer's user."""
+    from napari.settings import get_plugin_settings
+
+    try:
+        named = str(get_plugin_settings("follicle-stager").review.author).strip()
+    except (KeyError, AttributeError):  # napari does not know the plugin, as in a script
+        named = ""
+    return named or getpass.getuser()
