@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import COUNTED, LADDER
-from follicle_stager_napari.widgets import foldable, push_button, row
+from follicle_stager_napari.widgets import Said, foldable, name_list, push_button, row
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from follicle_stager.review.desk import Desk
+    from follicle_stager.study import Counts
     from follicle_stager_napari.reviewer import Reviewer
 
 _ROW_PX = 21
@@ -53,8 +54,7 @@ class CountPart(QWidget):
     def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
         self._table = _CountTable()
-        self._why = QLabel()
-        self._why.setWordWrap(True)
+        self._why, self._notes = Said(3), Said(3)
         self._why.hide()
         self._sections = SectionsPart(at_work, tried)
         self._at_work = at_work
@@ -62,7 +62,7 @@ class CountPart(QWidget):
         self.sections_open = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._table, self._why, foldable("Sections", self._sections, opened=self._opened)):
+        for widget in (self._table, self._why, self._notes, foldable("Sections", self._sections, opened=self._opened)):
             layout.addWidget(widget)
 
     def _opened(self, opened: bool) -> None:
@@ -73,17 +73,19 @@ class CountPart(QWidget):
             self._sections.show_of(reviewer.desk)
 
     def show_of(self, desk: Desk) -> None:
-        """Count; why the study cannot be counted is said below the table."""
+        """Count; below the table is said why the study cannot be counted, or what must be known of the counts."""
         if self.sections_open:
             self._sections.show_of(desk)
-        columns: list[dict[str, str]] = [{}, {}, {}]
-        self._why.setText("")
+        counts, why = None, ""
         try:
-            columns = _columns(desk)
+            counts = desk.counts()
         except UserError as error:
-            self._why.setText(f"Animals and groups are not counted yet. {error}")
-        self._why.setVisible(bool(self._why.text()))
-        self._table.fill(desk, columns)
+            why = f"Animals and groups are not counted yet. {error}"
+        self._why.setText(why)
+        self._why.setVisible(bool(why))
+        self._notes.setVisible(not why)  # one takes the place of the other
+        self._notes.setText("\n".join(counts.notes) if counts is not None else "")
+        self._table.fill(desk, _columns(desk, counts))
 
 
 class _CountTable(QTableWidget):
@@ -148,7 +150,7 @@ class SectionsPart(QWidget):
         self._table.setFixedHeight(_ROW_PX * (_SECTIONS_SEEN + 1) + 8)
         self._table.setToolTip("Select sections; they are drawn thick on the slide.")
         self._table.itemSelectionChanged.connect(self._selected)
-        self._owner = QComboBox()
+        self._owner = name_list()
         self._owner.setToolTip("Animals and ovaries that the sample sheet names for this slide.")
         self._reason = QComboBox()
         self._reason.setEditable(True)
@@ -259,9 +261,8 @@ def _no_sheet() -> None:
     )
 
 
-def _columns(desk: Desk) -> list[dict[str, str]]:
+def _columns(desk: Desk, counts: Counts | None) -> list[dict[str, str]]:
     """Counts of the slide's animals, and means of the groups of their model, by stage."""
-    counts = desk.counts()
     if counts is None:
         return [{}, {}, {}]
     own = counts.section[counts.section["slide"] == desk.slide_id]

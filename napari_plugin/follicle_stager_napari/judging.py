@@ -5,14 +5,13 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from follicle_stager.review import Filter, Order
 from follicle_stager.stages import COUNTED, Countable, Health, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
-from follicle_stager_napari.widgets import ProbabilityBars, choice, push_button
+from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, push_button
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,11 +46,7 @@ class JudgingPart(QWidget):
         self._status = choice("What was said of those that are stopped at.", judged, self.apply)
         self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self.apply)
         self._progress = QLabel()
-        self._what = QLabel()
-        self._what.setWordWrap(True)
-        self._what.setAlignment(Qt.AlignmentFlag.AlignTop)
-        # Of one height: else the window is laid out and drawn anew with each follicle.
-        self._what.setFixedHeight(7 * self.fontMetrics().lineSpacing())
+        self._what = Said(6)
         self._bars = ProbabilityBars()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qtpy.QtCore import Qt, QTimer
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
@@ -29,7 +29,7 @@ from follicle_stager_napari.exporting import ExportPart
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
-from follicle_stager_napari.widgets import KeyPage, Tall, column, foldable, push_button, row
+from follicle_stager_napari.widgets import KeyPage, Said, Tall, column, foldable, name_list, push_button, row
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -67,11 +67,7 @@ class ReviewPanel(QWidget):
         super().__init__()
         self._viewer = napari_viewer
         self.reviewer: Reviewer | None = None
-        self._message = QLabel("Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
-        self._message.setWordWrap(True)
-        # Of one height: else all below it moves with what is said, away from the mouse.
-        self._message.setMinimumHeight(3 * self.fontMetrics().lineSpacing())
-        self._message.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._message = Said(3, "Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
         self.work = WorkBar(self._say, self._enable)
         self.gallery = Gallery(self._at_work)
         self._gallery_dock: QWidget | None = None
@@ -107,7 +103,7 @@ class ReviewPanel(QWidget):
     # Open
 
     def _open_part(self) -> QWidget:
-        self._slides = QComboBox()
+        self._slides = name_list()
         self._slides.setToolTip("Slides of the study; . and , open the next one and the one before.")
         self._slides.currentTextChanged.connect(self._open_slide)
         return column(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor, QKeyEvent, QPainter
+from qtpy.QtGui import QColor, QKeyEvent, QPainter, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
@@ -55,6 +56,53 @@ class ProbabilityBars(QWidget):
             )
             painter.setPen(text)
             painter.drawText(0, top, left, self._ROW_PX, Qt.AlignmentFlag.AlignVCenter, f"{stage.label} {share:.0%}")
+
+
+class Said(QScrollArea):
+    """Words in a place of one height: more of them are scrolled, and stand in the tooltip; nothing below it moves.
+
+    Parameters
+    ----------
+    lines
+        So many are seen.
+    text
+        What it says first.
+    """
+
+    def __init__(self, lines: int, text: str = "") -> None:
+        super().__init__()
+        self._lines, self._text = lines, ""
+        self._label = QLabel()
+        self._label.setWordWrap(True)
+        self._label.setTextFormat(Qt.TextFormat.PlainText)
+        self._label.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self.setWidget(self._label)
+        self.setWidgetResizable(True)
+        self.setFrameShape(QScrollArea.Shape.NoFrame)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._take_place()
+        self.setText(text)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """Take the place anew: the letters have the size now that napari gives them. Qt calls it."""
+        self._take_place()
+        super().showEvent(event)
+
+    def _take_place(self) -> None:
+        self.setFixedHeight((self._lines + 1) * self._label.fontMetrics().lineSpacing())  # one for its margins
+
+    def text(self) -> str:
+        """What it says."""
+        return self._text
+
+    def setText(self, text: str) -> None:
+        """Say something else."""
+        if text != self._text:
+            self._text = text
+            # A path has no spaces: it may be parted at its signs.
+            self._label.setText(re.sub(r"([/\\_])", "\\1\u200b", text))
+            self.setToolTip(text)
+            self.verticalScrollBar().setValue(0)
 
 
 class Tall(QScrollArea):
@@ -156,6 +204,14 @@ def choice(tip: str, names: Sequence[str], changed: Callable[[], None]) -> QComb
     box.setToolTip(tip)
     box.addItems(list(names))
     box.currentTextChanged.connect(lambda: changed())
+    return box
+
+
+def name_list() -> QComboBox:
+    """A list of names, however long: the panel does not grow with them."""
+    box = QComboBox()
+    box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+    box.setMinimumContentsLength(12)
     return box
 
 

@@ -111,6 +111,9 @@ class WorkBar(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._bar)
         layout.addWidget(stop)
+        place = self.sizePolicy()
+        place.setRetainSizeWhenHidden(True)  # else all below it moves when work begins, away from the mouse
+        self.setSizePolicy(place)
         self._looking = QTimer(self)
         self._looking.setInterval(_LOOK_EVERY_MS)
         self._looking.timeout.connect(self._look)
