@@ -12,6 +12,7 @@ from follicle_stager.review import Filter, Order
 from follicle_stager.stages import COUNTED, Countable, Health, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
 from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, push_button
+from follicle_stager_napari.words import overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,8 @@ class JudgingPart(QWidget):
             dying = ", atretic" if follicle.health == Health.ATRETIC else ""
             reasons = "; ".join(follicle.reasons)
             nucleus = f"nucleus shows: {follicle.countable.value}"
-            self._what.setText(f"{follicle.stage.label}{dying} ({follicle.status.value}), {nucleus}\n{reasons}")
+            known = f"{follicle.stage.label}{dying} ({follicle.status.value}), {nucleus}"
+            self._what.setText("\n".join(line for line in (overlap_of(desk), known, reasons) if line))
 
     def _choices(self) -> QWidget:
         part = QWidget()

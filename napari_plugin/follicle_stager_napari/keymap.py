@@ -75,7 +75,12 @@ DRAWING: tuple[Action, ...] = (
     ),
     Action("Shift-P", "Draw freehand", "Add a follicle with the mouse held down.", lambda r: r.draw("freehand")),
     Action("/", "Split", "Cut a follicle in two: draw a line across it.", lambda r: r.draw("line")),
-    Action("J", "Merge", "Make one of the selected follicles.", lambda r: r.desk.merge()),
+    Action(
+        "J",
+        "Merge",
+        "Make one of the selected follicles, or of those that overlap the one in view.",
+        lambda r: r.desk.merge(),
+    ),
     Action("D", "Corners", "Move the corners of the selected outline.", lambda r: r.draw("corners")),
     Action("S", "Select", "Back to selecting with the mouse.", lambda r: r.draw("select")),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config, load_config
-from follicle_stager.errors import UserError, describe_os_error
+from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
 from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
@@ -30,6 +31,7 @@ from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
 from follicle_stager_napari.widgets import KeyPage, Said, Tall, column, foldable, name_list, push_button, row
+from follicle_stager_napari.words import learned, refused
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from follicle_stager.review import Filter, Order
     from follicle_stager_napari.keymap import Action
     from follicle_stager_napari.work import Tell
+
+logger = logging.getLogger(__name__)
 
 # Counts are worked out when nothing was decided for so long, ms.
 _COUNT_AFTER_MS = 300
@@ -192,12 +196,18 @@ class ReviewPanel(QWidget):
         self.work.start(lambda tell: _run(study, source, Config(), mpp, tell, find=False), opened)
 
     def close_study(self) -> None:
-        """Save, let others correct, and take the layers away."""
+        """Save, let others correct, and take the layers away.
+
+        Raises
+        ------
+        OSError
+            If it cannot be saved; it stays open then.
+        """
         self._counting.stop()
         self.work.end()
-        reviewer, self.reviewer = self.reviewer, None
-        if reviewer is not None:
-            reviewer.close()
+        if self.reviewer is not None:
+            self.reviewer.close()
+            self.reviewer = None
         self._enable()
 
     def finish(self) -> None:
@@ -205,7 +215,11 @@ class ReviewPanel(QWidget):
         self.work.abandon()
         reviewer, self.reviewer = self.reviewer, None
         if reviewer is not None:
-            reviewer.desk.close()
+            reviewer.desk.changed = lambda ids: None
+            try:
+                reviewer.desk.close()
+            except (UserError, OSError) as error:  # there is no window any more to say it in
+                logger.warning("%s", refused(error))
 
     def _at_work(self) -> Reviewer | None:
         """The reviewer, where a slide is open."""
@@ -215,6 +229,7 @@ class ReviewPanel(QWidget):
         if self.reviewer is not None and slide_id:
             reviewer = self.reviewer
             self._try(lambda: reviewer.open(slide_id))
+            self._refresh()  # where it could not be opened, the list shows the one that is
 
     # Find
 
@@ -308,16 +323,10 @@ class ReviewPanel(QWidget):
             return
         study = self.reviewer.desk.study
 
-        def learned(result: Learned) -> None:
-            card, (value, low, high) = result.card, result.difference
-            verdict = "it beats the criteria" if card.takes_over else "it is not surely better than the criteria"
-            self._say(
-                f"Learned from {card.follicles} follicles of {card.animals} animals. On animals held back, its share "
-                f"of right stages minus that of the criteria is {value:+.1%} (95 % interval {low:+.1%} to "
-                f"{high:+.1%}): {verdict}. The order 'disagreement' shows where it differs."
-            )
+        def told(result: Learned) -> None:
+            self._say(learned(result))
 
-        self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), learned)
+        self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), told)
 
     def _open_gallery(self) -> None:
         if self._gallery_dock is not None and self._gallery_dock.isVisible():
@@ -338,10 +347,8 @@ class ReviewPanel(QWidget):
     def _try(self, do: Callable[[], None]) -> None:
         try:
             do()
-        except UserError as error:
-            self._say(str(error))
-        except OSError as error:
-            self._say(describe_os_error(error))
+        except (UserError, OSError) as error:
+            self._say(refused(error))
 
     def _say(self, message: str) -> None:
         self._message.setText(message)

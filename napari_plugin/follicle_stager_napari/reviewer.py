@@ -12,7 +12,7 @@ import numpy as np
 from shapely import bounds
 from shapely.geometry import LineString
 
-from follicle_stager.errors import UserError, describe_os_error
+from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, Status
 from follicle_stager_napari.camera import in_view, look_at_all_of, look_at_follicle
 from follicle_stager_napari.keymap import ACTIONS, shown
@@ -28,6 +28,7 @@ from follicle_stager_napari.layers import (
     vertices,
 )
 from follicle_stager_napari.tissue import TissueLayer
+from follicle_stager_napari.words import OVERLAP, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -106,8 +107,8 @@ class Reviewer:
 
         Raises
         ------
-        UserError
-            If it cannot be opened; what was open stays.
+        UserError, OSError
+            If it cannot be opened, or what was open cannot be saved; what was open stays, on the screen too.
         """
         # Its layers are hidden first: napari would go on to read a picture that is closed.
         layers = [layer for layer in self._layers() if layer is not None]
@@ -147,9 +148,16 @@ class Reviewer:
         self.show()
 
     def close(self) -> None:
-        """Save, let others correct, and take the layers away: nothing of them can be pressed any more."""
+        """Save, let others correct, and take the layers away: nothing of them can be pressed any more.
+
+        Raises
+        ------
+        OSError
+            If it cannot be saved; it stays open then.
+        """
+        self.desk.save()
         self._clear()
-        self.desk.close()
+        self.desk.release()
 
     def _clear(self) -> None:
         for layer in self._layers():
@@ -218,7 +226,11 @@ class Reviewer:
     def propose(self) -> None:
         """Add the follicle under the pointer."""
         y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
-        self.desk.propose(x + 0.5, y + 0.5)
+        if not self.desk.propose(x + 0.5, y + 0.5):
+            self._say(
+                "This follicle is outlined already, and is selected now. Draw one (P) if there is another below it."
+            )
+        self._in_view = self.desk.current  # it is where the person looks
 
     def draw(self, what: str) -> None:
         """Let the mouse draw: a key of `_MODES`, as ``polygon``, or ``select`` again."""
@@ -392,13 +404,14 @@ class Reviewer:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """What cannot be done is said."""
+        """What cannot be done is said, and outlines that overlap since then, whatever was done or taken back."""
+        slide_id, before = self.desk.slide_id, set(self.desk.overlapping)
         try:
             yield
-        except UserError as error:
-            self._say(str(error))
-        except OSError as error:
-            self._say(describe_os_error(error))
+            if self.desk.slide_id == slide_id and self.desk.overlapping.keys() - before:
+                self._say(OVERLAP)
+        except (UserError, OSError) as error:
+            self._say(refused(error))
 
     @contextlib.contextmanager
     def _of_ours(self) -> Iterator[None]:

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
 
-from follicle_stager.errors import Stopped, UserError, describe_os_error
+from follicle_stager.errors import Stopped, UserError
+from follicle_stager_napari.words import refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,10 +78,8 @@ class Work:
             self.result = self._do(self._tell)
         except Stopped:
             self.why = "Stopped; nothing was changed."
-        except UserError as error:
-            self.why = str(error)
-        except OSError as error:
-            self.why = describe_os_error(error)
+        except (UserError, OSError) as error:
+            self.why = refused(error)
         except Exception as error:  # the window must not wait for ever
             logger.exception("work failed")
             self.why = f"A defect of the software ({type(error).__name__}: {error}); please report it."
@@ -190,9 +189,7 @@ class WorkBar(QWidget):
                 self._then(work.result)
             else:
                 self._otherwise()
-        except UserError as error:
-            message = message or str(error)
-        except OSError as error:
-            message = message or describe_os_error(error)
+        except (UserError, OSError) as error:
+            message = message or refused(error)
         if message:
             self._say(message)
