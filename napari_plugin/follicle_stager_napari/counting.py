@@ -154,6 +154,7 @@ class SectionsPart(QWidget):
         self._owner.setToolTip("Animals and ovaries that the sample sheet names for this slide.")
         self._reason = QComboBox()
         self._reason.setEditable(True)
+        self._reason.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self._reason.addItems(list(_REASONS))
         self._reason.setToolTip("Why it is not counted; choose or type. Of an ovary it is tissue that was not sampled.")
         for box in (self._owner, self._reason):

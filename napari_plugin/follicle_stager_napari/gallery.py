@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QListWidgetItem, QVBo
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import COUNTED, Stage, Status
-from follicle_stager_napari.keymap import DECISIONS, STAGES
+from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES
 from follicle_stager_napari.layers import label_of
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ _CROP_PX = 112
 # So many pictures are read before the window may do something else.
 _AT_ONCE = 8
 _ALL = "all stages"
-# What needs no follicle.
-_OF_NONE = [action for action in DECISIONS if action.label in ("Undo", "Redo")]
+# What needs no follicle, and what is done to those that are selected. The mouse draws on the slide only.
+_OF_NONE = [*(action for action in DECISIONS if action.label in ("Undo", "Redo")), *LOOKING]
+_OF_SELECTED = [*STAGES, *DECISIONS, *(action for action in DRAWING if action.label == "Merge")]
 
 
 class Gallery(QWidget):
@@ -66,13 +67,18 @@ class Gallery(QWidget):
         layout.addWidget(hint)
         layout.addWidget(self._stage)
         layout.addWidget(self._list)
-        for action in (*STAGES, *DECISIONS):
+        for action in dict.fromkeys((*_OF_SELECTED, *_OF_NONE)):
             key = {"Enter": "Return"}.get(action.key, action.key.replace("Control", "Ctrl").replace("-", "+"))
             shortcut = QShortcut(QKeySequence(key), self, context=Qt.ShortcutContext.WidgetWithChildrenShortcut)
             shortcut.activated.connect(partial(self._act, action))
         self._reading = QTimer(self)
         self._reading.setInterval(0)
         self._reading.timeout.connect(self._read_some)
+
+    @property
+    def keeps_keys(self) -> tuple[QWidget, ...]:
+        """Keys here are for the pictures that are selected."""
+        return (self._list,)
 
     def fill(self) -> None:
         """Show the follicles of the chosen stage, the least sure first."""

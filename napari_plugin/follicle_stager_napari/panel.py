@@ -27,6 +27,7 @@ from follicle_stager.study import SlideSource, Study, Tally, slide_name
 from follicle_stager_napari.asking import AskMpp, author
 from follicle_stager_napari.counting import CountPart
 from follicle_stager_napari.exporting import ExportPart
+from follicle_stager_napari.focus import SlideKeys
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
@@ -101,6 +102,8 @@ class ReviewPanel(QWidget):
         for widget in (self._message, self.work, Tall(inside)):
             whole.addWidget(widget)
         self._enable()
+        self._slide_keys = SlideKeys(self, (self, self.gallery), self.gallery.keeps_keys)
+        napari_viewer.layers.events.inserted.connect(self._guard)
         # Whatever way the window or the panel is closed: what was decided is saved, and others may correct.
         self.destroyed.connect(lambda *_: self.finish())
 
@@ -343,6 +346,10 @@ class ReviewPanel(QWidget):
             self._try(lambda: self.counts.show_of(desk))
 
     # What is shown
+
+    def _guard(self, event: object) -> None:
+        """Napari has lists and numbers for a new layer, once it has shown it."""
+        QTimer.singleShot(0, self, self._slide_keys.guard_napari)
 
     def _try(self, do: Callable[[], None]) -> None:
         try:

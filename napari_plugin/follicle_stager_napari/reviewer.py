@@ -142,8 +142,10 @@ class Reviewer:
         # napari's own, which select everything: the next key would be for all, unseen.
         for key in ("A", "Control-A"):
             self.layer.bind_key(key, lambda layer: None, overwrite=True)
-        for action in ACTIONS:
-            self.layer.bind_key(action.key, self._key(action), overwrite=True)
+        for layer in (self.layer, self._labels, self._picture):
+            if layer is not None:
+                self._bind(layer)
+        self._bind(self.viewer)
         self.viewer.layers.selection.active = self.layer
         self.show()
 
@@ -160,6 +162,9 @@ class Reviewer:
         self.desk.release()
 
     def _clear(self) -> None:
+        if self.layer is not None:
+            for action in ACTIONS:
+                self.viewer.bind_key(action.key, None)
         for layer in self._layers():
             if layer is not None and layer in self.viewer.layers:
                 self.viewer.layers.remove(layer)
@@ -264,8 +269,17 @@ class Reviewer:
         if self.layer is not None:
             self.layer.help = self.viewer.help = _HINT
 
+    def _bind(self, to: Any) -> None:
+        """Bind the keys to a layer of ours, whichever is chosen in napari's list, and to the viewer if none is."""
+        for action in ACTIONS:
+            to.bind_key(action.key, self._key(action), overwrite=True)
+
     def _key(self, action: Action) -> Callable[[Any], None]:
-        return lambda layer: self.act(action)
+        def pressed(of: Any) -> None:
+            if of is not self.viewer or self.viewer.layers.selection.active is None:
+                self.act(action)
+
+        return pressed
 
     def show(self) -> None:
         """Bring the current follicle into view, and tell the panel."""
@@ -333,6 +347,7 @@ class Reviewer:
 
     def _draw_tissue(self) -> None:
         self.tissue.draw()
+        self._bind(self.tissue.layer)
         if self.layer is not None:
             self.viewer.layers.selection.active = self.layer
 

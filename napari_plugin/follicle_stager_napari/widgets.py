@@ -141,6 +141,7 @@ class KeyPage(QDialog):
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys")
+        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)  # the next key is for the slide
         layout = QVBoxLayout(self)
         rows = []
         for title, actions in (
