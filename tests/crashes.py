@@ -83,19 +83,21 @@ def slide_folder(path, follicles, run_id=RUN):
     return path
 
 
-def kill_at_random(folder, run_id, *, times):
+def kill_at_random(folder, run_id, *, times, command=None, first=0, within_s=0.3):
     """Kill a process that corrects; every edit that it confirmed must be there, and all files must be readable.
 
-    Returns how many edits were confirmed.
+    Returns how many edits were confirmed. ``command`` is started with a number behind it (by default `WORKER`), and
+    killed at a random moment ``within_s`` after it has confirmed 0 to ``first`` edits.
     """
     chance = random.Random(5)
     confirmed = []
     for number in range(times):
         worker = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), str(number)], stdout=subprocess.PIPE, text=True
+            [*(command or (sys.executable, "-c", WORKER, str(folder))), str(number)], stdout=subprocess.PIPE, text=True
         )
-        worker.stdout.readline()  # it is open
-        time.sleep(chance.uniform(0, 0.3))
+        assert worker.stdout.readline() == "open\n", "it did not start"
+        confirmed += [worker.stdout.readline().strip() for _ in range(chance.randint(0, first))]
+        time.sleep(chance.uniform(0, within_s))
         assert worker.poll() is None, "it ended by itself"
         worker.send_signal(signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         # The last line may be torn, and was not confirmed then.
