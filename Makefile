@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test bench accuracy ablation contact-sheet example-slides clean
+.PHONY: demo test bench fuzz accuracy ablation contact-sheet example-slides clean
 
 demo: $(VENV)/base.done
 	$(BIN)/follicle-stager demo --out demo_study
@@ -22,6 +22,10 @@ review-pictures: $(VENV)/dev.done xvfb
 
 bench: $(VENV)/dev.done
 	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
+
+# Damaged and hostile files for ten minutes: SECONDS=3600 for longer, FIRST=5000 for others.
+fuzz: $(VENV)/dev.done
+	$(BIN)/python tests/fuzz.py --seconds $(or $(SECONDS),600) --first $(or $(FIRST),0)
 
 # Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
 accuracy: $(VENV)/base.done

@@ -31,8 +31,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: Text that is longer than this (bytes, after decompression) is no table and no outlines of a slide.
-MAX_TEXT_BYTES = 500_000_000
+#: Text that is longer than this (bytes, after decompression) is no table and no outlines of a slide; read as JSON it
+#: takes about eight times as much memory.
+MAX_TEXT_BYTES = 150_000_000
 
 # Temporary files are called ``.tmp-<machine>-<process>-<random>-<name>``: so one sees whose each is.
 _TEMPORARY = re.compile(r"\.tmp-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-")
@@ -87,7 +88,7 @@ def read_text(path: Path) -> str:
         except (OSError, EOFError, ValueError) as error:
             raise UserError(f"{path}: the compressed file is damaged ({error}); export it again.") from None
     if len(raw) > MAX_TEXT_BYTES:
-        raise UserError(f"{path}: it holds more than {MAX_TEXT_BYTES:,} bytes of text; split it.")
+        raise UserError(f"{path}: it holds more than {MAX_TEXT_BYTES / 1e6:g} MB of text; export only follicles.")
     try:
         text = raw.decode(_encoding(raw))
     except UnicodeDecodeError:

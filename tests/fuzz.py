@@ -39,26 +39,8 @@ from follicle_stager.study import Study
 #: What no file may take.
 MOST_S, MOST_MB = 60, 1500
 
-_ODD = [
-    None,
-    [],
-    {},
-    "",
-    "x",
-    -1,
-    0,
-    10**400,
-    1e308,
-    -1e308,
-    True,
-    [[]],
-    [None],
-    {"a": None},
-    "\ud800",
-    "=1+1",
-    "\0",
-    5,
-]
+_ODD = [None, [], {}, "", "x", -1, 0, 5, 10**400, 1e308, -1e308, True, [[]], [None], {"a": None}]
+_ODD += ["\ud800", "=1+1", "\0", "\0deep"]
 _ODD_NUMBERS = [0, 1, 2, 3, 7, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32 - 1, 100_000, 400_000]
 
 
@@ -84,10 +66,8 @@ def make_slides(folder: Path) -> None:
     group = zarr.open_group(folder / "a.zarr", mode="w", zarr_format=2)
     for level, pixels in enumerate((picture, half(picture))):
         group.create_array(str(level), shape=pixels.shape, chunks=(64, 64, 3), dtype="uint8")[:] = pixels
-    sets = [
-        {"path": str(i), "coordinateTransformations": [{"type": "scale", "scale": [s, s, 1]}]}
-        for i, s in enumerate((0.5, 1))
-    ]
+    scales = [[{"type": "scale", "scale": [size, size, 1]}] for size in (0.5, 1)]
+    sets = [{"path": str(i), "coordinateTransformations": own} for i, own in enumerate(scales)]
     axes = [{"name": n, "type": "space", "unit": "micrometer"} for n in "yx"] + [{"name": "c", "type": "channel"}]
     group.attrs["multiscales"] = [{"version": "0.4", "axes": axes, "datasets": sets}]
 
@@ -98,9 +78,8 @@ def make_study(folder: Path) -> None:
     for name in ("s", "t"):
         place = slide_folder(study.slide_folder(name), [follicle(100 + 80 * i) for i in range(5)])
         info = {"run_id": RUN, "content": name, "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "a", "source": f"{name}.tif"}
-        (place / "run.json").write_text(
-            json.dumps(info | {"visible_stages": list(LADDER), "flags": ["a"], "quality": {}})
-        )
+        info |= {"visible_stages": list(LADDER), "flags": ["a"], "quality": {}}
+        (place / "run.json").write_text(json.dumps(info))
     with ReviewSession(study.slide_folder("s"), RUN, author="A") as session:
         for one in session.follicles[:3]:
             session.set_stage([one.id], Stage.ANTRAL)
@@ -164,12 +143,8 @@ def mutate_json(text: str, chance: random.Random) -> str:
         node, key, seen = None, None, [(None, None, data)]
         while seen:  # a random place, however deep
             node, key, value = chance.choice(seen)
-            inner = (
-                list(value.items())
-                if isinstance(value, dict)
-                else list(enumerate(value))
-                if isinstance(value, list)
-                else []
+            inner = list(
+                value.items() if isinstance(value, dict) else enumerate(value if isinstance(value, list) else ())
             )
             if not inner or chance.random() < 0.25:
                 break
@@ -205,13 +180,11 @@ def attempt(seed: int, base: Path, work: Path) -> None:
         if source.is_dir():
             file = chance.choice(sorted(p for p in target.rglob("*") if p.is_file()))
             _damage(file, chance)
-        elif (
-            chance.random() < 0.6 and "tif" in source.suffix + ".tif" and source.suffix not in (".png", ".jpg", ".bmp")
-        ):
+        elif source.suffix not in (".png", ".jpg", ".bmp") and chance.random() < 0.6:
             mutate_tiff(target, chance)
         else:
             target.write_bytes(mutate_bytes(target.read_bytes(), chance))
-        commands = [["stage", str(target), "--out", str(work / "o"), "--detector", "classical", "--mpp", "0.5"]]
+        commands = [["stage", str(target), "--out", str(work / "o"), "--detector", "classical", "--mpp", "1"]]
         commands.append(["doctor", str(target)])
     else:
         shutil.copytree(base / "study", work)
@@ -308,9 +281,7 @@ def fuzz(seconds: float, first: int = 0) -> tuple[int, list[tuple[int, str]]]:
                     kind, number, *more = lines.get(timeout=MOST_S).split(" ", 2)
                 except queue.Empty:
                     ended = process.poll() is not None
-                    broken.append(
-                        (seed, f"ended by the system ({process.returncode})" if ended else f"over {MOST_S} s")
-                    )
+                    broken.append((seed, f"the process ended ({process.returncode})" if ended else f"over {MOST_S} s"))
                     break
                 if kind == "begin":
                     seed, tried = int(number), tried + 1

@@ -105,9 +105,8 @@ def write_scn(path, regions, *, nm=1000):
 def write_philips(path, picture, *, mm="0.00025"):
     """Philips: the scale stands in the description alone."""
     spacing = '<Attribute Name="DICOM_PIXEL_SPACING" PMSVR="IDoubleArray">&quot;{}&quot; &quot;{}&quot;</Attribute>'
-    levels = [
-        f'<DataObject ObjectType="PixelDataRepresentation">{spacing.format(s, s)}</DataObject>' for s in (mm, "1")
-    ]
+    sizes = (mm, str(2 * float(mm)))
+    levels = [f'<DataObject ObjectType="PixelDataRepresentation">{spacing.format(s, s)}</DataObject>' for s in sizes]
     xml = (
         '<?xml version="1.0" ?><DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>'
         f'<DataObject ObjectType="DPScannedImage">{spacing.format(mm, mm)}<Attribute Name="X"><Array>{"".join(levels)}'

@@ -101,6 +101,8 @@ def _check_size(slide: Slide, limits: SlidesConfig) -> None:
             f"{slide.path}: the image is {slide.width} x {slide.height} px, too small to be a section; "
             "was a thumbnail exported instead of the slide?"
         )
+    if not all(1 <= level.width <= slide.width and 1 <= level.height <= slide.height for level in slide.levels):
+        raise SlideError(f"{slide.path}: its resolutions do not fit to each other; copy or export it again.")
     coarsest = slide.levels[-1]
     mpx = coarsest.width * coarsest.height / 1e6
     if mpx > limits.max_overview_mpx:

@@ -200,8 +200,8 @@ class Tally:
                 for f in no_follicles
             ]
         left_out = self._left_out_of(slide_id, sections)
-        notes = (*notes, *_uncounted(sections), *self._against_the_sheet(slide_id, sections))
-        notes = (*notes, *_twice(slide_id, outlined))
+        left = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
+        notes = (*notes, *left, *_twice(slide_id, outlined))
         self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import getpass
-import math
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-# Finer than any microscope, and coarser than any slide that shows a follicle.
-_LEAST, _MOST = 0.02, 20.0
+from follicle_stager.slides.scale import GIVEN, PLAUSIBLE_MPP, number, pixel_size
 
 
 class AskMpp(QDialog):
@@ -34,7 +32,8 @@ class AskMpp(QDialog):
         self._line.textChanged.connect(lambda text: ok.setEnabled(mpp_of(text) is not None))
         question = QLabel(
             f"{name} does not say how many µm a pixel has. All sizes are worked out from this number: take it from "
-            f"the microscope or the scanner, do not guess.\n\nµm per pixel ({_LEAST:g} to {_MOST:g}):"
+            "the microscope or the scanner, do not guess.\n\n"
+            f"µm per pixel ({PLAUSIBLE_MPP[0]:g} to {PLAUSIBLE_MPP[1]:g}):"
         )
         question.setWordWrap(True)
         layout = QVBoxLayout(self)
@@ -49,10 +48,10 @@ class AskMpp(QDialog):
 def mpp_of(text: str) -> float | None:
     """The µm per pixel that somebody typed, with a decimal point or comma; None if it is no such number."""
     try:
-        mpp = float(text.strip().replace(",", "."))
+        size = pixel_size(number(text), number(text), GIVEN)
     except ValueError:
         return None
-    return mpp if math.isfinite(mpp) and _LEAST <= mpp <= _MOST else None
+    return size.mpp_x if size is not None else None
 
 
 def author() -> str:

@@ -182,12 +182,13 @@ class ReviewPanel(QWidget):
                 f"{folder}: this study is of {study.source(source.slide_id)}, not of {path}; rename one of the two "
                 "pictures, or the folder."
             )
-        with open_slide(path) as slide:
+        config = load_config(folder / "study.toml") if study is not None else Config()
+        with open_slide(path, limits=config.slides) as slide:
             if slide.pixel_size is None and not known:
                 mpp = AskMpp(self, path.name).ask()
                 if mpp is None:
                     raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")
-        study = study or Study.create(folder, Config())
+        study = study or Study.create(folder, config)
 
         def opened(outcome: Outcome) -> None:
             if outcome.state == "failed":
@@ -196,7 +197,7 @@ class ReviewPanel(QWidget):
             if outcome.state == "done":
                 self._say(f"The slide is open; results go to {folder}. Find its follicles, or draw them.")
 
-        self.work.start(lambda tell: _run(study, source, Config(), mpp, tell, find=False), opened)
+        self.work.start(lambda tell: _run(study, source, config, mpp, tell, find=False), opened)
 
     def close_study(self) -> None:
         """Save, let others correct, and take the layers away.
