@@ -21,12 +21,13 @@ from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
-from follicle_stager.study.folder import Study, run_id_of
+from follicle_stager.study.run_info import run_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from follicle_stager.config import Config
+    from follicle_stager.study.folder import Study
     from follicle_stager.study.sources import SlideSource
 
     #: ``(slide_id, step, done, total)``, or None at the end

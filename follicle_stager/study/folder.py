@@ -16,21 +16,17 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import platform
-import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from filelock import FileLock, Timeout
 
 import follicle_stager
 from follicle_stager.annotations import in_words, read_outlines, read_sections
 from follicle_stager.config import Config, changes, dump_config, load_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
-from follicle_stager.files import check_regular, replacing, set_aside, sweep
+from follicle_stager.files import replacing, set_aside, sweep
 from follicle_stager.review.log import EditLog, read_edits
 from follicle_stager.review.rerun import carry_over
 from follicle_stager.review.sections import places
@@ -48,7 +44,8 @@ from follicle_stager.review.standing import (
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
-from follicle_stager.study.run_info import RunInfo, read_run, write_run
+from follicle_stager.study import at_work
+from follicle_stager.study.run_info import RunInfo, content_of, read_run, write_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -59,11 +56,8 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section, SlideResult
     from follicle_stager.slides import PixelSize, Slide
 
-_SAMPLE_BYTES = 1 << 20
 # Parameters that are options of a run and of the window: whoever changes these knows it.
 _OPTIONS = {"detection.detector", "detection.min_score"}
-# As long a run waits for another one that looks who is at work.
-_DOOR_S = 30
 
 
 @dataclass(frozen=True)
@@ -98,8 +92,8 @@ class Study:
             )
         study = cls(path)
         path.mkdir(parents=True, exist_ok=True)
-        with study._alone_at_the_door():
-            study._refuse_other_runs(config)
+        with at_work.door(path):
+            at_work.refuse_others(path, config.fingerprint())
             study._set_config(config, told)
         return study
 
@@ -127,41 +121,13 @@ class Study:
         StudyError
             If one with other settings is at work.
         """
-        mark = FileLock(self.path / f".run-{config.fingerprint()}-{uuid.uuid4().hex}.lock")
-        with self._alone_at_the_door():
-            self._refuse_other_runs(config)
+        with at_work.door(self.path):
+            at_work.refuse_others(self.path, config.fingerprint())
             self._set_config(config)
-            mark.acquire()
-        try:
+            mark = at_work.mark(self.path, config.fingerprint())
+        with mark:
             sweep(self.path)
             yield
-        finally:
-            mark.release()
-            with contextlib.suppress(OSError):
-                (self.path / mark.lock_file).unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def _alone_at_the_door(self) -> Iterator[None]:
-        """Let one run at a time look whether others are at work."""
-        try:
-            with FileLock(self.path / ".runs.lock", timeout=_DOOR_S):
-                yield
-        except Timeout:
-            raise StudyError(f"{self.path}: another run has just begun here; try again.") from None
-
-    def _refuse_other_runs(self, config: Config) -> None:
-        for path in self.path.glob(".run-*.lock"):
-            try:
-                with FileLock(path, timeout=0):
-                    pass
-            except Timeout:
-                if not path.name.startswith(f".run-{config.fingerprint()}-"):
-                    raise StudyError(
-                        f"{self.path}: another run with other settings is at work in this study. Wait until it has "
-                        "ended, or give another folder for the results."
-                    ) from None
-            else:  # its run was killed
-                path.unlink(missing_ok=True)
 
     @classmethod
     def open(cls, path: Path) -> Study:
@@ -409,31 +375,3 @@ def _set_aside(folder: Path, name: str) -> tuple[str, ...]:
         return ()
     aside = set_aside(folder / name, "edited")
     return (f"{name} had been edited and was kept as {aside.name}; the new run does not contain it",)
-
-
-def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
-    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
-    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config.detection)} {mpp}"
-    name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-
-
-def content_of(source: Path) -> str:
-    """Name of a picture: equal for copies of a file.
-
-    A slide of gigabytes is not read for it: size, first, middle and last megabyte stand for the content.
-    """
-    digest = hashlib.sha256()
-    if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
-        for file in sorted(p for p in source.rglob("*") if p.is_file()):
-            stat = file.stat()
-            digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
-        return digest.hexdigest()[:12]
-    check_regular(source)
-    size = source.stat().st_size
-    digest.update(str(size).encode())
-    with source.open("rb") as handle:
-        for start in sorted({0, max(0, size // 2), max(0, size - _SAMPLE_BYTES)}):
-            handle.seek(start)
-            digest.update(handle.read(_SAMPLE_BYTES))
-    return digest.hexdigest()[:12]

@@ -1,22 +1,29 @@
-"""``run.json``: what a run left of a slide. Written last, so it marks the slide as finished."""
+"""A run: its name, and ``run.json``, which it writes last, so that it marks the slide as finished."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+import follicle_stager
 from follicle_stager.config import explain
+from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
-from follicle_stager.files import read_json, write_text
+from follicle_stager.files import check_regular, read_json, write_text
 from follicle_stager.slides import PixelSize
 from follicle_stager.stages import Stage
+from follicle_stager.staging import stager_id
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from follicle_stager.config import Config
+
 NAME = "run.json"
+_SAMPLE_BYTES = 1 << 20
 
 
 class RunInfo(BaseModel):
@@ -96,3 +103,31 @@ def read_run(folder: Path) -> RunInfo | None:
 def write_run(folder: Path, info: RunInfo) -> None:
     """Write ``run.json``: from now on the slide is finished."""
     write_text(folder / NAME, json.dumps(info.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+
+
+def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
+    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
+    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config.detection)} {mpp}"
+    name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+
+
+def content_of(source: Path) -> str:
+    """Name of a picture: equal for copies of a file.
+
+    A slide of gigabytes is not read for it: size, first, middle and last megabyte stand for the content.
+    """
+    digest = hashlib.sha256()
+    if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
+        for file in sorted(p for p in source.rglob("*") if p.is_file()):
+            stat = file.stat()
+            digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())
+        return digest.hexdigest()[:12]
+    check_regular(source)
+    size = source.stat().st_size
+    digest.update(str(size).encode())
+    with source.open("rb") as handle:
+        for start in sorted({0, max(0, size // 2), max(0, size - _SAMPLE_BYTES)}):
+            handle.seek(start)
+            digest.update(handle.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:12]
