@@ -37,6 +37,8 @@ MAX_TEXT_BYTES = 150_000_000
 
 # Temporary files are called ``.tmp-<machine>-<process>-<random>-<name>``: so one sees whose each is.
 _TEMPORARY = re.compile(r"\.tmp-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-")
+# Version 0.1 called them ``.<stem>-<random>.<ending>``.
+_TEMPORARY_OLD = re.compile(r"\.[^/]+-[a-z0-9_]{8}\.(json|geojson|jpg|toml|csv|svg|pdf|html|R)")
 # Whether a process of another machine still runs cannot be seen; no file takes a day to write.
 _DAY_S = 86_400
 
@@ -153,14 +155,15 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def sweep(folder: Path) -> None:
     """Delete what writers that were killed left in a folder and below it; those that still run keep theirs."""
-    for path in folder.rglob(".tmp-*"):
+    for path in folder.rglob(".*"):
         made = _TEMPORARY.match(path.name)
-        if made is None:
-            continue
         with contextlib.suppress(OSError):
-            here = made["machine"] == _machine()
-            old = time.time() - path.stat().st_mtime > _DAY_S
-            if old or (here and not psutil.pid_exists(int(made["process"]))):
+            if made is not None:
+                here = made["machine"] == _machine()
+                dead = here and not psutil.pid_exists(int(made["process"]))
+                if dead or time.time() - path.stat().st_mtime > _DAY_S:
+                    path.unlink()
+            elif _TEMPORARY_OLD.fullmatch(path.name) and path.is_file():
                 path.unlink()
 
 

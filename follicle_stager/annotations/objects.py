@@ -32,6 +32,8 @@ _MAX_CORNERS = 200_000
 _MAX_PARTS = 10_000
 # What programs make, and no person draws as a follicle.
 _OTHER_TYPES = ("cell", "tile", "root", "tma core", "tma_core", "tmacore")
+# Outlines that hold follicles.
+_TISSUE = ("section", "ovary", "ovaries", "tissue")
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ def _is_other(properties: Mapping[str, Any], metadata: Mapping[str, Any], label:
         return f"{kind}s"
     if kind == "detection" and read_class(label)[0] is None and label not in PARTS:
         return "detections"
-    return "class Section" if label == "Section" else ""
+    return f"class {label}" if label.strip().lower() in _TISSUE else ""
 
 
 def _geometry(where: Path | str, number: int, feature: dict[str, Any]) -> BaseGeometry:

@@ -46,6 +46,7 @@ class TestQuPath:
         outlines = read(
             [
                 feature(circle(500, 500, 500), "Ovary"),
+                feature(circle(500, 500, 500), "Region 1"),
                 *(feature(circle(100 * i, 400), stage.label) for i, stage in enumerate(LADDER, start=1)),
                 *[feature(circle(50), "Positive", "detection")] * 30,
                 *[feature(circle(50), None, "cell")] * 20,
@@ -59,7 +60,7 @@ class TestQuPath:
         )
         assert stages(outlines) == [*(s.value for s in LADDER), "primary"], "and what a classifier gave a stage"
         assert in_words(outlines.left_out) == (
-            "cells: 20, class Follicle: Region*: 1, class Ignore*: 1, detections: 30, lines: 1, "
+            "cells: 20, class Follicle: Region*: 1, class Ignore*: 1, class Ovary: 1, detections: 30, lines: 1, "
             "outlines around other follicles: 1, points: 1, tiles: 1"
         )
 
