@@ -267,7 +267,9 @@ def _process(
     study: Study, sources: list[SlideSource], config: Config, mpp: dict[str, float] | float | None, jobs: int
 ) -> list[Outcome]:
     try:
-        with BatchProgress(err, total=len(sources)) as progress:
+        with study.running(config), BatchProgress(err, total=len(sources)) as progress:
+            # One that began in the same moment may have written its settings before it was refused.
+            Study.create(study.path, config)
             outcomes = run_batch(
                 study, sources, config, mpp=mpp, jobs=jobs, on_progress=progress.step, on_done=progress.done
             )

@@ -123,7 +123,6 @@ class Study:
         """
         with at_work.door(self.path):
             at_work.refuse_others(self.path, config.fingerprint())
-            self._set_config(config)
             mark = at_work.mark(self.path, config.fingerprint())
         with mark:
             sweep(self.path)
