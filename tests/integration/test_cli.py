@@ -14,11 +14,14 @@ import pandas as pd
 import pytest
 import roifile
 from PIL import Image
+from scanners import tissue, write_svs
+from shapely.geometry import Point, mapping
 
-from follicle_stager.annotations import read_geojson, read_sections, write_sections
+from follicle_stager.annotations import read_geojson, read_sections, write_rois, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import app, main
-from follicle_stager.config import Config
+from follicle_stager.config import Config, load_config
+from follicle_stager.records import Follicle
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
 
@@ -274,6 +277,66 @@ def test_power_of_a_study(cli):
 def test_doctor_and_version(cli):
     assert "tifffile" in cli("doctor")[1]
     assert "follicle-stager 0." in cli("--version")[1]
+
+
+def test_doctor_says_how_a_slide_is_read(cli, tmp_path):
+    write_svs(tmp_path / "a.svs", tissue())
+    code, shown = cli("doctor", tmp_path / "a.svs")
+    assert code == 0
+    for said in ("tifffile, as svs", "512 x 384, 256 x 192", "0.499", "Aperio MPP", "Macro (1600 x 629 px)"):
+        assert said in shown
+
+
+def test_rois_of_imagej_come_in(cli, tmp_path):
+    """And what is no follicle is counted in a line."""
+    own = [Follicle(str(n), "", Point(100 * n, 50).buffer(20), stage=Stage.PRIMARY) for n in (1, 2)]
+    write_rois(tmp_path / "RoiSet.zip", own)
+    assert cli("convert", tmp_path / "RoiSet.zip", tmp_path / "a.geojson")[0] == 0
+    data = json.loads((tmp_path / "a.geojson").read_text())
+    data["features"].append({"type": "Feature", "geometry": mapping(Point(5, 5)), "properties": {}})
+    (tmp_path / "a.geojson").write_text(json.dumps(data))
+    code, shown = cli("convert", tmp_path / "a.geojson", tmp_path / "b.zip")
+    assert (code, "Not taken for follicles: points: 1" in shown) == (0, True)
+    code, shown = cli("evaluate", tmp_path / "b.zip", tmp_path / "a.geojson")
+    assert code == 0
+    assert "a.geojson: not taken for follicles: points: 1" in shown
+
+
+def test_points_cannot_be_evaluated(cli, tmp_path):
+    points = [{"type": "Feature", "geometry": mapping(Point(5, 5)), "properties": {"classification": "Primary"}}]
+    (tmp_path / "a.geojson").write_text(json.dumps(points))
+    code, shown = cli("evaluate", tmp_path / "a.geojson", tmp_path / "a.geojson")
+    assert code == 2
+    assert "a.geojson: no outline of a follicle in it" in shown
+    assert "agreement" in shown
+
+
+def test_settings_that_a_person_wrote_are_those_of_the_next_run(cli, cohort, tmp_path):
+    slide = next(iter(sorted(cohort.glob("*.tif"))))
+    study = tmp_path / "s"
+    assert cli("stage", slide, "--out", study, "--detector", "classical")[0] == 0
+    text = (study / "study.toml").read_text()
+    (study / "study.toml").write_text(text.replace("min_section_mm2 = 0.05", "min_section_mm2 = 90.0  # mine"))
+    code, shown = cli("stage", slide, "--out", study)
+    assert code == 2, "no piece of tissue is so large"
+    assert "90 mm" in shown
+    assert "# mine" in (study / "study.toml").read_text()
+
+
+def test_two_runs_with_different_settings_do_not_mix(cohort, tmp_path):
+    """Both begin in the same moment: one does its work, and study.toml is that one's."""
+    command = [sys.executable, "-m", "follicle_stager", "stage", str(cohort), "--out", str(tmp_path / "s")]
+    options = [["--detector", "classical", "--min-score", score] for score in ("0.3", "0.6")]
+    runs = [subprocess.Popen([*command, *own], stderr=subprocess.PIPE, text=True) for own in options]
+    said = [run.communicate(timeout=300)[1] for run in runs]
+    study = Study.open(tmp_path / "s")
+    config = load_config(study.path / "study.toml")
+    codes = [run.returncode for run in runs]
+    if codes != [0, 0]:  # one may have ended before the other began to look
+        assert sorted(codes) == [0, 2]
+        assert "another run with other settings" in said[codes.index(2)]
+        assert config.detection.min_score == float(options[codes.index(0)][-1])
+    assert {study.run_info(slide).config for slide in study.slide_ids()} == {config.fingerprint()}
 
 
 class TestBadInput:
