@@ -58,8 +58,8 @@ def write_svs_jpeg2000(path, picture):
         tif.write(iter(tiles), description=described, compression=33003, **shape)
 
 
-def write_ndpi(path, picture, *, planes=(-2000, 0, 2000)):
-    """Hamamatsu: focal planes, a level of the middle one, and the macro; only the one at 0 is ``picture``."""
+def write_ndpi(path, picture, *, planes=(-2000, 0, 2000), level_planes=(0,)):
+    """Hamamatsu: focal planes, a level of some, and the macro; only the one at 0 is ``picture``."""
 
     def tags(magnification, height_nm):
         return [
@@ -74,17 +74,25 @@ def write_ndpi(path, picture, *, planes=(-2000, 0, 2000)):
         for height_nm in planes:
             blurred = picture if height_nm == 0 else np.full_like(picture, 90)
             tif.write(blurred, extratags=tags(20.0, height_nm), **kept)
-        tif.write(half(half(picture)), extratags=tags(5.0, 0), **kept)
+        for height_nm in level_planes:
+            small = half(half(picture))
+            tif.write(small if height_nm == 0 else np.full_like(small, 90), extratags=tags(5.0, height_nm), **kept)
         tif.write(macro(204, 599), extratags=tags(-1.0, 0), **kept)
 
 
-def write_scn(path, regions, *, nm=1000):
-    """Leica: an overview of the glass, then regions side by side, 8 mm apart, each with a level."""
+def write_scn(path, regions, *, nm=1000, around=None):
+    """Leica: an overview of the glass, then regions side by side, 8 mm apart, each with a level.
+
+    ``around``: a picture that holds the first region, and the nm of its pixels.
+    """
     overview = macro(900, 440)
     pages, images = [overview], [(overview, 60_000, 0, 0, [0])]
     for number, region in enumerate(regions):
         images.append((region, nm, 2_000_000 + 8_000_000 * number, 20_000_000, [len(pages), len(pages) + 1]))
         pages += [region, half(region)]
+    if around is not None:
+        images.append((*around, 1_990_000, 19_990_000, [len(pages)]))
+        pages.append(around[0])
     xml = '<scn xmlns="http://www.leica-microsystems.com/scn/2010/10/01"><collection sizeX="26564529" sizeY="76734528">'
     for picture, pixel_nm, x, y, pages_of in images:
         height, width = picture.shape[:2]
@@ -106,10 +114,13 @@ def write_philips(path, picture, *, mm="0.00025"):
     """Philips: the scale stands in the description alone."""
     spacing = '<Attribute Name="DICOM_PIXEL_SPACING" PMSVR="IDoubleArray">&quot;{}&quot; &quot;{}&quot;</Attribute>'
     sizes = (mm, str(2 * float(mm)))
+    label = '<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">LABELIMAGE</Attribute>'
+    label += spacing.format("0.01", "0.01") + "</DataObject>"
     levels = [f'<DataObject ObjectType="PixelDataRepresentation">{spacing.format(s, s)}</DataObject>' for s in sizes]
     xml = (
         '<?xml version="1.0" ?><DataObject ObjectType="DPUfsImport"><Attribute Name="PIM_DP_SCANNED_IMAGES"><Array>'
-        f'<DataObject ObjectType="DPScannedImage">{spacing.format(mm, mm)}<Attribute Name="X"><Array>{"".join(levels)}'
+        f'{label}<DataObject ObjectType="DPScannedImage"><Attribute Name="PIM_DP_IMAGE_TYPE">WSI</Attribute>'
+        f'{spacing.format(mm, mm)}<Attribute Name="X"><Array>{"".join(levels)}'
         "</Array></Attribute></DataObject></Array></Attribute></DataObject>"
     )
     with tifffile.TiffWriter(path) as tif:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import tifffile
 
 from follicle_stager.errors import UserError
-from follicle_stager.files import read_text
-from follicle_stager.slides.ome import read_ome
+from follicle_stager.files import check_regular, read_text
+from follicle_stager.slides.ome import other_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ def _dicom(path: Path) -> tuple[str, bool]:
         import pydicom
 
         try:
+            check_regular(path)
             header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SeriesInstanceUID", "ImageType"])
             kinds = [str(kind).upper() for kind in header.get("ImageType", [])]
             beside = any(kind in ("LABEL", "OVERVIEW", "THUMBNAIL") for kind in kinds)
@@ -74,7 +75,7 @@ def _named_in(path: Path) -> list[str]:
     try:
         if name.endswith((".ome.tif", ".ome.tiff")) and path.is_file():
             with tifffile.TiffFile(path) as tif:
-                return [part for image in read_ome(tif.ome_metadata or "<OME/>") for part in image.files]
+                return other_files(tif.ome_metadata or "<OME/>", path.name)
         if name.endswith((".vms", ".vmu")):
             lines = [line.partition("=")[2].strip() for line in read_text(path).splitlines()]
             return [line for line in lines if line]

@@ -13,9 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # Names that scanners and converters give to pictures beside the scan: "macro image", "Label", "scan.svs (thumbnail)".
-_BESIDE = re.compile(r"(^|[\s_\-:#(])(label|macro|thumbnail|overview|preview|map)( image)?\s*\d*\)?$")
-# A picture with pixels so many times larger than those of the finest one shows the glass, not the tissue.
-_OVERVIEW_FACTOR = 8.0
+# Of "Sox9 MAP2" or "Mapping" nothing follows.
+_WORDS = r"(label|macro|thumbnail|overview|preview)([\s_-]*image)?"
+_BESIDE = re.compile(rf"(({_WORDS}|map)([\s_-]*\d+)?|.*[\s_:#(\[-]{_WORDS}[)\]]?)(\.[a-z]+)?")
+# A picture so many times coarser than the finest one, and too coarse to tell stages on, shows the glass.
+_OVERVIEW_FACTOR, _OVERVIEW_MPP = 8.0, 3.0
+# What fluorescent channels are called; red, green and blue light of a camera is not.
+_FLUORESCENT = re.compile(r"dapi|hoechst|fitc|tritc|gfp|rfp|yfp|cherry|tomato|texas|alexa|cy[357]|fluor")
 
 
 @dataclass(frozen=True)
@@ -34,8 +38,6 @@ class OmeImage:
         µm per pixel as the file says, also where no microscope has it; None if it is not said.
     channels
         Name and colour (0xRRGGBB, None if it is not said) of each channel of one sample.
-    files
-        Other files that hold parts of it.
     """
 
     name: str
@@ -44,7 +46,6 @@ class OmeImage:
     size: scale.PixelSize | None
     mpp: float | None
     channels: tuple[tuple[str, int | None], ...]
-    files: tuple[str, ...]
 
 
 def read_ome(xml: str) -> list[OmeImage]:
@@ -67,8 +68,10 @@ def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
     channels = []
     for channel in pixels.findall("{*}Channel"):
         color = channel.get("Color")
-        # OME writes RGBA into one signed number of 32 bits.
-        rgb = (int(color) & 0xFFFFFFFF) >> 8 if color is not None else None
+        try:  # OME writes RGBA into one signed number of 32 bits
+            rgb = (int(color) & 0xFFFFFFFF) >> 8 if color is not None else None
+        except ValueError:
+            rgb = None
         channels.append((channel.get("Name", ""), rgb))
     return OmeImage(
         name=image.get("Name", ""),
@@ -77,18 +80,46 @@ def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
         size=scale.from_ome(pixels.attrib),
         mpp=given[0] if given is not None else None,
         channels=tuple(channels),
-        files=tuple(dict.fromkeys(u.get("FileName", "") for u in pixels.iter() if u.tag.endswith("UUID"))),
     )
+
+
+def other_files(xml: str, name: str) -> list[str]:
+    """Other files that OME metadata names as parts of a picture, whatever else is wrong with it.
+
+    tifffile opens each one. A part whose UUID is that of the file itself is its own, whatever it was called once.
+
+    Parameters
+    ----------
+    xml
+        The metadata.
+    name
+        Of the file that holds it.
+
+    Raises
+    ------
+    ValueError
+        If no part of any picture is in the file itself.
+    """
+    try:
+        root = ElementTree.fromstring(xml)
+    except ElementTree.ParseError:  # tifffile reads none of it either
+        return []
+    own = root.get("UUID")
+    parts = [(part.get("FileName", ""), part.text) for part in root.iter() if part.tag.endswith("UUID")]
+    others = [file for file, uuid in parts if file and file != name and (own is None or uuid != own)]
+    if parts and len(others) == len(parts):
+        raise ValueError(f"its metadata says that the whole picture is in {others[0]!r}; was one of the two renamed?")
+    return list(dict.fromkeys(others))
 
 
 def is_beside(name: str) -> bool:
     """Whether a picture is called like one beside the scan: label, macro, thumbnail and so on."""
-    return bool(_BESIDE.search(name.strip().lower()))
+    return bool(_BESIDE.fullmatch(name.strip().lower()))
 
 
 def is_overview(mpp: float | None, finest: float | None) -> bool:
     """Whether a picture's pixels are those of an overview of the glass, beside the finest one of its file."""
-    return mpp is not None and finest is not None and mpp >= _OVERVIEW_FACTOR * finest
+    return mpp is not None and finest is not None and mpp >= max(_OVERVIEW_FACTOR * finest, _OVERVIEW_MPP)
 
 
 def rgb_order(channels: Sequence[tuple[str, int | None]]) -> tuple[int, int, int] | None:
@@ -105,7 +136,11 @@ def rgb_order(channels: Sequence[tuple[str, int | None]]) -> tuple[int, int, int
         if sorted(colors, key=str) != sorted(primaries, key=str):
             return None
         return colors.index(primaries[0]), colors.index(primaries[1]), colors.index(primaries[2])
-    names = [name.strip().lower()[:1] for name, _ in channels]
-    if sorted(names) == ["b", "g", "r"]:
-        return names.index("r"), names.index("g"), names.index("b")
+    names = [name.strip().lower() for name, _ in channels]
+    if any(_FLUORESCENT.search(name) for name in names):
+        return None
+    for known in (("red", "green", "blue"), ("r", "g", "b")):
+        places = [[i for i, name in enumerate(names) if word in re.split(r"[^a-z]+", name)] for word in known]
+        if all(len(place) == 1 for place in places):
+            return places[0][0], places[1][0], places[2][0]
     return 0, 1, 2

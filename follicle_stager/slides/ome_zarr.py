@@ -59,7 +59,7 @@ def open_ome_zarr(path: Path, limits: SlidesConfig) -> Slide:
         raise
     except Exception as error:  # zarr's errors vary with version and damage, and metadata can hold anything
         said = str(error).removeprefix(f"{path}: ")
-        raise SlideError(f"{path}: this folder is no readable OME-Zarr image ({said}).") from error
+        raise SlideError(f"{path}: this folder is no readable OME-Zarr image ({said}); export it again.") from error
 
 
 def _opened(path: Path, limits: SlidesConfig) -> Slide:
@@ -67,12 +67,17 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
     folder, why, beside = _image_folder(path)
     attributes = _attributes(folder)
     multiscale = attributes["multiscales"][0]
+    if len(attributes["multiscales"]) > 1:
+        raise SlideError(
+            f"{path}: the folder holds {len(attributes['multiscales'])} images that each may be a section; export each "
+            "as a file of its own."
+        )
     places = [_inside(folder, str(dataset["path"])) for dataset in multiscale["datasets"]]
     for place in places:
         _check_array(path, place, limits.max_decoded_mb)
     arrays = [zarr.open_array(place, mode="r") for place in places]
     given = multiscale.get("axes", "tczyx"[-arrays[0].ndim :])
-    axes = [str(a["name"]) if isinstance(a, dict) else str(a) for a in given]
+    axes = [(str(a["name"]) if isinstance(a, dict) else str(a)).lower() for a in given]
     shape = dict(zip(axes, arrays[0].shape, strict=True))
     deep = {name: n for name, n in shape.items() if name not in "cyx" and n > 1}
     if deep or not {"y", "x"} <= shape.keys():
@@ -98,15 +103,29 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
             continue  # another field of view
         read = functools.partial(_read_rgb, array, axes, order, full_scale)
         levels.append(Level(sizes["x"], sizes["y"], read))
+    levels.sort(key=lambda level: -level.width)
+    notes = _missing(path, arrays[0])
     origin = Origin("zarr, as OME-Zarr", why, tuple(beside))
-    return Slide(path, levels, _pixel_size(multiscale, axes), origin=origin)
+    return Slide(path, levels, _pixel_size(multiscale, axes), notes=notes, origin=origin)
+
+
+def _missing(path: Path, array: Any) -> tuple[str, ...]:
+    """What is not stored of a picture; zarr reads it as one value, often black."""
+    stored, wanted = array.nchunks_initialized, array.nchunks
+    if not stored:
+        raise SlideError(f"{path}: the folder describes a picture but holds no pixels of it; copy or export it again.")
+    if stored == wanted:
+        return ()
+    return (f"{wanted - stored} of {wanted} parts of the picture are not stored: was it copied as a whole?",)
 
 
 def _check_files(path: Path) -> None:
     """Refuse a folder that holds something else than files and folders: reading a pipe would never end."""
+    if not path.is_dir():
+        raise SlideError(f"{path}: an OME-Zarr is a folder, and this is a file; unpack it first.")
     for file in path.rglob("*"):
-        if not file.is_file() and not file.is_dir():
-            raise SlideError(f"{file}: this is no regular file (a pipe, socket, device or broken link); delete it.")
+        if file.is_symlink() or not (file.is_file() or file.is_dir()):
+            raise SlideError(f"{file}: this is a link, or no regular file (a pipe, socket or device); delete it.")
 
 
 def _attributes(folder: Path) -> dict[str, Any]:
@@ -135,8 +154,8 @@ def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
         return path, "the multiscale image of the folder", []
     listed = _attributes(path / "OME").get("series") if (path / "OME").is_dir() else None
     names = [str(name) for name in listed] if isinstance(listed, list) else []
-    if not names:
-        names = sorted((p.name for p in path.iterdir() if p.is_dir() and p.name.isdecimal()), key=int)
+    numbered = [p.name for p in path.iterdir() if p.is_dir() and p.name.isdecimal() and p.name not in names]
+    names += sorted(numbered, key=int)
     images = [(_inside(path, name), name) for name in names]
     images = [(folder, name) for folder, name in images if "multiscales" in _attributes(folder)]
     if not images:
@@ -147,7 +166,7 @@ def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
     scans: list[tuple[Path, str]] = []
     beside: list[tuple[Path, str]] = []
     for (folder, name), own, mpp in zip(images, called, scales, strict=True):
-        other = ome.is_beside(own) or ome.is_overview(mpp, finest) or (mpp is None and finest is not None)
+        other = ome.is_beside(own) or ome.is_overview(mpp, finest)
         (beside if other else scans).append((folder, f"image {name} {own}".strip()))
     if not scans:
         scans, beside = beside[:1], beside[1:]
@@ -194,7 +213,9 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
     if (place / "zarr.json").is_file():
         metadata = read_json(place / "zarr.json")
         kind, codecs = metadata["data_type"], _named_codecs(metadata["codecs"])
-        chunk = metadata["chunk_grid"]["configuration"]["chunk_shape"]
+        shards = [c["configuration"] for c in metadata["codecs"] if c["name"] == "sharding_indexed"]
+        # Of a shard only the chunks in it are decoded.
+        chunk = (shards or [metadata["chunk_grid"]["configuration"]])[0]["chunk_shape"]
         width = 2 if kind == "uint16" else 1
     else:
         metadata = read_json(place / ".zarray")
@@ -210,6 +231,9 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
             "Export it with blosc, zstd or gzip."
         )
     size_mb = math.prod(int(n) for n in chunk) * width / 1e6
+    packed = max((file.stat().st_size for file in place.rglob("*") if file.is_file()), default=0) / 1e6
+    if packed > 2 * size_mb + 0.1 and "sharding_indexed" not in codecs:
+        raise SlideError(f"{path}: a chunk of {place.name} is packed larger than what it holds; it is not opened.")
     if size_mb > max_decoded_mb:
         raise SlideError(
             f"{path}: a chunk of {place.name} has {size_mb:,.0f} MB (limit: {max_decoded_mb:g}); export it with "
@@ -236,7 +260,7 @@ def _channels(attributes: dict[str, Any]) -> list[tuple[str, int | None]]:
     channels = []
     for channel in listed:
         color = channel.get("color")
-        channels.append((str(channel.get("label", "")), int(str(color), 16) if color else None))
+        channels.append((str(channel.get("label", "")), int(str(color).lstrip("#"), 16) if color else None))
     return channels if len(channels) == 3 else [("", None)] * 3
 
 

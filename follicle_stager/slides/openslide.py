@@ -43,6 +43,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
         raise SlideError(
             f"{path}: {needs} the 'wsi' extra: install it with  pip install \"follicle-stager[wsi]\""
         ) from None
+    _check_companions(path)
     try:
         source = openslide.OpenSlide(path)
     except (openslide.OpenSlideError, OSError) as error:
@@ -66,6 +67,16 @@ def open_openslide(path: Path, why: str = "") -> Slide:
             f"; positions count from the corner of what was scanned, {origin_px[0]}, {origin_px[1]} px, as in QuPath"
         )
     return Slide(path, levels, size, source.close, origin=Origin(f"OpenSlide, as {vendor}", reason, beside))
+
+
+def _check_companions(path: Path) -> None:
+    """Refuse pipes and devices among the files that OpenSlide opens beside the one that it is given."""
+    folders = [path.parent] if path.suffix.lower() in (".dcm", ".vms", ".vmu") else []
+    folders += [path.with_suffix("")] if path.suffix.lower() == ".mrxs" else []
+    for folder in folders:
+        for file in folder.iterdir() if folder.is_dir() else ():
+            if not file.is_file() and not file.is_dir():
+                raise SlideError(f"{file}: this is no regular file (a pipe, socket, device or broken link); delete it.")
 
 
 def _levels(source: Any) -> tuple[list[Level], tuple[int, int]]:

@@ -28,6 +28,7 @@ def to_rgb8(
     palette: NDArray[np.uint8] | None = None,
     cmyk: bool = False,
     alpha: bool = True,
+    premultiplied: bool = False,
     inverted: bool = False,
 ) -> NDArray[np.uint8]:
     """Convert one region to 8-bit RGB.
@@ -44,6 +45,8 @@ def to_rgb8(
         The four channels are ink, not colour and transparency.
     alpha
         A fourth channel is transparency; if not, it is left out.
+    premultiplied
+        Colours are weighted by the transparency already.
     inverted
         Zero is white (some gray TIFFs).
 
@@ -74,14 +77,16 @@ def to_rgb8(
         ink = 255 - eight.astype(np.uint16)
         return np.asarray(ink[..., :3] * ink[..., 3:4] // 255, np.uint8)
     if channels == 4 and alpha:
-        return over_white(eight[..., :3], eight[..., 3])
+        return over_white(eight[..., :3], eight[..., 3], premultiplied=premultiplied)
     return np.ascontiguousarray(eight[..., :3])
 
 
-def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArray[np.uint8]:
     """Lay a transparent image on white glass (scanners leave unscanned areas transparent)."""
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(rgb)
+    if premultiplied:
+        return np.asarray(np.minimum(rgb + (255 - alpha.astype(np.uint16))[..., None], 255), np.uint8)
     weight = alpha[..., None].astype(np.uint16)
     return ((rgb * weight + 255 * (255 - weight)) // 255).astype(np.uint8)
 

@@ -11,6 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +28,14 @@ _UM_PER_UNIT = {
     "micron": 1.0,
     "micrometer": 1.0,
     "micrometre": 1.0,
+    "mikrometer": 1.0,
+    "mkm": 1.0,
+    "pm": 1e-6,
     "mm": 1e3,
     "millimeter": 1e3,
     "millimetre": 1e3,
     "cm": 1e4,
+    "dm": 1e5,
     "centimeter": 1e4,
     "centimetre": 1e4,
     "inch": 25_400.0,
@@ -85,7 +90,8 @@ def um_per_unit(unit: str | None) -> float | None:
         with contextlib.suppress(UnicodeError):
             text = text.encode(charset).decode("utf-8")
             text = text.encode(charset).decode("utf-8")
-    text = text.lower().replace("μ", "µ")
+    text = re.sub(r"\s*/\s*(px|pixel)$", "", text.lower().replace("μ", "µ"))
+    text = text if text in _UM_PER_UNIT else re.sub(r"[\s-]", "", text)
     return _UM_PER_UNIT.get(text) or _UM_PER_UNIT.get(text.removesuffix("s"))
 
 
@@ -103,7 +109,7 @@ def number(text: object) -> float:
 def um_of_ome(pixels: Mapping[str, Any]) -> tuple[float, float] | None:
     """µm per pixel across and down by an OME ``Pixels`` element, plausible or not; the default unit is µm."""
     try:
-        unit_x = pixels.get("PhysicalSizeXUnit", "µm")
+        unit_x = pixels.get("PhysicalSizeXUnit") or "µm"
         size_x = number(pixels["PhysicalSizeX"]) * (um_per_unit(unit_x) or math.nan)
         size_y = number(pixels.get("PhysicalSizeY", pixels["PhysicalSizeX"])) * (
             um_per_unit(pixels.get("PhysicalSizeYUnit", unit_x)) or math.nan
@@ -121,7 +127,7 @@ def from_ome(pixels: Mapping[str, Any]) -> PixelSize | None:
 
 def from_aperio(description: str) -> PixelSize | None:
     """Scale from ``MPP = 0.2520`` in an Aperio image description."""
-    found = re.search(r"\bMPP\s*=\s*([0-9.,eE+-]+)", description)
+    found = re.search(r"\bMPP\s*=\s*([0-9.,eE+-]+)", description, re.IGNORECASE)
     try:
         mpp = number(found.group(1)) if found else math.nan
     except ValueError:
@@ -130,14 +136,26 @@ def from_aperio(description: str) -> PixelSize | None:
 
 
 def from_philips(description: str) -> PixelSize | None:
-    """Scale from the first ``DICOM_PIXEL_SPACING`` (mm, down and across) in a Philips image description."""
-    found = re.search(r'DICOM_PIXEL_SPACING"[^>]*>([^<]*)<', description)
-    spacing = re.findall(r"[0-9][0-9.,eE+-]*", found.group(1)) if found else []
+    """Scale of the scan (and not of macro or label) in a Philips image description: mm, down and across."""
     try:
-        down, across = (number(text) * 1e3 for text in spacing[:2])
-    except ValueError:  # not two, or no numbers
+        root = ElementTree.fromstring(description)
+        scans = [
+            image
+            for image in root.iter("DataObject")
+            if image.get("ObjectType") == "DPScannedImage" and _text(image, "PIM_DP_IMAGE_TYPE") in ("WSI", "")
+        ]
+        spacing = next(text for image in scans if (text := _text(image, "DICOM_PIXEL_SPACING")))
+        down, across = (number(text) * 1e3 for text in spacing.replace('"', " ").split()[:2])
+    except (ElementTree.ParseError, StopIteration, ValueError):
         return None
     return pixel_size(across, down, "Philips DICOM_PIXEL_SPACING")
+
+
+def _text(image: ElementTree.Element, name: str) -> str:
+    """First attribute of this name in an object of a Philips description, its own ones first."""
+    own = [a for a in image.findall("Attribute") if a.get("Name") == name]
+    found = own or [a for a in image.iter("Attribute") if a.get("Name") == name]
+    return (found[0].text or "").strip() if found else ""
 
 
 def from_resolution(per_unit_x: float, per_unit_y: float, unit: str | None, source: str) -> PixelSize | None:

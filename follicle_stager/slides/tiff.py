@@ -14,7 +14,7 @@ from follicle_stager.slides.ome import rgb_order
 from follicle_stager.slides.regions import joined
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
 from follicle_stager.slides.slide import Level, Origin, Slide
-from follicle_stager.slides.tiff_pixels import check_stored, pages_of, reader, size_of
+from follicle_stager.slides.tiff_pixels import check_stored, reader, size_of
 from follicle_stager.slides.tiff_roles import find_scan
 
 if TYPE_CHECKING:
@@ -73,6 +73,9 @@ def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
     except (SlideError, NeedsOpenSlide, OSError, MemoryError):
         tif.close()
         raise
+    except ValueError as error:  # what the readers of metadata say
+        tif.close()
+        raise SlideError(f"{path}: the TIFF is damaged: {error}. Copy or export it again.") from error
     except Exception as error:  # same as above, for damage further in
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
@@ -84,16 +87,17 @@ def _opened(tif: Any, path: Path, limits: SlidesConfig) -> Slide:
     scan = find_scan(tif, path, max_decoded_mb=limits.max_decoded_mb)
     pyramids = []
     for region in scan.regions:
-        convert = None
+        full_scale = 0
         levels = []
         for series in region.levels:
-            check_stored(series, path, region.plane)
-            read = reader(series, path, max_decoded_mb=limits.max_decoded_mb, plane=region.plane)
-            convert = convert or _converter(series, region, read, path)
+            check_stored(series, path)
+            read = reader(series, path, max_decoded_mb=limits.max_decoded_mb)
+            full_scale = full_scale or _full_scale(series, read)
+            convert = _converter(series, region, full_scale, path)
             height, width = size_of(series)
             levels.append(Level(width, height, functools.partial(_converted, convert, read)))
         pyramids.append(levels)
-    handles = {page.parent.filehandle for r in scan.regions for s in r.levels for page in pages_of(s)}
+    handles = {page.parent.filehandle for r in scan.regions for s in r.levels for page in s.pages if page is not None}
 
     def close() -> None:
         for handle in handles:
@@ -115,10 +119,9 @@ def _converted(convert: Convert, read: Read, y0: int, y1: int, x0: int, x1: int)
     return convert(read(y0, y1, x0, x1))
 
 
-def _converter(series: Any, region: Region, read: Read, path: Path) -> Convert:
+def _converter(series: Any, region: Region, full_scale: int, path: Path) -> Convert:
     """What makes RGB of the pixels of a picture."""
-    page = series.keyframe
-    axes = series.axes.replace("Z", "")
+    page, axes = series.keyframe, series.axes
     channels = int(series.shape[series.axes.index(next(a for a in axes if a in "SC"))]) if len(axes) > 2 else 1
     transparent = any(int(sample) in (1, 2) for sample in page.extrasamples)
     check_pixels(path, series.dtype, channels, gray_alpha=transparent)
@@ -133,12 +136,12 @@ def _converter(series: Any, region: Region, read: Read, path: Path) -> Convert:
         raise NeedsOpenSlide("its JPEG 2000 colours are stored as YCbCr")
     if photometric == "YCBCR" and compression not in _TO_RGB:
         raise SlideError(f"{path}: colours are stored as {compression} YCbCr; export it as RGB.")
-    full_scale = white_level(_sample(read, size_of(series))) if series.dtype == np.uint16 else 255
     convert = functools.partial(
         to_rgb8,
         full_scale=full_scale,
         cmyk=photometric == "SEPARATED",
         alpha=transparent,
+        premultiplied=any(int(sample) == 1 for sample in page.extrasamples),
         inverted=photometric == "MINISWHITE",
     )
     if "C" not in axes or channels == 1:
@@ -153,6 +156,17 @@ def _converter(series: Any, region: Region, read: Read, path: Path) -> Convert:
     return functools.partial(_ordered, convert, list(order or (0, 1, 2)))
 
 
+def _full_scale(series: Any, read: Read) -> int:
+    """Value that is white."""
+    page = series.keyframe
+    if series.dtype != np.uint16:
+        return 255
+    if getattr(page.photometric, "name", "") == "MINISWHITE":  # its brightest pixels are ink
+        bits = page.bitspersample if isinstance(page.bitspersample, int) else 16
+        return int(2**bits - 1)
+    return white_level(_sample(read, size_of(series)))
+
+
 def _ordered(convert: Convert, order: list[int], pixels: NDArray[np.generic]) -> NDArray[np.uint8]:
     return convert(pixels[..., order])
 
@@ -164,7 +178,8 @@ def _sample(read: Read, size: tuple[int, int], window: int = 128) -> NDArray[np.
     for fy in (0.05, 0.35, 0.65, 0.95):
         for fx in (0.05, 0.35, 0.65, 0.95):
             y, x = int(fy * max(0, height - window)), int(fx * max(0, width - window))
-            parts.append(read(y, min(y + window, height), x, min(x + window, width)).ravel())
+            pixels = read(y, min(y + window, height), x, min(x + window, width))
+            parts.append((pixels[..., :3] if pixels.ndim == 3 else pixels).ravel())  # transparency is no brightness
     return np.concatenate(parts)
 
 

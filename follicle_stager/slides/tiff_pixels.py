@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 
 # A tile or strip that is larger is decoded once and kept: neighbouring windows would decode it again and again.
 _KEEP_BYTES = 8_000_000
-# Places of a picture that are compared across and down, and their side.
-_PLACES, _SIDE_PX = 5, 24
+# Places of a picture that are looked at across and down; how many are compared; and their side in the larger one, px.
+_PLACES, _COMPARED, _SIDE_PX = 16, 25, 96
 # So much may resampling, sharpening and JPEG change the mean colour of a place, as a share of full scale.
 _MEAN_DIFFERENCE, _MAX_DIFFERENCE = 0.03, 0.15
+# A tile may be padded to whole blocks; one that is larger than this was made to fill the memory.
+_PADDED = 4
 
 
 def size_of(series: Any) -> tuple[int, int]:
@@ -33,25 +35,18 @@ def size_of(series: Any) -> tuple[int, int]:
     return int(series.shape[series.axes.index("Y")]), int(series.shape[series.axes.index("X")])
 
 
-def pages_of(series: Any, plane: int | None = None) -> list[Any]:
-    """The pages of a picture, or those of one focal plane of it."""
-    pages = [page for page in series.pages if page is not None]
-    if plane is None or "Z" not in series.axes:
-        return pages
-    each = max(1, len(pages) // series.shape[series.axes.index("Z")])
-    return pages[plane * each : (plane + 1) * each]
-
-
-def check_stored(series: Any, path: Path, plane: int | None = None) -> None:
+def check_stored(series: Any, path: Path) -> None:
     """Refuse a picture of which the file holds nothing, or not all.
 
     Raises
     ------
     SlideError
-        If the file is cut off, or no pixel is stored in it.
+        If the file is cut off, a part of the picture is missing, or no pixel is stored in it.
     """
     stored = 0
-    for page in pages_of(series, plane):
+    for page in series.pages:
+        if page is None:
+            raise SlideError(f"{path}: a channel or plane of the picture is missing in the file; export it again.")
         size_bytes = page.parent.filehandle.size
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         stored += sum(int(count) for _, count in parts)
@@ -65,35 +60,31 @@ def check_stored(series: Any, path: Path, plane: int | None = None) -> None:
         raise SlideError(f"{path}: the file describes a picture but holds no pixels of it; copy or export it again.")
 
 
-def reader(series: Any, path: Path, *, max_decoded_mb: float, plane: int | None = None) -> Read:
+def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
     """A function that reads windows of a picture.
 
     Parameters
     ----------
     series
-        Of tifffile, one resolution.
+        Of tifffile, one resolution; flat.
     path
         Of the slide, for messages.
     max_decoded_mb
         Largest tile or strip that is decoded, MB.
-    plane
-        Index of the focal plane, for pictures that have several.
 
     Raises
     ------
     SlideError
         If a tile or strip is larger.
     """
-    axes = series.axes.replace("Z", "") if plane is not None else series.axes
-    channel_first = axes[:1] in ("S", "C")
+    channel_first = series.axes[:1] in ("S", "C")
 
     def window(source: Any, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.generic]:
-        within = source if plane is None or "Z" not in series.axes else source[plane]
         if channel_first:
-            return np.moveaxis(np.asarray(within[:, y0:y1, x0:x1]), 0, -1)
-        return np.asarray(within[y0:y1, x0:x1])
+            return np.moveaxis(np.asarray(source[:, y0:y1, x0:x1]), 0, -1)
+        return np.asarray(source[y0:y1, x0:x1])
 
-    for handle in {page.parent.filehandle for page in pages_of(series)}:
+    for handle in {page.parent.filehandle for page in series.pages if page is not None}:
         if handle.closed:  # another file of the same slide, which tifffile closed again
             handle.open()
     page = series.keyframe
@@ -101,6 +92,7 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float, plane: int | None 
         stored = series.dtype.newbyteorder(page.parent.byteorder)  # tifffile names the native order
         mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=series.dataoffset, shape=series.shape)
         return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(series.dtype, copy=False)
+    _check_encoded(page, path)
     source: Any = zarr.open(series.aszarr(level=0, multiscales=False, fillvalue=_glass(series)), mode="r")
     chunk = dict(zip(series.axes, source.chunks, strict=True))
     chunk_bytes = math.prod(source.chunks) * series.dtype.itemsize
@@ -113,6 +105,45 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float, plane: int | None 
     if chunk_bytes <= _KEEP_BYTES:
         return functools.partial(window, source)
     return _kept(functools.partial(window, source), chunk["Y"], chunk["X"], size_of(series))
+
+
+def _check_encoded(page: Any, path: Path) -> None:
+    """Let no tile be decoded that is far larger than the file says: its own header would fill the memory."""
+    decode = page.decode
+    if getattr(decode, "__name__", "") == "checked":
+        return
+    width = page.tilewidth or page.imagewidth
+    height = page.tilelength or min(page.rowsperstrip or page.imagelength, page.imagelength)
+    most = _PADDED * max(width, 64) * max(height, 64)
+
+    def checked(data: bytes | None, *args: Any, **kwargs: Any) -> Any:
+        size = encoded_size(data) if data is not None else None
+        if size is not None and size[0] * size[1] > most:
+            raise SlideError(
+                f"{path}: a tile of it is packed as {size[1]} x {size[0]} px, far more than the file says; it is not "
+                "opened. Export the slide again."
+            )
+        return decode(data, *args, **kwargs)
+
+    page.decode = checked
+
+
+def encoded_size(data: bytes) -> tuple[int, int] | None:
+    """Height and width that a JPEG, PNG or JPEG 2000 says of itself; None of any other data."""
+    if data[:8] == b"\x89PNG\r\n\x1a\n":
+        return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
+    if data[:4] == b"\xff\x4f\xff\x51" or data[4:8] == b"jP  ":  # JPEG 2000: SIZ of the code stream
+        at = data.find(b"\xff\x4f\xff\x51")
+        return int.from_bytes(data[at + 12 : at + 16], "big"), int.from_bytes(data[at + 8 : at + 12], "big")
+    if data[:2] != b"\xff\xd8":
+        return None
+    at = 2
+    while at + 9 < len(data) and data[at] == 0xFF:
+        marker = data[at + 1]
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            return int.from_bytes(data[at + 5 : at + 7], "big"), int.from_bytes(data[at + 7 : at + 9], "big")
+        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return None
 
 
 def _glass(series: Any) -> int:
@@ -145,7 +176,9 @@ def _kept(read: Read, rows: int, columns: int, size: tuple[int, int]) -> Read:
 
 
 def is_same_view(small: Read, small_size: tuple[int, int], large: Read, large_size: tuple[int, int]) -> bool:
-    """Whether two pictures show the same, one at a lower resolution: by their colours in places all over them.
+    """Whether two pictures show the same, one at a lower resolution: by their colours where either shows most.
+
+    On glass all pictures are alike, so of many places those are compared that differ most from the rest.
 
     Parameters
     ----------
@@ -156,7 +189,7 @@ def is_same_view(small: Read, small_size: tuple[int, int], large: Read, large_si
     """
     height, width = small_size
     factor_y, factor_x = large_size[0] / height, large_size[1] / width
-    side = min(_SIDE_PX, height, width)
+    side = max(2, min(round(_SIDE_PX / max(factor_x, factor_y)), 24, height, width))
     means: list[list[NDArray[np.float64]]] = []
     for y in np.linspace(0, height - side, _PLACES).astype(int):
         for x in np.linspace(0, width - side, _PLACES).astype(int):
@@ -167,7 +200,9 @@ def is_same_view(small: Read, small_size: tuple[int, int], large: Read, large_si
             means.append([np.atleast_1d(w.astype(np.float64).mean(axis=(0, 1))) for w in windows])
     if any(one.shape != other.shape for one, other in means):
         return False
-    values = np.array(means)
-    differences = np.abs(values[:, 0] - values[:, 1]).max(axis=1)
+    values = np.array(means)  # (place, picture, colour)
+    away = np.abs(values - np.median(values, axis=0)).max(axis=(1, 2))
+    shown = values[np.argsort(-away)[:_COMPARED]]
+    differences = np.abs(shown[:, 0] - shown[:, 1]).max(axis=1)
     full = 255.0 if small(0, 1, 0, 1).dtype == np.uint8 else max(float(values.max()), 1.0)
     return bool(differences.mean() < _MEAN_DIFFERENCE * full and differences.max() < _MAX_DIFFERENCE * full)

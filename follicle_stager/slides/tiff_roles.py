@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+import tifffile
+
 from follicle_stager.errors import SlideError
 from follicle_stager.slides import ome, scale
 from follicle_stager.slides.tiff_pixels import is_same_view, reader, size_of
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 _NDPI_MAGNIFICATION, _NDPI_PLANE = 65421, 65424
 # A region lies within another picture if no more than this share of it is outside.
 _OUTSIDE = 0.02
+# Resolutions of one picture may differ by so much in width, µm.
+_SAME_EXTENT = 0.03
+# No slide has more pictures; to compare them all would take minutes.
+_MOST_PICTURES = 200
 
 
 @dataclass(frozen=True)
@@ -35,8 +41,6 @@ class Region:
         Place of its top-left corner on the glass; 0 where there is only one.
     size
         Of a pixel of the finest level, where the file says it of this region.
-    plane
-        Index of the focal plane that is read.
     channels
         Name and colour of each channel, as `ome.rgb_order` takes them.
     """
@@ -45,7 +49,6 @@ class Region:
     x_um: float = 0.0
     y_um: float = 0.0
     size: scale.PixelSize | None = None
-    plane: int | None = None
     channels: tuple[tuple[str, int | None], ...] = ()
 
 
@@ -88,16 +91,18 @@ def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
     SlideError
         If there is no flat picture, or several of which each could be the slide.
     """
-    images = _ome_images(tif)
-    files = _companions(images, path)  # before tifffile opens them
+    files = _other_files(tif, path)  # before tifffile opens them
     kind = tif.series[0].kind if tif.series else ""
+    if len(tif.series) > _MOST_PICTURES:
+        raise _several(path, [str(series.shape) for series in tif.series])
     if kind in ("svs", "qpi", "philips"):
         return _by_name(tif, path, kind)
     if kind == "ndpi":
         return _ndpi(tif, path)
     if kind == "scn":
         return _scn(tif, path)
-    if kind == "ome" and len(images) == len(tif.series):  # else tifffile left out what it did not understand
+    images = _ome_images(tif)
+    if kind == "ome" and images:
         return _ome(tif, path, images, files, max_decoded_mb)
     return _plain(tif, path, max_decoded_mb)
 
@@ -111,39 +116,59 @@ def in_words(series: Any, name: str = "") -> str:
 def _by_name(tif: Any, path: Path, kind: str) -> Scan:
     """Aperio, PerkinElmer and Philips: tifffile knows the scan, which it calls Baseline."""
     scans = [series for series in tif.series if series.name == "Baseline"] or tif.series[:1]
-    _check_flat(scans[0], path)
-    beside = [in_words(series) for series in tif.series if series is not scans[0]]
-    return Scan([Region(list(scans[0].levels))], f"the scan of a file of kind {kind}", beside)
+    scan = scans[0]
+    _check_flat(scan, path)
+    levels = [scan]
+    beside: list[Any] = []
+    left: list[Any] = []
+    for series in scan.levels[1:]:
+        called_so = _is_called_beside(series.keyframe)
+        (levels if _is_flat(series) and _has_shape_of(series, scan) and not called_so else beside).append(series)
+    for series in tif.series:
+        if series is scan:
+            continue
+        # What stands where a thumbnail should stand is none if it is as large as the scan.
+        large = series.name == "Thumbnail" and _is_flat(series) and size_of(series)[1] >= 0.9 * size_of(scan)[1]
+        (left if large else beside).append(series)
+    if left:
+        raise _several(path, [in_words(series) for series in (scan, *left)])
+    return Scan([Region(levels)], f"the scan of a file of kind {kind}", [in_words(series) for series in beside])
 
 
 def _ndpi(tif: Any, path: Path) -> Scan:
-    """Hamamatsu: each page says its magnification, and its focal plane; the plane nearest to the set one is read."""
-    pictures = []
-    beside = []
-    for series in tif.series:
-        magnification = series.keyframe.tags.valueof(_NDPI_MAGNIFICATION)
+    """Hamamatsu: each page says its magnification and its focal plane; the plane nearest to the set one is read."""
+    pages, beside = [], []
+    for page in tif.pages:
+        magnification = page.tags.valueof(_NDPI_MAGNIFICATION)
         if magnification is not None and float(magnification) < 0:
-            beside.append(in_words(series))
-        elif series.axes.replace("Z", "") in ("YX", "YXS"):
-            pictures.append((float(magnification or 0), series))
-    if not pictures:
+            name = "Macro" if float(magnification) == -1 else "Map"
+            beside.append(f"{name} ({page.imagewidth} x {page.imagelength} px)")
+        elif page.axes in ("YX", "YXS") and 0 not in page.shape:
+            pages.append((float(magnification or 0), page.imagewidth, page))
+    if not pages:
         raise _no_picture(tif, path)
-    pictures.sort(key=lambda p: (-p[0], -size_of(p[1])[0]))
-    best = pictures[0][1]
-    plane, note = None, []
-    if "Z" in best.axes:
-        heights = [abs(int(page.tags.valueof(_NDPI_PLANE) or 0)) for page in best.pages]
-        plane = heights.index(min(heights))
-        note = [f"{len(heights)} focal planes; only the one nearest to the focus (number {plane + 1}) is read"]
-    levels = [
-        level
-        for _, series in pictures
-        for level in series.levels
-        if level is best or _has_shape_of(level, best) and ("Z" in level.axes) <= ("Z" in best.axes)
-    ]
-    beside += [in_words(series) for _, series in pictures if not any(level in levels for level in series.levels)]
-    # A level may be there for the middle plane only.
-    return Scan([Region(levels, plane=plane)], "the highest magnification of an NDPI", beside, note)
+    best = max(own[:2] for own in pages)
+    planes = [page for *own, page in pages if tuple(own) == best]
+    heights_nm = [int(page.tags.valueof(_NDPI_PLANE) or 0) for page in planes]
+    height_nm = min(heights_nm, key=abs)
+    note = []
+    if len(planes) > 1:
+        number = heights_nm.index(height_nm) + 1
+        note = [f"{len(planes)} focal planes; only the one nearest to the focus (number {number}) is read"]
+    scan = _series_of(planes[heights_nm.index(height_nm)])
+    levels, sizes = [scan], {size_of(scan)}
+    for *_, page in sorted(pages, key=lambda own: -own[1]):
+        series = _series_of(page)
+        # A level of another plane shows other tissue in focus.
+        same_plane = int(page.tags.valueof(_NDPI_PLANE) or 0) == height_nm
+        if same_plane and size_of(series) not in sizes and _has_shape_of(series, scan):
+            levels.append(series)
+            sizes.add(size_of(series))
+    return Scan([Region(levels)], "the highest magnification of an NDPI", beside, note)
+
+
+def _series_of(page: Any) -> Any:
+    return tifffile.TiffPageSeries([page], page.shape, page.dtype, page.axes, kind="ndpi")
 
 
 def _scn(tif: Any, path: Path) -> Scan:
@@ -161,14 +186,17 @@ def _scn(tif: Any, path: Path) -> Scan:
         )
         pixels = size_of(series)
         found.append((series, (x, y, x + width, y + height), (width / pixels[1], height / pixels[0])))
+    finest = min(mpp for *_, (mpp, _) in found)
     regions, beside = [], []
     for series, box, (mpp_x, mpp_y) in found:
-        finer = [other for _, other, (own, _) in found if own < mpp_x / 2]
-        if any(_lies_within(other, box) for other in finer) or ome.is_overview(mpp_x, min(m for *_, (m, _) in found)):
+        around = any(_lies_within(other, box) for _, other, (own, _) in found if own < mpp_x / 2)
+        if mpp_x > scale.PLAUSIBLE_MPP[1] or (around and ome.is_overview(mpp_x, finest)):
             beside.append(in_words(series))
             continue
         size = scale.pixel_size(mpp_x, mpp_y, "SCN view")
         regions.append(Region(list(series.levels), box[0], box[1], size))
+    if not regions:
+        raise _no_picture(tif, path)
     first = regions[0].size
     if len(regions) > 1:
         if first is None or any(r.size is None or abs(r.size.mpp / first.mpp - 1) > 0.01 for r in regions):
@@ -180,13 +208,21 @@ def _scn(tif: Any, path: Path) -> Scan:
 
 
 def _ome_images(tif: Any) -> list[ome.OmeImage]:
-    """What OME metadata says; nothing where it is damaged, as tifffile has it."""
+    """What OME metadata says of each series, in their order; nothing where the two do not go together."""
     if not tif.is_ome:
         return []
     try:
-        return ome.read_ome(tif.ome_metadata)
+        images = ome.read_ome(tif.ome_metadata)
     except ValueError:
         return []
+    found = []
+    for series in tif.series:  # tifffile leaves out images of which it finds no pixels
+        alike = [i for i in images if i.name == (series.name or "") and (i.height, i.width) == size_of(series)]
+        if not alike:
+            return []
+        found.append(alike[0])
+        images.remove(alike[0])
+    return found
 
 
 def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max_decoded_mb: float) -> Scan:
@@ -197,14 +233,13 @@ def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max
     scans = scans or pairs
     image, best = min(scans, key=lambda p: (p[0].mpp is None, p[0].mpp or 0.0, -size_of(p[1])[0] * size_of(p[1])[1]))
     _check_flat(best, path)
-    levels = list(best.levels)
-    left = []
+    levels, left = list(best.levels), []
     for other, series in scans:
         if series is best:
             continue
         if _is_level(series, best, path, max_decoded_mb, (other.mpp, image.mpp)):
             levels.append(series)
-        elif other.mpp is not None or image.mpp is None:  # what was scanned has the scale of its scanner
+        else:
             left.append(in_words(series, other.name))
     if left:
         raise _several(path, [in_words(best, image.name), *left])
@@ -215,7 +250,7 @@ def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max
     return Scan([Region(levels, size=image.size, channels=image.channels)], why, beside, note)
 
 
-def _companions(images: list[ome.OmeImage], path: Path) -> list[str]:
+def _other_files(tif: Any, path: Path) -> list[str]:
     """Other files that OME metadata names; only files beside the slide are read.
 
     Raises
@@ -223,16 +258,15 @@ def _companions(images: list[ome.OmeImage], path: Path) -> list[str]:
     SlideError
         If it names one elsewhere, or one that is no regular file.
     """
-    names = dict.fromkeys(name for image in images for name in image.files if name)
-    own = [name for name in names if name.lower() != path.name.lower()]
-    for name in own:
+    names = ome.other_files(tif.ome_metadata, path.name) if tif.is_ome else []
+    for name in names:
         file = path.parent / name
         if file.resolve().parent != path.parent.resolve() or not file.is_file():
             raise SlideError(
                 f"{path}: its metadata says that a part of the picture is in {name!r}, which is no file in the slide's "
                 "own folder. Nothing else is read: put the parts beside it, or export it as one file."
             )
-    return own
+    return names
 
 
 def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
@@ -249,23 +283,27 @@ def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
     levels = list(full.levels)
     beside: list[str] = []
     left: list[str] = []
+    note: list[str] = []
     for series in tif.series:
         if series is full:
             continue
+        page = series.keyframe
         if _is_flat(series) and _is_level(series, full, path, max_decoded_mb):
             levels.append(series)
-            continue
-        page = series.keyframe
-        known = page.is_reduced or page.is_mask or _is_called_beside(page) or (tiled and not page.is_tiled)
-        (beside if known or not _is_flat(series) else left).append(
-            in_words(series) if _is_flat(series) else str(series.shape)
-        )
+        elif not _is_flat(series):
+            left.append(f"{len(series.pages)} pages of {page.imagewidth} x {page.imagelength} px")
+        elif _is_called_beside(page) or page.is_mask:
+            beside.append(in_words(series))
+        elif page.is_reduced or (tiled and not page.is_tiled):
+            beside.append(in_words(series))
+            note.append(f"not searched, since it is no scan by its tags: {in_words(series)}")
+        else:
+            left.append(in_words(series))
     if left:
         raise _several(path, [in_words(full), *left])
     levels.sort(key=lambda level: -size_of(level)[0])
-    return Scan(
-        [Region(levels)], "the picture of a TIFF" if not beside else "the picture that is no reduced copy", beside
-    )
+    why = "the picture that is no reduced copy" if beside else "the picture of a TIFF"
+    return Scan([Region(levels)], why, beside, note)
 
 
 def _is_called_beside(page: Any) -> bool:
@@ -280,8 +318,9 @@ def _is_level(
     """Whether a picture is another one at a lower resolution: the same shape, and the same view."""
     if not _is_flat(small) or not _has_shape_of(small, large):
         return False
-    if mpp[0] is not None and mpp[1] is not None and abs(mpp[0] / mpp[1] - 1) > 0.01:
-        return abs(mpp[0] * size_of(small)[1] / (mpp[1] * size_of(large)[1]) - 1) < 0.03
+    known = mpp[0] is not None and mpp[1] is not None and abs(mpp[0] / mpp[1] - 1) > 0.01
+    if known and abs((mpp[0] or 0) * size_of(small)[1] / ((mpp[1] or 1) * size_of(large)[1]) - 1) > _SAME_EXTENT:
+        return False
     reads = [reader(s, path, max_decoded_mb=max_decoded_mb) for s in (small, large)]
     return is_same_view(reads[0], size_of(small), reads[1], size_of(large))
 
@@ -313,6 +352,10 @@ def _check_flat(series: Any, path: Path) -> None:
 
 
 def _no_picture(tif: Any, path: Path) -> SlideError:
+    pages = [s for s in tif.series if sorted(s.axes.replace("S", ""))[1:] == ["X", "Y"] and s.axes[0] in "IQ"]
+    if pages:
+        size = f"{pages[0].keyframe.imagewidth} x {pages[0].keyframe.imagelength} px"
+        return _several(path, [size] * len(pages[0].pages))
     shapes = ", ".join(f"{series.axes} {series.shape}" for series in tif.series[:3]) or "nothing"
     return SlideError(
         f"{path}: no flat brightfield picture in it (found {shapes}). "

@@ -62,6 +62,8 @@ def list_slides(path: Path) -> list[SlideSource]:
     if not files:
         raise StudyError(f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}")
     groups = group_files(files)
+    if not groups:
+        raise StudyError(f"{path}: no scan in this folder, only labels and overviews of one; copy all its files.")
     ids = _ids([first for first, *_ in groups])
     return [SlideSource(name, first, tuple(parts)) for name, (first, *parts) in zip(ids, groups, strict=True)]
 
