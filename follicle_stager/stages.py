@@ -134,7 +134,7 @@ def read_class(text: str) -> tuple[Stage | None, Health | None]:
     text
         ``"Primordial follicle"``, or several classes with colons, as QuPath has them: ``"Follicle: Primary"``,
         ``"Secondary: Atretic"``. One with any other word is none of a stage: ``"Preantral"`` is not antral, nor is
-        ``"Antral wall"``. Where two name a stage, none does.
+        ``"Antral wall"``. Numbers say nothing. Where two name a stage, none does.
     """
     read = [_read_part(part) for part in text.split(":")]
     stages = {stage for stage, _ in read if stage is not None}
@@ -142,7 +142,8 @@ def read_class(text: str) -> tuple[Stage | None, Health | None]:
 
 
 def _read_part(text: str) -> tuple[Stage | None, Health | None]:
-    words = [word for word in re.split(r"[\s;,/()_\-]+", text.strip().lower()) if word]
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
+    words = [word for word in re.split(r"[\s;,./()?_\-]+", spaced.lower()) if word and not re.fullmatch(r"f?\d+", word)]
     if words in (["not", "a", "follicle"], ["not", "follicle"]):
         return Stage.NOT_FOLLICLE, None
     health = next((_HEALTH_WORDS[word] for word in words if word in _HEALTH_WORDS), None)

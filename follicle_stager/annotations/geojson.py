@@ -22,7 +22,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import MultiPolygon, Polygon, mapping, shape
 
 from follicle_stager.annotations.imagej import features_of_rois, is_rois
-from follicle_stager.annotations.objects import PARTS, MarkedObject, sort_objects
+from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
 from follicle_stager.files import read_json, write_text
 from follicle_stager.records import Follicle, Section
@@ -39,8 +39,6 @@ _PER_PX = 100
 _OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
 # What people write for it.
 _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
-# An outline around so many others, and of no stage, is that of the tissue.
-_AROUND = 2
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -130,41 +128,27 @@ def _outlines(features: Sequence[dict[str, Any]], where: Path | str) -> Outlines
     follicles: list[Follicle] = []
     parts: dict[str, list[tuple[str, Polygon]]] = {}
     loose: list[tuple[str, Polygon]] = []
-    unclear: list[bool] = []
+    ids: set[str] = set()
     for one in objects.marked:
         try:
-            if one.points:
-                left_out["points"] += len(one.points)
-            if one.label in PARTS:
-                own = one.outlines if one.label == "Fluid" else one.outlines[:1]
+            left_out["points"] += len(one.points)
+            if one.part:
+                own = one.outlines if one.part == "Fluid" else one.outlines[:1]
                 owner = one.metadata.get("follicle")
-                (parts.setdefault(owner, []) if owner else loose).extend((one.label, p) for p in own)
+                if not isinstance(owner, str | None):
+                    raise TypeError(f"the follicle of a part is {owner}, and no id")
+                (parts.setdefault(owner, []) if owner else loose).extend((one.part, p) for p in own)
                 continue
             for index, outline in enumerate(one.outlines):
                 follicle = _follicle(one, outline)
-                follicles.append(follicle if index == 0 else replace(follicle, id=outline_id(outline)))
-                unclear.append("stage" not in one.metadata and read_class(one.label)[0] is None)
+                if index or follicle.id in ids:  # a copy has the id of the first
+                    follicle = replace(follicle, id=outline_id(outline))
+                follicles.append(follicle)
+                ids.add(follicle.id)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise UserError(f"{where}: feature {one.number} holds something that cannot be read ({error}).") from None
-    around = _around_others(follicles, unclear)
-    left_out["outlines around other follicles"] += len(around)
-    follicles = [f for i, f in enumerate(follicles) if i not in around]
     left_out["parts of no follicle"] += _give_parts(follicles, loose, parts)
     return Outlines([_with_parts(f, parts.get(f.id, [])) for f in follicles], +left_out)
-
-
-def _around_others(follicles: Sequence[Follicle], unclear: Sequence[bool]) -> set[int]:
-    """Outlines of no stage that hold others: the tissue, or a region."""
-    if not any(unclear):
-        return set()
-    tree = STRtree([f.outline.representative_point() for f in follicles])
-    around = set()
-    for i, follicle in enumerate(follicles):
-        if unclear[i] and follicle.outline.is_valid:
-            inside = set(tree.query(follicle.outline, predicate="contains").tolist()) - {i}
-            if len(inside) >= _AROUND:
-                around.add(i)
-    return around
 
 
 def _give_parts(
@@ -298,7 +282,7 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
     color = list(_PART_COLORS[kind])
     return {
         "type": "Feature",
-        "id": str(uuid.uuid5(uuid.UUID(follicle_id), f"{kind} {index}")),
+        "id": _part_id(follicle_id, f"{kind} {index}"),
         "geometry": _geometry(polygon),
         "properties": {
             "objectType": "annotation",
@@ -308,6 +292,14 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
             "metadata": {"follicle": follicle_id},
         },
     }
+
+
+def _part_id(follicle_id: str, part: str) -> str:
+    """A UUID of a part of a follicle, whose own id may be any text."""
+    try:
+        return str(uuid.uuid5(uuid.UUID(follicle_id), part))
+    except ValueError:
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{follicle_id} {part}"))
 
 
 def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
@@ -353,16 +345,18 @@ def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
     metadata, properties = one.metadata, one.properties
     stage, health = read_class(one.label)
     stage = stage or Stage.UNSURE
+    own_id = str(one.feature.get("id") or "")
     measurements = properties.get("measurements") or {}
     if isinstance(measurements, list):
         measurements = {m["name"]: m["value"] for m in measurements}
     numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
     labels = {f"P {s.label}": s for s in Stage}
+    score = numbers.pop("Score", 1.0)
     return Follicle(
-        id=str(one.feature.get("id") or outline_id(outline)),
+        id=own_id if own_id and not own_id.startswith("Path") else outline_id(outline),
         section_id=metadata.get("section", ""),
         outline=outline,
-        score=numbers.pop("Score", 1.0),
+        score=score if 0 <= score <= 1 else 1.0,
         probabilities={labels[k]: numbers.pop(k) for k in list(numbers) if k in labels},
         measurements=numbers,
         stage_predicted=Stage(metadata.get("stage_predicted", stage.value)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -77,12 +78,19 @@ def features_of_rois(path: Path) -> list[dict[str, Any]]:
     try:
         if path.suffix.lower() == ".roi":
             rois = [ImagejRoi.frombytes(path.read_bytes())]
+            rois[0].name = _class_in(rois[0].name) or _class_in(path.stem)
         else:
             with zipfile.ZipFile(path) as packed:
-                names = [part for part in packed.infolist() if part.filename.lower().endswith(".roi")]
+                # What macOS adds to a zip is no ROI.
+                names = [p for p in packed.infolist() if re.search(r"(^|/)[^./][^/]*\.roi$", p.filename, re.IGNORECASE)]
+                names = [part for part in names if not part.filename.startswith("__MACOSX/")]
                 if sum(part.file_size for part in names) > MAX_TEXT_BYTES:
                     raise UserError(f"{path}: its ROIs are too large to be read.")
                 rois = [ImagejRoi.frombytes(packed.read(part)) for part in names]
+                for roi, part in zip(rois, names, strict=True):  # ImageJ too shows the name of the file then
+                    roi.name = _class_in(roi.name) or _class_in(PurePosixPath(part.filename).stem)
+        if not rois:
+            raise UserError(f"{path}: there is no ROI in it; save them with ImageJ's ROI manager, or give GeoJSON.")
         return [_feature(roi) for roi in rois]
     except UserError:
         raise
@@ -91,12 +99,16 @@ def features_of_rois(path: Path) -> list[dict[str, Any]]:
 
 
 def _feature(roi: ImagejRoi) -> dict[str, Any]:
-    label = re.sub(r"^[\d\s_-]+|[\d\s_-]+$", "", roi.name or "")
     return {
         "type": "Feature",
         "geometry": dict(mapping(_geometry(roi))),
-        "properties": {"objectType": "annotation", "classification": {"name": label}},
+        "properties": {"objectType": "annotation", "classification": {"name": roi.name}},
     }
+
+
+def _class_in(name: str | None) -> str:
+    """A ROI's name without the numbers that ImageJ and people add."""
+    return re.sub(r"^[\d\s_-]+|[\d\s_-]+$", "", name or "")
 
 
 def _geometry(roi: ImagejRoi) -> BaseGeometry:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import get_coordinates, get_num_coordinates, make_valid
+from shapely import STRtree, get_coordinates, get_num_coordinates, make_valid
 from shapely.errors import ShapelyError
 from shapely.geometry import MultiPoint, MultiPolygon, Point, Polygon, shape
 
@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
-#: Classes of what lies within a follicle.
+#: Classes of what lies within a follicle, and words for them.
 PARTS = ("Oocyte", "Nucleus", "Fluid")
+_PART_OF_WORD = {"oocyte": "Oocyte", "nucleus": "Nucleus", "fluid": "Fluid", "antrum": "Fluid"}
 
 # With more the geometry of one feature could take minutes.
 _MAX_CORNERS = 200_000
 _MAX_PARTS = 10_000
-# What programs make, and no person draws as a follicle.
-_OTHER_TYPES = ("cell", "tile", "root", "tma core", "tma_core", "tmacore")
+# What programs make, and no person draws as a follicle; "object" and "path" are what QuPath 0.2 wrote around it.
+_OTHER_TYPES = ("cell", "tile", "root", "tma core", "tmacore")
 # Outlines that hold follicles.
-_TISSUE = ("section", "ovary", "ovaries", "tissue")
+_TISSUE = {"section", "ovary", "ovaries", "tissue", "region", "cortex", "medulla"}
+# An outline of no stage around so many follicles is that of the tissue.
+_AROUND = 2
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,8 @@ class MarkedObject:
         Of the feature; empty where there are none.
     label
         Its class; where it has none, the name if that is a stage.
+    part
+        Of `PARTS`, which it is; empty for a follicle.
     outlines, points
         Its polygons, and its points.
     """
@@ -57,6 +62,7 @@ class MarkedObject:
     properties: dict[str, Any]
     metadata: dict[str, Any]
     label: str
+    part: str
     outlines: tuple[Polygon, ...]
     points: tuple[Point, ...]
 
@@ -102,7 +108,7 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
             properties = feature.get("properties") or {}
             metadata = properties.get("metadata") or {}
             label = class_of(properties)
-            other = _is_other(properties, metadata, label)
+            other = kind_of_other(properties, metadata, label, str(feature.get("id") or ""))
         except (AttributeError, TypeError, ValueError, KeyError) as error:
             raise UserError(f"{where}: feature {number} holds something that cannot be read ({error}).") from None
         if other:
@@ -114,8 +120,37 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
             objects.left_out["lines" if not geometry.is_empty else "without an outline"] += 1
             continue
         _check_outlines(where, number, outlines)
-        objects.marked.append(MarkedObject(feature, number, properties, metadata, label, outlines, points))
+        part = part_of(label)
+        objects.marked.append(MarkedObject(feature, number, properties, metadata, label, part, outlines, points))
+    around = _around_follicles(objects.marked)
+    objects.left_out["outlines around follicles"] += len(around)
+    objects.marked = [one for one in objects.marked if one.number not in around]
     return objects
+
+
+def part_of(label: str) -> str:
+    """Which part of a follicle a class names: ``"Oocyte"``, ``"Follicle: oocyte"``; empty for none."""
+    words = [_PART_OF_WORD.get(part.strip().lower(), "") for part in label.split(":")]
+    return next((part for part in reversed(words) if part), "")
+
+
+def _around_follicles(marked: list[MarkedObject]) -> set[int]:
+    """Numbers of objects of no stage that hold several follicles of one: the tissue, or a part of it."""
+    unclear = [one for one in marked if _is_unclear(one) and one.outlines]
+    staged = [one for one in marked if read_class(one.label)[0] is not None]
+    places = [p for one in staged for p in (*one.points, *(o.representative_point() for o in one.outlines))]
+    if not unclear or not places:
+        return set()
+    tree = STRtree(places)
+    return {
+        one.number
+        for one in unclear
+        if any(len(tree.query(o, predicate="contains")) >= _AROUND for o in one.outlines if o.is_valid)
+    }
+
+
+def _is_unclear(one: MarkedObject) -> bool:
+    return "stage" not in one.metadata and not one.part and read_class(one.label)[0] is None
 
 
 def in_words(left_out: Mapping[str, int]) -> str:
@@ -124,29 +159,50 @@ def in_words(left_out: Mapping[str, int]) -> str:
 
 
 def class_of(properties: Mapping[str, Any]) -> str:
-    """Class of an object as it is written, parts of it joined by a colon; without one the name, if it is a stage."""
-    classification = properties.get("classification") or {}
-    if not isinstance(classification, dict):
-        return str(classification)
-    names = classification.get("names") or [classification.get("name") or ""]
-    label = ": ".join(str(name) for name in names)
+    """Class of an object as it is written, with colons between its parts; without one the name, if that says it.
+
+    Raises
+    ------
+    TypeError
+        If the class is no text.
+    """
+    given = properties.get("classification") or {}
+    names = (given.get("names") or [given.get("name") or ""]) if isinstance(given, dict) else given
+    names = [names] if isinstance(names, str) else names
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"the class is {given}, and no text")
+    label = ": ".join(names)
     name = str(properties.get("name") or "")
-    return label or (name if read_class(name)[0] is not None or name in PARTS else "")
+    said = read_class(name)[0] is not None or part_of(name) or name.strip().lower() in _TISSUE
+    return label or (name if said else "")
 
 
-def _is_other(properties: Mapping[str, Any], metadata: Mapping[str, Any], label: str) -> str:
-    """Of which kind an object is that is no follicle; empty for one that may be."""
+def kind_of_other(properties: Mapping[str, Any], metadata: Mapping[str, Any], label: str, identity: str = "") -> str:
+    """Of which kind an object is that is no follicle and no part of one; empty for one that may be.
+
+    Parameters
+    ----------
+    properties, metadata
+        Of the feature.
+    label
+        Its class, see `class_of`.
+    identity
+        Its id: QuPath 0.2 wrote the kind of object there.
+    """
     if "stage" in metadata or "follicle" in metadata:  # this software wrote it
         return ""
-    parts = [part.strip() for part in label.split(":")]
+    parts = [part.strip().lower() for part in label.split(":")]
     if any(part.endswith("*") for part in parts):  # QuPath leaves such classes out of all that it measures
         return f"class {label}"
-    kind = str(properties.get("objectType") or properties.get("object_type") or "annotation").strip().lower()
+    written = properties.get("objectType") or properties.get("object_type") or ""
+    if not written and identity.startswith("Path") and identity.endswith("Object"):
+        written = identity
+    kind = str(written).strip().lower().replace("_", " ").removeprefix("path").removesuffix("object").strip()
     if kind in _OTHER_TYPES:
         return f"{kind}s"
-    if kind == "detection" and read_class(label)[0] is None and label not in PARTS:
+    if kind == "detection" and read_class(label)[0] is None and not part_of(label):
         return "detections"
-    return f"class {label}" if label.strip().lower() in _TISSUE else ""
+    return f"class {label}" if any(part in _TISSUE for part in parts) else ""
 
 
 def _geometry(where: Path | str, number: int, feature: dict[str, Any]) -> BaseGeometry:

@@ -6,14 +6,15 @@ The class names stay as they were written: two annotators may use names that are
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations.geojson import read_features
-from follicle_stager.annotations.objects import PARTS, sort_objects
+from follicle_stager.annotations.objects import class_of, kind_of_other, part_of, sort_objects
 from follicle_stager.errors import UserError
-from follicle_stager.slides.scale import number
+from follicle_stager.slides.scale import number, um_per_unit
 from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
@@ -78,48 +79,78 @@ def read_marks(path: Path, *, mpp: float | None = None) -> Marks:
         raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
     name = path.name.lower().removesuffix(".gz")
     if not name.endswith((".geojson", ".json", ".zip", ".roi")):
-        return Marks(_from_table(path, mpp))
+        return _from_table(path, mpp)
     if mpp is None:
         raise UserError(f"{path}: this file is in pixels; say with --mpp how many µm a pixel has.")
     objects = sort_objects(read_features(path), path)
     annotations = []
     for one in objects.marked:
-        if one.label in PARTS:
+        if one.part:
             continue
         centres = [*one.points, *(outline.centroid for outline in one.outlines)]
         annotations += [Annotation(at.x * mpp, at.y * mpp, one.label) for at in centres]
     return Marks(annotations, objects.left_out)
 
 
-def _from_table(path: Path, mpp: float | None) -> list[Annotation]:
+def _from_table(path: Path, mpp: float | None) -> Marks:
     table = read_table(path)
     images = {row["Image"] for _, row in table.rows if row.get("Image")}
     if len(images) > 1:
         raise UserError(f"{path}: the table has marks of {len(images)} images; export one image at a time.")
     x_name, y_name, factor = _position_columns(path, table.columns, mpp)
-    label = next((c for c in _CLASS_COLUMNS if c in table.columns), None)
-    if label is None:
+    if not any(name in table.columns for name in _CLASS_COLUMNS):
         raise UserError(f"{path}: no column says the class; there should be one called Class or Classification.")
-    annotations = []
+    marks = Marks([])
     for line, row in table.rows:
-        try:
-            x, y = (number(row[name]) if row[name] else math.nan for name in (x_name, y_name))
-        except ValueError:
-            raise UserError(f"{path}: line {line}: the centroid is no number; mend or delete the line.") from None
-        # QuPath writes NaN for an outline without area: it has no place.
-        if math.isfinite(x) and math.isfinite(y):
-            annotations.append(Annotation(x * factor, y * factor, row[label]))
-    return annotations
+        given = next((row[name] for name in _CLASS_COLUMNS[:-1] if row.get(name)), "")
+        label = class_of({"classification": given, "name": row.get("Name", "")}) or row.get("Name", "")
+        other = kind_of_other({"objectType": row.get("Object type", "")}, {}, label) or _no_mark(row, label)
+        x, y = (_coordinate(path, line, name, row[name]) for name in (x_name, y_name))
+        if other or math.isnan(x) or math.isnan(y):  # QuPath writes NaN for an outline without area
+            marks.left_out[other or "without a position"] += 1
+        else:
+            marks.annotations.append(Annotation(x * factor, y * factor, label))
+    return marks
+
+
+def _no_mark(row: dict[str, str], label: str) -> str:
+    """Of which kind a row is that is no single mark; empty for one."""
+    if part_of(label):
+        return "parts of follicles"
+    if row.get("ROI", "").strip().lower() in ("line", "polyline", "arrow"):
+        return "lines"
+    several = row.get("Num points", "").strip() not in ("", "0", "1", "NaN")
+    return "objects of several points (a table has only their mean: export them as GeoJSON)" if several else ""
+
+
+def _coordinate(path: Path, line: int, column: str, text: str) -> float:
+    try:
+        return number(text) if text else math.nan
+    except ValueError:
+        raise UserError(
+            f"{path}: line {line}, column {column}: {text!r} is no number; mend or delete the line."
+        ) from None
 
 
 def _position_columns(path: Path, columns: list[str], mpp: float | None) -> tuple[str, str, float]:
+    """Columns of the centroid, and µm in their unit."""
     for x_name in columns:
-        y_name = x_name.replace(" X ", " Y ")
-        if not x_name.startswith("Centroid X") or y_name not in columns:
+        found = re.fullmatch(r"(.*\bcentroid) x\b\s*(.*)", x_name.strip(), re.IGNORECASE)
+        if found is None:
             continue
-        if "px" in x_name:
+        y_name = next((c for c in columns if c.lower() == f"{found[1]} y {found[2]}".strip().lower()), None)
+        if y_name is None:
+            continue
+        unit = found[2].strip("()[] ").lower()
+        if unit in ("px", "pixel", "pixels"):
             if mpp is None:
                 raise UserError(f"{path}: the positions are in pixels; say with --mpp how many µm a pixel has.")
             return x_name, y_name, mpp
-        return x_name, y_name, 1.0
+        um = um_per_unit(unit)
+        if um is None:
+            raise UserError(
+                f"{path}: column {x_name!r} does not say in which unit it is; call it 'Centroid X µm' or "
+                "'Centroid X px', and the other one likewise."
+            )
+        return x_name, y_name, um
     raise UserError(f"{path}: no columns 'Centroid X µm' and 'Centroid Y µm'; export the measurements from QuPath.")

@@ -96,14 +96,19 @@ def um_per_unit(unit: str | None) -> float | None:
 
 
 def number(text: object) -> float:
-    """A number as files of any country write it: ``0.25`` or ``0,25``.
+    """A number as files of any country write it: ``0.25``, ``0,25``, ``1.234,5`` or ``1'234.5``.
 
     Raises
     ------
     ValueError, TypeError
         If it is none.
     """
-    return float(text.strip().replace(",", ".") if isinstance(text, str) else text)  # type: ignore[arg-type]
+    if not isinstance(text, str):
+        return float(text)  # type: ignore[arg-type]
+    plain = re.sub(r"(?<=\d)[\s'’](?=\d{3})", "", text.strip().replace("\u2212", "-"))
+    if "," in plain and "." in plain:  # the last sign is the decimal one
+        plain = plain.replace("." if plain.rindex(",") > plain.rindex(".") else ",", "")
+    return float(plain.replace(",", "."))
 
 
 def um_of_ome(pixels: Mapping[str, Any]) -> tuple[float, float] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from shapely.geometry import Point, mapping
 from follicle_stager.annotations import in_words, read_marks, read_outlines, write_geojson, write_rois
 from follicle_stager.errors import UserError
 from follicle_stager.records import Follicle
+from follicle_stager.slides.scale import number
 from follicle_stager.stages import LADDER, Health, Stage
 
 
@@ -61,12 +63,44 @@ class TestQuPath:
         assert stages(outlines) == [*(s.value for s in LADDER), "primary"], "and what a classifier gave a stage"
         assert in_words(outlines.left_out) == (
             "cells: 20, class Follicle: Region*: 1, class Ignore*: 1, class Ovary: 1, detections: 30, lines: 1, "
-            "outlines around other follicles: 1, points: 1, tiles: 1"
+            "outlines around follicles: 1, points: 1, tiles: 1"
         )
 
     def test_an_outline_without_a_class_is_asked_about(self, read):
         """One around a single other one may be a follicle in which somebody drew the oocyte."""
         assert stages(read([feature(circle(100)), feature(circle(100, radius=8), "Primary")])) == ["unsure", "primary"]
+
+    def test_a_class_of_ones_own_may_hold_outlines(self, read):
+        """A follicle in which somebody drew what is in it; one that holds follicles is a region."""
+        inside = [feature(circle(90, radius=5)), feature(circle(110, radius=5))]
+        assert stages(read([feature(circle(100, radius=40), "Graafian"), *inside])) == ["unsure"] * 3
+        staged = [feature(circle(90, radius=5), "Primary"), feature(circle(110, radius=5), "Primary")]
+        assert stages(read([feature(circle(100, radius=40), "Left part"), *staged])) == ["primary"] * 2
+
+    @pytest.mark.parametrize("name", ["Tissue", "ovary", "Region", "Ovary: left"])
+    def test_the_tissue_by_its_name(self, read, name):
+        outlines = read([feature(circle(100), name), feature(circle(300), None, name=name.partition(":")[0])])
+        assert not outlines.follicles
+
+    def test_qupath_0_2_wrote_the_kind_as_the_id(self, read):
+        features = [feature(circle(100 * n), "Primary") | {"id": "PathAnnotationObject"} for n in (1, 2)]
+        features += [feature(circle(400), "Primary") | {"id": f"Path{kind}Object"} for kind in ("Cell", "Tile", "Root")]
+        features += [feature(circle(100, radius=5), "Oocyte") | {"id": "PathAnnotationObject"}]
+        for one in features:
+            del one["properties"]["objectType"]
+        outlines = read(features)
+        assert stages(outlines) == ["primary"] * 2
+        assert [f.oocyte is not None for f in outlines.follicles] == [True, False]
+        assert in_words(outlines.left_out) == "cells: 1, roots: 1, tiles: 1"
+
+    @pytest.mark.parametrize("label", ["oocyte", "Follicle: Oocyte", "Primary: Oocyte"])
+    def test_parts_by_any_spelling(self, read, tmp_path, label):
+        features = [feature(circle(100), "Primary") | {"id": "f1"}, feature(circle(100, radius=5), label)]
+        (follicle,) = read(features).follicles
+        assert follicle.oocyte is not None
+        write_geojson(tmp_path / "b.geojson", [follicle])  # an id that is no UUID
+        assert read_outlines(tmp_path / "b.geojson").follicles[0].oocyte is not None
+        assert len(read_marks(tmp_path / "a.geojson", mpp=1).annotations) == 1
 
     @pytest.mark.parametrize(
         ("label", "stage", "health"),
@@ -217,6 +251,22 @@ class TestImageJ:
         marks = read_marks(path, mpp=0.5).annotations
         assert [(m.x_um, m.y_um, m.label) for m in marks][-2:] == [(1.5, 2, "Antral"), (2.5, 3, "Antral")]
 
+    def test_names_of_rois(self, tmp_path):
+        """In the ROI, else of its file; what macOS adds is no ROI."""
+        names = {"0001-0002.roi": "Primary", "Secondary.roi": "", "c.roi": "F0003 Antral (2)", "d.roi": "EarlyAntral.1"}
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            for n, (file, name) in enumerate(names.items()):
+                corners = np.array([[0, 0], [9, 0], [9, 9]]) + 20 * n
+                packed.writestr(file, ImagejRoi.frompoints(corners, name=name or None).tobytes())
+                packed.writestr(f"__MACOSX/._{file}", b"24 bytes of something else")
+        assert stages(read_outlines(tmp_path / "a.zip")) == ["primary", "secondary", "antral", "early_antral"]
+
+    def test_a_zip_without_rois(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
+            packed.writestr("a.geojson", "[]")
+        with pytest.raises(UserError, match="there is no ROI in it"):
+            read_outlines(tmp_path / "a.zip")
+
     @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"Iout"])
     def test_damaged(self, tmp_path, content):
         for name in ("a.zip", "a.roi"):
@@ -232,3 +282,52 @@ def test_measurement_tables_of_any_country(tmp_path, encoding, separator, x):
     (tmp_path / "a.txt").write_bytes("\r\n".join(separator.join(line) for line in lines).encode(encoding))
     (mark,) = read_marks(tmp_path / "a.txt").annotations
     assert (mark.x_um, mark.y_um, mark.label) == (12.5, 3, "Primary")
+
+
+class TestTables:
+    @pytest.mark.parametrize(
+        ("header", "at"),
+        [
+            ("Centroid X µm\tCentroid Y µm", (1, 900)),
+            ("Centroid X mm\tCentroid Y mm", (1000, 900_000)),
+            ("Centroid X px\tCentroid Y px", (0.5, 450)),
+            ("Nucleus: Centroid X µm\tNucleus: Centroid Y µm", (1, 900)),
+        ],
+    )
+    def test_positions_in_their_unit(self, tmp_path, header, at):
+        (tmp_path / "a.txt").write_text(f"Class\t{header}\nPrimary\t1\t900\n", encoding="utf-8")
+        (mark,) = read_marks(tmp_path / "a.txt", mpp=0.5).annotations
+        assert (mark.x_um, mark.y_um) == at
+
+    def test_a_position_without_a_unit_is_asked_for(self, tmp_path):
+        (tmp_path / "a.txt").write_text("Class\tCentroid X\tCentroid Y\nPrimary\t100\t900\n")
+        with pytest.raises(UserError, match="does not say in which unit"):
+            read_marks(tmp_path / "a.txt", mpp=0.5)
+
+    def test_rows_are_told_apart_as_objects_are(self, tmp_path):
+        rows = [
+            "Annotation\tx\tPrimary\tPolygon\t\t1\t1",
+            "Annotation\tSecondary\t\tPolygon\t\t2\t2",
+            "Annotation\t\tAntral\tPoints\t1\t3\t3",
+            "Annotation\t\tAntral\tPoints\t25\t3\t3",
+            "Annotation\t\tOocyte\tPolygon\t\t4\t4",
+            "Annotation\t\tIgnore*\tPolygon\t\t4\t4",
+            "Annotation\t\tAntral\tPolygon\t\tNaN\tNaN",
+            "PathCellObject\t\tPrimary\tPolygon\t\t5\t5",
+            "Tile\t\t\tPolygon\t\t5\t5",
+            "Detection\t\tPositive\tPolygon\t\t5\t5",
+        ]
+        header = "Object type\tName\tClassification\tROI\tNum points\tCentroid X µm\tCentroid Y µm"
+        (tmp_path / "a.txt").write_text("\n".join([header, *rows]), encoding="utf-8")
+        marks = read_marks(tmp_path / "a.txt")
+        assert [m.label for m in marks.annotations] == ["Primary", "Secondary", "Antral"]
+        assert sum(marks.left_out.values()) == 7
+        assert "objects of several points" in in_words(marks.left_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1.234,5", 1234.5), ("1,234.5", 1234.5), ("1 234,5", 1234.5), ("1\u00a0234,5", 1234.5), ("\u22122,5", -2.5)],
+)
+def test_numbers_of_any_country(text, value):
+    assert number(text) == value
