@@ -6,6 +6,7 @@ wrong choice would count a macro, or lose a section in silence; so whatever coul
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 _NDPI_MAGNIFICATION, _NDPI_PLANE = 65421, 65424
 # A region lies within another picture if no more than this share of it is outside.
 _OUTSIDE = 0.02
+# Each level rounds to whole pixels, so that a width is not quite halved.
+_NOT_HALVED = 0.03
 # Resolutions of one picture may differ by so much in width, µm.
 _SAME_EXTENT = 0.03
 # No slide has more pictures; to compare them all would take minutes.
@@ -96,7 +99,7 @@ def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
     if len(tif.series) > _MOST_PICTURES:
         raise _several(path, [str(series.shape) for series in tif.series])
     if kind in ("svs", "qpi", "philips"):
-        return _by_name(tif, path, kind)
+        return _by_name(tif, path, kind, max_decoded_mb)
     if kind == "ndpi":
         return _ndpi(tif, path)
     if kind == "scn":
@@ -113,7 +116,7 @@ def in_words(series: Any, name: str = "") -> str:
     return f"{name or series.name or 'picture'} ({width} x {height} px)"
 
 
-def _by_name(tif: Any, path: Path, kind: str) -> Scan:
+def _by_name(tif: Any, path: Path, kind: str, max_decoded_mb: float) -> Scan:
     """Aperio, PerkinElmer and Philips: tifffile knows the scan, which it calls Baseline."""
     scans = [series for series in tif.series if series.name == "Baseline"] or tif.series[:1]
     scan = scans[0]
@@ -122,8 +125,12 @@ def _by_name(tif: Any, path: Path, kind: str) -> Scan:
     beside: list[Any] = []
     left: list[Any] = []
     for series in scan.levels[1:]:
-        called_so = _is_called_beside(series.keyframe)
-        (levels if _is_flat(series) and _has_shape_of(series, scan) and not called_so else beside).append(series)
+        halved = math.log2(size_of(scan)[1] / max(1, size_of(series)[1]))
+        fits = _is_flat(series) and _has_shape_of(series, scan) and not _is_called_beside(series.keyframe)
+        # Scanners halve; anything else of this shape may be a macro, so it is looked at.
+        if fits and abs(halved - round(halved)) > _NOT_HALVED:
+            fits = _is_level(series, scan, path, max_decoded_mb)
+        (levels if fits else beside).append(series)
     for series in tif.series:
         if series is scan:
             continue
@@ -280,12 +287,13 @@ def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
     tiled = [s for s in flat if s.keyframe.is_tiled]
     if tiled and not full.keyframe.is_tiled:
         full = max(tiled, key=lambda s: size_of(s)[0] * size_of(s)[1])
-    levels = list(full.levels)
+    # tifffile takes any page of half the size for a level; those within the first page are levels by the file's word.
+    levels = [full] + [level for level in full.levels[1:] if level.keyframe.is_subifd]
     beside: list[str] = []
     left: list[str] = []
     note: list[str] = []
-    for series in tif.series:
-        if series is full:
+    for series in [*full.levels[1:], *tif.series]:
+        if any(series is own for own in levels):
             continue
         page = series.keyframe
         if _is_flat(series) and _is_level(series, full, path, max_decoded_mb):

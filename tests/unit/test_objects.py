@@ -257,7 +257,9 @@ class TestImageJ:
         with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
             for n, (file, name) in enumerate(names.items()):
                 corners = np.array([[0, 0], [9, 0], [9, 9]]) + 20 * n
-                packed.writestr(file, ImagejRoi.frompoints(corners, name=name or None).tobytes())
+                roi = ImagejRoi.frompoints(corners)
+                roi.name = name
+                packed.writestr(file, roi.tobytes())
                 packed.writestr(f"__MACOSX/._{file}", b"24 bytes of something else")
         assert stages(read_outlines(tmp_path / "a.zip")) == ["primary", "secondary", "antral", "early_antral"]
 

@@ -149,7 +149,7 @@ class TestWhichPicture:
         second[700:900, 600:850] = (190, 120, 180)
         with tifffile.TiffWriter(tmp_path / "a.tif") as tif:
             for picture in (first, half(second)):
-                tif.write(picture, tile=(64, 64), photometric="rgb")
+                tif.write(picture, tile=(256, 256), compression="zlib", photometric="rgb")
         with pytest.raises(SlideError, match="2 pictures"):
             open_slide(tmp_path / "a.tif")
 
@@ -166,6 +166,7 @@ class TestWhichPicture:
             tif.write(half(half(SCAN)), rowsperstrip=16, **JPEG)
             tif.write(half(SCAN), tile=(256, 256), **JPEG)
             tif.write(macro(200, 250), tile=(256, 256), description="Aperio macro", **JPEG)
+            tif.write(macro(150, 200), tile=(256, 256), **JPEG)
         with open_slide(tmp_path / "a.svs") as slide:
             assert [level.width for level in slide.levels] == [512, 256]
         with tifffile.TiffWriter(tmp_path / "b.svs") as tif:
