@@ -21,13 +21,14 @@ from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
-from follicle_stager.study.run_info import run_id_of
+from follicle_stager.study.run_info import content_of, run_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from follicle_stager.config import Config
     from follicle_stager.study.folder import Study
+    from follicle_stager.study.run_info import RunInfo
     from follicle_stager.study.sources import SlideSource
 
     #: ``(slide_id, step, done, total)``, or None at the end
@@ -132,7 +133,7 @@ def run_batch(
             if slide_id not in outcomes:  # messages of a worker may come late
                 on_progress(slide_id, step, done, total)
 
-    with study.running(config):
+    with study.running(config, mpp=None if isinstance(mpp, dict) else mpp):
         if jobs <= 1 or len(tasks) <= 1:
             for task in tasks:
                 finish(_work(task, advance))
@@ -224,6 +225,12 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
         )
 
 
+def _same_picture(task: _Job, before: RunInfo) -> bool:
+    """Whether the slide that the study has is this one: the same file, or a copy of it that was moved."""
+    same_file = not before.source or (task.study.path / before.source).resolve() == task.source.path.resolve()
+    return same_file or before.content in ("", content_of(task.source.path))
+
+
 def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
     run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
@@ -234,6 +241,11 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
     if before is not None and (before.run_id == run_id or not task.find):
         return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
+    if before is not None and not _same_picture(task, before):
+        raise StudyError(
+            f"{task.source.path}: this study has a slide {slide_id} already, which is {before.source}. Rename one of "
+            "the two pictures, or give another folder for the results."
+        )
     with open_slide(task.source.path, mpp=task.mpp, limits=task.config.slides) as slide:
         result = process_slide(
             slide,

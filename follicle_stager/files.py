@@ -142,15 +142,28 @@ def replacing(path: Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
-        # mkstemp makes files private; a study is shared like any other folder.
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+        with _naming(path):
+            yield temporary
+        with _naming(path):
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())
+            # mkstemp makes files private; a study is shared like any other folder.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Let an error of the system name the file that was meant."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, FileNotFoundError):
+            raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+        raise
 
 
 def sweep(folder: Path) -> None:
@@ -195,9 +208,9 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 def plain_cell(value: Any) -> Any:
     """Put an apostrophe before text that a spreadsheet would run as a formula; all other text stays as it is.
 
-    A formula begins with ``=`` or ``@``, or with ``+`` or ``-``. Behind a sign it can only do harm with a function,
-    another program or another file, which need ``(``, ``|`` or ``!``. And no formula has a ``/`` right behind its sign:
-    so the genotypes ``+/+``, ``-/-`` and ``+/fl`` stay as the sample sheet has them.
+    A formula begins with ``=`` or ``@``, or with ``+`` or ``-``. Behind a sign it can only do harm with a function or
+    with another program or file, which need ``name(`` or ``!``. So the genotypes ``+/+``, ``-/-`` and ``+ (wt)`` stay
+    as the sample sheet has them. Where a spreadsheet parts cells at semicolons, each part is a cell.
 
     Source: OWASP, CSV injection; the rule is written for users in docs/tables.md.
     """
@@ -207,10 +220,13 @@ def plain_cell(value: Any) -> Any:
 def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True
-    text = text.lstrip()
-    if text[:1] in ("=", "@", "＝", "＠"):
-        return True
-    return text[:1] in ("+", "-", "＋", "－") and not re.match(r"[+-]+\s*/", text) and any(c in text for c in "(|!")
+    # Signs that nobody sees are passed over; spreadsheets in Japanese take full-width signs too.
+    cells = [cell.lstrip(" \u00a0\u200b\ufeff") for cell in re.split(r"[;\t\r\n]", text)]
+    return any(
+        cell[:1] in ("=", "@", "＝", "＠") or (cell[:1] in ("+", "-", "＋", "－") and re.search(r"\w\(|!", cell))
+        for cell in cells
+        if cell
+    )
 
 
 def _umask() -> int:

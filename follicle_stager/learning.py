@@ -15,7 +15,6 @@ import pandas as pd
 from scipy import stats
 
 import follicle_stager
-from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.evaluation import weighted_kappa
 from follicle_stager.stages import LADDER, Stage, Status
@@ -89,7 +88,7 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
     UserError
         If too little was judged.
     """
-    criteria = load_config(study.path / "study.toml").staging.model_copy(update={"classifier": ""})
+    criteria = study.config().staging.model_copy(update={"classifier": ""})
     examples = collect(study)
     held_out = _held_out(examples, criteria, progress)
     scores, difference = compare(examples, held_out, criteria)

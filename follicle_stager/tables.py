@@ -7,20 +7,24 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import zipfile
 from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from follicle_stager.errors import UserError
 from follicle_stager.files import MAX_TEXT_BYTES, check_regular, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 _EXCEL = (".xlsx", ".xlsm")
+# A sheet with one cell in its last corner has 17,000 million.
+_MOST_CELLS = 20_000_000
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
@@ -48,8 +52,8 @@ def read_table(path: Path) -> Table:
     Parameters
     ----------
     path
-        ``.xlsx`` (its first sheet), or text separated by commas, semicolons or tabs; a first line ``sep=;`` as Excel
-        writes it says which.
+        ``.xlsx`` (its first sheet that is not hidden), or text separated by commas, semicolons or tabs; a first line
+        ``sep=;`` as Excel writes it says which.
 
     Returns
     -------
@@ -58,27 +62,33 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     UserError
-        If it cannot be read, a column is there twice, a row has more cells than the header, or a quotation mark is
-        not closed; the message names the line.
+        If it cannot be read, a column is there twice, a row has more cells than the header, a quotation mark is not
+        closed, or a cell holds what no text has; the message names the line.
     """
     lines = _excel_lines(path) if path.suffix.lower() in _EXCEL else _text_lines(path)
     header_line, header = next(((n, cells) for n, cells in lines if any(cells)), (1, []))
     names = [cell.strip() for cell in header]
-    twice = [name for name, n in Counter(names).items() if n > 1 and name]
+    while names and not names[-1]:
+        names.pop()
+    twice = [name for name, n in Counter(name.casefold() for name in names).items() if n > 1 and name]
     if twice:
         raise UserError(f"{path}: line {header_line}: there are two columns {twice[0]!r}; rename or delete one.")
     rows = []
     for line, cells in lines:
         if not any(cells):
             continue
-        if any(cells[len(names) :]):
+        if any(cell.strip() for cell in cells[len(names) :]):
             raise UserError(
                 f"{path}: line {line}: {len(cells)} cells for {len(names)} columns, so nobody knows which value is "
                 "which. Is there a decimal comma in a sheet that is separated by commas? Write 5.0, or put the value "
                 "in quotation marks."
             )
         whole = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
-        rows.append((line, {name: cell for name, cell in zip(names, whole, strict=False) if name}))
+        row = {name: cell for name, cell in zip(names, whole, strict=False) if name}
+        odd = next((name for name, cell in row.items() if _CONTROL.search(cell)), None)
+        if odd is not None:
+            raise UserError(f"{path}: line {line}, column {odd}: {row[odd]!r} holds a sign that is no text; delete it.")
+        rows.append((line, row))
     return Table([name for name in names if name], header_line, rows)
 
 
@@ -93,15 +103,23 @@ def as_csv(path: Path) -> str:
 
 def _text_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     """Rows of a text, each with the number of its first line."""
-    text = read_text(path)
+    try:
+        text = read_text(path)
+    except UserError as error:
+        if "not a text file" not in str(error):
+            raise
+        raise UserError(
+            f"{path}: this is no table; save the sheet as an Excel workbook (.xlsx) or CSV UTF-8."
+        ) from None
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     skipped, delimiter = 0, ""
     if first.strip().strip('"').lower().startswith("sep="):
         skipped, text = 1, rest
-        delimiter = first.strip("\r\n").strip('"')[4:5] or "\t"
+        delimiter = first.strip('"')[4:5] or "\t"
     head = next((line for line in text.splitlines() if line.strip()), "")
     delimiter = delimiter or max(",;\t", key=head.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, strict=True)
     line = 0
     try:
         for cells in reader:
@@ -117,16 +135,37 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     check_regular(path)
     try:
         with zipfile.ZipFile(path) as packed:
-            if sum(part.file_size for part in packed.infolist()) > MAX_TEXT_BYTES:
+            parts = packed.infolist()
+            if sum(part.file_size for part in parts) > MAX_TEXT_BYTES:
                 raise UserError(f"{path}: the workbook is too large; save the sheet as 'CSV UTF-8'.")
-        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
-        rows: Iterable[Sequence[object]] = book.worksheets[0].iter_rows(values_only=True)
-        found = [[_cell(value) for value in row] for row in rows]
+            formulas = any(b"<f" in packed.read(p) for p in parts if p.filename.startswith("xl/worksheets/sheet"))
+        values = _first_sheet(openpyxl.load_workbook(path, read_only=True, data_only=True), path)
+        as_written = _first_sheet(openpyxl.load_workbook(path, read_only=True), path) if formulas else None
+        for line, row in enumerate(values, start=1):
+            written = next(as_written) if as_written is not None else row
+            if any(value is None and own is not None for value, own in zip(row, written, strict=False)):
+                raise UserError(
+                    f"{path}: line {line}: a formula has no value; open the workbook in Excel, save it, and try again."
+                )
+            cells = [_cell(value) for value in row]
+            while cells and not cells[-1]:
+                cells.pop()
+            yield line, cells
     except UserError:
         raise
     except Exception as error:  # damaged workbooks fail in any way
         raise UserError(f"{path}: this Excel workbook cannot be read ({error}); save it as CSV UTF-8.") from None
-    yield from enumerate(found, start=1)
+
+
+def _first_sheet(book: Any, path: Path) -> Iterator[tuple[object, ...]]:
+    """Rows of the first sheet that is not hidden; of a sheet of millions of cells not all."""
+    sheet = next(s for s in book.worksheets if s.sheet_state == "visible")
+    cells = 0
+    for row in sheet.iter_rows(values_only=True):
+        cells += max(1, len(row))
+        if cells > _MOST_CELLS:
+            raise UserError(f"{path}: the sheet has more than {_MOST_CELLS:,} cells; delete what is far off its table.")
+        yield row
 
 
 def _cell(value: object) -> str:

@@ -267,7 +267,10 @@ def _process(
     study: Study, sources: list[SlideSource], config: Config, mpp: dict[str, float] | float | None, jobs: int
 ) -> list[Outcome]:
     try:
-        with study.running(config), BatchProgress(err, total=len(sources)) as progress:
+        with (
+            study.running(config, mpp=None if isinstance(mpp, dict) else mpp),
+            BatchProgress(err, total=len(sources)) as progress,
+        ):
             # One that began in the same moment may have written its settings before it was refused.
             Study.create(study.path, config)
             outcomes = run_batch(

@@ -179,6 +179,9 @@ def agreement(
     for path, own in zip((a, b), marks, strict=True):
         if own.left_out:
             say(f"{path}: not taken for marks: {in_words(own.left_out)}")
+    if not all(own.annotations for own in marks):
+        empty = next(path for path, own in zip((a, b), marks, strict=True) if not own.annotations)
+        raise UserError(f"{empty}: no mark in it, so there is nothing to compare.")
     result = compare_annotators(marks[0].annotations, marks[1].annotations, distance_um=distance_um)
     out.print(*agreement_tables(result), sep="\n")
 

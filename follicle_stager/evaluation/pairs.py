@@ -12,6 +12,7 @@ from follicle_stager.evaluation.scores import Criterion, SlidePair
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.study import Study, slide_name
 from follicle_stager.study.samples import animals_of
+from follicle_stager.study.sources import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -63,7 +64,8 @@ def load_pairs(
     if mpp is not None and _is_study(predicted):
         raise UserError(f"{predicted}: this study knows its µm per pixel; leave --mpp out.")
     found, true = _files(predicted), _files(truth)
-    name_of = {slide: slide for slide in true}
+    alike = {folded(name): name for name in found}
+    name_of = {slide: alike.get(folded(slide), slide) for slide in true}
     if truth.is_file() and len(found) == 1:
         # A single file may be called as it likes; what it belongs to is clear.
         name_of = {next(iter(true)): next(iter(found))}
@@ -74,7 +76,7 @@ def load_pairs(
             f"{' ...' if len(missing) > 5 else ''}. Run them, or take their truth away; files belong together by name."
         )
     _check_cohort(predicted, truth, true)
-    animals = _animals(truth) | _animals(predicted)
+    animals = _animals(truth, name_of.values()) | _animals(predicted, name_of.values())
     pairs = []
     for slide, path in sorted(true.items()):
         name = name_of[slide]
@@ -92,8 +94,11 @@ def load_pairs(
                 criterion=criterion,
             )
         )
-    if not any(pair.found or pair.true for pair in pairs):
-        raise UserError(f"{predicted} and {truth}: neither holds a follicle, so there is nothing to compare.")
+    if not any(any(pair.recognisable) for pair in pairs):
+        raise UserError(
+            f"{truth}: no follicle of a known stage in it, so there is nothing to compare; give its outlines classes "
+            "like Primary or Antral."
+        )
     return pairs
 
 
@@ -113,8 +118,13 @@ def _files(place: Path) -> dict[str, Path]:
             raise UserError(f"{place}: no slide is finished in this study; run 'follicle-stager stage' first.")
         return {slide: study.slide_folder(slide) / "follicles.geojson" for slide in study.slide_ids()}
     folder = place / "truth" if (place / "truth").is_dir() else place
-    outlines = [p for p in sorted(folder.iterdir()) if _stem(p) is not None and p.suffix.lower() != ".json"]
-    files = {str(_stem(p)): p for p in outlines}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if _stem(path) is None or path.suffix.lower() == ".json":
+            continue
+        other = files.setdefault(str(_stem(path)), path)
+        if other != path:
+            raise UserError(f"{folder}: {other.name} and {path.name} are both of slide {_stem(path)}; move one away.")
     if not files:
         raise UserError(f"{place}: no outlines here; give a study, a folder of .geojson or ROI .zip files, or a file.")
     return files
@@ -167,11 +177,11 @@ def counted(follicles: list[Follicle]) -> list[Follicle]:
     return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
 
 
-def _animals(place: Path) -> dict[str, str]:
+def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
     """Animal of each slide, where a sample sheet lies beside."""
     for sheet in (place / "samples.csv", place.parent / "samples.csv"):
         if sheet.is_file():
-            return animals_of(sheet)
+            return animals_of(sheet, slides)
     return {}
 
 

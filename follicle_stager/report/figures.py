@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
@@ -102,7 +103,8 @@ def svg(figure: Figure) -> str:
 
 def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
     """Write a figure as ``svg`` or ``pdf``, the same bytes for the same data."""
-    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}):
+    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of glyphs that a font lacks, and of names too long to lay out
         figure.savefig(target, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
 
 

@@ -13,9 +13,8 @@ import jinja2
 from PIL import Image
 
 import follicle_stager
-from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError, UserError
-from follicle_stager.files import replacing, write_text
+from follicle_stager.files import check_regular, replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
 from follicle_stager.review import Progress, progress
 from follicle_stager.slides.crops import crop_of
@@ -141,11 +140,12 @@ def _overlay(path: Path) -> str:
     if not path.exists():
         return ""
     try:
+        check_regular(path)
         with Image.open(path, formats=["JPEG"]) as picture:
             picture.draft("RGB", (_OVERLAY_PX, _OVERLAY_PX))  # a JPEG can be decoded at a smaller size
             small = picture.convert("RGB")
             small.thumbnail((_OVERLAY_PX, _OVERLAY_PX))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise StudyError(
             f"{path}: the overlay is damaged ({error}). Delete it to go on without it; to have it made again, delete "
             "run.json beside it too, and run 'follicle-stager stage' on this slide."
@@ -179,7 +179,7 @@ def _data_uri(picture: Image.Image) -> str:
 
 
 def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
-    config = load_config(study.path / "study.toml")
+    config = study.config()
     info = study.run_info(study.slide_ids()[0])
     staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
     return {

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from shapely.geometry import Point
 
-from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
@@ -191,7 +190,7 @@ class Desk:
             If the picture cannot be read.
         """
         if self._examiner is None:
-            config = load_config(self.study.path / "study.toml")
+            config = self.study.config()
             self._examiner = Examiner(self.slide, config, slide_id=self.slide_id)
         return self._examiner
 
@@ -316,7 +315,7 @@ class Desk:
         It is called with a callback for progress, and returns what `take_in` adds.
         """
         study, slide_id = self.study, self.slide_id
-        config = load_config(study.path / "study.toml")
+        config = study.config()
 
         def find(progress: Callable[[int, int], None]) -> list[Follicle]:
             with study.open_picture(slide_id) as slide:

@@ -38,7 +38,7 @@ def read_edits(folder: Path) -> list[Edit]:
     whole, _ = _split(path.read_bytes())
     # Not splitlines(): it also parts at signs that a name may hold.
     lines = whole.split(b"\n")[:-1]
-    return [Edit.from_line(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1)]
+    return [Edit.from_line(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
 
 
 class EditLog:
@@ -48,6 +48,8 @@ class EditLog:
     ----------
     folder
         Of the slide.
+    wait_s
+        As long somebody else may have it open.
 
     Raises
     ------
@@ -55,13 +57,13 @@ class EditLog:
         If somebody else has it open.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, wait_s: float = 0) -> None:
         self._path = _own_file(folder / NAME)
         _own_file(folder / f".{NAME}.lock")
         # A window may open a slide in one thread and close it in another.
         self._lock = FileLock(folder / f".{NAME}.lock", thread_local=False)
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=wait_s)
         except Timeout:
             raise UserError(
                 f"{folder}: this slide is open for correction in another window or by another person; close it there "

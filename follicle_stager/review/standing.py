@@ -122,7 +122,15 @@ def standing(folder: Path, run_id: str) -> Standing:
         If a file is missing or damaged, or the log does not fit to the predictions.
     """
     found, log = predictions(folder, run_id), read_edits(folder)
-    predicted = State.of(read_geojson(found), _predicted_sections(folder, run_id))
+    try:
+        predicted = State.of(read_geojson(found), _predicted_sections(folder, run_id))
+    except UserError as error:
+        if not str(error).startswith(str(found.parent)):
+            raise
+        raise UserError(
+            f"{error} This is what the run found: delete the files in {found.parent} and run.json beside it, and run "
+            "'follicle-stager stage' on the slide again; corrections are kept."
+        ) from None
     edits = edits_of(log, run_id)
     try:
         state = replay(predicted, edits)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from follicle_stager.config import load_config
 from follicle_stager.errors import UserError
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.statistics.arrest import Arrest, find_arrest
@@ -151,7 +150,7 @@ def compare_study(
     """
     counts = count_study(study)
     beside = _covariates(study, covariates) if covariates else None
-    config = config or load_config(study.path / "study.toml").comparison
+    config = config or study.config().comparison
     result = compare_counts(counts, count=count, config=config, covariates=beside)
     folder = study.path / "statistics"
     exposures = [

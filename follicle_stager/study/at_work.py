@@ -30,8 +30,11 @@ def door(folder: Path) -> Iterator[None]:
     StudyError
         If another one looks for very long.
     """
+    lock = folder / ".runs.lock"
+    if lock.is_symlink():
+        raise StudyError(f"{lock}: this is a link, and is not opened; delete it.")
     try:
-        with FileLock(folder / ".runs.lock", timeout=_DOOR_S):
+        with FileLock(lock, timeout=_DOOR_S):
             yield
     except Timeout:
         raise StudyError(f"{folder}: another run has just begun here; try again.") from None
@@ -45,7 +48,7 @@ def refuse_others(folder: Path, settings: str) -> None:
     folder
         Of the study.
     settings
-        Fingerprint of the configuration.
+        Fingerprint of the configuration, or a longer name of it as `mark` was given.
 
     Raises
     ------
@@ -57,7 +60,7 @@ def refuse_others(folder: Path, settings: str) -> None:
             with FileLock(path, timeout=0):
                 pass
         except Timeout:
-            if not path.name.startswith(f".run-{settings}-"):
+            if not path.name.startswith(f".run-{settings}"):
                 raise StudyError(
                     f"{folder}: another run with other settings is at work in this study. Wait until it has ended, or "
                     "give another folder for the results."

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from follicle_stager.config import load_config
 from follicle_stager.errors import StudyError
-from follicle_stager.files import read_text, replacing, set_aside, write_csv
+from follicle_stager.files import read_text, replacing, set_aside, sweep, write_csv
 from follicle_stager.matching import overlapping
 from follicle_stager.morphometry import Measurements
 from follicle_stager.records import NOT_OVARY
@@ -107,6 +106,7 @@ def count_study(study: Study, *, samples_path: Path | None = None) -> Counts:
     StudyError, SampleSheetError
         If slides are missing, or sections cannot be told apart.
     """
+    sweep(study.path)
     tally = Tally(study, samples_path=samples_path)
     kept: tuple[str, ...] = ()
     if samples_path is not None:
@@ -153,7 +153,7 @@ class Tally:
     def __init__(self, study: Study, *, samples_path: Path | None = None) -> None:
         self._samples = _samples(study, samples_path)
         self._study = study
-        self._config = load_config(study.path / "study.toml").counting
+        self._config = study.config().counting
         # Tables follow the order of the sample sheet, as its author arranged it.
         self._slides: dict[str, _Slide | None] = dict.fromkeys(s.slide for s in self._samples)
 

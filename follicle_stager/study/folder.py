@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import follicle_stager
 from follicle_stager.annotations import in_words, read_outlines, read_sections
-from follicle_stager.config import Config, changes, dump_config, load_config
+from follicle_stager.config import Config, changes, dump_config, load_config, read_values
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import replacing, set_aside, sweep
@@ -56,6 +56,8 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section, SlideResult
     from follicle_stager.slides import PixelSize, Slide
 
+# As long a run waits for another one that writes the same slide.
+_OTHER_RUN_S = 10
 # Parameters that are options of a run and of the window: whoever changes these knows it.
 _OPTIONS = {"detection.detector", "detection.min_score"}
 
@@ -86,13 +88,16 @@ class Study:
         """
         if path.is_file():
             raise StudyError(f"{path}: this is a file; give a folder for the results.")
-        if path.exists() and any(path.iterdir()) and not (path / "study.toml").exists():
-            raise StudyError(
-                f"{path}: this folder holds other files and no study; give an empty or a new folder for the results."
-            )
         study = cls(path)
         path.mkdir(parents=True, exist_ok=True)
         with at_work.door(path):
+            # What a run leaves that was killed, or has just begun, is no other file.
+            others = [p for p in path.iterdir() if not p.name.startswith((".runs.lock", ".run-", ".tmp-"))]
+            if others and not (path / "study.toml").exists():
+                raise StudyError(
+                    f"{path}: this folder holds other files and no study; give an empty or a new folder for the "
+                    "results."
+                )
             at_work.refuse_others(path, config.fingerprint())
             study._set_config(config, told)
         return study
@@ -100,7 +105,7 @@ class Study:
     def _set_config(self, config: Config, told: Callable[[str], None] = lambda said: None) -> None:
         """Write study.toml where it says something else; what a person wrote there is kept."""
         path = self.path / "study.toml"
-        before = load_config(path) if path.exists() else None
+        before = self.config() if path.exists() else None
         if before == config:
             return
         changed = changes(before, config) if before is not None else {}
@@ -112,9 +117,33 @@ class Study:
         if changed:
             told(said)
 
+    def config(self) -> Config:
+        """The parameters of the study, as study.toml has them.
+
+        Raises
+        ------
+        UserError
+            If the file is damaged.
+        """
+        path = self.path / "study.toml"
+        config = load_config(path)
+        if not {"detection", "staging"} <= read_values(path).keys():  # each study has all parts
+            raise StudyError(
+                f"{path}: parts of the file are missing; restore it from a copy. Or delete it and run 'follicle-stager "
+                "stage' again, with the default parameters; corrections are kept."
+            )
+        return config
+
     @contextlib.contextmanager
-    def running(self, config: Config) -> Iterator[None]:
+    def running(self, config: Config, *, mpp: float | None = None) -> Iterator[None]:
         """Say that a run with these settings is at work; runs with others are refused meanwhile.
+
+        Parameters
+        ----------
+        config
+            Of the run.
+        mpp
+            µm/px that stands for all its slides, if one was given.
 
         Raises
         ------
@@ -122,8 +151,9 @@ class Study:
             If one with other settings is at work.
         """
         with at_work.door(self.path):
-            at_work.refuse_others(self.path, config.fingerprint())
-            mark = at_work.mark(self.path, config.fingerprint())
+            settings = f"{config.fingerprint()}_{mpp or ''}"
+            at_work.refuse_others(self.path, f"{settings}-")
+            mark = at_work.mark(self.path, settings)
         with mark:
             sweep(self.path)
             yield
@@ -203,7 +233,7 @@ class Study:
         UserError
             If the slide is not finished, or the picture is not where it was.
         """
-        slide = open_slide(self.source(slide_id), limits=load_config(self.path / "study.toml").slides)
+        slide = open_slide(self.source(slide_id), limits=self.config().slides)
         slide.pixel_size = self.pixel_size(slide_id)
         return slide
 
@@ -232,7 +262,9 @@ class Study:
         """
         folder = self.slide_folder(result.slide_id)
         last_run = self._last_run(result.slide_id)
-        with EditLog(folder) as log:  # nobody corrects meanwhile
+        with EditLog(folder, wait_s=_OTHER_RUN_S) as log:  # nobody corrects meanwhile
+            if self._run_of(folder) == run_id:
+                return ()  # another process of the same job was faster
             told = () if last_run else _set_aside(folder, FOLLICLES) + _set_aside(folder, SECTIONS)
             state, lost = carry_over(folder, last_run, run_id, result, log)
             # From here on the slide counts as unfinished, until the new run.json is there.
@@ -298,14 +330,19 @@ class Study:
     def _last_run(self, slide_id: str) -> str | None:
         """The run whose follicles stand; also where a later one was interrupted while it was written."""
         folder = self.slide_folder(slide_id)
-        try:
-            info = self.run_info(slide_id)
-        except StudyError:  # said where it is counted; a new run mends it
-            info = None
-        named = [info.run_id] if info and info.run_id else [edit.run_id for edit in read_edits(folder)]
+        own = self._run_of(folder)
+        named = [own] if own else [edit.run_id for edit in read_edits(folder)]
         known = [run for run in named if predictions(folder, run).exists()]
         every = runs(folder)
         return known[-1] if known else every[0] if len(every) == 1 else None
+
+    def _run_of(self, folder: Path) -> str:
+        """The run that finished a slide; empty where it is not known."""
+        try:
+            info = read_run(folder)
+        except StudyError:  # said where it is counted; a new run mends it
+            return ""
+        return info.run_id if info is not None else ""
 
     def follicles(self, slide_id: str) -> list[Follicle]:
         """The follicles of a slide as they stand, each on the section where it lies.
@@ -330,8 +367,11 @@ class Study:
         else:
             follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
             left_out = stands.left_out
-        notes = (f"{slide_id}: in {FOLLICLES}, not taken for follicles: {left_out}",) if left_out else ()
-        return self.placed(slide_id, follicles, sections), sections, notes
+        notes = [f"{slide_id}: in {FOLLICLES}, not taken for follicles: {left_out}"] if left_out else []
+        gone = sum(f.status == Status.REJECTED for edit in (stands.imported if stands else ()) for f in edit.after)
+        if gone:
+            notes.append(f"{slide_id}: {gone} follicles are not in {FOLLICLES} any more, and count as rejected")
+        return self.placed(slide_id, follicles, sections), sections, tuple(notes)
 
     def counted(self, slide_id: str) -> list[Follicle]:
         """The follicles of a slide that lie on tissue that is counted; see `follicles`."""

@@ -14,6 +14,7 @@ from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, read_json, write_text
 from follicle_stager.slides import PixelSize
+from follicle_stager.slides.scale import PLAUSIBLE_MPP
 from follicle_stager.stages import Stage
 from follicle_stager.staging import stager_id
 
@@ -53,7 +54,7 @@ class RunInfo(BaseModel):
 
     run_id: str = ""
     slide: str = ""
-    source: str = ""
+    source: str = Field(default="", pattern=r"^[^\x00]*$")
     content: str = ""
     software: str = ""
     python: str = ""
@@ -61,10 +62,10 @@ class RunInfo(BaseModel):
     detector: str = ""
     classifier: str = ""
     finished: str = ""
-    mpp_x: float | None = Field(default=None, gt=0, le=1000)
-    mpp_y: float | None = Field(default=None, gt=0, le=1000)
+    mpp_x: float | None = Field(default=None, ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])
+    mpp_y: float | None = Field(default=None, ge=PLAUSIBLE_MPP[0], le=PLAUSIBLE_MPP[1])
     mpp_source: str = ""
-    visible_stages: tuple[Stage, ...]
+    visible_stages: tuple[Stage, ...] = Field(min_length=1)
     sections: int = Field(default=0, ge=0)
     follicles: int = Field(default=0, ge=0)
     quality: dict[str, float] = {}

@@ -6,20 +6,18 @@ Every error names the file, the line, the column, the value and the mend.
 from __future__ import annotations
 
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from follicle_stager.errors import SampleSheetError, UserError
-from follicle_stager.study.sources import SlideNames, slide_name
+from follicle_stager.study.sources import SlideNames, SlideSource
 from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from pathlib import Path
-
-    from follicle_stager.study.sources import SlideSource
+    from collections.abc import Iterable, Sequence
 
 REQUIRED = ("slide", "animal", "genotype", "group")
 
@@ -153,11 +151,13 @@ class _Problems:
             raise SampleSheetError("\n".join(self._said))
 
 
-def animals_of(path: Path) -> dict[str, str]:
-    """Animal of each slide of a sample sheet; a slide with sections of several animals is a unit of its own."""
+def animals_of(path: Path, slides: Iterable[str]) -> dict[str, str]:
+    """Animal of each slide by a sample sheet; a slide with sections of several animals is a unit of its own."""
+    names = SlideNames(SlideSource(slide, Path(slide)) for slide in slides)
     owners: dict[str, set[str]] = {}
     for _, row in read_rows(path):
-        owners.setdefault(slide_name(row["slide"]), set()).add(row["animal"])
+        for source in names.find(row["slide"]):
+            owners.setdefault(source.slide_id, set()).add(row["animal"])
     return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
 
 

@@ -71,16 +71,16 @@ def list_slides(path: Path) -> list[SlideSource]:
 def _ids(paths: Sequence[Path]) -> list[str]:
     """A name for each slide that no other one has, on any file system."""
     stems = [slide_name(path) for path in paths]
-    count = Counter(_folded(stem) for stem in stems)
-    taken = {_folded(stem) for stem in stems if count[_folded(stem)] == 1}
+    count = Counter(folded(stem) for stem in stems)
+    taken = {folded(stem) for stem in stems if count[folded(stem)] == 1}
     ids = []
     for path, stem in zip(paths, stems, strict=True):
         name = stem
-        if count[_folded(stem)] > 1:
+        if count[folded(stem)] > 1:
             whole = _readable(path.name).replace(".", "_")
             names = (whole, *(f"{whole}_{n}" for n in range(2, len(paths) + 2)))
-            name = next(name for name in names if _folded(name) not in taken)
-            taken.add(_folded(name))
+            name = next(name for name in names if folded(name) not in taken)
+            taken.add(folded(name))
         ids.append(name)
     return ids
 
@@ -107,7 +107,7 @@ def _readable(name: str) -> str:
     return name
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
     """A name without what people do not see: upper case, and how accents are composed."""
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -142,14 +142,14 @@ class SlideNames:
 
 
 def _without_folder(name: str) -> str:
-    return _folded(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
+    return folded(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
 
 
 # What a name may mean, the narrowest first.
 _MEANINGS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     lambda name: unicodedata.normalize("NFC", name),
-    _folded,
+    folded,
     _without_folder,
-    lambda name: _folded(slide_name(_without_folder(name))),
+    lambda name: folded(slide_name(_without_folder(name))),
 )

@@ -62,7 +62,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     UserError
         If there are none, or of fewer than two animals: one has to be held back to see whether training helped.
     """
-    animals = animals_of(study.samples_path) if study.samples_path.is_file() else {}
+    animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
         info = study.run_info(slide_id)

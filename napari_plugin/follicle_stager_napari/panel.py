@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
 )
 
 from follicle_stager.batch import run_batch
-from follicle_stager.config import Config, load_config
+from follicle_stager.config import Config
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
 from follicle_stager.review.desk import Desk
@@ -157,7 +157,7 @@ class ReviewPanel(QWidget):
         self._slides.clear()
         self._slides.addItems(slides)
         self._slides.blockSignals(False)
-        config = load_config(study.path / "study.toml").detection
+        config = study.config().detection
         self._min_score.setValue(config.min_score)
         self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go from one to the next with the keys.")
@@ -182,7 +182,7 @@ class ReviewPanel(QWidget):
                 f"{folder}: this study is of {study.source(source.slide_id)}, not of {path}; rename one of the two "
                 "pictures, or the folder."
             )
-        config = load_config(folder / "study.toml") if study is not None else Config()
+        config = study.config() if study is not None else Config()
         with open_slide(path, limits=config.slides) as slide:
             if slide.pixel_size is None and not known:
                 mpp = AskMpp(self, path.name).ask()
@@ -263,7 +263,7 @@ class ReviewPanel(QWidget):
         study, slide_id, size = desk.study, desk.slide_id, desk.pixel_size
         source = SlideSource(slide_id, desk.source)
         mpp = size.mpp_x if size.source == GIVEN else None
-        config = load_config(study.path / "study.toml")
+        config = study.config()
         chosen = {"detector": self._detector.currentText(), "min_score": round(self._min_score.value(), 2)}
         config = config.model_copy(update={"detection": config.detection.model_copy(update=chosen)})
         self.reviewer.close()  # the search writes, and only one may

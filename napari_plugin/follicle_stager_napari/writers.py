@@ -67,16 +67,21 @@ def _follicle(outline: Polygon, row: dict[str, Any]) -> Follicle:
     stage = read_class(str(row.get("stage", "")))[0] or Stage.UNSURE
     score = row.get("score", 1.0)
     return Follicle(
-        id=str(row.get("id") or outline_id(outline)),
+        id=_text(row.get("id")) or outline_id(outline),
         section_id="",
         outline=outline,
-        score=float(score) if isinstance(score, int | float) else 1.0,
-        reasons=tuple(r for r in str(row.get("reasons", "")).split("; ") if r),
+        score=float(score) if isinstance(score, int | float) and 0 <= score <= 1 else 1.0,
+        reasons=tuple(r for r in _text(row.get("reasons")).split("; ") if r),
         stage=stage,
         health=_known(Health, row.get("health"), Health.UNKNOWN),
         countable=_known(Countable, row.get("countable"), Countable.UNKNOWN),
         status=_known(Status, row.get("status"), Status.ADDED),
     )
+
+
+def _text(value: object) -> str:
+    """A feature as text; napari fills those of other layers with NaN."""
+    return value if isinstance(value, str) else ""
 
 
 def _known(kind: type[E], value: object, otherwise: E) -> E:
