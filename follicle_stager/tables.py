@@ -108,9 +108,7 @@ def _text_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UserError as error:
         if "not a text file" not in str(error):
             raise
-        raise UserError(
-            f"{path}: this is no table; save the sheet as an Excel workbook (.xlsx) or CSV UTF-8."
-        ) from None
+        raise UserError(f"{path}: this is no table; save the sheet as Excel workbook (.xlsx) or CSV UTF-8.") from None
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     skipped, delimiter = 0, ""

@@ -17,7 +17,7 @@ from PIL import Image
 from scanners import tissue, write_svs
 from shapely.geometry import Point, mapping
 
-from follicle_stager.annotations import read_geojson, read_sections, write_rois, write_sections
+from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import app, main
 from follicle_stager.config import Config, load_config
@@ -302,6 +302,16 @@ def test_rois_of_imagej_come_in(cli, tmp_path):
     assert "a.geojson: not taken for follicles: points: 1" in shown
 
 
+def test_what_has_no_stage_cannot_be_evaluated(cli, tmp_path):
+    for name, stage in (("a", Stage.PRIMARY), ("b", Stage.UNSURE)):
+        write_geojson(tmp_path / f"{name}.geojson", [Follicle("f", "", Point(9, 9).buffer(5), stage=stage)])
+    (tmp_path / "c.geojson").write_text("[]")
+    code, shown = cli("evaluate", tmp_path / "a.geojson", tmp_path / "b.geojson")
+    assert (code, "no follicle of a known stage" in shown) == (2, True)
+    code, shown = cli("agreement", tmp_path / "a.geojson", tmp_path / "c.geojson", "--mpp", 1)
+    assert (code, "c.geojson: no mark in it" in shown) == (2, True)
+
+
 def test_points_cannot_be_evaluated(cli, tmp_path):
     points = [{"type": "Feature", "geometry": mapping(Point(5, 5)), "properties": {"classification": "Primary"}}]
     (tmp_path / "a.geojson").write_text(json.dumps(points))
@@ -309,6 +319,19 @@ def test_points_cannot_be_evaluated(cli, tmp_path):
     assert code == 2
     assert "a.geojson: no outline of a follicle in it" in shown
     assert "agreement" in shown
+
+
+def test_another_picture_of_the_same_name_replaces_none(cli, tmp_path):
+    for place, picture in (("a", tissue()), ("b", tissue(seed=9))):
+        (tmp_path / place).mkdir()
+        tifffile.imwrite(tmp_path / place / "x.tif", picture, photometric="rgb")
+    options = ("--out", tmp_path / "s", "--detector", "classical", "--mpp", 2)
+    assert cli("stage", tmp_path / "a" / "x.tif", *options)[0] == 0
+    code, shown = cli("stage", tmp_path / "b" / "x.tif", *options)
+    assert code == 2
+    assert "has a slide x already" in shown
+    (tmp_path / "a" / "x.tif").rename(tmp_path / "x.tif")  # the same picture, moved
+    assert cli("stage", tmp_path / "x.tif", *options, "--min-score", 0.6)[0] == 0
 
 
 def test_settings_that_a_person_wrote_are_those_of_the_next_run(cli, cohort, tmp_path):

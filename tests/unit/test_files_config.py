@@ -43,6 +43,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         "-2+3+cmd|' /C calc'!A0",
         "+'http://x/[y]s'!A1",
         "＝1+1",
+        "wt;=HYPERLINK(A1)",
+        "\u200b=1+1",
     ],
 )
 def test_no_cell_and_no_header_is_a_formula(tmp_path, cell):
@@ -53,7 +55,9 @@ def test_no_cell_and_no_header_is_a_formula(tmp_path, cell):
     assert row.endswith(",-3.5")
 
 
-@pytest.mark.parametrize("cell", ["+/+", "-/-", "+/-", "+/fl", "-/-; Cre (n = 3)", "-", "+x", "-5", "WT", "a=b", ""])
+@pytest.mark.parametrize(
+    "cell", ["+/+", "-/-", "+/-", "+/fl", "+|+", "- (wt)", "-/-; Cre (n = 3)", "-", "+x", "-5", "WT", "a=b", ""]
+)
 def test_genotypes_stay_as_the_sheet_has_them(tmp_path, cell):
     write_csv(tmp_path / "t.csv", pd.DataFrame({"genotype": [cell], "n": [1]}))
     assert pd.read_csv(tmp_path / "t.csv", dtype=str, keep_default_na=False)["genotype"][0] == cell

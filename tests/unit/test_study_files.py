@@ -57,6 +57,9 @@ class TestRunJson:
             json.dumps(INFO | {"flags": 5}),
             json.dumps(INFO | {"follicles": -1}),
             json.dumps({k: v for k, v in INFO.items() if k != "visible_stages"}),
+            json.dumps(INFO | {"visible_stages": []}),
+            json.dumps(INFO | {"source": "a\0b"}),
+            json.dumps(INFO | {"mpp_y": 900}),
             "\0\1",
         ],
     )
@@ -112,6 +115,24 @@ class TestOtherFiles:
             file.write(text + "\n")
         with pytest.raises(UserError, match=r"study\.toml"):
             count_study(study)
+
+    @pytest.mark.parametrize("text", ["", "[slides]\nmax_decoded_mb = 500.0\n"])
+    def test_a_study_toml_that_is_cut_off_is_no_default(self, study, text):
+        (study.path / "study.toml").write_text(text)
+        with pytest.raises(UserError, match=r"study\.toml: parts of the file are missing"):
+            count_study(study)
+        with pytest.raises(UserError, match="parts of the file are missing"):
+            Study.create(study.path, Config())
+
+    def test_what_a_run_found_is_damaged(self, study):
+        (study.slide_folder("s") / "predictions" / f"{RUN}.geojson").write_text("{")
+        with pytest.raises(UserError, match=r"predictions.*delete the files in .*corrections are kept"):
+            count_study(study)
+
+    def test_outlines_that_another_program_took_away_are_said(self, study):
+        (study.slide_folder("s") / "follicles.geojson").write_text('{"type": "FeatureCollection", "features": []}')
+        notes = count_study(study).notes
+        assert any("2 follicles are not in follicles.geojson any more" in note for note in notes)
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
     def test_an_overlay_is_a_jpeg_or_an_error(self, tmp_path, content):
@@ -174,6 +195,8 @@ class TestRuns:
                 pass
             with pytest.raises(StudyError, match="another run with other settings"):
                 Study.create(study.path, other)
+            with pytest.raises(StudyError, match="other settings"), study.running(Config(), mpp=0.5):
+                pass
             assert load_config(study.path / "study.toml") == Config()
         with study.running(other):
             pass
@@ -196,6 +219,11 @@ class TestRuns:
             assert mine.exists(), "a writer at work keeps its file"
         assert {p.name for p in folder.glob(".*")} <= {".edits.jsonl.lock"}
 
+    def test_a_killed_run_leaves_a_folder_that_can_be_used(self, tmp_path):
+        for name in (".runs.lock", ".run-abc-1.lock", ".tmp-00000000-1-x"):
+            (tmp_path / name).write_bytes(b"")
+        assert Study.create(tmp_path, Config()).path == tmp_path
+
     def test_a_full_disk_leaves_the_old_sample_sheet(self, study, tmp_path, monkeypatch):
         sheet = tmp_path / "new.csv"
         sheet.write_text(study.samples_path.read_text().replace("+/+", "WT"))
@@ -214,8 +242,9 @@ class TestRuns:
         assert study.samples_path.read_text() == before
         assert not list(study.path.glob("samples.replaced*"))
 
-    def test_an_overlay_goes_with_its_outlines(self, study):
+    def test_an_overlay_goes_with_its_outlines(self, study, monkeypatch):
         """A run that may not touch a slide, since somebody corrects it, leaves its overlay too."""
+        monkeypatch.setattr("follicle_stager.study.folder._OTHER_RUN_S", 0.1)
         folder = study.slide_folder("s")
         (folder / "overlay.jpg").write_bytes(b"old")
         from follicle_stager.records import SlideResult

@@ -44,6 +44,7 @@ def save_xlsx(path, rows=ROWS):
         ("a.csv", ("sep=;\r\n" + text(";")).encode()),
         ("a.csv", ("sep=|\n" + text("|")).encode()),
         ("a.csv", ("\r\n\r\n" + text()).encode()),
+        ("a.csv", ("sep=;\r" + text(";").replace("\r\n", "\r")).encode()),
         ("a.csv", text(rows=[[*row, "", ""] for row in ROWS]).encode()),
         ("a.xlsx", None),
     ],
@@ -63,6 +64,8 @@ def test_each_way_to_save_gives_the_same_rows(tmp_path, name, content):
     ("content", "reason"),
     [
         ("slide,animal\na,1\nb,2,3\n", "line 3: 3 cells for 2 columns"),
+        ("interval,Interval\n1,2\n", "line 1: there are two columns 'interval'"),
+        ("slide,genotype\na,K\x01O\n", "line 2, column genotype: .* holds a sign that is no text"),
         ("a,b,a\n1,2,3\n", "line 1: there are two columns 'a'"),
         ('slide,animal\na,"1\nb,2\n', "line 2: .*quotation mark"),
         ('slide,animal\n"a"b,1\n', "line 2: .*quotation mark"),
@@ -74,6 +77,40 @@ def test_no_value_moves_into_another_column(tmp_path, content, reason):
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(UserError, match=rf"a\.csv: {reason}"):
         read_table(tmp_path / "a.csv")
+
+
+def test_a_surplus_cell_of_a_workbook(tmp_path):
+    save_xlsx(tmp_path / "a.xlsx", [*ROWS, ["c.tif", 3, "+/+", "control", 10, 5, 9]])
+    with pytest.raises(UserError, match="line 4: 7 cells for 6 columns"):
+        read_table(tmp_path / "a.xlsx")
+
+
+def test_the_sheet_that_is_seen(tmp_path):
+    book = openpyxl.Workbook()
+    book.active.append(["old"])
+    book.active.sheet_state = "hidden"
+    seen = book.create_sheet("seen")
+    for row in ROWS:
+        seen.append(row)
+    book.active = 1
+    book.save(tmp_path / "a.xlsx")
+    assert read_table(tmp_path / "a.xlsx").columns == ROWS[0]
+
+
+def test_a_formula_without_a_value(tmp_path):
+    save_xlsx(tmp_path / "a.xlsx", [*ROWS, ["c.tif", 3, "+/+", "control", "=5+5", 5]])
+    with pytest.raises(UserError, match="line 4: a formula has no value"):
+        read_table(tmp_path / "a.xlsx")
+
+
+def test_one_cell_in_the_last_corner(tmp_path):
+    book = openpyxl.Workbook()
+    for row in ROWS:
+        book.active.append(row)
+    book.active["XFD1048576"] = "x"
+    book.save(tmp_path / "a.xlsx")
+    with pytest.raises(UserError, match=r"a\.xlsx"):
+        read_table(tmp_path / "a.xlsx")
 
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04abc", b"", b"a,b\n1,2\n"])
