@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 import follicle_stager
 from follicle_stager.config import explain
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 NAME = "run.json"
 _SAMPLE_BYTES = 1 << 20
+
+
+def _as_path(value: object) -> str:
+    """A path as text, which need not be UTF-8: a name of Latin-1 has half characters."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"{value!r} is no path")
+    return value
 
 
 class RunInfo(BaseModel):
@@ -54,7 +61,7 @@ class RunInfo(BaseModel):
 
     run_id: str = ""
     slide: str = ""
-    source: str = Field(default="", pattern=r"^[^\x00]*$")
+    source: Annotated[str, PlainValidator(_as_path)] = ""
     content: str = ""
     software: str = ""
     python: str = ""
@@ -103,7 +110,7 @@ def read_run(folder: Path) -> RunInfo | None:
 
 def write_run(folder: Path, info: RunInfo) -> None:
     """Write ``run.json``: from now on the slide is finished."""
-    write_text(folder / NAME, json.dumps(info.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / NAME, json.dumps(info.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import roifile
+import tifffile
 from PIL import Image
 from scanners import tissue, write_svs
 from shapely.geometry import Point, mapping

@@ -311,3 +311,20 @@ def test_a_console_of_another_code_page(tmp_path):
     assert done.returncode == 2
     assert b"Traceback" not in done.stderr
     assert b"no such file" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names are bytes on Linux alone")
+def test_a_slide_whose_name_is_not_utf8(tmp_path):
+    from follicle_stager.records import SlideResult
+    from follicle_stager.slides import PixelSize
+
+    source = tmp_path / os.fsdecode(b"a\xff.tif")
+    try:
+        source.write_bytes(b"picture")
+    except OSError:
+        pytest.skip("this file system takes no such name")
+    study = Study.create(tmp_path / "s", Config())
+    result = SlideResult("aÿ", PixelSize(0.5, 0.5, "a"), (), (), LADDER)
+    study.slide_folder("aÿ").mkdir(parents=True)
+    study.save(result, run_id="A", source=source, config=Config())
+    assert study.source("aÿ") == source
