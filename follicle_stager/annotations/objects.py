@@ -124,8 +124,7 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
         objects.marked.append(MarkedObject(feature, number, properties, metadata, label, part, outlines, points))
     around = _around_follicles(objects.marked)
     objects.left_out["outlines around follicles"] += len(around)
-    objects.marked = [one for one in objects.marked if one.number not in around]
-    return objects
+    return Objects([one for one in objects.marked if one.number not in around], +objects.left_out)
 
 
 def part_of(label: str) -> str:

@@ -309,6 +309,8 @@ def test_what_has_no_stage_cannot_be_evaluated(cli, tmp_path):
     (tmp_path / "c.geojson").write_text("[]")
     code, shown = cli("evaluate", tmp_path / "a.geojson", tmp_path / "b.geojson")
     assert (code, "no follicle of a known stage" in shown) == (2, True)
+    code, shown = cli("agreement", tmp_path / "a.geojson", tmp_path / "a.geojson", "--mpp", 1)
+    assert (code, "not taken" in shown) == (0, False)
     code, shown = cli("agreement", tmp_path / "a.geojson", tmp_path / "c.geojson", "--mpp", 1)
     assert (code, "c.geojson: no mark in it" in shown) == (2, True)
 
