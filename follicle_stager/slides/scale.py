@@ -46,6 +46,8 @@ _UM_PER_UNIT = {
     "metre": 1e6,
     "å": 1e-4,
     "angstrom": 1e-4,
+    "thou": 25.4,
+    "pt": 25_400 / 72,
 }
 
 
@@ -117,7 +119,7 @@ def um_of_ome(pixels: Mapping[str, Any]) -> tuple[float, float] | None:
         unit_x = pixels.get("PhysicalSizeXUnit") or "µm"
         size_x = number(pixels["PhysicalSizeX"]) * (um_per_unit(unit_x) or math.nan)
         size_y = number(pixels.get("PhysicalSizeY", pixels["PhysicalSizeX"])) * (
-            um_per_unit(pixels.get("PhysicalSizeYUnit", unit_x)) or math.nan
+            um_per_unit(pixels.get("PhysicalSizeYUnit") or unit_x) or math.nan
         )
     except (KeyError, TypeError, ValueError):
         return None

@@ -12,6 +12,7 @@ pytest.importorskip("napari")
 from follicle_stager_napari import readers
 from follicle_stager_napari.layers import follicle_layer
 from follicle_stager_napari.writers import write_outlines
+from napari.layers import Shapes
 
 from follicle_stager import examples
 from follicle_stager.annotations import read_geojson, write_geojson
@@ -87,3 +88,22 @@ def test_what_is_saved_is_what_was_drawn(tmp_path, study_folder, make_napari_vie
     assert (drawn.stage, drawn.status) == (Stage.UNSURE, Status.ADDED)
     assert drawn.id not in {f.id for f in same}
     assert drawn.outline.area == pytest.approx(np.pi * 20**2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "corner"),
+    [
+        ({"translate": (100, 200)}, (210.5, 110.5)),
+        ({"scale": (0.5, 0.25), "translate": (50, 50)}, (210.5, 110.5)),
+        ({"scale": (2, 1)}, (10.5, 10.5)),
+        ({"affine": [[2, 0, 5], [0, 2, 7], [0, 0, 1]]}, (27.5, 25.5)),
+        ({"rotate": 90}, (10.5, -29.5)),
+    ],
+)
+def test_outlines_are_written_where_they_are_seen(tmp_path, given, corner):
+    """In pixels of the layer's scale, of a layer that was moved, stretched or turned."""
+    square = np.array([[10, 10], [10, 30], [30, 30], [30, 10]], float)
+    layer = Shapes([square], shape_type="polygon", **given)
+    (path,) = write_outlines(str(tmp_path / "a.geojson"), *layer.as_layer_data_tuple()[:2])
+    left, top, *_ = read_geojson(Path(path))[0].outline.bounds
+    assert (left, top) == pytest.approx(corner)

@@ -147,3 +147,9 @@ class TestSurvey:
         overview = self.survey(tmp_path, blurred, mpp=1.0)
         assert any("focus" in flag for flag in overview.flags)
         assert self.survey(tmp_path, sharp, mpp=1.0).flags == ()
+
+    @pytest.mark.parametrize("tint", [(255, 128, 255), (150, 255, 190)])
+    def test_glass_of_another_colour_is_said(self, section, tmp_path, tint):
+        """As YCbCr that was taken for RGB twice is magenta."""
+        tinted = (section[1] / 255 * np.array(tint)).astype(np.uint8)
+        assert any("strongly coloured" in flag for flag in self.survey(tmp_path, tinted, mpp=1.0).flags)
