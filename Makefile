@@ -14,7 +14,7 @@ test: $(VENV)/dev.done xvfb
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/npe2 validate follicle-stager --imports
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: review-pictures
 review-pictures: $(VENV)/dev.done xvfb

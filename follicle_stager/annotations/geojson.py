@@ -352,11 +352,15 @@ def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
     numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
     labels = {f"P {s.label}": s for s in Stage}
     score = numbers.pop("Score", 1.0)
+    if not 0 <= score <= 1:
+        if "stage" in metadata:
+            raise ValueError(f"Score is {score:g}, and no probability")
+        score = 1.0  # another program's, of something else
     return Follicle(
         id=own_id if own_id and not own_id.startswith("Path") else outline_id(outline),
         section_id=metadata.get("section", ""),
         outline=outline,
-        score=score if 0 <= score <= 1 else 1.0,
+        score=score,
         probabilities={labels[k]: numbers.pop(k) for k in list(numbers) if k in labels},
         measurements=numbers,
         stage_predicted=Stage(metadata.get("stage_predicted", stage.value)),

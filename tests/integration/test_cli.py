@@ -21,6 +21,7 @@ from shapely.geometry import Point, mapping
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import app, main
+from follicle_stager.cli.common import err, out
 from follicle_stager.config import Config, load_config
 from follicle_stager.records import Follicle
 from follicle_stager.stages import Stage, Status
@@ -30,7 +31,8 @@ from follicle_stager.study import SlideSource, Study, list_slides
 def call(*args, monkeypatch, capsys):
     """Run the command line in this process; returns exit code and everything printed."""
     monkeypatch.setattr(sys, "argv", ["follicle-stager", *map(str, args)])
-    monkeypatch.setenv("COLUMNS", "200")
+    for console in (out, err):  # as wide whatever runs the tests
+        monkeypatch.setattr(console, "width", 200)
     code = 0
     try:
         main()

@@ -373,7 +373,7 @@ def test_tables_are_loaded_as_they_stand_and_every_column_is_documented(desk):
     for predicted in path.parent.glob("predictions/*.geojson"):
         predicted.write_text(re.sub('"Score": [0-9.]+', '"Score": 2.0', predicted.read_text()))
     (path.parent / "edits.jsonl").unlink(missing_ok=True)
-    with pytest.raises(UserError, match="follicles.csv: a value is not what it can be"):
+    with pytest.raises(UserError, match=r"feature 1 holds something that cannot be read \(Score is 2"):
         load_study(desk.study.path)
 
 
