@@ -17,9 +17,10 @@ import numpy as np
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import vertices
 from follicle_stager_napari.panel import ReviewPanel
+from follicle_stager_napari.widgets import Tall
 from PIL import Image
 from qtpy.QtGui import QImage
-from qtpy.QtWidgets import QApplication, QScrollArea, QToolButton
+from qtpy.QtWidgets import QApplication, QToolButton
 from shapely.geometry import LineString
 
 from follicle_stager import examples
@@ -138,7 +139,7 @@ def _study(work: Path) -> Study:
 
 
 def _scroll(panel: ReviewPanel, third: int) -> None:
-    bar = panel.findChild(QScrollArea).verticalScrollBar()
+    bar = panel.findChild(Tall).verticalScrollBar()
     bar.setValue(bar.maximum() * third // 2)
 
 
