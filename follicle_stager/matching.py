@@ -74,7 +74,7 @@ def overlapping(
     Parameters
     ----------
     outlines
-        Of one slide.
+        Outlines on one slide.
     of
         Only pairs that one of these is in, by place; None for all pairs.
     limit

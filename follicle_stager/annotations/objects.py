@@ -48,7 +48,7 @@ class MarkedObject:
     feature, number
         As it is written, and which one of the file, from 1.
     properties, metadata
-        Of the feature; empty where there are none.
+        What the feature says; empty where it says nothing.
     label
         Its class; where it has none, the name if that is a stage.
     part
@@ -89,7 +89,7 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
     Parameters
     ----------
     features
-        Of a GeoJSON.
+        Features of a GeoJSON.
     where
         They are from, for messages.
 
@@ -182,7 +182,7 @@ def kind_of_other(properties: Mapping[str, Any], metadata: Mapping[str, Any], la
     Parameters
     ----------
     properties, metadata
-        Of the feature.
+        What the feature says.
     label
         Its class, see `class_of`.
     identity

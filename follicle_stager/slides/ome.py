@@ -93,7 +93,7 @@ def other_files(xml: str, name: str) -> list[str]:
     xml
         The metadata.
     name
-        Of the file that holds it.
+        Name of the file that holds it.
 
     Raises
     ------

@@ -97,9 +97,9 @@ def check_pixels(path: object, dtype: np.dtype[np.generic], channels: int, *, gr
     Parameters
     ----------
     path
-        Of the slide, for messages.
+        Path of the slide, for messages.
     dtype, channels
-        Of its pixels.
+        Kind of its pixels, and how many channels they have.
     gray_alpha
         The file says that the second of two channels is transparency.
 

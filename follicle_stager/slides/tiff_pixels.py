@@ -66,9 +66,9 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
     Parameters
     ----------
     series
-        Of tifffile, one resolution; flat.
+        One resolution, as tifffile has it; flat.
     path
-        Of the slide, for messages.
+        Path of the slide, for messages.
     max_decoded_mb
         Largest tile or strip that is decoded, MB.
 

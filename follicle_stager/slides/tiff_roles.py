@@ -43,7 +43,7 @@ class Region:
     x_um, y_um
         Place of its top-left corner on the glass; 0 where there is only one.
     size
-        Of a pixel of the finest level, where the file says it of this region.
+        Size of a pixel of the finest level, where the file says it for this region.
     channels
         Name and colour of each channel, as `ome.rgb_order` takes them.
     """
@@ -85,7 +85,7 @@ def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
     tif
         Open.
     path
-        Of the file.
+        The file.
     max_decoded_mb
         See `tiff_pixels.reader`.
 

@@ -46,7 +46,7 @@ def refuse_others(folder: Path, settings: str) -> None:
     Parameters
     ----------
     folder
-        Of the study.
+        Folder of the study.
     settings
         Fingerprint of the configuration, or a longer name of it as `mark` was given.
 

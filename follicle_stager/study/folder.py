@@ -141,7 +141,7 @@ class Study:
         Parameters
         ----------
         config
-            Of the run.
+            Parameters of the run.
         mpp
             µm/px that stands for all its slides, if one was given.
 
@@ -251,7 +251,7 @@ class Study:
         source
             The picture.
         config
-            Of the run.
+            Parameters of the run.
         overlay
             A picture of the outlines; it is replaced only together with them.
 

@@ -40,7 +40,7 @@ class RunInfo(BaseModel):
     Attributes
     ----------
     run_id
-        Of the run whose follicles stand; empty in a study that was put together by hand.
+        Name of the run whose follicles stand; empty in a study that was put together by hand.
     source, content
         The picture, and a hash of it.
     software, python, config, detector, classifier, finished
@@ -52,7 +52,7 @@ class RunInfo(BaseModel):
     sections, follicles
         How many were found.
     quality, flags
-        Of the slide, as numbers and in words.
+        Quality of the slide, as numbers and in words.
     seconds
         Time per step.
     """

@@ -17,7 +17,7 @@ class AskMpp(QDialog):
     parent
         The window.
     name
-        Of the picture.
+        Name of the picture.
     """
 
     def __init__(self, parent: QWidget, name: str) -> None:
