@@ -248,8 +248,10 @@ def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
 
 def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> Config:
     """Parameters of a run: options first, then the file that was given, or the study that is there."""
-    own = out_folder / "study.toml"
-    config = load_config(config_file) if config_file else load_config(own) if own.exists() else Config()
+    if config_file:
+        config = load_config(config_file)
+    else:
+        config = Study(out_folder).config() if (out_folder / "study.toml").exists() else Config()
     given = {"min_score": min_score, "detector": detector}
     try:
         detection = DetectionConfig.model_validate(

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import follicle_stager
 from follicle_stager.annotations import in_words, read_outlines, read_sections
-from follicle_stager.config import Config, changes, dump_config, load_config, read_values
+from follicle_stager.config import Config, changes, dump_config, load_config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import replacing, set_aside, sweep
@@ -127,7 +127,7 @@ class Study:
         """
         path = self.path / "study.toml"
         config = load_config(path)
-        if not {"detection", "staging"} <= read_values(path).keys():  # each study has all parts
+        if not {"detection", "staging"} <= config.model_fields_set:  # each study has all parts
             raise StudyError(
                 f"{path}: parts of the file are missing; restore it from a copy. Or delete it and run 'follicle-stager "
                 "stage' again, with the default parameters; corrections are kept."
