@@ -190,13 +190,13 @@ def _best_case(cohort: Path) -> dict[str, object]:
     hits = []
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            overview, size = survey(slide, TissueConfig()), slide.scale
+            overview, size = survey(slide, TissueConfig()), slide.pixel_size
             claims = [c for look in passes(config, size.mpp) for c in search(slide, overview, look).claims]
             seen = visible_stages(config, size.mpp)
         truth = [
             f.scaled(size.mpp_x, size.mpp_y).outline
             for f in read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
-            if f.stage in seen and f.measurements["Recognisable"] > 0
+            if f.stage in seen and f.recognisable
         ]
         hits += list(overlaps([c.outline for c in claims], truth).max(axis=0, initial=0) >= 0.5)
     recall = float(np.mean(hits))

@@ -31,8 +31,7 @@ from follicle_stager.progress import BatchProgress
 from follicle_stager.report.console import FIGURES
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
-from follicle_stager.stages import LADDER
-from follicle_stager.statistics import RUNGS
+from follicle_stager.stages import LADDER, RUNGS
 from follicle_stager.study import Study, list_slides
 from follicle_stager.study.sampling import abercrombie
 
@@ -104,7 +103,7 @@ def coarsened(cohort: Path, folder: Path, mpp: float) -> Path:
     shutil.copy(cohort / "samples.csv", folder / "samples.csv")
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            share = slide.scale.mpp / mpp
+            share = slide.pixel_size.mpp / mpp
             height, width = grid_shape(slide, mpp)
             write_ome_tiff(folder / source.path.name, read_at_mpp(slide, 0, 0, width, height, mpp), mpp=mpp)
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.study.counts import Counts
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 __all__ = ["__version__", "load_study"]
 

@@ -65,7 +65,7 @@ def describe_slide(path: Path) -> Table:
     table.add_column("value")
     with open_slide(path) as slide:
         sizes = [f"{level.width} x {level.height}" for level in slide.levels]
-        size = slide.pixel_size
+        size = slide.stated_pixel_size
         scale = "unknown: give --mpp, or a column mpp in the sample sheet"
         if size is not None:
             scale = f"{size.mpp_x:.4g} x {size.mpp_y:.4g} µm, from {size.source}"

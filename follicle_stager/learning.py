@@ -19,7 +19,7 @@ from follicle_stager.errors import StudyError, UserError
 from follicle_stager.evaluation import weighted_kappa
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.staging import learned
-from follicle_stager.staging.criteria import judge
+from follicle_stager.staging.criteria import stage_by_criteria
 from follicle_stager.study import section_animals
 
 if TYPE_CHECKING:
@@ -27,12 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from follicle_stager.config import StagingConfig
-    from follicle_stager.morphometry import Measurements
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Measurements
     from follicle_stager.study import Study
 
-# Of these one asks which, of the other, were called what.
-_ANTRAL = frozenset({Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY})
 _FOLDS = 8
 
 
@@ -129,9 +126,9 @@ def collect(study: Study) -> Examples:
     rows: list[tuple[Measurements, Stage, str]] = []
     for slide_id, animals in section_animals(study).items():
         rows += [
-            (learned.measurements_of(f.measurements), f.stage, animals[f.section_id])
+            (f.measurements, f.stage, animals[f.section_id])
             for f in study.follicles(slide_id)
-            if _staged(f) and f.section_id in animals
+            if f.measurements is not None and _staged_by_person(f) and f.section_id in animals
         ]
     if (count := len({animal for *_, animal in rows})) < 2:
         raise UserError(
@@ -163,7 +160,10 @@ def compare(
         Of an animal's share with the right stage, classifier minus criteria: mean over animals and the 95 % interval of
         Student's t, since animals are few.
     """
-    answers = {"criteria": [judge(m, criteria).stage for m in examples.measurements], "classifier": list(held_out)}
+    answers = {
+        "criteria": [stage_by_criteria(m, criteria).stage for m in examples.measurements],
+        "classifier": list(held_out),
+    }
     scores = pd.DataFrame({name: _figures(examples.stages, given) for name, given in answers.items()})
     right = {
         name: np.array([a == b for a, b in zip(given, examples.stages, strict=True)], float)
@@ -176,12 +176,12 @@ def compare(
     return scores.rename_axis("figure").reset_index(), (mean, mean - reach, mean + reach)
 
 
-def _staged(follicle: Follicle) -> bool:
-    """Whether a person gave the stage: not where only the outline, the health or the nucleus was theirs."""
+def _staged_by_person(follicle: Follicle) -> bool:
+    """Whether a person gave the stage, and not only another outline, health or nucleus."""
     said = follicle.status == Status.ACCEPTED or (
-        follicle.status in (Status.CORRECTED, Status.ADDED) and follicle.stage != follicle.stage_predicted
+        follicle.status in (Status.CORRECTED, Status.ADDED) and follicle.stage != follicle.assessment.stage
     )
-    return said and follicle.stage in LADDER and bool(follicle.measurements)
+    return said and follicle.stage in LADDER
 
 
 def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[int, int], None]) -> list[Stage]:
@@ -204,20 +204,22 @@ def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[i
             stager = None
         for i in back:
             m = examples.measurements[i]
-            verdict = judge(m, criteria) if stager is None else learned.judge_learned(m, stager, criteria)
-            answers[i] = verdict.stage
+            if stager is None:
+                answers[i] = stage_by_criteria(m, criteria).stage
+            else:
+                answers[i] = learned.stage_by_classifier(m, stager, criteria).stage
     progress(parts, parts)
     return answers
 
 
 def _figures(true: Sequence[Stage], given: Sequence[Stage]) -> dict[str, float]:
     secondary = [g for t, g in zip(true, given, strict=True) if t == Stage.SECONDARY]
-    antral = [g for t, g in zip(true, given, strict=True) if t in _ANTRAL]
+    antral = [g for t, g in zip(true, given, strict=True) if t.antral]
     ladder = [(LADDER.index(t), LADDER.index(g)) for t, g in zip(true, given, strict=True) if g in LADDER]
     return {
         "right_stage": float(np.mean([t == g for t, g in zip(true, given, strict=True)])),
         "weighted_kappa": weighted_kappa([t for t, _ in ladder], [g for _, g in ladder], len(LADDER)),
-        "secondary_called_antral": _share([g in _ANTRAL for g in secondary]),
+        "secondary_called_antral": _share([g.antral for g in secondary]),
         "antral_called_secondary": _share([g == Stage.SECONDARY for g in antral]),
     }
 

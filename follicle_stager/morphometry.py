@@ -10,6 +10,7 @@ from scipy import ndimage as ndi
 from shapely import contains_xy
 
 from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
+from follicle_stager.records import Measurements
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,66 +21,6 @@ if TYPE_CHECKING:
     from follicle_stager.field import Field
 
 N_RAYS = 48
-
-
-@dataclass(frozen=True)
-class Measurements:
-    """What was measured on one follicle; NaN where it could not be.
-
-    Attributes
-    ----------
-    diameter_um, long_axis_um, short_axis_um
-        Follicle: circle of equal area, and two perpendicular axes.
-    oocyte_um, oocyte_long_um, oocyte_short_um
-        Oocyte, likewise.
-    nucleus_um
-        Oocyte nucleus.
-    nucleus_contrast
-        How clearly the nucleus stands out.
-    layers, layers_iqr
-        Granulosa layers: nuclei met per ray, median over rays, and the range of its middle half.
-    two_layers_fraction
-        Share of rays that meet at least two layers.
-    granulosa_um
-        Thickness of the granulosa outside the zona, median over rays.
-    cuboidal_fraction
-        Share of rays on which the granulosa is at least as high as a cuboidal cell.
-    fluid_fraction
-        Fluid area / (follicle area - area of oocyte and zona).
-    fluid_spaces
-        Number of spaces.
-    largest_space_fraction
-        Largest space / (follicle area - area of oocyte and zona).
-    granulosa_nuclei
-        Nuclei counted in the granulosa.
-    pyknotic_fraction
-        Share of them that are small and very dark.
-    surface_distance_um
-        From the outline to the section's border.
-    dying_fraction
-        Share of the granulosa that looks like an atretic follicle's; only the network says so.
-    """
-
-    diameter_um: float
-    long_axis_um: float
-    short_axis_um: float
-    oocyte_um: float
-    oocyte_long_um: float
-    oocyte_short_um: float
-    nucleus_um: float
-    nucleus_contrast: float
-    layers: float
-    layers_iqr: float
-    two_layers_fraction: float
-    granulosa_um: float
-    cuboidal_fraction: float
-    fluid_fraction: float
-    fluid_spaces: float
-    largest_space_fraction: float
-    granulosa_nuclei: float
-    pyknotic_fraction: float
-    surface_distance_um: float
-    dying_fraction: float = float("nan")
 
 
 def measure(

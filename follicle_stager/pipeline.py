@@ -6,12 +6,11 @@ The core knows no screen: a caller hears of progress through a callback, and can
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-from shapely import affinity
-from shapely.geometry import MultiPolygon, Point, Polygon
+from shapely.geometry import Point, Polygon
 
 from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
@@ -19,7 +18,7 @@ from follicle_stager.detection.search import grown, read_field, search
 from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure
-from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
+from follicle_stager.records import Follicle, Section, Shape, SlideResult
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
@@ -28,15 +27,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+    from shapely.geometry import MultiPolygon
 
     from follicle_stager.config import Config
     from follicle_stager.detection.search import Box
-    from follicle_stager.slides import PixelSize, Slide
+    from follicle_stager.slides import Slide
 
     #: ``progress(step, done, total)``
     Progress = Callable[[str, int, int], None]
-
-G = TypeVar("G", Point, Polygon, MultiPolygon)
 
 # Least overlap of what a person drew with a claim whose oocyte and fluid it takes.
 _SAME = 0.5
@@ -111,7 +109,7 @@ def process_slide(
     overview = examiner.overview
     return SlideResult(
         slide_id=slide_id,
-        pixel_size=slide.scale,
+        pixel_size=slide.pixel_size,
         sections=tuple(sections),
         follicles=tuple(follicles),
         visible_stages=examiner.visible_stages,
@@ -153,16 +151,16 @@ class Examiner:
     """
 
     def __init__(self, slide: Slide, config: Config, *, slide_id: str) -> None:
-        if slide.scale.mpp > config.detection.max_mpp:
+        if slide.pixel_size.mpp > config.detection.max_mpp:
             raise SlideError(
-                f"{slide.path}: {slide.scale.mpp:.3g} µm/px is too coarse to tell stages "
+                f"{slide.path}: {slide.pixel_size.mpp:.3g} µm/px is too coarse to tell stages "
                 f"(limit {config.detection.max_mpp:g}); scan or export it at a higher resolution."
             )
         self._slide, self._config = slide, config
         self.overview = survey(slide, config.tissue)
-        self.visible_stages = visible_stages(config.detection, slide.scale.mpp)
+        self.visible_stages = visible_stages(config.detection, slide.pixel_size.mpp)
         self.sections = tuple(
-            Section(f"{slide_id}_s{order}", _to_pixels(outline, slide.scale), outline.area / 1e6, order)
+            Section(f"{slide_id}_s{order}", slide.pixel_size.to_px(outline), outline.area / 1e6, order)
             for order, outline in enumerate(self.overview.sections, start=1)
         )
 
@@ -172,7 +170,7 @@ class Examiner:
         """All claims (in a box, µm), overlapping ones included, and how strange each section is: 1 is the limit."""
         claims: list[FoundFollicle] = []
         strangeness = np.full(len(self.sections), np.nan)
-        looks = passes(self._config.detection, self._slide.scale.mpp)
+        looks = passes(self._config.detection, self._slide.pixel_size.mpp)
         for number, look in enumerate(looks):
 
             def windows(done: int, total: int, number: int = number) -> None:
@@ -188,35 +186,40 @@ class Examiner:
         self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Follicle]:
         """Find the follicles whose middle lies in an area (level-0 pixels)."""
-        area_um = _to_um(area, self._slide.scale)
+        area_um = self._slide.pixel_size.to_um(area)
         claims, _ = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
         found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
         return [follicle for follicle in map(self.judged, found) if follicle is not None]
 
     def proposed(self, x: float, y: float) -> Follicle | None:
         """The likeliest follicle around a point (level-0 pixels), however unlikely; None where nothing is seen."""
-        at = _to_um(Point(x, y), self._slide.scale)
+        at = self._slide.pixel_size.to_um(Point(x, y))
         around = [c for c in self._claims_at((at.x, at.y, at.x, at.y)) if c.outline.contains(at)]
         best = max(around, key=lambda c: c.score, default=None)
         return self.judged(best) if best is not None else None
 
-    def measured(self, follicle: Follicle) -> Follicle:
-        """Measure and judge a follicle in the outline that it has, for instance one that a person drew.
+    def measured(self, outline: Polygon) -> Follicle | None:
+        """Measure and stage what an outline (level-0 pixels) holds, for instance one that a person drew.
 
-        Oocyte and fluid are those of the claim that is most like it. Off the tissue everything stays as it is.
+        Oocyte and fluid are those of the claim that is most like it, if one overlaps enough.
+
+        Returns
+        -------
+        Follicle
+            In this very outline, as if a run had found it; None if it lies on no section.
         """
-        outline = valid(_to_um(follicle.outline, self._slide.scale))
-        outline = max(getattr(outline, "geoms", [outline]), key=lambda part: part.area)
-        claims = self._claims_at(outline.bounds)
-        likeness = overlaps([c.outline for c in claims], [outline])[:, 0] if claims else np.zeros(1)
-        claim = FoundFollicle(outline, None, follicle.score)
+        area = valid(self._slide.pixel_size.to_um(outline))
+        area = max(getattr(area, "geoms", [area]), key=lambda part: part.area)
+        claims = self._claims_at(area.bounds)
+        likeness = overlaps([c.outline for c in claims], [area])[:, 0] if claims else np.zeros(1)
+        claim = FoundFollicle(area, None, 1.0)  # a person says that it is a follicle
         if likeness.max() >= _SAME:
-            claim = _clipped(claims[int(likeness.argmax())], outline)
-        judged = self.judged(claim)
-        if judged is None:
-            return follicle
-        own = ("id", "outline", "score", "status", "edited_by", "edited_at")
-        return replace(judged, **{name: getattr(follicle, name) for name in own})
+            claim = _clipped(claims[int(likeness.argmax())], area)
+        found = self.judged(claim)
+        if found is None:
+            return None
+        shape, said = replace(found.shape, outline=outline), replace(found.assessment, score=1.0)
+        return Follicle.predicted(found.section_id, shape, said)
 
     def judged(self, claim: FoundFollicle) -> Follicle | None:
         """A claim, looked into, measured and staged; None if it lies on no section."""
@@ -247,40 +250,26 @@ class Examiner:
             config=config.morphometry,
             dying_fraction=claim.evidence.get("dying", float("nan")),
         )
-        verdict = stage_follicle(measurements, config.staging)
-        if verdict.stage in LADDER and verdict.stage not in self.visible_stages:
+        said = stage_follicle(measurements, config.staging)
+        if said.stage in LADDER and said.stage not in self.visible_stages:
             # It would be counted where the table says that such follicles cannot be seen.
-            why = f"looks {verdict.stage.label.lower()}, which cannot be told at {slide.scale.mpp:.2g} µm/px"
-            verdict = replace(verdict, stage=Stage.UNSURE, reasons=(*verdict.reasons, why))
-
-        def px(polygon: Polygon | None) -> Polygon | None:
-            return _to_pixels(polygon, slide.scale) if polygon is not None else None
-
-        outline = _to_pixels(claim.outline, slide.scale)
-        section_id = self.sections[owner].section_id
-        return Follicle(
-            id=follicle_id(section_id, outline),
-            section_id=section_id,
-            outline=outline,
-            oocyte=px(oocyte),
-            nucleus=px(nucleus),
-            fluid=tuple(_to_pixels(space, slide.scale) for space in fluid),
-            score=claim.score,
-            measurements={name: float(value) for name, value in asdict(measurements).items()},
-            stage_predicted=verdict.stage,
-            probabilities=verdict.probabilities,
-            reasons=verdict.reasons,
-            stage=verdict.stage,
-            health=verdict.health,
-            countable=verdict.countable,
+            why = f"looks {said.stage.label.lower()}, which cannot be told at {slide.pixel_size.mpp:.2g} µm/px"
+            said = replace(said, stage=Stage.UNSURE, reasons=(*said.reasons, why))
+        to_px = slide.pixel_size.to_px
+        shape = Shape(
+            to_px(claim.outline),
+            to_px(oocyte) if oocyte is not None else None,
+            to_px(nucleus) if nucleus is not None else None,
+            tuple(to_px(space) for space in fluid),
         )
+        return Follicle.predicted(self.sections[owner].section_id, shape, replace(said, score=claim.score))
 
     def _claims_at(self, box: Box) -> list[FoundFollicle]:
         """All claims, likely or not, that could reach into a box, µm."""
         everything = self._config.detection.model_copy(update={"min_score": 0.0})
         return [
             claim
-            for look in passes(everything, self._slide.scale.mpp)
+            for look in passes(everything, self._slide.pixel_size.mpp)
             for claim in search(self._slide, self.overview, look, within=grown(box, look.margin_um)).claims
         ]
 
@@ -322,13 +311,3 @@ def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:
     shares = [s.intersection(outline).area for s in sections]
     best = int(np.argmax(shares))
     return best if shares[best] > 0.3 * outline.area else None
-
-
-def _to_pixels(geometry: G, size: PixelSize) -> G:
-    """From µm to level-0 pixels."""
-    return affinity.scale(geometry, 1 / size.mpp_x, 1 / size.mpp_y, origin=(0, 0))
-
-
-def _to_um(geometry: G, size: PixelSize) -> G:
-    """From level-0 pixels to µm."""
-    return affinity.scale(geometry, size.mpp_x, size.mpp_y, origin=(0, 0))

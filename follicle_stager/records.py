@@ -1,46 +1,194 @@
-"""The nouns that all rooms speak: Follicle, Section, SlideResult.
+"""The nouns of the library: Follicle and its parts, Section, SlideResult.
 
-Outlines are shapely polygons in level-0 pixels (x right, y down); measurements are µm.
+A follicle has three parts that never mix. The *prediction* is what a run found, and nothing changes it. The *shape* is
+the outline that stands, with the oocyte, nucleus and fluid inside. The *judgement* is the stage, health and so on that
+stand. If a person draws another outline, what is measured in it is a record of its own (``remeasured``), beside the
+prediction: how well the software did can always be worked out from what it said first.
+
+Outlines are shapely polygons in level-0 pixels (x right, y down); measurements are in µm.
 """
 
 from __future__ import annotations
 
+import math
 import uuid
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Self
 
-from shapely import affinity
-
-from follicle_stager.stages import Countable, Health, Stage, Status
+from follicle_stager.stages import LADDER, Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
     from shapely.geometry import MultiPolygon, Polygon
 
-    from follicle_stager.slides import PixelSize
+    from follicle_stager.pixel_size import PixelSize
 
 NOT_OVARY = "no ovary"
 _NAMESPACE = uuid.UUID("6f1c1f0e-7a51-5b0e-9a55-0f0111c1e001")
 
 
-@dataclass(frozen=True)
-class Follicle:
-    """One follicle: where it is, what was measured, and which stage it was given and why.
+@dataclass(frozen=True, eq=False)
+class Measurements:
+    """What was measured in one shape; NaN where it could not be. Two are equal if all numbers are, NaN included.
 
-    ``stage_predicted``, ``probabilities`` and ``reasons`` are what the software said and are never
-    overwritten; ``stage``, ``health``, ``countable`` and ``status`` are what stands now.
+    Attributes
+    ----------
+    diameter_um, long_axis_um, short_axis_um
+        Follicle: diameter of the circle of equal area, and two perpendicular axes.
+    oocyte_um, oocyte_long_um, oocyte_short_um
+        Oocyte: diameter of the circle of equal area, and two perpendicular axes.
+    nucleus_um
+        Oocyte nucleus: diameter of the circle of equal area.
+    nucleus_contrast
+        How clearly the nucleus stands out, units of hematoxylin.
+    layers, layers_iqr
+        Granulosa layers: nuclei met per ray, median over rays, and the interquartile range.
+    two_layers_fraction
+        Share of rays that meet at least two layers.
+    granulosa_um
+        Thickness of the granulosa outside the zona, median over rays.
+    cuboidal_fraction
+        Share of rays on which the granulosa is at least as high as a cuboidal cell.
+    fluid_fraction
+        Fluid area / (follicle area - area of oocyte and zona).
+    fluid_spaces
+        Number of fluid spaces.
+    largest_space_fraction
+        Largest fluid space / (follicle area - area of oocyte and zona).
+    granulosa_nuclei
+        Number of nuclei found in the granulosa.
+    pyknotic_fraction
+        Share of these nuclei that are small and very dark.
+    surface_distance_um
+        Distance from the outline to the border of the section.
+    dying_fraction
+        Share of the granulosa that looks like that of an atretic follicle; only the network measures it.
     """
 
-    id: str
-    section_id: str
+    diameter_um: float = math.nan
+    long_axis_um: float = math.nan
+    short_axis_um: float = math.nan
+    oocyte_um: float = math.nan
+    oocyte_long_um: float = math.nan
+    oocyte_short_um: float = math.nan
+    nucleus_um: float = math.nan
+    nucleus_contrast: float = math.nan
+    layers: float = math.nan
+    layers_iqr: float = math.nan
+    two_layers_fraction: float = math.nan
+    granulosa_um: float = math.nan
+    cuboidal_fraction: float = math.nan
+    fluid_fraction: float = math.nan
+    fluid_spaces: float = math.nan
+    largest_space_fraction: float = math.nan
+    granulosa_nuclei: float = math.nan
+    pyknotic_fraction: float = math.nan
+    surface_distance_um: float = math.nan
+    dying_fraction: float = math.nan
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Names of all measurements, in the order of the tables."""
+        return tuple(f.name for f in fields(cls))
+
+    def items(self) -> Iterator[tuple[str, float]]:
+        """Names and values, in the order of the tables."""
+        return iter(vars(self).items())
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Measurements) and self._key == other._key
+
+    def __hash__(self) -> int:
+        return hash(self._key)
+
+    @property
+    def _key(self) -> tuple[float | None, ...]:
+        return tuple(None if math.isnan(value) else value for value in vars(self).values())
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Where a follicle is, in level-0 pixels.
+
+    Attributes
+    ----------
+    outline
+        Outer border of the granulosa.
+    oocyte, nucleus
+        Oocyte and its nucleus; None where the section does not show them.
+    fluid
+        Fluid spaces.
+    """
+
     outline: Polygon
     oocyte: Polygon | None = None
     nucleus: Polygon | None = None
     fluid: tuple[Polygon, ...] = ()
-    score: float = 1.0
-    measurements: dict[str, float] = field(default_factory=dict)
-    stage_predicted: Stage = Stage.UNSURE
-    probabilities: dict[Stage, float] = field(default_factory=dict)
+
+    def to_um(self, size: PixelSize) -> Shape:
+        """The shape in µm."""
+        return Shape(
+            size.to_um(self.outline),
+            size.to_um(self.oocyte) if self.oocyte is not None else None,
+            size.to_um(self.nucleus) if self.nucleus is not None else None,
+            tuple(size.to_um(space) for space in self.fluid),
+        )
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the software says about one shape.
+
+    Attributes
+    ----------
+    stage
+        Stage; may be ``unsure``.
+    probabilities
+        Probability of each stage of the ladder; they sum to 1. They put cases in order, and are not calibrated.
+    reasons
+        What was seen, in words.
+    health
+        Atretic or not; unknown where it cannot be told.
+    countable
+        Whether the nucleus of the oocyte shows.
+    measurements
+        What this rests on; None if nothing was measured.
+    score
+        Probability that the outline is a follicle, 0-1.
+    """
+
+    stage: Stage = Stage.UNSURE
+    probabilities: Mapping[Stage, float] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
+    health: Health = Health.UNKNOWN
+    countable: Countable = Countable.UNKNOWN
+    measurements: Measurements | None = None
+    score: float = 1.0
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a run found: a shape, and what the software says about it. It is never changed."""
+
+    shape: Shape
+    assessment: Assessment
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What stands, and who said so.
+
+    Attributes
+    ----------
+    stage, health, countable
+        What stands; the software's answer as long as nobody said otherwise.
+    status
+        What a person did.
+    edited_by, edited_at
+        Who changed it last, and when (ISO 8601, UTC); None if nobody did.
+    """
+
     stage: Stage = Stage.UNSURE
     health: Health = Health.UNKNOWN
     countable: Countable = Countable.UNKNOWN
@@ -48,19 +196,179 @@ class Follicle:
     edited_by: str | None = None
     edited_at: str | None = None
 
-    def scaled(self, x: float, y: float) -> Follicle:
-        """The follicle in other units: outlines times ``x`` and ``y``. Measurements are µm and stay."""
+    @classmethod
+    def of(cls, assessment: Assessment, status: Status = Status.PREDICTED) -> Self:
+        """The judgement that agrees with the software."""
+        return cls(assessment.stage, assessment.health, assessment.countable, status)
 
-        def area(polygon: Polygon) -> Polygon:
-            return affinity.scale(polygon, x, y, origin=(0, 0))
 
-        return replace(
-            self,
-            outline=area(self.outline),
-            oocyte=area(self.oocyte) if self.oocyte is not None else None,
-            nucleus=area(self.nucleus) if self.nucleus is not None else None,
-            fluid=tuple(area(space) for space in self.fluid),
-        )
+# What both the software and a person say.
+_SAID = ("stage", "health", "countable")
+
+
+@dataclass(frozen=True)
+class Follicle:
+    """One follicle: what a run predicted, the shape that stands, and the judgement that stands.
+
+    Attributes
+    ----------
+    id
+        UUID.
+    section_id
+        Section on which it was found; empty if that is not known.
+    shape, judgement
+        What stands.
+    prediction
+        What the run found; None for a follicle that a person added.
+    remeasured
+        What the software says about the shape that stands, if that is not the predicted one.
+    other_numbers
+        Measurements in the file that are not ours, by name: those of another program, or of a synthetic truth.
+    """
+
+    id: str
+    section_id: str
+    shape: Shape
+    judgement: Judgement = Judgement()
+    prediction: Prediction | None = None
+    remeasured: Assessment | None = None
+    other_numbers: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def predicted(cls, section_id: str, shape: Shape, assessment: Assessment) -> Follicle:
+        """A follicle as a run finds it; nobody has judged it."""
+        identity = follicle_id(section_id, shape.outline)
+        return cls(identity, section_id, shape, Judgement.of(assessment), Prediction(shape, assessment))
+
+    @property
+    def outline(self) -> Polygon:
+        """Outline that stands, level-0 pixels."""
+        return self.shape.outline
+
+    @property
+    def oocyte(self) -> Polygon | None:
+        """Oocyte of the shape that stands, level-0 pixels."""
+        return self.shape.oocyte
+
+    @property
+    def nucleus(self) -> Polygon | None:
+        """Nucleus of the oocyte, level-0 pixels."""
+        return self.shape.nucleus
+
+    @property
+    def fluid(self) -> tuple[Polygon, ...]:
+        """Fluid spaces of the shape that stands, level-0 pixels."""
+        return self.shape.fluid
+
+    @property
+    def stage(self) -> Stage:
+        """Stage that stands."""
+        return self.judgement.stage
+
+    @property
+    def health(self) -> Health:
+        """Health that stands."""
+        return self.judgement.health
+
+    @property
+    def countable(self) -> Countable:
+        """Whether the nucleus of the oocyte shows, as it stands."""
+        return self.judgement.countable
+
+    @property
+    def status(self) -> Status:
+        """What a person did."""
+        return self.judgement.status
+
+    @property
+    def assessment(self) -> Assessment:
+        """What the software says about the shape that stands; an empty one if it was never asked."""
+        if self.remeasured is not None:
+            return self.remeasured
+        return self.prediction.assessment if self.prediction is not None else Assessment()
+
+    @property
+    def first_assessment(self) -> Assessment | None:
+        """What the software said first: its prediction; of an added follicle what it measured; None if nothing."""
+        return self.prediction.assessment if self.prediction is not None else self.remeasured
+
+    @property
+    def measurements(self) -> Measurements | None:
+        """What was measured in the shape that stands; None if nothing was."""
+        return self.assessment.measurements
+
+    @property
+    def probabilities(self) -> Mapping[Stage, float]:
+        """How likely the software thinks each stage, for the shape that stands."""
+        return self.assessment.probabilities
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The reasons for the software's stage, in words."""
+        return self.assessment.reasons
+
+    @property
+    def score(self) -> float:
+        """Probability that it is a follicle, 0-1, as the software sees it."""
+        return self.assessment.score
+
+    @property
+    def stage_predicted(self) -> Stage:
+        """Stage that the software said first; of a follicle that it never saw the one that stands."""
+        said = self.first_assessment
+        return said.stage if said is not None else self.stage
+
+    @property
+    def recognisable(self) -> bool:
+        """Whether a reader could stage it. A synthetic truth says no of follicles cut beside oocyte and fluid."""
+        return self.stage in LADDER and self.other_numbers.get("Recognisable", 1.0) > 0
+
+    def judged(
+        self,
+        *,
+        stage: Stage | None = None,
+        health: Health | None = None,
+        countable: Countable | None = None,
+        status: Status | None = None,
+    ) -> Follicle:
+        """The follicle with another judgement; what is None stays."""
+        given = {"stage": stage, "health": health, "countable": countable, "status": status}
+        changed = {name: value for name, value in given.items() if value is not None}
+        return replace(self, judgement=replace(self.judgement, **changed))  # type: ignore[arg-type]
+
+    def signed(self, author: str, time: str) -> Follicle:
+        """The follicle with who changed it last, and when (ISO 8601, UTC)."""
+        return replace(self, judgement=replace(self.judgement, edited_by=author, edited_at=time))
+
+    def reshaped(self, shape: Shape, measured: Assessment | None = None) -> Follicle:
+        """The follicle in another shape.
+
+        Parameters
+        ----------
+        shape
+            The new shape.
+        measured
+            What the software says about it. What a person had said stays; what nobody had said follows it. None if
+            nothing could be measured: then only the shape changes.
+
+        Returns
+        -------
+        Follicle
+            With the same prediction.
+        """
+        if measured is None:
+            return replace(self, shape=shape)
+        before = self.assessment
+        follows = {n: getattr(measured, n) for n in _SAID if getattr(self.judgement, n) == getattr(before, n)}
+        return replace(self, shape=shape, remeasured=measured, judgement=replace(self.judgement, **follows))
+
+    def added(self) -> Follicle:
+        """The follicle as one that a person added: no run found it, so it has no prediction."""
+        return replace(self.judged(status=Status.ADDED), prediction=None, remeasured=self.first_assessment)
+
+    def in_um(self, size: PixelSize) -> Follicle:
+        """The follicle with its shape in µm."""
+        return replace(self, shape=self.shape.to_um(size))
 
 
 @dataclass(frozen=True)

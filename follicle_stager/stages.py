@@ -1,7 +1,8 @@
-"""What a stage is: the ladder of follicle growth, its names, ontology ids, colours and collapse to four classes.
+"""Stages of follicle growth, in one table: name, colour, classes of other protocols, rung of the ladder.
 
-Stage and health are two fields (a follicle may be a secondary *and* atretic), so ``atretic`` is no stage.
-Criteria and their sources: ``staging/criteria.py``.
+Stage and health are two fields (a follicle can be secondary *and* atretic), so ``atretic`` is no stage. The criteria of
+the stages and their sources are in ``staging/criteria.py``. A new stage is a row of `Stage`, and a rule there; the test
+``tests/unit/test_stages.py`` names every other place that must know it.
 """
 
 from __future__ import annotations
@@ -11,18 +12,53 @@ from enum import StrEnum
 
 
 class Stage(StrEnum):
-    """Growth stage of a follicle, or what else an outline may turn out to be."""
+    """Growth stage of a follicle, or what else an outline may turn out to be.
 
-    PRIMORDIAL = "primordial"
-    TRANSITIONAL = "transitional"
-    PRIMARY = "primary"
-    SECONDARY = "secondary"
-    EARLY_ANTRAL = "early_antral"
-    ANTRAL = "antral"
-    PREOVULATORY = "preovulatory"
-    CORPUS_LUTEUM = "corpus_luteum"
-    UNSURE = "unsure"
-    NOT_FOLLICLE = "not_follicle"
+    The columns of the table are the attributes.
+
+    Attributes
+    ----------
+    color
+        Colour of the outline, RGB 0-255. Okabe-Ito (safe for colour-blind readers), in an order in which neighbours on
+        the ladder differ most, and each can be seen on purple tissue.
+    rung
+        Step of the ladder on which the statistics count the stage; empty for what is on no step. In the order of
+        growth: transitional follicles are resting ones as primordial ones are, preovulatory ones are antral.
+    four_class
+        Class in the public four-class protocol; None for what is in none.
+    ontology_id
+        UBERON id; None where the ontology has none.
+    """
+
+    color: tuple[int, int, int]
+    rung: str
+    four_class: str | None
+    ontology_id: str | None
+
+    def __new__(
+        cls,
+        value: str,
+        color: tuple[int, int, int] = (170, 170, 170),
+        rung: str = "",
+        four_class: str | None = None,
+        ontology_id: str | None = None,
+    ) -> Stage:
+        """Make a row of the table."""
+        stage = str.__new__(cls, value)
+        stage._value_ = value
+        stage.color, stage.rung, stage.four_class, stage.ontology_id = color, rung, four_class, ontology_id
+        return stage
+
+    PRIMORDIAL = "primordial", (240, 228, 66), "primordial", "Primordial", "UBERON:0003981"
+    TRANSITIONAL = "transitional", (255, 190, 120), "primordial", "Primordial"
+    PRIMARY = "primary", (0, 114, 178), "primary", "Primary", "UBERON:0000035"
+    SECONDARY = "secondary", (0, 158, 115), "secondary", "Secondary", "UBERON:0000036"
+    EARLY_ANTRAL = "early_antral", (230, 159, 0), "early_antral", "Tertiary"
+    ANTRAL = "antral", (213, 94, 0), "antral", "Tertiary", "UBERON:0000037"
+    PREOVULATORY = "preovulatory", (190, 20, 90), "antral", "Tertiary"
+    CORPUS_LUTEUM = "corpus_luteum", (130, 90, 60)
+    UNSURE = "unsure", (70, 70, 70)
+    NOT_FOLLICLE = "not_follicle", (170, 170, 170)
 
     @property
     def label(self) -> str:
@@ -30,23 +66,18 @@ class Stage(StrEnum):
         return self.value.replace("_", " ").capitalize()
 
     @property
-    def color(self) -> tuple[int, int, int]:
-        """Colour of the outline, RGB 0-255."""
-        return _COLORS[self]
+    def resting(self) -> bool:
+        """Whether the follicle has not begun to grow. Such follicles are small, and need a fine resolution."""
+        return self.rung == "primordial"
 
     @property
-    def four_class(self) -> str | None:
-        """Class in the public four-class protocol; None for what is no growing or resting follicle."""
-        return _FOUR_CLASSES.get(self)
-
-    @property
-    def ontology_id(self) -> str | None:
-        """UBERON id of the stage, where the ontology has one."""
-        return _ONTOLOGY.get(self)
+    def antral(self) -> bool:
+        """Whether the follicle has an antrum, or the fluid spaces that become one."""
+        return self.rung in ("early_antral", "antral")
 
 
 class Health(StrEnum):
-    """Whether the follicle degenerates; kept beside the stage that it had."""
+    """Whether the follicle degenerates."""
 
     HEALTHY = "healthy"
     ATRETIC = "atretic"
@@ -54,7 +85,7 @@ class Health(StrEnum):
 
 
 class Countable(StrEnum):
-    """Visible-nucleus rule: a follicle counts where its oocyte's nucleus lies in the section."""
+    """Visible-nucleus rule: a follicle counts if the nucleus of its oocyte lies in the section."""
 
     YES = "yes"
     NO = "no"
@@ -72,57 +103,23 @@ class Status(StrEnum):
 
 
 #: The ladder of growth, earliest first.
-LADDER: tuple[Stage, ...] = (
-    Stage.PRIMORDIAL,
-    Stage.TRANSITIONAL,
-    Stage.PRIMARY,
-    Stage.SECONDARY,
-    Stage.EARLY_ANTRAL,
-    Stage.ANTRAL,
-    Stage.PREOVULATORY,
-)
+LADDER: tuple[Stage, ...] = tuple(stage for stage in Stage if stage.rung)
 
-#: Rows of every count table: the ladder, and the follicles nobody could stage. They are never dropped.
-COUNTED: tuple[Stage, ...] = (*LADDER, Stage.UNSURE)
+#: Rows of every count table: the ladder, and the follicles whose stage nobody could tell. No row is ever dropped.
+TABLE_ROWS: tuple[Stage, ...] = (*LADDER, Stage.UNSURE)
 
-# Okabe-Ito (colour-blind safe), ordered so that neighbours on the ladder differ most, and each reads on
-# purple tissue; the label beside the outline says the same in words.
-_COLORS: dict[Stage, tuple[int, int, int]] = {
-    Stage.PRIMORDIAL: (240, 228, 66),
-    Stage.TRANSITIONAL: (255, 190, 120),
-    Stage.PRIMARY: (0, 114, 178),
-    Stage.SECONDARY: (0, 158, 115),
-    Stage.EARLY_ANTRAL: (230, 159, 0),
-    Stage.ANTRAL: (213, 94, 0),
-    Stage.PREOVULATORY: (190, 20, 90),
-    Stage.CORPUS_LUTEUM: (130, 90, 60),
-    Stage.UNSURE: (70, 70, 70),
-    Stage.NOT_FOLLICLE: (170, 170, 170),
-}
-
-_FOUR_CLASSES: dict[Stage, str] = {
-    Stage.PRIMORDIAL: "Primordial",
-    Stage.TRANSITIONAL: "Primordial",
-    Stage.PRIMARY: "Primary",
-    Stage.SECONDARY: "Secondary",
-    Stage.EARLY_ANTRAL: "Tertiary",
-    Stage.ANTRAL: "Tertiary",
-    Stage.PREOVULATORY: "Tertiary",
+#: Rungs of the ladder, earliest first, and the stages that are counted on each.
+RUNGS: dict[str, tuple[Stage, ...]] = {
+    rung: tuple(stage for stage in LADDER if stage.rung == rung)
+    for rung in dict.fromkeys(stage.rung for stage in LADDER)
 }
 
 #: Names of the four classes, earliest first.
-FOUR_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(_FOUR_CLASSES.values()))
-
-_ONTOLOGY: dict[Stage, str] = {
-    Stage.PRIMORDIAL: "UBERON:0003981",
-    Stage.PRIMARY: "UBERON:0000035",
-    Stage.SECONDARY: "UBERON:0000036",
-    Stage.ANTRAL: "UBERON:0000037",
-}
+FOUR_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(stage.four_class for stage in LADDER if stage.four_class))
 
 
-# Words of a class that say nothing of the stage.
-_SAYS_NOTHING = {"follicle", "follicles", "stage"}
+# Words of a class that do not name the stage.
+_FILLERS = {"follicle", "follicles", "stage"}
 _HEALTH_WORDS = {"atretic": Health.ATRETIC, "atresia": Health.ATRETIC, "healthy": Health.HEALTHY}
 
 
@@ -132,9 +129,9 @@ def read_class(text: str) -> tuple[Stage | None, Health | None]:
     Parameters
     ----------
     text
-        ``"Primordial follicle"``, or several classes with colons, as QuPath has them: ``"Follicle: Primary"``,
-        ``"Secondary: Atretic"``. One with any other word is none of a stage: ``"Preantral"`` is not antral, nor is
-        ``"Antral wall"``. Numbers say nothing. Where two name a stage, none does.
+        Class name such as ``"Primordial follicle"``, or several with colons, as QuPath writes them: ``"Follicle:
+        Primary"``, ``"Secondary: Atretic"``. Numbers are ignored. A part with any other word names no stage:
+        ``"Preantral"`` is not antral, nor is ``"Antral wall"``. If two parts name different stages, neither counts.
     """
     read = [_read_part(part) for part in text.split(":")]
     stages = {stage for stage, _ in read if stage is not None}
@@ -147,6 +144,6 @@ def _read_part(text: str) -> tuple[Stage | None, Health | None]:
     if words in (["not", "a", "follicle"], ["not", "follicle"]):
         return Stage.NOT_FOLLICLE, None
     health = next((_HEALTH_WORDS[word] for word in words if word in _HEALTH_WORDS), None)
-    name = "_".join(word for word in words if word not in _SAYS_NOTHING and word not in _HEALTH_WORDS)
+    name = "_".join(word for word in words if word not in _FILLERS and word not in _HEALTH_WORDS)
     name = {"corpora_lutea": "corpus_luteum"}.get(name, name)
     return (Stage(name) if name in set(Stage) else None), health

@@ -91,7 +91,7 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     SlideError
         If there is no tissue on the slide, or nothing but darkness.
     """
-    mpp = max(config.overview_mpp, slide.scale.mpp)
+    mpp = max(config.overview_mpp, slide.pixel_size.mpp)
     height, width = grid_shape(slide, mpp)
     rgb = read_at_mpp(slide, 0, 0, width, height, mpp)
     if np.percentile(rgb.max(axis=2), 99.5) < 60:
@@ -109,13 +109,13 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     if not sections and image_mm2 < 4 * config.min_section_mm2:
         raise SlideError(
             f"{slide.path}: no piece of tissue of at least {config.min_section_mm2:g} mm² (the whole image is "
-            f"{image_mm2:.3f} mm² at {slide.scale.mpp:.3g} µm/px); for small fields lower tissue.min_section_mm2 "
+            f"{image_mm2:.3f} mm² at {slide.pixel_size.mpp:.3g} µm/px); for small fields lower tissue.min_section_mm2 "
             "in a --config file."
         )
     if not sections:
         raise SlideError(
             f"{slide.path}: no tissue found (no piece of at least {config.min_section_mm2:g} mm² at "
-            f"{slide.scale.mpp:.3g} µm/px). Is the slide empty, or its µm/px wrong?"
+            f"{slide.pixel_size.mpp:.3g} µm/px). Is the slide empty, or its µm/px wrong?"
         )
     footprint = _rasterise(sections, tissue.shape, mpp)
     tissue &= ndi.binary_dilation(footprint, iterations=2)
@@ -264,7 +264,7 @@ def _stain_and_focus(
     slide: Slide, tissue: NDArray[np.bool_], mpp: float, white: NDArray[np.float64]
 ) -> tuple[StainModel, float]:
     """Fit stains and judge sharpness on a few windows spread over the tissue."""
-    detail_mpp = max(_DETAIL_MPP, slide.scale.mpp)
+    detail_mpp = max(_DETAIL_MPP, slide.pixel_size.mpp)
     side_um = _DETAIL_WINDOW * detail_mpp
     step = max(1, round(side_um / mpp))
     corners = [

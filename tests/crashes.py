@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 
+from follicles import make_follicle
 from shapely.geometry import MultiPolygon, Point, box
 
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
-from follicle_stager.records import Follicle, Section, follicle_id
-from follicle_stager.review import ReviewSession, standing
-from follicle_stager.review.standing import FOLLICLES, SECTIONS
+from follicle_stager.corrections import ReviewSession, standing
+from follicle_stager.corrections.standing import FOLLICLES, SECTIONS
+from follicle_stager.records import Section, follicle_id
 from follicle_stager.stages import Stage
 
 RUN = "run1"
@@ -26,7 +27,7 @@ from pathlib import Path
 from shapely.geometry import LineString, Point
 from follicle_stager.errors import UserError
 from follicle_stager.records import Follicle
-from follicle_stager.review import ReviewSession
+from follicle_stager.corrections import ReviewSession
 from follicle_stager.stages import Countable, Health, Stage
 session = ReviewSession(Path(sys.argv[1]), "run1", author="Ada")
 chance = random.Random(int(sys.argv[2]))
@@ -41,7 +42,7 @@ while True:
         lambda: session.set_countable([one.id], chance.choice(list(Countable))),
         lambda: session.accept([one.id]),
         lambda: session.delete([one.id]),
-        lambda: session.add(Follicle("", "s section 1", Point(x + 50, y).buffer(9))),
+        lambda: session.add(make_follicle("", "s section 1", Point(x + 50, y).buffer(9))),
         lambda: session.reshape(one.id, one.outline.buffer(1)),
         lambda: session.split(one.id, LineString([(x, y - 500), (x + 1, y + 500)])),
         lambda: session.merge([f.id for f in session.follicles if f.outline.intersects(one.outline)]),
@@ -67,7 +68,7 @@ while True:
 def follicle(x, y=100.0, radius=20.0, **given):
     outline = Point(x, y).buffer(radius)
     values = {"stage": Stage.SECONDARY, "stage_predicted": Stage.SECONDARY, "oocyte": Point(x, y).buffer(radius / 3)}
-    return Follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
+    return make_follicle(follicle_id("s section 1", outline), "s section 1", outline, **(values | given))
 
 
 SECTIONS_THERE = [

@@ -31,8 +31,8 @@ from scanners import half, tissue, write_ndpi, write_philips, write_scn, write_s
 from follicle_stager.annotations import write_rois
 from follicle_stager.cli import main
 from follicle_stager.config import Config
+from follicle_stager.corrections import ReviewSession
 from follicle_stager.errors import UserError
-from follicle_stager.review import ReviewSession
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.study import Study
 

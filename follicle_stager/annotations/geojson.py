@@ -1,9 +1,10 @@
 """QuPath's GeoJSON: full-resolution pixels, closed rings, one feature per object.
 
-A follicle is an annotation with its stage as classification. Its oocyte, nucleus and fluid spaces are features
-of their own that name the follicle in their metadata, so that QuPath shows them and nothing is hidden from a
-person. Reading accepts what QuPath and people write: a bare list, a single feature, no classification, merged
-outlines, both ways to write measurements; `objects` says which objects are follicles.
+A follicle is an annotation whose class is its stage. Its oocyte, nucleus and fluid spaces are features of their own
+that name the follicle in their metadata, so QuPath shows them and nothing is hidden from a person. If a person drew
+another outline, the feature also has a member ``prediction``, which other programs ignore: the shape that the run
+found, and what was measured in it. Reading accepts what QuPath and people write: a bare list, a single feature, no
+classification, merged outlines, both ways to write measurements; `objects` says which objects are follicles.
 """
 
 from __future__ import annotations
@@ -19,17 +20,26 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from shapely import STRtree, get_coordinates, set_precision, transform
 from shapely.errors import ShapelyError
-from shapely.geometry import MultiPolygon, Polygon, mapping, shape
+from shapely.geometry import MultiPolygon, Polygon, mapping
+from shapely.geometry import shape as as_geometry
 
 from follicle_stager.annotations.imagej import features_of_rois, is_rois
 from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
 from follicle_stager.files import read_json, write_text
-from follicle_stager.records import Follicle, Section
+from follicle_stager.records import (
+    Assessment,
+    Follicle,
+    Judgement,
+    Measurements,
+    Prediction,
+    Section,
+    Shape,
+)
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,6 +47,8 @@ if TYPE_CHECKING:
 # Coordinates are written to a hundredth of a pixel.
 _PER_PX = 100
 _OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
+# What both the software and a person say of a follicle.
+_JUDGED = ("stage", "health", "countable")
 # What people write for it.
 _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
@@ -145,7 +157,7 @@ def _outlines(features: Sequence[dict[str, Any]], where: Path | str) -> Outlines
                     follicle = replace(follicle, id=outline_id(outline))
                 follicles.append(follicle)
                 ids.add(follicle.id)
-        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
             raise UserError(f"{where}: feature {one.number} holds something that cannot be read ({error}).") from None
     left_out["parts of no follicle"] += _give_parts(follicles, loose, parts)
     return Outlines([_with_parts(f, parts.get(f.id, [])) for f in follicles], +left_out)
@@ -227,7 +239,7 @@ def _section(feature: dict[str, Any]) -> Section:
         raise TypeError(f"{section_id!r} is no section_id")
     if not 0 <= area_mm2 < math.inf:
         raise ValueError(f"{area_mm2} is no area")
-    geometry = shape(feature["geometry"])
+    geometry = as_geometry(feature["geometry"])
     if not np.isfinite(get_coordinates(geometry)).all():
         raise ValueError("a coordinate is no number")
     if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
@@ -243,25 +255,25 @@ def _section(feature: dict[str, Any]) -> Section:
 
 
 def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
-    stage = follicle.stage
-    measurements = {"Score": follicle.score, **follicle.measurements}
-    measurements |= {f"P {s.label}": p for s, p in follicle.probabilities.items()}
+    stage, predicted = follicle.stage, follicle.prediction
     metadata = {
         "section": follicle.section_id,
         "stage": stage.value,
-        "stage_predicted": follicle.stage_predicted.value,
         "health": follicle.health.value,
         "countable": follicle.countable.value,
         "status": follicle.status.value,
         "reasons": "; ".join(follicle.reasons),
     }
+    for said, when in ((predicted.assessment if predicted else None, "predicted"), (follicle.remeasured, "measured")):
+        if said is not None:
+            metadata |= {f"{what}_{when}": getattr(said, what).value for what in _JUDGED}
     if stage.ontology_id:
         metadata["ontology"] = stage.ontology_id
-    if follicle.edited_by:
-        metadata["edited_by"] = follicle.edited_by
-    if follicle.edited_at:
-        metadata["edited_at"] = follicle.edited_at
-    return {
+    if follicle.judgement.edited_by:
+        metadata["edited_by"] = follicle.judgement.edited_by
+    if follicle.judgement.edited_at:
+        metadata["edited_at"] = follicle.judgement.edited_at
+    feature: dict[str, Any] = {
         "type": "Feature",
         "id": follicle.id,
         "geometry": _geometry(follicle.outline),
@@ -271,11 +283,29 @@ def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
             "color": list(stage.color),
             "classification": {"name": stage.label, "color": list(stage.color)},
             "isLocked": False,
-            # QuPath reads no NaN, and JSON has none.
-            "measurements": {k: round(v, 4) for k, v in measurements.items() if math.isfinite(v)},
+            "measurements": _numbers(follicle.assessment, follicle.other_numbers),
             "metadata": metadata,
         },
     }
+    if predicted is not None and (predicted.shape != follicle.shape or follicle.remeasured is not None):
+        feature["prediction"] = {
+            **{kind: _geometry(area) for kind, area in _areas(predicted.shape) if area is not None},
+            "fluid": [_geometry(space) for space in predicted.shape.fluid],
+            "measurements": _numbers(predicted.assessment),
+            "reasons": "; ".join(predicted.assessment.reasons),
+        }
+    return feature
+
+
+def _areas(shape: Shape) -> tuple[tuple[str, Polygon | None], ...]:
+    return ("outline", shape.outline), ("oocyte", shape.oocyte), ("nucleus", shape.nucleus)
+
+
+def _numbers(said: Assessment, others: Mapping[str, float] | None = None) -> dict[str, float]:
+    """Score, measurements and probabilities as QuPath shows them; it reads no NaN, and JSON has none."""
+    numbers = {"Score": said.score, **dict(said.measurements.items() if said.measurements is not None else ())}
+    numbers |= {f"P {stage.label}": p for stage, p in said.probabilities.items()}
+    return {name: round(v, 4) for name, v in (numbers | dict(others or {})).items() if math.isfinite(v)}
 
 
 def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> dict[str, Any]:
@@ -342,29 +372,15 @@ def read_features(path: Path) -> list[dict[str, Any]]:
 
 
 def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
+    """A follicle without its oocyte, nucleus and fluid, which are features of their own."""
     metadata, properties = one.metadata, one.properties
     stage, health = read_class(one.label)
-    stage = stage or Stage.UNSURE
-    own_id = str(one.feature.get("id") or "")
+    stage, own_id, shape = stage or Stage.UNSURE, str(one.feature.get("id") or ""), Shape(outline)
     measurements = properties.get("measurements") or {}
     if isinstance(measurements, list):
         measurements = {m["name"]: m["value"] for m in measurements}
-    numbers = {k: float(v) for k, v in measurements.items() if isinstance(v, int | float)}
-    labels = {f"P {s.label}": s for s in Stage}
-    score = numbers.pop("Score", 1.0)
-    if not 0 <= score <= 1:
-        if "stage" in metadata:
-            raise ValueError(f"Score is {score:g}, and no probability")
-        score = 1.0  # another program's, of something else
-    return Follicle(
-        id=own_id if own_id and not own_id.startswith("Path") else outline_id(outline),
-        section_id=metadata.get("section", ""),
-        outline=outline,
-        score=score,
-        probabilities={labels[k]: numbers.pop(k) for k in list(numbers) if k in labels},
-        measurements=numbers,
-        stage_predicted=Stage(metadata.get("stage_predicted", stage.value)),
-        reasons=tuple(r for r in metadata.get("reasons", "").split("; ") if r),
+    said, others = _read_numbers(measurements, metadata.get("reasons", ""), ours="stage" in metadata)
+    judgement = Judgement(
         stage=stage,
         health=health or Health(metadata.get("health", "unknown")),
         countable=Countable(metadata.get("countable", "unknown")),
@@ -372,6 +388,60 @@ def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
         edited_by=metadata.get("edited_by"),
         edited_at=metadata.get("edited_at"),
     )
+    prediction = None
+    if "stage_predicted" in metadata:
+        first, found = said, shape
+        if (kept := one.feature.get("prediction")) is not None:
+            first, _ = _read_numbers(kept["measurements"], kept["reasons"], ours=True)
+            oocyte, nucleus = (_area(kept[kind]) if kind in kept else None for kind in ("oocyte", "nucleus"))
+            found = Shape(_area(kept["outline"]), oocyte, nucleus, tuple(_area(space) for space in kept["fluid"]))
+        prediction = Prediction(found, _with_answers(first, metadata, "predicted", judgement))
+    return Follicle(
+        id=own_id if own_id and not own_id.startswith("Path") else outline_id(outline),
+        section_id=metadata.get("section", ""),
+        shape=shape,
+        judgement=judgement,
+        prediction=prediction,
+        remeasured=_with_answers(said, metadata, "measured", judgement) if "stage_measured" in metadata else None,
+        other_numbers=others,
+    )
+
+
+def _read_numbers(values: Mapping[str, Any], reasons: str, *, ours: bool) -> tuple[Assessment, dict[str, float]]:
+    """What `_numbers` wrote, and the numbers of other programs."""
+    numbers = {name: float(v) for name, v in values.items() if isinstance(v, int | float)}
+    score = numbers.pop("Score", 1.0)
+    if not 0 <= score <= 1:
+        if ours:
+            raise ValueError(f"Score is {score:g}, and no probability")
+        score = 1.0  # another program's, of something else
+    labels = {f"P {stage.label}": stage for stage in Stage}
+    probabilities = {labels[name]: numbers.pop(name) for name in list(numbers) if name in labels}
+    measured = {name: numbers.pop(name) for name in Measurements.names() if name in numbers}
+    said = Assessment(
+        probabilities=probabilities,
+        reasons=tuple(r for r in reasons.split("; ") if r),
+        measurements=Measurements(**measured) if measured else None,
+        score=score,
+    )
+    return said, numbers
+
+
+def _with_answers(said: Assessment, metadata: Mapping[str, Any], when: str, judgement: Judgement) -> Assessment:
+    """An assessment with its stage, health and countable; versions before 0.3 wrote the stage only."""
+    return replace(
+        said,
+        stage=Stage(metadata.get(f"stage_{when}", judgement.stage)),
+        health=Health(metadata.get(f"health_{when}", judgement.health)),
+        countable=Countable(metadata.get(f"countable_{when}", judgement.countable)),
+    )
+
+
+def _area(written: dict[str, Any]) -> Polygon:
+    area = as_geometry(written)
+    if not isinstance(area, Polygon) or area.is_empty or not np.isfinite(get_coordinates(area)).all():
+        raise ValueError("the predicted shape is no outline")
+    return area
 
 
 def outline_id(outline: Polygon) -> str:
@@ -384,4 +454,7 @@ def _with_parts(follicle: Follicle, parts: list[tuple[str, Polygon]]) -> Follicl
         return next((p for k, p in parts if k == kind), None)
 
     fluid = tuple(p for k, p in parts if k == "Fluid")
-    return replace(follicle, oocyte=first("Oocyte"), nucleus=first("Nucleus"), fluid=fluid)
+    shape, prediction = Shape(follicle.outline, first("Oocyte"), first("Nucleus"), fluid), follicle.prediction
+    if prediction is not None and prediction.shape is follicle.shape:
+        prediction = replace(prediction, shape=shape)
+    return replace(follicle, shape=shape, prediction=prediction)

@@ -33,6 +33,7 @@ from follicle_stager.cli.common import (
     say,
 )
 from follicle_stager.config import Config, DetectionConfig, explain, load_config
+from follicle_stager.corrections import NothingToTakeIn, merge_edits
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn as learn_study
@@ -42,7 +43,6 @@ from follicle_stager.report.console import (
     count_tables,
     learned_table,
 )
-from follicle_stager.review import NothingToTakeIn, merge_edits
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
 from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples

@@ -26,7 +26,6 @@ _COARSER = 1.3
 # Primordial follicles have this diameter and more, and oocytes of that; the classical detector needs this µm/px.
 _PRIMORDIAL_UM, _PRIMORDIAL_OOCYTE_UM = 15.0, 12.0
 _PRIMORDIAL_MPP = 0.65
-_RESTING = (Stage.PRIMORDIAL, Stage.TRANSITIONAL)
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,7 @@ def visible_stages(config: DetectionConfig, mpp: float) -> tuple[Stage, ...]:
         sees_small = any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
     else:
         sees_small = mpp <= _PRIMORDIAL_MPP and config.min_oocyte_um <= _PRIMORDIAL_OOCYTE_UM
-    return LADDER if sees_small else tuple(s for s in LADDER if s not in _RESTING)
+    return LADDER if sees_small else tuple(s for s in LADDER if not s.resting)
 
 
 def _scales(config: DetectionConfig, mpp: float) -> list[tuple[int, model.Scale]]:

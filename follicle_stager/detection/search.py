@@ -150,8 +150,7 @@ def grown(box: Box, by_um: float) -> Box:
 
 def read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, align_px: int = 1) -> Field:
     """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
-    limit_x = slide.width * slide.scale.mpp_x
-    limit_y = slide.height * slide.scale.mpp_y
+    limit_x, limit_y = slide.size_um
     left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
     right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
     left, top = left // align_px * align_px, top // align_px * align_px

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 PROTOCOL_IOU = 0.25
 #: Stages that a matched follicle can be given.
 _GIVEN = (*LADDER, Stage.UNSURE)
-_ANTRAL = (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
 
 
 @dataclass(frozen=True)
@@ -78,7 +77,7 @@ class SlidePair:
     @cached_property
     def recognisable(self) -> list[bool]:
         """Of each true follicle, whether it counts."""
-        return [t.measurements.get("Recognisable", 1.0) > 0 and t.stage in LADDER for t in self.true]
+        return [t.recognisable for t in self.true]
 
     @cached_property
     def partner(self) -> dict[int, int]:
@@ -284,7 +283,7 @@ def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
     tallies = [p.tally for p in pairs]
     n = {name: sum(t.sums[name] for t in tallies) for name in tallies[0].sums}
     given = sum((t.given for t in tallies), np.zeros_like(tallies[0].given))
-    antral, secondary = [_GIVEN.index(s) for s in _ANTRAL], [_GIVEN.index(Stage.SECONDARY)]
+    antral, secondary = [_GIVEN.index(s) for s in LADDER if s.antral], [_GIVEN.index(Stage.SECONDARY)]
 
     def called(true: list[int], as_: list[int] | None = None) -> float:
         return float(given[true].sum() if as_ is None else given[np.ix_(true, as_)].sum())

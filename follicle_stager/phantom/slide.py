@@ -14,7 +14,7 @@ from follicle_stager.files import replacing
 from follicle_stager.phantom.appearance import Look, develop, handle
 from follicle_stager.phantom.render import Maps, draw_window
 from follicle_stager.phantom.sectioning import Cut, Profile, nuclei_in, profiles, section_outline
-from follicle_stager.records import Follicle, follicle_id
+from follicle_stager.records import Follicle, Judgement, Shape, follicle_id
 from follicle_stager.stages import LADDER, Countable, Status
 
 if TYPE_CHECKING:
@@ -163,24 +163,24 @@ def _record(p: Profile, section: str, origin: tuple[float, float], mpp: float) -
         return affinity.affine_transform(polygon, [1 / mpp, 0, 0, 1 / mpp, -origin[0] / mpp, -origin[1] / mpp])
 
     outline = px(p.outline)
+    shape = Shape(
+        outline,
+        px(p.oocyte) if p.oocyte else None,
+        px(p.nucleus) if p.nucleus else None,
+        tuple(px(space) for space in p.fluid),
+    )
+    countable = Countable.YES if p.nucleus else Countable.NO
     return Follicle(
         id=follicle_id(section, outline),
         section_id=section,
-        outline=outline,
-        oocyte=px(p.oocyte) if p.oocyte else None,
-        nucleus=px(p.nucleus) if p.nucleus else None,
-        fluid=tuple(px(space) for space in p.fluid),
-        measurements={
+        shape=shape,
+        judgement=Judgement(p.stage, p.health, countable, Status.ACCEPTED),
+        other_numbers={
             "Granulosa layers": float(p.layers),
             "Body": float(p.body),
             "Cut height": p.height,
             "Recognisable": float(p.recognisable),
         },
-        stage_predicted=p.stage,
-        stage=p.stage,
-        health=p.health,
-        countable=Countable.YES if p.nucleus else Countable.NO,
-        status=Status.ACCEPTED,
     )
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from follicle_stager.stages import COUNTED, Stage
+from follicle_stager.stages import TABLE_ROWS, Stage
 
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Agreement, Evaluation
@@ -55,7 +55,7 @@ def count_tables(counts: Counts) -> list[Table | Text]:
             animals, sections = int(rows["n_animals"].iloc[0]), int(rows["sections"].iloc[0])
             head = f"{genotype}\n{animals} animal{'s' * (animals > 1)}\n{sections} section{'s' * (sections > 1)}"
             table.add_column(escape(head), justify="right")
-        for stage in COUNTED:
+        for stage in TABLE_ROWS:
             cells = []
             for _, rows in groups:
                 row = rows[rows["stage"] == stage.value].iloc[0]

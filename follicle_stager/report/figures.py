@@ -14,7 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.stages import RUNGS
 
 if TYPE_CHECKING:
     from pathlib import Path

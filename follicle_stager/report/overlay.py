@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
-from follicle_stager.stages import COUNTED, Health
+from follicle_stager.stages import TABLE_ROWS, Health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -104,7 +104,7 @@ def _label(
 def _legend(follicles: Iterable[Follicle], width: int, font_px: int) -> Image.Image:
     """Stages and their numbers, in rows under the picture; room for the scale bar in the last one."""
     font = ImageFont.load_default(font_px)
-    counts = {stage: sum(f.stage == stage for f in follicles) for stage in COUNTED}
+    counts = {stage: sum(f.stage == stage for f in follicles) for stage in TABLE_ROWS}
     rows = Image.new("RGB", (width, font_px * 14), "white")
     draw = ImageDraw.Draw(rows)
     x, y = font_px, font_px // 2

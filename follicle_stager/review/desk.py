@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 
 from shapely.geometry import Point
 
+from follicle_stager.corrections.sections import places, section_of
+from follicle_stager.corrections.session import parts_of
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
-from follicle_stager.records import Follicle
 from follicle_stager.review.overlap import Overlaps
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
 from follicle_stager.review.section_desk import SectionDesk
-from follicle_stager.review.sections import places, section_of
-from follicle_stager.review.session import parts_of
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.staging import learned
@@ -32,9 +31,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import LineString, Polygon
 
-    from follicle_stager.review.edits import Edit
-    from follicle_stager.review.session import ReviewSession
-    from follicle_stager.slides import PixelSize, Slide
+    from follicle_stager.corrections.edits import Edit
+    from follicle_stager.corrections.session import ReviewSession
+    from follicle_stager.pixel_size import PixelSize
+    from follicle_stager.records import Follicle
+    from follicle_stager.slides import Slide
     from follicle_stager.study import Counts, Study, Tally
 
 _NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
@@ -351,8 +352,8 @@ class Desk:
         if there is not None:
             self.go_to(there.id)
             raise UserError("This follicle is outlined already, and is selected now: press D to move its corners.")
-        drawn = self.examiner.measured(Follicle("", "", outline))
-        if not drawn.section_id:
+        drawn = self.examiner.measured(outline)
+        if drawn is None:
             raise UserError("This outline lies on no section and could not be counted: draw it on the tissue.")
         self._added(self.session.add(drawn))
 
@@ -470,9 +471,8 @@ class Desk:
         if self.order != Order.DISAGREEMENT:
             return None
         stager = learned.load(self.study.path / learned.FOLDER)
-        known = [f for f in self.follicles if f.measurements]
-        thinks = stager.probabilities([learned.measurements_of(f.measurements) for f in known])
-        return {f.id: own for f, own in zip(known, thinks, strict=True)}
+        known = {f.id: f.measurements for f in self.follicles if f.measurements is not None}
+        return dict(zip(known, stager.probabilities(list(known.values())), strict=True))
 
     @property
     def overlapping(self) -> dict[str, list[str]]:
@@ -502,8 +502,8 @@ class Desk:
         off = {f.id for f, section_id in places(follicles, sections) if section_id in out} if out else set()
         self._off = (self._off - {f.id for f in follicles}) | off
 
-    def _measured(self, drawn: Follicle) -> Follicle:
-        return self.examiner.measured(drawn)
+    def _measured(self, outline: Polygon) -> Follicle | None:
+        return self.examiner.measured(outline)
 
     def _decided(self, edit: Edit) -> None:
         self._fresh -= {f.id for f in edit.before}

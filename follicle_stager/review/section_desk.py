@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     from shapely.geometry import Polygon
 
+    from follicle_stager.corrections.edits import Edit
     from follicle_stager.records import Section
     from follicle_stager.review.desk import Desk
-    from follicle_stager.review.edits import Edit
     from follicle_stager.study import Tally
 
 

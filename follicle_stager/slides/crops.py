@@ -25,9 +25,7 @@ def crop_of(slide: Slide, follicle: Follicle, side_px: int) -> NDArray[np.uint8]
     SlideError
         If pixels cannot be read.
     """
-    size = slide.scale
-    left, top, right, bottom = follicle.outline.bounds
-    longest_um = max((right - left) * size.mpp_x, (bottom - top) * size.mpp_y)
-    mpp = max(1.3 * longest_um, _LEAST_UM) / side_px
-    x, y = (left + right) / 2 * size.mpp_x / mpp, (top + bottom) / 2 * size.mpp_y / mpp
+    left, top, right, bottom = slide.pixel_size.to_um(follicle.outline).bounds
+    mpp = max(1.3 * (right - left), 1.3 * (bottom - top), _LEAST_UM) / side_px
+    x, y = (left + right) / 2 / mpp, (top + bottom) / 2 / mpp
     return read_at_mpp(slide, round(x - side_px / 2), round(y - side_px / 2), side_px, side_px, mpp)

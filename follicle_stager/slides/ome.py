@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
-from follicle_stager.slides import scale
+from follicle_stager.slides import stated_mpp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from follicle_stager.pixel_size import PixelSize
 
 # Names that scanners and converters give to pictures beside the scan: "macro image", "Label", "scan.svs (thumbnail)".
 # Of "Sox9 MAP2" or "Mapping" nothing follows.
@@ -43,7 +45,7 @@ class OmeImage:
     name: str
     width: int
     height: int
-    size: scale.PixelSize | None
+    size: PixelSize | None
     mpp: float | None
     channels: tuple[tuple[str, int | None], ...]
 
@@ -64,7 +66,7 @@ def read_ome(xml: str) -> list[OmeImage]:
 
 
 def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
-    given = scale.um_of_ome(pixels.attrib)
+    given = stated_mpp.um_of_ome(pixels.attrib)
     channels = []
     for channel in pixels.findall("{*}Channel"):
         color = channel.get("Color")
@@ -77,7 +79,7 @@ def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
         name=image.get("Name", ""),
         width=int(pixels.get("SizeX", "0")),
         height=int(pixels.get("SizeY", "0")),
-        size=scale.from_ome(pixels.attrib),
+        size=stated_mpp.from_ome(pixels.attrib),
         mpp=given[0] if given is not None else None,
         channels=tuple(channels),
     )

@@ -15,7 +15,8 @@ import zarr
 
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.files import read_json, read_text
-from follicle_stager.slides import ome, scale
+from follicle_stager.pixel_size import PixelSize
+from follicle_stager.slides import ome, stated_mpp
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
 from follicle_stager.slides.slide import Level, Origin, Slide
 
@@ -196,7 +197,7 @@ def _scale_of(folder: Path) -> float | None:
     multiscale = _attributes(folder)["multiscales"][0]
     axes = [str(a["name"]) if isinstance(a, dict) else str(a) for a in multiscale.get("axes", "tczyx")]
     units = {a["name"]: a.get("unit") for a in multiscale.get("axes", []) if isinstance(a, dict)}
-    um = scale.um_per_unit(units.get("x"))
+    um = stated_mpp.um_per_unit(units.get("x"))
     return _scales(multiscale, axes)[0] * um if um is not None and _has_scale(multiscale) else None
 
 
@@ -299,15 +300,15 @@ def _scales(multiscale: dict[str, Any], axes: list[str], axis: str = "x") -> lis
         for owner in (dataset, multiscale):
             for transform in owner.get("coordinateTransformations") or []:
                 if transform.get("type") == "scale":
-                    factor *= scale.number(transform["scale"][axes.index(axis)])
+                    factor *= stated_mpp.number(transform["scale"][axes.index(axis)])
         sizes.append(factor)
     return sizes
 
 
-def _pixel_size(multiscale: dict[str, Any], axes: list[str]) -> scale.PixelSize | None:
+def _pixel_size(multiscale: dict[str, Any], axes: list[str]) -> PixelSize | None:
     units = {a["name"]: a.get("unit") for a in multiscale.get("axes", []) if isinstance(a, dict)}
-    unit_x, unit_y = scale.um_per_unit(units.get("x")), scale.um_per_unit(units.get("y"))
+    unit_x, unit_y = stated_mpp.um_per_unit(units.get("x")), stated_mpp.um_per_unit(units.get("y"))
     if not _has_scale(multiscale) or unit_x is None or unit_y is None:
         return None
     sizes = [_scales(multiscale, axes, axis)[0] for axis in "xy"]
-    return scale.pixel_size(sizes[0] * unit_x, sizes[1] * unit_y, "OME-Zarr scale")
+    return PixelSize.checked(sizes[0] * unit_x, sizes[1] * unit_y, "OME-Zarr scale")

@@ -114,12 +114,12 @@ def _check_size(slide: Slide, limits: SlidesConfig) -> None:
 
 
 def _check_area(slide: Slide, limits: SlidesConfig) -> None:
-    if slide.pixel_size is None:
+    if slide.stated_pixel_size is None:
         return
-    width_mm, height_mm = slide.width * slide.scale.mpp_x / 1e3, slide.height * slide.scale.mpp_y / 1e3
+    width_mm, height_mm = (side / 1e3 for side in slide.size_um)
     if width_mm * height_mm > limits.max_area_mm2:
         raise SlideError(
-            f"{slide.path}: at {slide.scale.mpp:.4g} µm/px the slide would be {width_mm:,.0f} x {height_mm:,.0f} mm "
-            f"(limit: {limits.max_area_mm2:g} mm²). Its µm/px is wrong: give it with --mpp; or raise "
+            f"{slide.path}: at {slide.mpp:.4g} µm/px the slide would be {width_mm:,.0f} x {height_mm:,.0f} mm (limit: "
+            f"{limits.max_area_mm2:g} mm²). Its µm/px is wrong: give it with --mpp; or raise "
             "slides.max_area_mm2 in a --config file."
         )

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from follicle_stager.errors import SlideError
+from follicle_stager.pixel_size import PixelSize
 from follicle_stager.slides.rgb import to_rgb8
-from follicle_stager.slides.scale import number, pixel_size
 from follicle_stager.slides.slide import Level, Origin, Slide
+from follicle_stager.slides.stated_mpp import number
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -54,7 +55,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
         source.close()
         raise SlideError(f"{path}: the slide is damaged ({error}); copy or export it again.") from error
     try:
-        size = pixel_size(
+        size = PixelSize.checked(
             number(source.properties["openslide.mpp-x"]), number(source.properties["openslide.mpp-y"]), "openslide.mpp"
         )
     except (KeyError, ValueError):

@@ -10,8 +10,8 @@ from PIL import Image, UnidentifiedImageError
 
 from follicle_stager.errors import SlideError
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
-from follicle_stager.slides.scale import from_resolution
 from follicle_stager.slides.slide import Level, Origin, Slide
+from follicle_stager.slides.stated_mpp import from_resolution
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -25,11 +25,8 @@ _MAX_SOURCE_PIXELS = 4096
 
 def grid_shape(slide: Slide, mpp: float) -> tuple[int, int]:
     """Height and width of the whole slide at ``mpp`` µm/px."""
-    scale = slide.scale
-    return (
-        max(1, math.ceil(slide.height * scale.mpp_y / mpp - 1e-6)),
-        max(1, math.ceil(slide.width * scale.mpp_x / mpp - 1e-6)),
-    )
+    width_um, height_um = slide.size_um
+    return max(1, math.ceil(height_um / mpp - 1e-6)), max(1, math.ceil(width_um / mpp - 1e-6))
 
 
 def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: float) -> NDArray[np.uint8]:
@@ -49,9 +46,8 @@ def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: floa
     ndarray of uint8, (height, width, 3)
     """
     level = _level_for(slide, mpp)
-    down_x, down_y = slide.downsample(level)
-    factor_x = mpp / (slide.scale.mpp_x * down_x)
-    factor_y = mpp / (slide.scale.mpp_y * down_y)
+    mpp_x, mpp_y = slide.pixel_size.xy_um(*slide.downsample(level))
+    factor_x, factor_y = mpp / mpp_x, mpp / mpp_y
     out = np.empty((height, width, 3), np.uint8)
     step_x = max(1, int(_MAX_SOURCE_PIXELS / factor_x))
     step_y = max(1, int(_MAX_SOURCE_PIXELS / factor_y))
@@ -68,8 +64,7 @@ def _level_for(slide: Slide, mpp: float) -> int:
     """The coarsest level that is still as fine as ``mpp``."""
     best = 0
     for index in range(len(slide.levels)):
-        down_x, down_y = slide.downsample(index)
-        if max(slide.scale.mpp_x * down_x, slide.scale.mpp_y * down_y) <= mpp * 1.01:
+        if max(slide.pixel_size.xy_um(*slide.downsample(index))) <= mpp * 1.01:
             best = index
     return best
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from follicle_stager.errors import SlideError
-from follicle_stager.slides.scale import GIVEN, PixelSize, pixel_size
+from follicle_stager.pixel_size import GIVEN, PixelSize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -82,7 +82,7 @@ class Slide:
     ) -> None:
         self.path = path
         self.levels = levels
-        self.pixel_size = size
+        self.stated_pixel_size = size
         self.notes = notes
         self.origin = origin or Origin("", "")
         self._close = close
@@ -99,24 +99,24 @@ class Slide:
 
     @property
     def mpp(self) -> float | None:
-        """µm per level-0 pixel (geometric mean of x and y), None if the file does not say."""
-        return self.pixel_size.mpp if self.pixel_size else None
+        """µm per level-0 pixel (geometric mean of x and y), None if it is not known."""
+        return self.stated_pixel_size.mpp if self.stated_pixel_size else None
 
     @property
-    def scale(self) -> PixelSize:
-        """µm per level-0 pixel.
+    def pixel_size(self) -> PixelSize:
+        """Size of a level-0 pixel; ``stated_pixel_size`` is the same, or None if it is not known.
 
         Raises
         ------
         SlideError
             If neither the file nor the user gave it: nothing is measured on a guess.
         """
-        if self.pixel_size is None:
+        if self.stated_pixel_size is None:
             raise SlideError(
                 f"{self.path}: the file does not say how many µm a pixel is, so nothing can be measured. "
                 "Give it with --mpp (e.g. --mpp 0.5), or in the mpp column of the sample sheet."
             )
-        return self.pixel_size
+        return self.stated_pixel_size
 
     def set_mpp(self, mpp: float) -> None:
         """Let the user's µm/px stand instead of the file's.
@@ -126,14 +126,19 @@ class Slide:
         SlideError
             If no microscope has such a pixel.
         """
-        size = pixel_size(mpp, mpp, GIVEN)
+        size = PixelSize.checked(mpp, mpp, GIVEN)
         if size is None:
             hint = " That is a screen's resolution, not a scale." if mpp > 100 else ""
             raise SlideError(
                 f"{self.path}: {mpp:g} µm/px is not a pixel size of a microscope image.{hint} "
                 "Give the µm of one pixel, e.g. 0.25 (40x scan), 0.5 (20x scan) or 1.0."
             )
-        self.pixel_size = size
+        self.stated_pixel_size = size
+
+    @property
+    def size_um(self) -> tuple[float, float]:
+        """Width and height of the slide, µm."""
+        return self.pixel_size.xy_um(self.width, self.height)
 
     def downsample(self, level: int) -> tuple[float, float]:
         """Level-0 pixels per pixel of ``level``, across and down."""

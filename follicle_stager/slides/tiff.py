@@ -9,7 +9,8 @@ import numpy as np
 import tifffile
 
 from follicle_stager.errors import SlideError
-from follicle_stager.slides import scale
+from follicle_stager.pixel_size import PixelSize
+from follicle_stager.slides import stated_mpp
 from follicle_stager.slides.ome import rgb_order
 from follicle_stager.slides.regions import joined
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
@@ -108,7 +109,7 @@ def _opened(tif: Any, path: Path, limits: SlidesConfig) -> Slide:
     size = first.size or _pixel_size(tif, first.levels[0])
     levels = pyramids[0]
     if len(pyramids) > 1 and size is not None:
-        corners = [(region.x_um / size.mpp_x, region.y_um / size.mpp_y) for region in scan.regions]
+        corners = [size.xy_px(region.x_um, region.y_um) for region in scan.regions]
         levels = joined(pyramids, corners)
     kind = first.levels[0].kind
     origin = Origin(f"tifffile, as {kind}", scan.why, tuple(scan.beside))
@@ -183,18 +184,18 @@ def _sample(read: Read, size: tuple[int, int], window: int = 128) -> NDArray[np.
     return np.concatenate(parts)
 
 
-def _pixel_size(tif: Any, level: Any) -> scale.PixelSize | None:
+def _pixel_size(tif: Any, level: Any) -> PixelSize | None:
     """What a file says outside OME and SCN metadata."""
     page = level.keyframe
-    if tif.is_svs and (size := scale.from_aperio(page.description)):
+    if tif.is_svs and (size := stated_mpp.from_aperio(page.description)):
         return size
     if tif.is_philips:
-        return scale.from_philips(tif.pages.first.description)
+        return stated_mpp.from_philips(tif.pages.first.description)
     if tif.is_sis:
         sis = tif.sis_metadata or {}  # in m
-        size = scale.pixel_size(
-            scale.number(sis.get("pixelsizex", "nan")) * 1e6,
-            scale.number(sis.get("pixelsizey", "nan")) * 1e6,
+        size = PixelSize.checked(
+            stated_mpp.number(sis.get("pixelsizex", "nan")) * 1e6,
+            stated_mpp.number(sis.get("pixelsizey", "nan")) * 1e6,
             "Olympus SIS pixel size",
         )
         if size:
@@ -204,12 +205,12 @@ def _pixel_size(tif: Any, level: Any) -> scale.PixelSize | None:
         return None
     if tif.is_imagej:
         unit = (tif.imagej_metadata or {}).get("unit")
-        if scale.um_per_unit(unit) is not None:
-            return scale.from_resolution(*resolution, unit, "ImageJ unit with XResolution")
+        if stated_mpp.um_per_unit(unit) is not None:
+            return stated_mpp.from_resolution(*resolution, unit, "ImageJ unit with XResolution")
     unit = getattr(page.tags.get("ResolutionUnit"), "value", None)
     name = {2: "inch", 3: "cm"}.get(int(unit)) if unit is not None else None
     source = "NDPI XResolution" if tif.is_ndpi else "TIFF XResolution"
-    return scale.from_resolution(*resolution, name, source)
+    return stated_mpp.from_resolution(*resolution, name, source)
 
 
 def _resolution(page: Any) -> tuple[float, float] | None:

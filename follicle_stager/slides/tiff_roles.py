@@ -14,7 +14,8 @@ from xml.etree import ElementTree
 import tifffile
 
 from follicle_stager.errors import SlideError
-from follicle_stager.slides import ome, scale
+from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
+from follicle_stager.slides import ome, stated_mpp
 from follicle_stager.slides.tiff_pixels import is_same_view, reader, size_of
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ class Region:
     levels: list[Any]
     x_um: float = 0.0
     y_um: float = 0.0
-    size: scale.PixelSize | None = None
+    size: PixelSize | None = None
     channels: tuple[tuple[str, int | None], ...] = ()
 
 
@@ -189,7 +190,7 @@ def _scn(tif: Any, path: Path) -> Scan:
         if view is None:
             raise ValueError("an image has no view")
         x, y, width, height = (
-            scale.number(view.get(name, "0")) / 1e3 for name in ("offsetX", "offsetY", "sizeX", "sizeY")
+            stated_mpp.number(view.get(name, "0")) / 1e3 for name in ("offsetX", "offsetY", "sizeX", "sizeY")
         )
         pixels = size_of(series)
         found.append((series, (x, y, x + width, y + height), (width / pixels[1], height / pixels[0])))
@@ -197,10 +198,10 @@ def _scn(tif: Any, path: Path) -> Scan:
     regions, beside = [], []
     for series, box, (mpp_x, mpp_y) in found:
         around = any(_lies_within(other, box) for _, other, (own, _) in found if own < mpp_x / 2)
-        if mpp_x > scale.PLAUSIBLE_MPP[1] or (around and ome.is_overview(mpp_x, finest)):
+        if mpp_x > PLAUSIBLE_MPP[1] or (around and ome.is_overview(mpp_x, finest)):
             beside.append(in_words(series))
             continue
-        size = scale.pixel_size(mpp_x, mpp_y, "SCN view")
+        size = PixelSize.checked(mpp_x, mpp_y, "SCN view")
         regions.append(Region(list(series.levels), box[0], box[1], size))
     if not regions:
         raise _no_picture(tif, path)

@@ -18,42 +18,17 @@ diameter cannot draw it, since the two overlap from 100 to 150 µm.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from follicle_stager.records import Assessment
 from follicle_stager.stages import LADDER, Countable, Health, Stage
 
 if TYPE_CHECKING:
     from follicle_stager.config import StagingConfig
-    from follicle_stager.morphometry import Measurements
+    from follicle_stager.records import Measurements
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A stage, how sure it is, and why.
-
-    Attributes
-    ----------
-    stage
-        May be ``unsure``.
-    probabilities
-        Of each stage of the ladder; they sum to 1. They order cases and are not calibrated.
-    reasons
-        What was seen, readable.
-    health
-        Atretic or not; unknown where it cannot be told.
-    countable
-        Whether the oocyte's nucleus shows.
-    """
-
-    stage: Stage
-    probabilities: dict[Stage, float]
-    reasons: tuple[str, ...]
-    health: Health
-    countable: Countable
-
-
-def judge(m: Measurements, config: StagingConfig) -> Verdict:
+def stage_by_criteria(m: Measurements, config: StagingConfig) -> Assessment:
     """Stage one follicle.
 
     Parameters
@@ -65,7 +40,7 @@ def judge(m: Measurements, config: StagingConfig) -> Verdict:
 
     Returns
     -------
-    Verdict
+    Assessment
     """
     probabilities = stage_probabilities(m, config)
     best = max(probabilities, key=lambda stage: probabilities[stage])
@@ -77,12 +52,13 @@ def judge(m: Measurements, config: StagingConfig) -> Verdict:
         why_unsure = (*why_unsure, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
     health, why_atretic = _health(m, config)
     countable, why_countable = _countable(m)
-    return Verdict(
+    return Assessment(
         stage=Stage.UNSURE if why_unsure else best,
         probabilities=probabilities,
         reasons=(*describe(m), *why_unsure, *why_atretic, why_countable),
         health=health,
         countable=countable,
+        measurements=m,
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,21 +22,21 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from follicle_stager.config import StagingConfig
 from follicle_stager.errors import UserError
 from follicle_stager.files import check_regular, read_json, replacing, write_text
-from follicle_stager.morphometry import Measurements
+from follicle_stager.records import Measurements
 from follicle_stager.stages import LADDER, Stage
-from follicle_stager.staging.criteria import doubts, judge, stage_probabilities
+from follicle_stager.staging.criteria import doubts, stage_by_criteria, stage_probabilities
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from follicle_stager.staging.criteria import Verdict
+    from follicle_stager.records import Assessment
 
 #: Of a study, holds its classifier.
 FOLDER = "staging"
 MODEL, CARD = "classifier.skops", "classifier.json"
-FEATURES = (*(f.name for f in fields(Measurements)), *(f"criteria_{stage.value}" for stage in LADDER))
+FEATURES = (*Measurements.names(), *(f"criteria_{stage.value}" for stage in LADDER))
 
 #: A stage is learned from so many follicles at least, of so many animals.
 MIN_FOLLICLES, MIN_ANIMALS = 8, 2
@@ -109,13 +109,8 @@ def features(table: Sequence[Measurements], criteria: StagingConfig) -> NDArray[
     rows = []
     for m in table:
         fits = stage_probabilities(m, criteria)
-        rows.append([*asdict(m).values(), *(fits[stage] for stage in LADDER)])
+        rows.append([*(value for _, value in m.items()), *(fits[stage] for stage in LADDER)])
     return np.array(rows, dtype=np.float64).reshape(-1, len(FEATURES))
-
-
-def measurements_of(values: Mapping[str, float]) -> Measurements:
-    """Measurements as a follicle carries them; what is missing could not be measured."""
-    return Measurements(**{f.name: float(values.get(f.name, np.nan)) for f in fields(Measurements)})
 
 
 def learnable(stages: Sequence[Stage], animals: Sequence[str]) -> tuple[Stage, ...]:
@@ -271,9 +266,9 @@ def _model(content: bytes, path: Path) -> Any:
     return model
 
 
-def judge_learned(m: Measurements, stager: LearnedStager, config: StagingConfig) -> Verdict:
+def stage_by_classifier(m: Measurements, stager: LearnedStager, config: StagingConfig) -> Assessment:
     """Stage one follicle by the classifier; what cannot be seen, health and countable stay those of the criteria."""
-    criteria = judge(m, config)
+    criteria = stage_by_criteria(m, config)
     (probabilities,) = stager.probabilities([m])
     best = max(probabilities, key=lambda stage: probabilities[stage])
     sure = probabilities[best] >= config.min_probability and not doubts(m, config)
@@ -298,7 +293,7 @@ def stager_id(config: StagingConfig) -> str:
     return _named(config.classifier).id if config.classifier else ""
 
 
-def stage_follicle(m: Measurements, config: StagingConfig) -> Verdict:
+def stage_follicle(m: Measurements, config: StagingConfig) -> Assessment:
     """Stage one follicle: by the criteria, or by the classifier that the configuration names.
 
     Raises
@@ -307,9 +302,9 @@ def stage_follicle(m: Measurements, config: StagingConfig) -> Verdict:
         If the classifier cannot be read, or has not beaten the criteria.
     """
     if not config.classifier:
-        return judge(m, config)
+        return stage_by_criteria(m, config)
     card = _named(config.classifier)
-    return judge_learned(m, _loaded(config.classifier, card.model_sha256), config)
+    return stage_by_classifier(m, _loaded(config.classifier, card.model_sha256), config)
 
 
 @functools.lru_cache(maxsize=1)

@@ -2,10 +2,9 @@
 
 from follicle_stager.statistics.arrest import Arrest, Verdict, find_arrest
 from follicle_stager.statistics.compare import Comparison, compare_counts, compare_study
-from follicle_stager.statistics.matrix import RUNGS, Counted, CountMatrix, count_matrices
+from follicle_stager.statistics.matrix import Counted, CountMatrix, count_matrices
 
 __all__ = [
-    "RUNGS",
     "Arrest",
     "Comparison",
     "CountMatrix",

@@ -28,8 +28,8 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
+from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.effects import HALF, Effect, holm, permutation_p, rate_ratio, ratio_of_ratios
-from follicle_stager.statistics.matrix import RUNGS
 from follicle_stager.statistics.stage_errors import with_errors
 
 if TYPE_CHECKING:

@@ -11,8 +11,9 @@ import pandas as pd
 
 from follicle_stager.errors import UserError
 from follicle_stager.files import write_csv, write_text
+from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
-from follicle_stager.statistics.matrix import RUNGS, Counted, count_matrices
+from follicle_stager.statistics.matrix import Counted, count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
 from follicle_stager.statistics.stage_errors import stage_errors
 from follicle_stager.study import Counts, count_study, read_samples_table

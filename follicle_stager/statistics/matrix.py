@@ -11,20 +11,11 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import LADDER, Stage
+from follicle_stager.stages import LADDER, RUNGS, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
-
-#: Rungs of the ladder, and the stages that are counted on each.
-RUNGS: dict[str, tuple[Stage, ...]] = {
-    "primordial": (Stage.PRIMORDIAL, Stage.TRANSITIONAL),
-    "primary": (Stage.PRIMARY,),
-    "secondary": (Stage.SECONDARY,),
-    "early_antral": (Stage.EARLY_ANTRAL,),
-    "antral": (Stage.ANTRAL, Stage.PREOVULATORY),
-}
 
 #: What is counted: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
 Counted = Literal["countable", "healthy", "profiles"]

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.errors import UserError
+from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.effects import Effect, holm, permutation_p, rate_ratio
-from follicle_stager.statistics.matrix import RUNGS
 from follicle_stager.statistics.stage_errors import with_errors
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import find_arrest
-from follicle_stager.statistics.matrix import RUNGS
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
 from follicle_stager.statistics.stage_errors import StageErrors

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from follicle_stager.statistics.matrix import RUNGS, CountMatrix
+from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.matrix import CountMatrix
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from follicle_stager.stages import Countable, Health, Status
-from follicle_stager.statistics.matrix import RUNGS
+from follicle_stager.stages import RUNGS, Countable, Health, Status
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,7 +12,7 @@ estimate over the volume that the sections stand for (area, interval and thickne
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +21,8 @@ import pandas as pd
 from follicle_stager.errors import StudyError
 from follicle_stager.files import read_text, replacing, set_aside, sweep, write_csv
 from follicle_stager.matching import overlapping
-from follicle_stager.morphometry import Measurements
-from follicle_stager.records import NOT_OVARY
-from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
+from follicle_stager.records import NOT_OVARY, Measurements
+from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
 from follicle_stager.study.assignment import (
     ANIMAL_KEYS,
     SECTION_KEYS,
@@ -315,7 +314,8 @@ def section_animals(study: Study) -> dict[str, dict[str, str]]:
 
 
 def _follicle_columns(f: Follicle) -> dict[str, object]:
-    centre = f.outline.centroid
+    centre, said = f.outline.centroid, f.first_assessment
+    measured = f.measurements or Measurements()
     return {
         "follicle_id": f.id,
         "x_px": round(centre.x, 1),
@@ -323,11 +323,12 @@ def _follicle_columns(f: Follicle) -> dict[str, object]:
         "stage": f.stage.value,
         "stage_predicted": f.stage_predicted.value,
         "health": f.health.value,
+        "health_predicted": (said.health if said is not None else Health.UNKNOWN).value,
         "countable": f.countable.value,
+        "countable_predicted": (said.countable if said is not None else Countable.UNKNOWN).value,
         "status": f.status.value,
         "score": round(f.score, 3),
-        # The same columns for every study: outlines have no entry for what could not be measured.
-        **{field.name: round(f.measurements.get(field.name, math.nan), 3) for field in fields(Measurements)},
+        **{name: round(value, 3) for name, value in measured.items()},
         **{f"p_{stage.value}": round(f.probabilities.get(stage, math.nan), 3) for stage in LADDER},
         "reasons": "; ".join(f.reasons),
     }
@@ -336,7 +337,7 @@ def _follicle_columns(f: Follicle) -> dict[str, object]:
 def _section_rows(counted: CountedSection, follicles: list[Follicle], visible: set[Stage]) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     interval = counted.sample.interval
-    for stage in COUNTED:
+    for stage in TABLE_ROWS:
         own = [f for f in follicles if f.stage == stage]
         # A chance outline does not make a stage visible; a person's own does.
         seen = stage in visible or any(f.status != Status.PREDICTED for f in own)

@@ -24,14 +24,11 @@ from typing import TYPE_CHECKING
 import follicle_stager
 from follicle_stager.annotations import in_words, read_outlines, read_sections
 from follicle_stager.config import Config, changes, dump_config, load_config
-from follicle_stager.detection import detector_id
-from follicle_stager.errors import StudyError
-from follicle_stager.files import replacing, set_aside, sweep
-from follicle_stager.review.log import EditLog, read_edits
-from follicle_stager.review.rerun import carry_over
-from follicle_stager.review.sections import places
-from follicle_stager.review.session import ReviewSession
-from follicle_stager.review.standing import (
+from follicle_stager.corrections.log import EditLog, read_edits
+from follicle_stager.corrections.rerun import carry_over
+from follicle_stager.corrections.sections import places
+from follicle_stager.corrections.session import ReviewSession
+from follicle_stager.corrections.standing import (
     FOLLICLES,
     SECTIONS,
     Standing,
@@ -41,6 +38,9 @@ from follicle_stager.review.standing import (
     standing,
     write_standing,
 )
+from follicle_stager.detection import detector_id
+from follicle_stager.errors import StudyError
+from follicle_stager.files import replacing, set_aside, sweep
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
@@ -53,8 +53,10 @@ if TYPE_CHECKING:
 
     from PIL.Image import Image
 
+    from follicle_stager.corrections.session import Measure
+    from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle, Section, SlideResult
-    from follicle_stager.slides import PixelSize, Slide
+    from follicle_stager.slides import Slide
 
 # As long a run waits for another one that writes the same slide.
 _OTHER_RUN_S = 10
@@ -234,7 +236,7 @@ class Study:
             If the slide is not finished, or the picture is not where it was.
         """
         slide = open_slide(self.source(slide_id), limits=self.config().slides)
-        slide.pixel_size = self.pixel_size(slide_id)
+        slide.stated_pixel_size = self.pixel_size(slide_id)
         return slide
 
     def save(
@@ -302,9 +304,7 @@ class Study:
         )
         write_run(folder, info)
 
-    def review(
-        self, slide_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
-    ) -> ReviewSession:
+    def review(self, slide_id: str, *, author: str, measure: Measure = lambda outline: None) -> ReviewSession:
         """Open a slide for correction; see `ReviewSession`.
 
         Raises

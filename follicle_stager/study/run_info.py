@@ -13,8 +13,7 @@ from follicle_stager.config import explain
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, read_json, write_text
-from follicle_stager.slides import PixelSize
-from follicle_stager.slides.scale import PLAUSIBLE_MPP
+from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
 from follicle_stager.stages import Stage
 from follicle_stager.staging import stager_id
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandera.pandas as pa
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import COUNTED, LADDER, Countable, Health, Stage, Status
+from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
 from follicle_stager.study.counts import Counts
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ _ANIMAL = {
 }
 _OVARY = {"ovary": _text("L, R or empty")}
 _SECTION = {"slide": _text("name of the slide in the study"), "section": _text("name, unique in the study")}
-_STAGE = {"stage": _text("the ladder, then unsure", [s.value for s in COUNTED])}
+_STAGE = {"stage": _text("the ladder, then unsure", [s.value for s in TABLE_ROWS])}
 _COUNTS = {
     "n_profiles": _whole("outlines"),
     "n_countable": _whole("those whose oocyte nucleus shows"),
@@ -96,8 +96,10 @@ FOLLICLES = pa.DataFrameSchema(
         "y_px": _number("likewise", None),
         "stage": _text("as it stands", [s.value for s in Stage]),
         "stage_predicted": _text("what the software had said", [s.value for s in Stage]),
-        "health": _text("beside the stage", [h.value for h in Health]),
-        "countable": _text("yes where the oocyte's nucleus shows", [c.value for c in Countable]),
+        "health": _text("as it stands", [h.value for h in Health]),
+        "health_predicted": _text("what the software had said", [h.value for h in Health]),
+        "countable": _text("yes where the oocyte's nucleus shows; as it stands", [c.value for c in Countable]),
+        "countable_predicted": _text("what the software had said", [c.value for c in Countable]),
         "status": _text("who said it", [s.value for s in Status if s != Status.REJECTED]),
         "score": _number("probability that it is a follicle", _SHARE),
         **{name: _number(about, None) for name, about in _MEASURED.items()},

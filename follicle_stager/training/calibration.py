@@ -76,13 +76,13 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
         with open_slide(source.path) as slide:
             found, strange = search(slide, survey(slide, TissueConfig()), look)
         strangeness.append(strange)
-        size = slide.scale
+        size = slide.pixel_size
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
-        outlines = [t.scaled(size.mpp_x, size.mpp_y).outline for t in truth]
+        outlines = [size.to_um(t.outline) for t in truth]
         for claim in found:
             # One by one: several claims may be of one follicle, and the best of them is settled later.
             match = match_outlines([claim.outline], outlines, min_iou=_MIN_IOU)
-            true = bool(match) and truth[match[0].true].measurements.get("Recognisable", 1.0) > 0
+            true = bool(match) and truth[match[0].true].other_numbers.get("Recognisable", 1.0) > 0
             rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
     return pd.DataFrame(rows), np.concatenate(strangeness)
 

@@ -137,7 +137,7 @@ def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Foll
     """A slide, its survey, and its follicles in µm."""
     slide = open_slide(own.source, mpp=own.mpp)
     follicles = counted(study.follicles(own.slide_id))
-    return slide, survey(slide, TissueConfig()), [f.scaled(slide.scale.mpp_x, slide.scale.mpp_y) for f in follicles]
+    return slide, survey(slide, TissueConfig()), [f.in_um(slide.pixel_size) for f in follicles]
 
 
 @functools.cache

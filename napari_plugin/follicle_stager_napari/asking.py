@@ -6,7 +6,8 @@ import getpass
 
 from qtpy.QtWidgets import QDialog, QDialogButtonBox, QLabel, QLineEdit, QVBoxLayout, QWidget
 
-from follicle_stager.slides.scale import GIVEN, PLAUSIBLE_MPP, number, pixel_size
+from follicle_stager.pixel_size import GIVEN, PLAUSIBLE_MPP, PixelSize
+from follicle_stager.slides.stated_mpp import number
 
 
 class AskMpp(QDialog):
@@ -48,7 +49,7 @@ class AskMpp(QDialog):
 def mpp_of(text: str) -> float | None:
     """The µm per pixel that somebody typed, with a decimal point or comma; None if it is no such number."""
     try:
-        size = pixel_size(number(text), number(text), GIVEN)
+        size = PixelSize.checked(number(text), number(text), GIVEN)
     except ValueError:
         return None
     return size.mpp_x if size is not None else None

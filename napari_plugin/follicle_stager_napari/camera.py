@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from shapely import affinity
 from shapely.geometry import box
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
     from shapely.geometry import Polygon
 
-    from follicle_stager.slides import PixelSize
+    from follicle_stager.pixel_size import PixelSize
 
     #: left, top, right, bottom
     Bounds = tuple[float, float, float, float]
@@ -38,16 +39,15 @@ def in_view(viewer: ViewerModel, size: PixelSize) -> Polygon:
     """What is on the screen."""
     height, width = (side / viewer.scene.camera.zoom for side in viewer.canvas.size)
     y, x = viewer.scene.camera.center[-2:]
-    return box(
-        (x - width / 2) / size.mpp_x + 0.5,
-        (y - height / 2) / size.mpp_y + 0.5,
-        (x + width / 2) / size.mpp_x + 0.5,
-        (y + height / 2) / size.mpp_y + 0.5,
-    )
+    seen_um = box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
+    # napari counts from pixel centres, the library from pixel edges.
+    return affinity.translate(size.to_px(seen_um), 0.5, 0.5)
 
 
 def _center(viewer: ViewerModel, bounds: Bounds, size: PixelSize) -> tuple[float, float]:
     """Look at the middle of something; returns its height and width in µm."""
     left, top, right, bottom = bounds
-    viewer.scene.camera.center = ((top + bottom) / 2 * size.mpp_y, (left + right) / 2 * size.mpp_x)
-    return (bottom - top) * size.mpp_y, (right - left) * size.mpp_x
+    x_um, y_um = size.xy_um((left + right) / 2, (top + bottom) / 2)
+    viewer.scene.camera.center = (y_um, x_um)
+    width_um, height_um = size.xy_um(right - left, bottom - top)
+    return height_um, width_um

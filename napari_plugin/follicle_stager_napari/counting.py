@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
-from follicle_stager.stages import COUNTED, LADDER
+from follicle_stager.stages import LADDER, TABLE_ROWS
 from follicle_stager_napari.widgets import Said, foldable, name_list, push_button, row
 
 if TYPE_CHECKING:
@@ -102,19 +102,19 @@ class _CountTable(QTableWidget):
     )
 
     def __init__(self) -> None:
-        super().__init__(len(COUNTED), len(self._COLUMNS))
+        super().__init__(len(TABLE_ROWS), len(self._COLUMNS))
         self.setHorizontalHeaderLabels(list(self._COLUMNS))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(_ROW_PX * (len(COUNTED) + 2))
+        self.setMinimumHeight(_ROW_PX * (len(TABLE_ROWS) + 2))
 
     def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
         """Show what stands, and columns of animals and groups by stage."""
         since, here = desk.since_prediction(), desk.in_section()
-        for line, stage in enumerate(COUNTED):
+        for line, stage in enumerate(TABLE_ROWS):
             found, now = since[stage]
             changed = f"{now} (found {found})" if found != now else str(now)
             section = str(here.get(stage, ""))

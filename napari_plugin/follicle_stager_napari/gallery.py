@@ -11,7 +11,7 @@ from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap, QShortcut  # type: 
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import COUNTED, Stage, Status
+from follicle_stager.stages import TABLE_ROWS, Stage, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES
 from follicle_stager_napari.layers import label_of
 
@@ -47,7 +47,7 @@ class Gallery(QWidget):
         self._waiting: list[QListWidgetItem] = []
         self._slide_id = ""
         self._stage = QComboBox()
-        self._stage.addItems([_ALL, *(stage.label for stage in COUNTED)])
+        self._stage.addItems([_ALL, *(stage.label for stage in TABLE_ROWS)])
         self._stage.currentTextChanged.connect(self.fill)
         self._list = QListWidget()
         self._list.setViewMode(QListWidget.ViewMode.IconMode)

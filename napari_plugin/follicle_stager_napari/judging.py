@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from follicle_stager.review import Filter, Order
-from follicle_stager.stages import COUNTED, Countable, Health, Status
+from follicle_stager.stages import TABLE_ROWS, Countable, Health, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
 from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, push_button
 from follicle_stager_napari.words import overlap_of
@@ -42,7 +42,7 @@ class JudgingPart(QWidget):
         super().__init__()
         self._act, self._sort = act, sort
         self._order = choice("Which follicle comes first.", [order.value for order in Order], self.apply)
-        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in COUNTED)], self.apply)
+        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in TABLE_ROWS)], self.apply)
         judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
         self._status = choice("What was said of those that are stopped at.", judged, self.apply)
         self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self.apply)
@@ -104,7 +104,7 @@ class JudgingPart(QWidget):
         status = self._status.currentText()
         statuses = {_EVERY: frozenset[Status](), _TO_JUDGE: frozenset({Status.PREDICTED})}
         only = Filter(
-            stages=frozenset(stage for stage in COUNTED if stage.label == self._stage.currentText()),
+            stages=frozenset(stage for stage in TABLE_ROWS if stage.label == self._stage.currentText()),
             statuses=statuses[status] if status in statuses else frozenset({Status(status)}),
             countable=frozenset(c for c in Countable if c.value == self._countable.currentText()),
         )

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle, Section
-    from follicle_stager.slides import PixelSize, Slide
+    from follicle_stager.slides import Slide
 
     #: ``(data, keyword arguments, layer type)`` as napari's readers return it
     LayerData = tuple[Any, dict[str, Any], str]
@@ -38,7 +39,7 @@ def slide_layer(slide: Slide) -> LayerData:
         "name": slide.path.name,
         "rgb": True,
         "multiscale": len(levels) > 1,
-        **scale_options(slide.pixel_size),
+        **scale_options(slide.stated_pixel_size),
     }
     return (levels if len(levels) > 1 else levels[0]), options, "image"
 

@@ -20,9 +20,9 @@ from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
+from follicle_stager.pixel_size import GIVEN
 from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
-from follicle_stager.slides.scale import GIVEN
 from follicle_stager.study import SlideSource, Study, Tally, slide_name
 from follicle_stager_napari.asking import AskMpp, author
 from follicle_stager_napari.counting import CountPart
@@ -184,7 +184,7 @@ class ReviewPanel(QWidget):
             )
         config = study.config() if study is not None else Config()
         with open_slide(path, limits=config.slides) as slide:
-            if slide.pixel_size is None and not known:
+            if slide.stated_pixel_size is None and not known:
                 mpp = AskMpp(self, path.name).ask()
                 if mpp is None:
                     raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")

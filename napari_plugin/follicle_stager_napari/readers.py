@@ -15,7 +15,7 @@ from follicle_stager_napari.layers import follicle_layer, slide_layer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from follicle_stager.slides import PixelSize
+    from follicle_stager.pixel_size import PixelSize
     from follicle_stager_napari.layers import LayerData
 
     Reader = Callable[[Any], list[LayerData]]
@@ -57,7 +57,7 @@ def example_layers() -> list[LayerData]:
     source = sorted(folder.glob("*.tif"))[0]
     slide = open_slide(source)
     truth = read_geojson(folder / "truth" / f"{source.stem.removesuffix('.ome')}.geojson")
-    return [slide_layer(slide), follicle_layer(truth, slide.pixel_size, name="truth")]
+    return [slide_layer(slide), follicle_layer(truth, slide.stated_pixel_size, name="truth")]
 
 
 def _study_slide(folder: Path) -> list[LayerData]:

@@ -11,7 +11,7 @@ from shapely.geometry import Polygon
 
 from follicle_stager.annotations import write_geojson
 from follicle_stager.annotations.geojson import outline_id
-from follicle_stager.records import Follicle
+from follicle_stager.records import Assessment, Follicle, Judgement, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 from follicle_stager_napari.layers import outline_of
 
@@ -66,17 +66,19 @@ def _to_pixels(attributes: dict[str, Any]) -> Callable[[NDArray[np.float64]], ND
 def _follicle(outline: Polygon, row: dict[str, Any]) -> Follicle:
     stage = read_class(str(row.get("stage", "")))[0] or Stage.UNSURE
     score = row.get("score", 1.0)
-    return Follicle(
-        id=_text(row.get("id")) or outline_id(outline),
-        section_id="",
-        outline=outline,
-        score=float(score) if isinstance(score, int | float) and 0 <= score <= 1 else 1.0,
-        reasons=tuple(r for r in _text(row.get("reasons")).split("; ") if r),
+    judgement = Judgement(
         stage=stage,
         health=_known(Health, row.get("health"), Health.UNKNOWN),
         countable=_known(Countable, row.get("countable"), Countable.UNKNOWN),
         status=_known(Status, row.get("status"), Status.ADDED),
     )
+    said = Assessment(
+        stage=stage,
+        reasons=tuple(r for r in _text(row.get("reasons")).split("; ") if r),
+        score=float(score) if isinstance(score, int | float) and 0 <= score <= 1 else 1.0,
+    )
+    own_id = _text(row.get("id")) or outline_id(outline)
+    return Follicle(own_id, "", Shape(outline), judgement, remeasured=said)
 
 
 def _text(value: object) -> str:

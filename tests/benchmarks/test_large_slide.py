@@ -15,7 +15,7 @@ from follicle_stager.slides.resample import grid_shape, read_at_mpp
 def test_memory_and_speed(large_slide, tmp_path):
     """Peak memory below 2 GB; seconds per mm² of tissue, and how many times as long as decoding alone."""
     with open_slide(large_slide) as slide:
-        size = f"{slide.width} x {slide.height} px at {slide.scale.mpp} µm/px"
+        size = f"{slide.width} x {slide.height} px at {slide.pixel_size.mpp} µm/px"
         started = time.perf_counter()
         height, width = grid_shape(slide, 1.0)
         for y in range(0, height, 1024):

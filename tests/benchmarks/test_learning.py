@@ -26,7 +26,7 @@ def test_a_labs_habit(tmp_path):
             for f in session.follicles:
                 if f.stage not in LADDER:
                     continue
-                if f.stage == Stage.EARLY_ANTRAL and f.measurements["largest_space_fraction"] < 0.06:
+                if f.stage == Stage.EARLY_ANTRAL and f.measurements.largest_space_fraction < 0.06:
                     session.set_stage([f.id], Stage.SECONDARY)
                     changed += 1
                 else:

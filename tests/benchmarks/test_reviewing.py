@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from crashes import RUN, follicle, kill_at_random, slide_folder
+from follicles import make_follicle
 from shapely.geometry import MultiPolygon, Point, box
 
 pytest.importorskip("napari")
@@ -20,7 +21,7 @@ from follicle_stager_napari.panel import ReviewPanel
 from follicle_stager.annotations import write_geojson, write_sections
 from follicle_stager.config import Config
 from follicle_stager.phantom.slide import write_ome_tiff
-from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.records import Section, follicle_id
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.study import Study
 
@@ -43,7 +44,9 @@ def study_of(path: Path, picture: Path, size_px: int, mpp: float) -> Study:
         stage = LADDER[int(rng.integers(len(LADDER)))]
         p = dict(zip(LADDER, rng.dirichlet(np.ones(len(LADDER))), strict=True))
         follicles.append(
-            Follicle(follicle_id("big_s1", ring), "big_s1", ring, stage=stage, stage_predicted=stage, probabilities=p)
+            make_follicle(
+                follicle_id("big_s1", ring), "big_s1", ring, stage=stage, stage_predicted=stage, probabilities=p
+            )
         )
     (folder / "predictions").mkdir(parents=True)
     write_geojson(folder / "predictions" / "r.geojson", follicles)

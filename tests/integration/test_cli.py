@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import roifile
 import tifffile
+from follicles import make_follicle
 from PIL import Image
 from scanners import tissue, write_svs
 from shapely.geometry import Point, mapping
@@ -23,7 +24,6 @@ from follicle_stager.batch import run_batch
 from follicle_stager.cli import app, main
 from follicle_stager.cli.common import err, out
 from follicle_stager.config import Config, load_config
-from follicle_stager.records import Follicle
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
 
@@ -292,7 +292,7 @@ def test_doctor_says_how_a_slide_is_read(cli, tmp_path):
 
 def test_rois_of_imagej_come_in(cli, tmp_path):
     """And what is no follicle is counted in a line."""
-    own = [Follicle(str(n), "", Point(100 * n, 50).buffer(20), stage=Stage.PRIMARY) for n in (1, 2)]
+    own = [make_follicle(str(n), "", Point(100 * n, 50).buffer(20), stage=Stage.PRIMARY) for n in (1, 2)]
     write_rois(tmp_path / "RoiSet.zip", own)
     assert cli("convert", tmp_path / "RoiSet.zip", tmp_path / "a.geojson")[0] == 0
     data = json.loads((tmp_path / "a.geojson").read_text())
@@ -307,7 +307,7 @@ def test_rois_of_imagej_come_in(cli, tmp_path):
 
 def test_what_has_no_stage_cannot_be_evaluated(cli, tmp_path):
     for name, stage in (("a", Stage.PRIMARY), ("b", Stage.UNSURE)):
-        write_geojson(tmp_path / f"{name}.geojson", [Follicle("f", "", Point(9, 9).buffer(5), stage=stage)])
+        write_geojson(tmp_path / f"{name}.geojson", [make_follicle("f", "", Point(9, 9).buffer(5), stage=stage)])
     (tmp_path / "c.geojson").write_text("[]")
     code, shown = cli("evaluate", tmp_path / "a.geojson", tmp_path / "b.geojson")
     assert (code, "no follicle of a known stage" in shown) == (2, True)

@@ -5,18 +5,19 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from follicles import changed
 from shapely import affinity, box
 from shapely.geometry import LineString, Point
 
 from follicle_stager import load_study
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
+from follicle_stager.corrections import Edit, Kind, merge_edits
 from follicle_stager.errors import Stopped, UserError
-from follicle_stager.review import Edit, Filter, Kind, Order, merge_edits
+from follicle_stager.review import Filter, Order
 from follicle_stager.review.desk import Desk
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.study import Study, Tally, count_study, list_slides
@@ -156,7 +157,7 @@ def test_drawn_reshaped_split_and_merged_are_measured(desk):
     one = max(desk.follicles, key=lambda f: f.outline.area)
     desk.go_to(one.id)
     desk.reshape(one.id, one.outline.buffer(-2))
-    assert desk.session[one.id].measurements["diameter_um"] < one.measurements["diameter_um"]
+    assert desk.session[one.id].measurements.diameter_um < one.measurements.diameter_um
     x, y = one.outline.centroid.coords[0]
     desk.split(LineString([(x + 3, y - 500), (x + 3, y + 500)]))
     other = desk.follicles[-1]
@@ -166,7 +167,7 @@ def test_drawn_reshaped_split_and_merged_are_measured(desk):
     assert desk.session[one.id].outline.area == pytest.approx(one.outline.buffer(-2).area, rel=0.05)
     assert desk.session[other.id].status == Status.REJECTED
     desk.add(Point(x, y).buffer(30))
-    assert desk.session[desk.current].measurements["diameter_um"] > 0
+    assert desk.session[desk.current].measurements.diameter_um > 0
     with pytest.raises(UserError, match="lies on no section"):
         desk.add(box(0, 0, 4, 4))
 
@@ -196,7 +197,7 @@ def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
 def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
     """Both searched the same part; the other one's decisions on what both found are taken in."""
     other = shutil.copytree(desk.study.path, tmp_path / "other")
-    found = [replace(f, id="", outline=f.outline.buffer(9)) for f in desk.follicles[:3]]
+    found = [changed(f, id="", outline=f.outline.buffer(9)) for f in desk.follicles[:3]]
     desk.session.find(found[1:2])
     with Study(other).review(desk.slide_id, author="Grace") as theirs:
         edit = theirs.find(found)
@@ -209,8 +210,8 @@ def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
 
 def test_a_search_adds_nothing_twice(desk):
     one = desk.follicles[0]
-    lost = replace(one, id="", outline=Point(one.outline.centroid).buffer(400).exterior.interpolate(0).buffer(20))
-    assert desk.take_in([lost, replace(lost, outline=lost.outline.buffer(1)), one]) == 1
+    lost = changed(one, id="", outline=Point(one.outline.centroid).buffer(400).exterior.interpolate(0).buffer(20))
+    assert desk.take_in([lost, changed(lost, outline=lost.outline.buffer(1)), one]) == 1
 
 
 def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
@@ -237,7 +238,7 @@ def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
     one = max(desk.follicles, key=lambda f: f.outline.area)
     width = one.outline.bounds[2] - one.outline.bounds[0]
     inside = affinity.scale(one.outline, 0.5, 0.5)
-    over = replace(one, id="", status=Status.PREDICTED, outline=affinity.translate(inside, far * width))
+    over = changed(one, id="", status=Status.PREDICTED, outline=affinity.translate(inside, far * width))
     desk.session.find([over])
     slide_id = desk.slide_id
     assert desk.open_next()
@@ -265,7 +266,7 @@ def test_a_slide_that_cannot_be_saved_stays_open(desk, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(sys.modules["follicle_stager.review.standing"], "write_geojson", full)
+        patch.setattr(sys.modules["follicle_stager.corrections.standing"], "write_geojson", full)
         with pytest.raises(OSError, match="No space"):
             desk.open_next()
     assert (desk.slide_id, desk.follicles) == (first, before)

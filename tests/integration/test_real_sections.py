@@ -71,4 +71,4 @@ def test_report(hematoxylin, detector, real_sections, capsys):
         print(f"\n  {detector}, H&E region: {len(region.follicles)} claims")
         for f in region.follicles:
             x, y = f.outline.centroid.coords[0]
-            print(f"    x {x:.0f} y {y:.0f}: {f.stage.label}, {f.measurements['diameter_um']:.0f} µm, {f.score:.2f}")
+            print(f"    x {x:.0f} y {y:.0f}: {f.stage.label}, {f.measurements.diameter_um:.0f} µm, {f.score:.2f}")

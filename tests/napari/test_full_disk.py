@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("napari")
 
 from follicle_stager.annotations import read_geojson
-from follicle_stager.review.log import read_edits
+from follicle_stager.corrections.log import read_edits
 from follicle_stager.stages import Stage
 from follicle_stager.study import Study
 
 
 @contextmanager
-def full_disk(monkeypatch, what, of="follicle_stager.review.standing"):
+def full_disk(monkeypatch, what, of="follicle_stager.corrections.standing"):
     def full(path, *_, **__):
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 

@@ -11,8 +11,8 @@ pytest.importorskip("napari")
 
 from crashes import kill_at_random
 
-from follicle_stager.review import Kind
-from follicle_stager.review.log import read_edits
+from follicle_stager.corrections import Kind
+from follicle_stager.corrections.log import read_edits
 
 
 def test_a_window_that_is_killed_keeps_what_it_showed(study):

@@ -184,7 +184,7 @@ def test_a_full_disk_is_said_and_the_picture_is_as_the_files(study, sit_down, mo
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("follicle_stager.review.log.os.fsync", full)
+        patch.setattr("follicle_stager.corrections.log.os.fsync", full)
         person.press("5")
         assert "disk is full" in person.panel._message.text()
         x, y = before[0].outline.centroid.coords[0]

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from follicles import make_follicle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
@@ -20,9 +21,9 @@ from follicle_stager.annotations import write_geojson, write_sections
 from follicle_stager.config import Config
 from follicle_stager.errors import SampleSheetError, StudyError, UserError
 from follicle_stager.files import write_text
-from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.records import Assessment, Measurements, Section, follicle_id
 from follicle_stager.report.console import count_tables
-from follicle_stager.stages import COUNTED, LADDER, Countable, Stage, Status
+from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Stage, Status
 from follicle_stager.study import Study, count_study
 
 HEADER = "slide,animal,genotype,group,model,ovary,section,interval,thickness_um\n"
@@ -42,7 +43,7 @@ def make_study(folder, slides, rows, *, visible=COARSE):
             for i, (stage, countable) in enumerate(content):
                 shape = Point(1000 * order + 40 + 30 * i, 100).buffer(12)
                 follicles.append(
-                    Follicle(follicle_id(name, shape), name, shape, stage=stage, stage_predicted=stage,
+                    make_follicle(follicle_id(name, shape), name, shape, stage=stage, stage_predicted=stage,
                              countable=countable, status=Status.PREDICTED)
                 )  # fmt: skip
         write_sections(place / "sections.geojson", records)
@@ -95,7 +96,7 @@ def test_every_stage_is_a_row_and_absent_ones_are_zero(counts):
     _, c = counts
     for table, keys in ((c.section, "section"), (c.animal, "animal"), (c.ovary, "animal")):
         for _, rows in table.groupby(keys):
-            assert list(rows["stage"]) == [s.value for s in COUNTED]
+            assert list(rows["stage"]) == [s.value for s in TABLE_ROWS]
     assert value(c.animal, "n_profiles", animal="m3", stage="antral") == 0
     assert value(c.animal, "n_profiles", animal="m2", stage="unsure") == 1
 
@@ -204,7 +205,9 @@ def test_ovaries_of_an_animal_may_have_intervals_of_their_own(tmp_path):
     slides = {"a": [[(SEC, YES)] * 6, [(SEC, YES)]], "b": [[(SEC, YES)] * 3, []], "c": [[(SEC, YES)]]}
     rows = ["a,m1,+/+,control,,L,,10,5", "b,m1,+/+,control,,R,,5,5", "c,m2,-/-,knockout,,L,,10,5"]
     study = make_study(tmp_path, slides, rows)
-    measured = [replace(f, measurements={"nucleus_um": 9.0}) for f in study.follicles("a")]
+    measured = [
+        replace(f, remeasured=Assessment(measurements=Measurements(nucleus_um=9.0))) for f in study.follicles("a")
+    ]
     write_geojson(study.slide_folder("a") / "follicles.geojson", measured)
     c = count_study(study)
     assert value(c.animal, "ovaries_sampled", animal="m1", stage="secondary") == pytest.approx(0.3)

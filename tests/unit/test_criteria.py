@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from follicle_stager.config import StagingConfig
-from follicle_stager.morphometry import Measurements
+from follicle_stager.records import Measurements
 from follicle_stager.stages import Countable, Health, Stage
-from follicle_stager.staging import judge
+from follicle_stager.staging import stage_by_criteria
 
 NAN = float("nan")
 CONFIG = StagingConfig()
@@ -49,7 +49,7 @@ ANTRAL = replace(SECONDARY, diameter_um=300, fluid_fraction=0.5, fluid_spaces=1,
     ],
 )
 def test_rows_of_the_table(m, stage):
-    verdict = judge(m, CONFIG)
+    verdict = stage_by_criteria(m, CONFIG)
     assert verdict.stage == stage
     assert max(verdict.probabilities, key=verdict.probabilities.get) == stage
 
@@ -59,52 +59,52 @@ def test_only_fluid_parts_secondary_from_early_antral(diameter, layers):
     """A large dry follicle is secondary, a small wet one is not, whatever its size."""
     dry = replace(SECONDARY, diameter_um=diameter, layers=layers, granulosa_um=7 * layers)
     wet = replace(EARLY, diameter_um=diameter, layers=layers, granulosa_um=7 * layers)
-    assert judge(dry, CONFIG).stage == Stage.SECONDARY
-    assert judge(wet, CONFIG).stage == Stage.EARLY_ANTRAL
+    assert stage_by_criteria(dry, CONFIG).stage == Stage.SECONDARY
+    assert stage_by_criteria(wet, CONFIG).stage == Stage.EARLY_ANTRAL
 
 
 def test_a_small_single_cavity_is_early_antral():
     m = replace(SECONDARY, fluid_fraction=0.06, fluid_spaces=1, largest_space_fraction=0.06)
-    assert judge(m, CONFIG).stage == Stage.EARLY_ANTRAL
+    assert stage_by_criteria(m, CONFIG).stage == Stage.EARLY_ANTRAL
 
 
 class TestUnsure:
     def test_no_oocyte_and_no_fluid(self):
         m = replace(SECONDARY, oocyte_um=NAN, layers=NAN, layers_iqr=NAN, two_layers_fraction=NAN, granulosa_um=NAN)
-        verdict = judge(m, CONFIG)
+        verdict = stage_by_criteria(m, CONFIG)
         assert verdict.stage == Stage.UNSURE
         assert any("cut beside the oocyte" in reason for reason in verdict.reasons)
         assert verdict.countable == Countable.NO
 
     def test_count_and_thickness_conflict(self):
-        verdict = judge(replace(PRIMARY, granulosa_um=25), CONFIG)
+        verdict = stage_by_criteria(replace(PRIMARY, granulosa_um=25), CONFIG)
         assert verdict.stage == Stage.UNSURE
         assert any("disagree" in reason for reason in verdict.reasons)
 
     def test_layers_too_uneven(self):
-        assert judge(replace(SECONDARY, layers_iqr=5), CONFIG).stage == Stage.UNSURE
+        assert stage_by_criteria(replace(SECONDARY, layers_iqr=5), CONFIG).stage == Stage.UNSURE
 
 
 class TestHealth:
     def test_pyknosis_above_the_limit(self):
-        verdict = judge(replace(SECONDARY, pyknotic_fraction=0.3), CONFIG)
+        verdict = stage_by_criteria(replace(SECONDARY, pyknotic_fraction=0.3), CONFIG)
         assert (verdict.stage, verdict.health) == (Stage.SECONDARY, Health.ATRETIC)
 
     def test_two_weak_signs_together(self):
         weak = replace(SECONDARY, pyknotic_fraction=0.15)
-        assert judge(weak, CONFIG).health == Health.HEALTHY
-        assert judge(replace(weak, oocyte_short_um=25), CONFIG).health == Health.ATRETIC
+        assert stage_by_criteria(weak, CONFIG).health == Health.HEALTHY
+        assert stage_by_criteria(replace(weak, oocyte_short_um=25), CONFIG).health == Health.ATRETIC
 
     def test_a_misshapen_oocyte_alone_is_not_enough(self):
-        assert judge(replace(SECONDARY, oocyte_short_um=20), CONFIG).health == Health.HEALTHY
+        assert stage_by_criteria(replace(SECONDARY, oocyte_short_um=20), CONFIG).health == Health.HEALTHY
 
     def test_too_few_nuclei_to_say(self):
-        assert judge(replace(PRIMARY, pyknotic_fraction=NAN), CONFIG).health == Health.UNKNOWN
+        assert stage_by_criteria(replace(PRIMARY, pyknotic_fraction=NAN), CONFIG).health == Health.UNKNOWN
 
 
 def test_countable_by_the_visible_nucleus():
-    assert judge(SECONDARY, CONFIG).countable == Countable.YES
-    assert judge(replace(SECONDARY, nucleus_um=NAN), CONFIG).countable == Countable.NO
+    assert stage_by_criteria(SECONDARY, CONFIG).countable == Countable.YES
+    assert stage_by_criteria(replace(SECONDARY, nucleus_um=NAN), CONFIG).countable == Countable.NO
 
 
 @given(
@@ -117,7 +117,7 @@ def test_any_measurements_give_a_verdict(diameter, layers, two, thickness, cuboi
         cuboidal_fraction=cuboidal, fluid_fraction=fluid, fluid_spaces=float(fluid > 0),
         largest_space_fraction=min(largest, fluid), oocyte_um=65 if oocyte else NAN,
     )  # fmt: skip
-    verdict = judge(m, CONFIG)
+    verdict = stage_by_criteria(m, CONFIG)
     assert sum(verdict.probabilities.values()) == pytest.approx(1)
     assert all(p >= 0 for p in verdict.probabilities.values())
     assert verdict.reasons

@@ -6,11 +6,11 @@ import contextlib
 import io
 import json
 import uuid
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from follicles import changed, make_follicle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely.affinity import translate
@@ -42,10 +42,10 @@ PAIR = Path(__file__).parents[3] / "shared" / "annotator_pair"
 
 
 def follicle(x: float, y: float, stage: Stage, *, r: float = 20, section: str = "section 1", **more) -> Follicle:
-    return Follicle(
-        id=str(uuid.uuid5(uuid.NAMESPACE_OID, f"{x} {y}")),
-        section_id=section,
-        outline=Point(x, y).buffer(r),
+    return make_follicle(
+        str(uuid.uuid5(uuid.NAMESPACE_OID, f"{x} {y}")),
+        section,
+        Point(x, y).buffer(r),
         oocyte=Point(x, y).buffer(r / 2),
         stage=stage,
         stage_predicted=stage,
@@ -191,7 +191,7 @@ class TestEvaluation:
         assert values["boundary_um"] == pytest.approx(0, abs=1e-6)
 
     def test_one_missed_one_false_one_wrong_stage(self):
-        wrong = replace(TRUE[3], stage=Stage.SECONDARY)
+        wrong = changed(TRUE[3], stage=Stage.SECONDARY)
         found = [TRUE[0], TRUE[1], wrong, TRUE[4], follicle(400, 400, Stage.PRIMARY)]
         values = figures(found)
         assert values["precision"] == values["recall"] == pytest.approx(4 / 5)
@@ -210,12 +210,12 @@ class TestEvaluation:
         assert list(kinds.iloc[-1][["true", "found"]]) == [1, 1]
 
     def test_shifted_outlines(self):
-        shifted = [replace(t, outline=translate(t.outline, 4, 0)) for t in TRUE[:CAP]]
+        shifted = [changed(t, outline=translate(t.outline, 4, 0)) for t in TRUE[:CAP]]
         values = figures(shifted)
         assert values["recall"] == 1
         # Mean distance of two circles of radius r shifted by d << r is d·2/π; 4 px are 2 µm.
         assert values["boundary_um"] == pytest.approx(2 * 2 / np.pi, rel=0.05)
-        far = [replace(t, outline=translate(t.outline, 25, 0)) for t in TRUE[:CAP]]
+        far = [changed(t, outline=translate(t.outline, 25, 0)) for t in TRUE[:CAP]]
         assert figures(far)["recall"] == 0
         assert figures(far, criterion=Criterion(distance_um=13))["recall"] == 1
         assert figures(far, criterion=Criterion(distance_um=12))["recall"] == 0
@@ -239,14 +239,14 @@ class TestEvaluation:
         assert (primary["sections"], primary["found_per_section"], primary["bias"]) == (2, 1.0, 1.0)
 
     def test_who_claims_a_cap_has_found_nothing_else(self):
-        cap = replace(TRUE[CAP], outline=translate(TRUE[0].outline, 60, 0))
+        cap = changed(TRUE[CAP], outline=translate(TRUE[0].outline, 60, 0))
         pair = SlidePair("a", "A", [cap], [TRUE[0], cap], 1.0, criterion=Criterion(distance_um=70))
         values = dict(zip(*(evaluate([pair]).summary[c] for c in ("figure", "value")), strict=True))
         assert values["recall"] == 0
         assert np.isnan(values["precision"])
 
     def test_confusion_accounts_for_all(self):
-        found = [TRUE[0], replace(TRUE[1], stage=Stage.UNSURE), follicle(400, 400, Stage.PRIMARY)]
+        found = [TRUE[0], changed(TRUE[1], stage=Stage.UNSURE), follicle(400, 400, Stage.PRIMARY)]
         table = evaluate([SlidePair("a", "A", found, TRUE)]).confusion.set_index("true")
         assert table.loc["secondary", "unsure"] == 1
         assert table.loc["secondary", "missed"] == 1

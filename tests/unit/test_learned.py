@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from follicles import changed, make_follicle
 from shapely.geometry import MultiPolygon, Point, box
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer
@@ -15,11 +16,10 @@ from follicle_stager.annotations import read_geojson, write_geojson, write_secti
 from follicle_stager.config import Config, StagingConfig, dump_config, load_config
 from follicle_stager.errors import UserError
 from follicle_stager.learning import Examples, collect, compare, learn
-from follicle_stager.morphometry import Measurements
-from follicle_stager.records import Follicle, Section, follicle_id
+from follicle_stager.records import Measurements, Section, follicle_id
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.staging import learned, stage_follicle
-from follicle_stager.staging.criteria import judge, stage_probabilities
+from follicle_stager.staging.criteria import stage_by_criteria, stage_probabilities
 from follicle_stager.study import Study
 
 CRITERIA = StagingConfig()
@@ -149,12 +149,16 @@ def test_it_is_read_as_it_was_written_and_stages(stager, tmp_path):
     table, _ = judged(animals=1, seed=6)
     assert learned.load(tmp_path).probabilities(table) == stager.probabilities(table)
     config = StagingConfig(classifier=str(tmp_path))
-    m = next(m for m in table if lab(m) != judge(m, CRITERIA).stage and judge(m, CRITERIA).stage != Stage.UNSURE)
+    m = next(
+        m
+        for m in table
+        if lab(m) != stage_by_criteria(m, CRITERIA).stage and stage_by_criteria(m, CRITERIA).stage != Stage.UNSURE
+    )
     verdict = stage_follicle(m, config)
     assert verdict.stage == lab(m)
     assert "learned from corrections: secondary" in verdict.reasons[-1]
     assert "the criteria say early antral" in verdict.reasons[-1]
-    assert stage_follicle(m, CRITERIA) == judge(m, CRITERIA)
+    assert stage_follicle(m, CRITERIA) == stage_by_criteria(m, CRITERIA)
     unsure = stage_follicle(m, config.model_copy(update={"min_probability": 1.0}))
     assert unsure.stage == Stage.UNSURE
     cap = replace(m, oocyte_um=float("nan"), fluid_fraction=0.0, fluid_spaces=0.0, largest_space_fraction=0.0)
@@ -225,9 +229,9 @@ def study(tmp_path):
         for i in range(60):
             m = measured(rng)
             outline = Point(100 * (i % 10), 100 * (i // 10)).buffer(20)
-            software = judge(m, CRITERIA)
+            software = stage_by_criteria(m, CRITERIA)
             follicles.append(
-                Follicle(
+                make_follicle(
                     follicle_id(f"{slide}_s1", outline),
                     f"{slide}_s1",
                     outline,
@@ -270,8 +274,8 @@ def test_where_the_lab_stages_by_the_criteria_these_stay(study):
         folder = study.slide_folder(slide)
         for path in (folder / "predictions" / "r.geojson", folder / "follicles.geojson"):
             follicles = study.follicles(slide)
-            criteria = [judge(learned.measurements_of(f.measurements), CRITERIA).stage for f in follicles]
-            own = [replace(f, stage=s, status=Status.ACCEPTED) for f, s in zip(follicles, criteria, strict=True)]
+            criteria = [stage_by_criteria(f.measurements, CRITERIA).stage for f in follicles]
+            own = [changed(f, stage=s, status=Status.ACCEPTED) for f, s in zip(follicles, criteria, strict=True)]
             write_geojson(path, own)
     result = learn(study)
     assert not result.card.takes_over
@@ -284,7 +288,7 @@ def test_what_a_person_said_of_outlines_or_nuclei_is_no_stage(study):
     path = study.slide_folder(slide) / "predictions" / "r.geojson"
     own = study.follicles(slide)
     one = next(f for f in own if f.status == Status.PREDICTED and f.stage == f.stage_predicted)
-    write_geojson(path, [replace(f, status=Status.CORRECTED) if f is one else f for f in own])
+    write_geojson(path, [changed(f, status=Status.CORRECTED) if f is one else f for f in own])
     write_geojson(study.slide_folder(slide) / "follicles.geojson", read_geojson(path))
     assert len(collect(study).stages) == before
 
@@ -299,7 +303,7 @@ def test_sections_of_one_animal_on_two_slides_are_held_back_together(study):
     write_sections(study.slide_folder("S0") / "sections.geojson", sections)
     for name in ("predictions/r.geojson", "follicles.geojson"):
         path = study.slide_folder("S0") / name
-        write_geojson(path, [replace(f, section_id="") for f in read_geojson(path)])
+        write_geojson(path, [changed(f, section_id="") for f in read_geojson(path)])
     animals = collect(study).animals
     assert set(animals) == {f"A{n}" for n in range(8)}
     assert animals.count("A1") > 54
@@ -317,8 +321,8 @@ def test_one_animal_is_not_enough_and_said(study):
 def test_the_difference_is_over_animals():
     """By hand: animal a gains 1 of 1, animal b 0 of 3. Mean 0.5, SD 0.71, t of one degree of freedom 12.71."""
     table, _ = judged(animals=1, each=40)
-    sure = [m for m in table if judge(m, CRITERIA).stage in LADDER][:4]
-    criteria = [judge(m, CRITERIA).stage for m in sure]
+    sure = [m for m in table if stage_by_criteria(m, CRITERIA).stage in LADDER][:4]
+    criteria = [stage_by_criteria(m, CRITERIA).stage for m in sure]
     truth = (Stage.PREOVULATORY, *criteria[1:])
     examples = Examples(tuple(sure), truth, ("a", "b", "b", "b"))
     scores, (value, low, high) = compare(examples, truth, CRITERIA)

@@ -8,6 +8,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from follicles import make_follicle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from roifile import ROI_TYPE, ImagejRoi, roiwrite
@@ -15,8 +16,7 @@ from shapely.geometry import Point, mapping
 
 from follicle_stager.annotations import in_words, read_marks, read_outlines, write_geojson, write_rois
 from follicle_stager.errors import UserError
-from follicle_stager.records import Follicle
-from follicle_stager.slides.scale import number
+from follicle_stager.slides.stated_mpp import number
 from follicle_stager.stages import LADDER, Health, Stage
 
 
@@ -143,7 +143,7 @@ class TestQuPath:
     def test_own_parts_come_back_without_metadata(self, tmp_path):
         """Another program may keep classes and drop what only this software writes."""
         follicles = [
-            Follicle(
+            make_follicle(
                 f"00000000-0000-0000-0000-00000000000{n}",
                 "s",
                 Point(100 * n, 50).buffer(30),
@@ -214,7 +214,7 @@ class TestImageJ:
     def test_what_was_written_comes_back(self, tmp_path_factory, wanted):
         path = tmp_path_factory.mktemp("rois") / "RoiSet.zip"
         follicles = [
-            Follicle(str(n), "", Point(x, y).buffer(radius), stage=stage)
+            make_follicle(str(n), "", Point(x, y).buffer(radius), stage=stage)
             for n, (stage, x, y, radius) in enumerate(wanted)
         ]
         write_rois(path, follicles)

@@ -302,7 +302,7 @@ class TestPixels:
         assert {f.section_id for f in slide.follicles} == {f"section {c.number}" for c in cuts}
         for f in slide.follicles:
             x, y = f.outline.representative_point().coords[0]
-            assert slide.instances[int(y), int(x)] == f.measurements["Body"] + 1
+            assert slide.instances[int(y), int(x)] == f.other_numbers["Body"] + 1
             assert (f.countable == Countable.YES) == (f.nucleus is not None)
 
     def test_patches_are_seeded_and_varied(self):
@@ -456,7 +456,7 @@ class TestCohort:
             slide = rows["slide"].iloc[0]
             outlined = rows[rows["stage"].notna()]
             found = read_geojson(cohort / "truth" / f"{slide}.geojson")
-            assert sorted(f.measurements["Body"] for f in found) == sorted(outlined["body"])
+            assert sorted(f.other_numbers["Body"] for f in found) == sorted(outlined["body"])
             assert [f.stage.value for f in found] == list(outlined["stage"])
 
     def test_the_written_files_give_the_written_truth(self, plan, tmp_path):
@@ -489,6 +489,6 @@ class TestCohort:
         instances = tifffile.imread(tmp_path / "labels" / "Igfals_WT_1.instances.tif")
         assert classes.shape == instances.shape
         truth = read_geojson(tmp_path / "truth" / "Igfals_WT_1.geojson")
-        bodies = {int(f.measurements["Body"]) + 1 for f in truth if f.outline.area > 25}
+        bodies = {int(f.other_numbers["Body"]) + 1 for f in truth if f.outline.area > 25}
         assert bodies <= set(np.unique(instances)) | {0}
         assert CODE["cortex"] in classes

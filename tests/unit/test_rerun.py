@@ -7,17 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from follicles import make_follicle
 from shapely import box
 from shapely.geometry import LineString, MultiPolygon, Point
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import Config
+from follicle_stager.corrections import Kind
+from follicle_stager.corrections.log import EditLog, read_edits
+from follicle_stager.corrections.standing import FOLLICLES
 from follicle_stager.errors import UserError
-from follicle_stager.records import Follicle, Section, SlideResult, follicle_id
-from follicle_stager.review import Kind
-from follicle_stager.review.log import EditLog, read_edits
-from follicle_stager.review.standing import FOLLICLES
-from follicle_stager.slides import PixelSize
+from follicle_stager.pixel_size import PixelSize
+from follicle_stager.records import Assessment, Measurements, Section, Shape, SlideResult, follicle_id
 from follicle_stager.stages import LADDER, Health, Stage, Status
 from follicle_stager.study import Study
 
@@ -28,7 +29,7 @@ SECTION = Section("ovary_s1", MultiPolygon([box(-500, -500, 2000, 2000)]), 1.0, 
 def follicle(x, y=100.0, radius=20.0, **given):
     outline = Point(x, y).buffer(radius)
     values = {"stage": Stage.SECONDARY, "stage_predicted": Stage.SECONDARY, "measurements": {"diameter_um": 2 * radius}}
-    return Follicle(follicle_id(SECTION.section_id, outline), SECTION.section_id, outline, **(values | given))
+    return make_follicle(follicle_id(SECTION.section_id, outline), SECTION.section_id, outline, **(values | given))
 
 
 ROW = [follicle(100 * i) for i in range(1, 7)]
@@ -48,7 +49,11 @@ def save(study, run_id, follicles, section=SECTION):
 
 
 def opened(study):
-    return study.review(SLIDE, author="Ada")
+    return study.review(SLIDE, author="Ada", measure=measured)
+
+
+def measured(outline):
+    return follicle(0).reshaped(Shape(outline), Assessment(Stage.SECONDARY, measurements=Measurements(outline.area)))
 
 
 def correct(study):
@@ -70,7 +75,7 @@ def seen(study):
             f.stage,
             f.health,
             f.status,
-            f.edited_by,
+            f.judgement.edited_by,
             round(f.outline.area, -2),
         )
         for f in study.follicles(SLIDE)
@@ -84,8 +89,10 @@ def test_corrections_stand_in_a_run_that_finds_the_same_a_little_otherwise(study
     )
     assert seen(study) == before
     by_place = {round(f.outline.centroid.x): f for f in study.follicles(SLIDE)}
-    assert by_place[102].measurements["diameter_um"] == pytest.approx(40.8), "measured by the new run"
-    assert by_place[300].measurements["diameter_um"] == 40, "goes with the outline that a person drew"
+    assert by_place[102].measurements.diameter_um == pytest.approx(40.8), "measured by the new run"
+    assert by_place[300].measurements.diameter_um == pytest.approx(Point(0, 0).buffer(26).area), (
+        "goes with the outline that a person drew"
+    )
     assert {f.section_id for f in study.follicles(SLIDE)} == {SECTION.section_id}
     assert {f.id: f for f in read_geojson(study.slide_folder(SLIDE) / FOLLICLES)}.keys() == {
         f.id for f in study.follicles(SLIDE)

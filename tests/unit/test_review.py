@@ -5,32 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 from crashes import RUN, follicle, kill_at_random, slide_folder
+from follicles import changed, make_follicle
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from shapely import box
 from shapely.geometry import LineString, Point, Polygon
 
 from follicle_stager.annotations import read_geojson, read_sections
+from follicle_stager.corrections import Kind, ReviewSession, merge_edits, standing
+from follicle_stager.corrections.log import NAME, read_edits
+from follicle_stager.corrections.standing import FOLLICLES, SECTIONS
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlapping
-from follicle_stager.review import (
-    Filter,
-    Kind,
-    Order,
-    Progress,
-    ReviewSession,
-    merge_edits,
-    progress,
-    queue,
-    standing,
-)
-from follicle_stager.review.log import NAME, read_edits
+from follicle_stager.review import Filter, Order, Progress, progress, queue
 from follicle_stager.review.overlap import Overlaps
-from follicle_stager.review.standing import FOLLICLES, SECTIONS
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 
@@ -66,10 +57,10 @@ class TestOverlaps:
         for number, (place, what) in enumerate(edits):
             old = list(stands.values())[place]
             new = {
-                "move": replace(old, outline=Point(17 * number % 180, 100).buffer(20)),
-                "reject": replace(old, status=Status.REJECTED if number % 2 else Status.CORRECTED),
-                "stage": replace(old, stage=Stage.NOT_FOLLICLE if number % 3 else Stage.ANTRAL),
-                "drop": replace(old, id=f"{number}"),
+                "move": changed(old, outline=Point(17 * number % 180, 100).buffer(20)),
+                "reject": changed(old, status=Status.REJECTED if number % 2 else Status.CORRECTED),
+                "stage": changed(old, stage=Stage.NOT_FOLLICLE if number % 3 else Stage.ANTRAL),
+                "drop": changed(old, id=f"{number}"),
             }[what]
             kept.update([old], [new])
             del stands[old.id]
@@ -92,7 +83,7 @@ class TestCommands:
             session.set_stage([second], Stage.SECONDARY)
             one = session[first]
             assert (one.stage, one.stage_predicted, one.status) == (Stage.ANTRAL, Stage.SECONDARY, Status.CORRECTED)
-            assert one.edited_by == "Ada"
+            assert one.judgement.edited_by == "Ada"
             assert session[second].status == Status.ACCEPTED
         assert {f.id: f.stage for f in read_geojson(folder / FOLLICLES)}[first] == Stage.ANTRAL
 
@@ -171,12 +162,18 @@ class TestCommands:
         assert not [e for e in read_edits(folder) if e.kind != Kind.SAVED]
 
     def test_another_outline_is_measured_anew(self, folder):
-        with ReviewSession(
-            folder, RUN, author="Ada", measure=lambda f: replace(f, measurements={"diameter_um": f.outline.area})
-        ) as session:
-            one = ids_of(session)[0]
-            session.reshape(one, box(0, 0, 10, 10))
-            assert session[one].measurements == {"diameter_um": 100}
+        def measure(outline):
+            return make_follicle("", "", outline, measurements={"diameter_um": outline.area}, stage=Stage.ANTRAL)
+
+        with ReviewSession(folder, RUN, author="Ada", measure=measure) as session:
+            one, two, *_ = session.follicles
+            session.set_stage([two.id], Stage.PRIMARY)
+            for f in (one, two):
+                session.reshape(f.id, box(0, 0, 10, 10))
+                assert session[f.id].measurements.diameter_um == 100
+                assert session[f.id].prediction == f.prediction
+            assert session[one.id].stage == Stage.ANTRAL, "nobody had said otherwise"
+            assert session[two.id].stage == Stage.PRIMARY, "a person had"
 
 
 actions = st.lists(
@@ -342,7 +339,7 @@ class TestCrashes:
             first, second, *_ = ids_of(session)
             session.delete([first])
             with monkeypatch.context() as patch:
-                patch.setattr("follicle_stager.review.log.os.fsync", full)
+                patch.setattr("follicle_stager.corrections.log.os.fsync", full)
                 with pytest.raises(OSError, match="No space"):
                     session.delete([second])
             assert session[second].status == Status.PREDICTED
@@ -489,7 +486,7 @@ class TestTwoPeople:
             assert [e.kind for e in merged.conflicts] == [Kind.SET_STAGE]
             assert merged.conflicts[0].after[0].stage == Stage.EARLY_ANTRAL
             assert session[second].stage == Stage.ANTRAL
-            assert (session[third].status, session[third].edited_by) == (Status.REJECTED, "Grace")
+            assert (session[third].status, session[third].judgement.edited_by) == (Status.REJECTED, "Grace")
             assert session[fourth].status == Status.PREDICTED
             assert session[first].health == Health.ATRETIC
             assert merge_edits(session, theirs).taken == ()
@@ -544,7 +541,7 @@ class TestQueue:
 
     def test_by_position_each_is_beside_the_one_before(self):
         row = [follicle(100 * i) for i in (1, 2, 3)]
-        other = replace(follicle(0, 0), section_id="s section 2")
+        other = changed(follicle(0, 0), section_id="s section 2")
         assert queue([row[1], other, row[2], row[0]], Order.POSITION) == [f.id for f in (*row, other)]
 
     def test_a_random_sample_depends_on_the_seed_alone(self):

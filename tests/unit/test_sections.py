@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from follicles import make_follicle
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import unary_union
@@ -15,14 +16,14 @@ from shapely.geometry import MultiPolygon, Point, box
 
 from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.config import Config
+from follicle_stager.corrections import Kind, merge_edits
+from follicle_stager.corrections.log import read_edits
+from follicle_stager.corrections.sections import carried, cut_out, merged, section_of
+from follicle_stager.corrections.standing import SECTIONS
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import write_text
-from follicle_stager.records import NOT_OVARY, Follicle, Section, SlideResult, follicle_id
-from follicle_stager.review import Kind, merge_edits
-from follicle_stager.review.log import read_edits
-from follicle_stager.review.sections import carried, cut_out, merged, section_of
-from follicle_stager.review.standing import SECTIONS
-from follicle_stager.slides import PixelSize
+from follicle_stager.pixel_size import PixelSize
+from follicle_stager.records import NOT_OVARY, Section, SlideResult, follicle_id
 from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.study import Study, count_study
 
@@ -37,7 +38,7 @@ def follicles_on(piece):
     left = piece.outline.bounds[0]
     outlines = [Point(left + x, 400).buffer(30) for x in (200, 700)]
     return [
-        Follicle(
+        make_follicle(
             follicle_id(piece.section_id, o),
             piece.section_id,
             o,
@@ -284,8 +285,8 @@ class TestCounts:
 
     def test_follicles_beside_a_section_that_was_merged(self, study):
         piece = PIECES[1]
-        beside = Follicle("b", piece.section_id, Point(2450, -40).buffer(20), stage=Stage.SECONDARY)
-        far = Follicle("f", "", Point(9000, 9000).buffer(20), stage=Stage.SECONDARY)
+        beside = make_follicle("b", piece.section_id, Point(2450, -40).buffer(20), stage=Stage.SECONDARY)
+        far = make_follicle("f", "", Point(9000, 9000).buffer(20), stage=Stage.SECONDARY)
         assert section_of(beside, PIECES) == "ovary_s2"
         assert section_of(beside, [merged(PIECES[:2]), PIECES[2]]) == "ovary_s1"
         assert section_of(far, PIECES) is None

@@ -14,8 +14,8 @@ from scipy import stats
 
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
-from follicle_stager.stages import COUNTED, Stage
-from follicle_stager.statistics import RUNGS, CountMatrix, compare_counts, count_matrices, find_arrest
+from follicle_stager.stages import RUNGS, TABLE_ROWS, Stage
+from follicle_stager.statistics import CountMatrix, compare_counts, count_matrices, find_arrest
 from follicle_stager.statistics.compare import prism_arrest, prism_grouped
 from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
@@ -333,7 +333,7 @@ def counts_of(rows):
     """Tables of a study from (model, group, genotype, animal, stage numbers, interval)."""
     table = []
     for model, group, genotype, animal, numbers, interval in rows:
-        for stage in COUNTED:
+        for stage in TABLE_ROWS:
             n = numbers.get(stage.value, 0)
             table.append(
                 {

@@ -15,12 +15,12 @@ from crashes import RUN, follicle, slide_folder
 from PIL import Image
 
 from follicle_stager.config import Config, load_config
+from follicle_stager.corrections import ReviewSession
+from follicle_stager.corrections.edits import Edit
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, svg
 from follicle_stager.report.html import _overlay
-from follicle_stager.review import ReviewSession
-from follicle_stager.review.edits import Edit
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics.matrix import CountMatrix
 from follicle_stager.study import Study, count_study
@@ -247,8 +247,8 @@ class TestRuns:
         monkeypatch.setattr("follicle_stager.study.folder._OTHER_RUN_S", 0.1)
         folder = study.slide_folder("s")
         (folder / "overlay.jpg").write_bytes(b"old")
+        from follicle_stager.pixel_size import PixelSize
         from follicle_stager.records import SlideResult
-        from follicle_stager.slides import PixelSize
 
         result = SlideResult("s", PixelSize(0.5, 0.5, "a"), tuple(study.sections("s")), (), LADDER)
         (study.path / "s.tif").write_bytes(b"picture")
@@ -315,8 +315,8 @@ def test_a_console_of_another_code_page(tmp_path):
 
 @pytest.mark.skipif(os.name != "posix", reason="names are bytes on Linux alone")
 def test_a_slide_whose_name_is_not_utf8(tmp_path):
+    from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import SlideResult
-    from follicle_stager.slides import PixelSize
 
     source = tmp_path / os.fsdecode(b"a\xff.tif")
     try:

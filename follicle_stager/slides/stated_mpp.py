@@ -1,4 +1,4 @@
-"""µm per pixel, from whatever a file says about it. Never a guess: what is not a scale is None.
+"""µm per pixel, from whatever a file says about it. Nothing is guessed: what is no pixel size is None.
 
 Pixel size lost, or left at a default, is the commonest fault of slide files. A resolution tag therefore
 counts only where it is one that a microscope can have: 72 or 96 dpi (264-353 µm/px) is a screen default.
@@ -9,15 +9,13 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
+from follicle_stager.pixel_size import PixelSize
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-#: Outside this range (µm/px) a pixel size is not one of light microscopy of tissue sections.
-PLAUSIBLE_MPP = (0.02, 20.0)
 
 _UM_PER_UNIT = {
     "nm": 1e-3,
@@ -49,39 +47,6 @@ _UM_PER_UNIT = {
     "thou": 25.4,
     "pt": 25_400 / 72,
 }
-
-
-#: Source of a pixel size that stands instead of the file's.
-GIVEN = "given by the user"
-
-
-@dataclass(frozen=True)
-class PixelSize:
-    """Size of a level-0 pixel.
-
-    Attributes
-    ----------
-    mpp_x, mpp_y
-        µm per pixel across and down; they may differ.
-    source
-        Where the numbers come from, for the record.
-    """
-
-    mpp_x: float
-    mpp_y: float
-    source: str
-
-    @property
-    def mpp(self) -> float:
-        """Side of the square pixel of equal area, µm."""
-        return math.sqrt(self.mpp_x * self.mpp_y)
-
-
-def pixel_size(mpp_x: float, mpp_y: float, source: str) -> PixelSize | None:
-    """Accept a pixel size if a microscope can have it, else None."""
-    low, high = PLAUSIBLE_MPP
-    plausible = all(math.isfinite(value) and low <= value <= high for value in (mpp_x, mpp_y))
-    return PixelSize(mpp_x, mpp_y, source) if plausible else None
 
 
 def um_per_unit(unit: str | None) -> float | None:
@@ -127,19 +92,19 @@ def um_of_ome(pixels: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 def from_ome(pixels: Mapping[str, Any]) -> PixelSize | None:
-    """Scale from the attributes of an OME ``Pixels`` element."""
+    """Pixel size from the attributes of an OME ``Pixels`` element."""
     given = um_of_ome(pixels)
-    return pixel_size(*given, "OME PhysicalSize") if given is not None else None
+    return PixelSize.checked(*given, "OME PhysicalSize") if given is not None else None
 
 
 def from_aperio(description: str) -> PixelSize | None:
-    """Scale from ``MPP = 0.2520`` in an Aperio image description."""
+    """Pixel size from ``MPP = 0.2520`` in an Aperio image description."""
     found = re.search(r"\bMPP\s*=\s*([0-9.,eE+-]+)", description, re.IGNORECASE)
     try:
         mpp = number(found.group(1)) if found else math.nan
     except ValueError:
         return None
-    return pixel_size(mpp, mpp, "Aperio MPP")
+    return PixelSize.checked(mpp, mpp, "Aperio MPP")
 
 
 def from_philips(description: str) -> PixelSize | None:
@@ -155,7 +120,7 @@ def from_philips(description: str) -> PixelSize | None:
         down, across = (number(text) * 1e3 for text in spacing.replace('"', " ").split()[:2])
     except (ElementTree.ParseError, StopIteration, ValueError):
         return None
-    return pixel_size(across, down, "Philips DICOM_PIXEL_SPACING")
+    return PixelSize.checked(across, down, "Philips DICOM_PIXEL_SPACING")
 
 
 def _text(image: ElementTree.Element, name: str) -> str:
@@ -166,8 +131,8 @@ def _text(image: ElementTree.Element, name: str) -> str:
 
 
 def from_resolution(per_unit_x: float, per_unit_y: float, unit: str | None, source: str) -> PixelSize | None:
-    """Scale from a resolution (pixels per ``unit``), e.g. TIFF XResolution with ResolutionUnit."""
+    """Pixel size from a resolution (pixels per ``unit``), e.g. TIFF XResolution with ResolutionUnit."""
     unit_um = um_per_unit(unit)
     if unit_um is None or per_unit_x <= 0 or per_unit_y <= 0:
         return None
-    return pixel_size(unit_um / per_unit_x, unit_um / per_unit_y, source)
+    return PixelSize.checked(unit_um / per_unit_x, unit_um / per_unit_y, source)

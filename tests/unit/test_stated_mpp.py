@@ -14,7 +14,7 @@ from PIL import Image
 from follicle_stager.errors import SlideError
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
-from follicle_stager.slides.scale import from_aperio, from_ome, from_resolution
+from follicle_stager.slides.stated_mpp import from_aperio, from_ome, from_resolution
 
 BLANK = np.full((64, 80, 3), 240, np.uint8)
 
@@ -22,7 +22,7 @@ BLANK = np.full((64, 80, 3), 240, np.uint8)
 def write(path, **options):
     tifffile.imwrite(path, BLANK, photometric="rgb", **options)
     with open_slide(path) as slide:
-        return slide.pixel_size
+        return slide.stated_pixel_size
 
 
 def test_ome_physical_size(tmp_path):
@@ -67,7 +67,7 @@ def test_screen_and_print_dpi_is_no_scale(tmp_path, dpi):
     with open_slide(tmp_path / "a.png") as slide:
         assert slide.mpp is None
         with pytest.raises(SlideError, match=r"--mpp.*mpp column"):
-            _ = slide.scale
+            _ = slide.pixel_size
 
 
 def test_unit_none_is_no_scale(tmp_path):
@@ -127,9 +127,9 @@ def test_windows_of_the_grid_agree(gradient, mpp):
 def test_positions_are_physical(gradient, mpp):
     """Pixel i of the grid is centred at (i + 0.5) * mpp µm, whatever the slide's µm/px in x and y."""
     with open_slide(gradient, mpp=0.5) as slide:
-        from follicle_stager.slides import PixelSize
+        from follicle_stager.pixel_size import PixelSize
 
-        slide.pixel_size = PixelSize(0.5, 0.25, "test")
+        slide.stated_pixel_size = PixelSize(0.5, 0.25, "test")
         window = read_at_mpp(slide, 20, 8, 10, 6, mpp).astype(float)
         x_um, y_um = (np.arange(20, 30) + 0.5) * mpp, (np.arange(8, 14) + 0.5) * mpp
         np.testing.assert_allclose(window[0, :, 0], (x_um / 0.5 - 0.5) * 0.8, atol=1.6)

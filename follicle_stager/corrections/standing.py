@@ -21,12 +21,13 @@ from follicle_stager.annotations import (
     write_sections,
 )
 from follicle_stager.annotations.geojson import outline_id
+from follicle_stager.corrections.edits import Conflict, Edit, Kind, State, replay
+from follicle_stager.corrections.log import NAME, EditLog, read_edits
+from follicle_stager.corrections.older import with_predictions
 from follicle_stager.errors import UserError
 from follicle_stager.files import check_regular, replacing
 from follicle_stager.matching import valid
 from follicle_stager.records import NOT_OVARY
-from follicle_stager.review.edits import Conflict, Edit, Kind, State, replay
-from follicle_stager.review.log import NAME, EditLog, read_edits
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def standing(folder: Path, run_id: str) -> Standing:
             f"{error} This is what the run found: delete the files in {found.parent} and run.json beside it, and run "
             "'follicle-stager stage' on the slide again; corrections are kept."
         ) from None
-    edits = edits_of(log, run_id)
+    edits = with_predictions(edits_of(log, run_id), predicted.follicles)
     try:
         state = replay(predicted, edits)
     except Conflict as conflict:
@@ -359,20 +360,21 @@ def _changes(
         if old is None:  # made after the file was written
             continue
         if new is None:
-            changed = replace(own, status=Status.REJECTED)
+            changed = own.judged(status=Status.REJECTED)
         else:
             # A program that dropped the metadata says nothing of health and the like.
             told = ("stage", "health", "countable", "status") if new.section_id else ("stage",)
             said = {name: getattr(new, name) for name in told if getattr(new, name) != getattr(old, name)}
-            if _moved(old.outline, new.outline):
-                said["outline"] = new.outline
-            changed = replace(own, **said)
-            if said and "status" not in said and own.status != Status.ADDED:
-                changed = replace(changed, status=Status.CORRECTED)
+            moved = _moved(old.outline, new.outline)
+            changed = own.judged(**said)
+            if moved:  # nothing is measured in it here: the picture is not at hand
+                changed = changed.reshaped(replace(own.shape, outline=new.outline))
+            if (said or moved) and "status" not in said and own.status != Status.ADDED:
+                changed = changed.judged(status=Status.CORRECTED)
         if changed != own:
             before.append(own)
             after.append(changed)
-    after += [replace(f, id=i, status=Status.ADDED) for i, f in there.items() if i not in known]
+    after += [replace(f.added(), id=i) for i, f in there.items() if i not in known]
     return before, after
 
 

@@ -16,13 +16,20 @@ from shapely.geometry import Polygon
 from shapely.ops import split as cut
 
 from follicle_stager.annotations import write_sections
+from follicle_stager.corrections import sections as tissue
+from follicle_stager.corrections.edits import Conflict, Edit, Kind, another_id, replay
+from follicle_stager.corrections.log import EditLog
+from follicle_stager.corrections.standing import (
+    imported,
+    predicted_sections,
+    say_saved,
+    software,
+    standing,
+    write_standing,
+)
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
-from follicle_stager.records import follicle_id
-from follicle_stager.review import sections as tissue
-from follicle_stager.review.edits import Conflict, Edit, Kind, another_id, replay
-from follicle_stager.review.log import EditLog
-from follicle_stager.review.standing import imported, predicted_sections, say_saved, software, standing, write_standing
+from follicle_stager.records import Follicle, Judgement, Shape, follicle_id
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -31,8 +38,10 @@ if TYPE_CHECKING:
 
     from shapely.geometry import LineString
 
-    from follicle_stager.records import Follicle, Section
+    from follicle_stager.records import Section
 
+    #: Outline (level-0 pixels) -> the follicle that the software sees in it, None off the tissue
+    Measure = Callable[[Polygon], Follicle | None]
 
 # Lines of the log that nobody takes back.
 _NO_STEP = (Kind.SAVED, Kind.REATTACH)
@@ -52,7 +61,7 @@ class ReviewSession:
     author
         Who corrects.
     measure
-        From a follicle with another outline to one that was measured anew.
+        Measures and stages what an outline holds; None where it cannot.
 
     Raises
     ------
@@ -60,9 +69,7 @@ class ReviewSession:
         If somebody else has the slide open, or its files are damaged.
     """
 
-    def __init__(
-        self, folder: Path, run_id: str, *, author: str, measure: Callable[[Follicle], Follicle] = lambda f: f
-    ) -> None:
+    def __init__(self, folder: Path, run_id: str, *, author: str, measure: Measure = lambda outline: None) -> None:
         self.folder, self.run_id = folder, run_id
         self._author, self._measure = author, measure
         self._log = EditLog(folder)
@@ -107,28 +114,28 @@ class ReviewSession:
         """Give follicles a stage: ``accepted`` where the software said the same, else ``corrected``."""
 
         def given(f: Follicle) -> Follicle:
-            agreed = stage == f.stage_predicted and f.status in (Status.PREDICTED, Status.ACCEPTED)
-            return replace(f, stage=stage, status=_status(f, Status.ACCEPTED if agreed else Status.CORRECTED))
+            agreed = stage == f.assessment.stage and f.status in (Status.PREDICTED, Status.ACCEPTED)
+            return f.judged(stage=stage, status=_status(f, Status.ACCEPTED if agreed else Status.CORRECTED))
 
         return self._change(Kind.SET_STAGE, ids, given)
 
     def set_health(self, ids: Iterable[str], health: Health) -> Edit:
         """Say whether follicles are atretic."""
         return self._change(
-            Kind.SET_HEALTH, ids, lambda f: replace(f, health=health, status=_status(f, Status.CORRECTED))
+            Kind.SET_HEALTH, ids, lambda f: f.judged(health=health, status=_status(f, Status.CORRECTED))
         )
 
     def set_countable(self, ids: Iterable[str], countable: Countable) -> Edit:
         """Say whether the oocyte's nucleus shows."""
         return self._change(
-            Kind.SET_COUNTABLE, ids, lambda f: replace(f, countable=countable, status=_status(f, Status.CORRECTED))
+            Kind.SET_COUNTABLE, ids, lambda f: f.judged(countable=countable, status=_status(f, Status.CORRECTED))
         )
 
     def accept(self, ids: Iterable[str]) -> Edit:
         """Agree with what stands."""
 
         def agreed(f: Follicle) -> Follicle:
-            return f if f.status == Status.CORRECTED else replace(f, status=_status(f, Status.ACCEPTED))
+            return f if f.status == Status.CORRECTED else f.judged(status=_status(f, Status.ACCEPTED))
 
         return self._change(Kind.SET_STATUS, ids, agreed)
 
@@ -139,7 +146,7 @@ class ReviewSession:
     def add(self, follicle: Follicle) -> Edit:
         """Add a follicle that was missed, as it is but for its id, which is made from its place."""
         made = self._new_id(follicle.section_id, follicle.outline)
-        return self._do(Kind.ADD, (), [replace(follicle, id=made, status=Status.ADDED)])
+        return self._do(Kind.ADD, (), [replace(follicle.added(), id=made)])
 
     def find(self, follicles: Iterable[Follicle]) -> Edit:
         """Add follicles that a search found where the run had not; nobody has judged them."""
@@ -157,8 +164,8 @@ class ReviewSession:
         if outline.is_empty or not outline.area:
             raise UserError("This outline encloses nothing: draw it around the follicle, or delete the follicle.")
         old = self[one]
-        new = replace(old, outline=outline, status=_status(old, Status.CORRECTED))
-        return self._do(Kind.RESHAPE, [old], [self._measured(new)])
+        new = self._reshaped(old, replace(old.shape, outline=outline))
+        return self._do(Kind.RESHAPE, [old], [new.judged(status=_status(old, Status.CORRECTED))])
 
     def merge(self, ids: Iterable[str]) -> Edit:
         """Make one follicle of several: the largest takes the others in, and they are rejected.
@@ -175,15 +182,14 @@ class ReviewSession:
         whole = union_all([valid(f.outline).buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
         if not isinstance(whole, Polygon):
             raise UserError("These follicles do not touch, and cannot be one: reshape one until they do.")
-        one = replace(
-            parts[0],
-            outline=Polygon(whole.exterior),
-            oocyte=next((f.oocyte for f in parts if f.oocyte is not None), None),
-            nucleus=next((f.nucleus for f in parts if f.nucleus is not None), None),
-            fluid=tuple(space for f in parts for space in f.fluid),
-            status=_status(parts[0], Status.CORRECTED),
+        shape = Shape(
+            Polygon(whole.exterior),
+            next((f.oocyte for f in parts if f.oocyte is not None), None),
+            next((f.nucleus for f in parts if f.nucleus is not None), None),
+            tuple(space for f in parts for space in f.fluid),
         )
-        return self._do(Kind.MERGE, parts, [self._measured(one), *(_rejected(f) for f in parts[1:])])
+        one = self._reshaped(parts[0], shape).judged(status=_status(parts[0], Status.CORRECTED))
+        return self._do(Kind.MERGE, parts, [one, *(_rejected(f) for f in parts[1:])])
 
     def split(self, one: str, line: LineString) -> Edit:
         """Cut a follicle along a line; the part that holds the oocyte, or the larger one, keeps its id.
@@ -199,22 +205,10 @@ class ReviewSession:
             raise UserError("The line must cross the follicle from side to side, once.")
         oocyte = old.oocyte
         pieces.sort(key=lambda p: (p.intersection(oocyte).area if oocyte is not None else 0.0, p.area), reverse=True)
-        first = replace(old, outline=pieces[0], status=_status(old, Status.CORRECTED))
-        second = replace(
-            old,
-            id=self._new_id(old.section_id, pieces[1]),
-            outline=pieces[1],
-            oocyte=None,
-            nucleus=None,
-            fluid=(),
-            measurements={},
-            probabilities={},
-            reasons=(),
-            stage_predicted=Stage.UNSURE,
-            stage=Stage.UNSURE,
-            status=Status.ADDED,
-        )
-        return self._do(Kind.SPLIT, [old], [self._measured(first), self._measured(second)])
+        first = self._reshaped(old, replace(old.shape, outline=pieces[0]))
+        own_id, shape = self._new_id(old.section_id, pieces[1]), Shape(pieces[1])
+        second = self._reshaped(Follicle(own_id, old.section_id, shape, Judgement(status=Status.ADDED)), shape)
+        return self._do(Kind.SPLIT, [old], [first.judged(status=_status(old, Status.CORRECTED)), second])
 
     def assign(self, to: Mapping[str, tuple[str, str]]) -> Edit:
         """Say whose sections are: animal and ovary, by section id."""
@@ -314,14 +308,13 @@ class ReviewSession:
             raise UserError(f"Section {gone[0]} is not there any more: it was merged, or this is another slide.")
         return [self._state.sections[i] for i in dict.fromkeys(ids)]
 
-    def _measured(self, drawn: Follicle) -> Follicle:
-        """A follicle with another outline: what the software says is new, what a person said stays."""
-        new, first = self._measure(drawn), self._predicted.follicles.get(drawn.id)
-        said: dict[str, Any] = {"stage": drawn.stage} if drawn.stage != drawn.stage_predicted else {}
-        for name, unknown in (("health", Health.UNKNOWN), ("countable", Countable.UNKNOWN)):
-            if getattr(drawn, name) != (getattr(first, name) if first is not None else unknown):
-                said[name] = getattr(drawn, name)
-        return replace(new, **said)
+    def _reshaped(self, follicle: Follicle, shape: Shape) -> Follicle:
+        """A follicle in another shape, measured anew where the picture can be read."""
+        measured = self._measure(shape.outline)
+        if measured is None:
+            return follicle.reshaped(shape)
+        said = replace(measured.assessment, score=follicle.score)
+        return follicle.reshaped(replace(measured.shape, outline=shape.outline), said)
 
     def _new_id(self, section_id: str, outline: Polygon) -> str:
         """An id that no follicle has, rejected ones included: one may have been drawn here before."""
@@ -333,8 +326,7 @@ class ReviewSession:
 
     def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        signed = [replace(f, edited_by=self._author, edited_at=now) for f in after]
-        return self._write(kind, before, signed)
+        return self._write(kind, before, [f.signed(self._author, now) for f in after])
 
     def _write(self, kind: Kind, before: Iterable[Follicle] = (), after: Iterable[Follicle] = (), **more: Any) -> Edit:
         edit = Edit.make(kind, before, after, **more, author=self._author, run_id=self.run_id, software=software())
@@ -388,4 +380,4 @@ def _status(follicle: Follicle, wanted: Status) -> Status:
 
 
 def _rejected(follicle: Follicle) -> Follicle:
-    return replace(follicle, status=Status.REJECTED)
+    return follicle.judged(status=Status.REJECTED)

@@ -6,11 +6,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
-from follicle_stager.matching import match_outlines
-from follicle_stager.review.edits import Edit, Kind, State, another_id
-from follicle_stager.review.log import read_edits
-from follicle_stager.review.sections import carried
-from follicle_stager.review.standing import (
+from follicle_stager.corrections.edits import Edit, Kind, State, another_id
+from follicle_stager.corrections.log import read_edits
+from follicle_stager.corrections.sections import carried
+from follicle_stager.corrections.standing import (
     SOFTWARE,
     edits_of,
     predicted_sections,
@@ -18,21 +17,19 @@ from follicle_stager.review.standing import (
     software,
     standing,
 )
+from follicle_stager.matching import match_outlines
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from follicle_stager.corrections.log import EditLog
+    from follicle_stager.corrections.standing import Standing
     from follicle_stager.records import Follicle, SlideResult
-    from follicle_stager.review.log import EditLog
-    from follicle_stager.review.standing import Standing
 
 # Least overlap of one follicle in two runs.
 _IOU = 0.5
-# What a person says of a follicle, and what goes with an outline that a person drew.
-_SAID = ("stage", "health", "countable", "status", "edited_by", "edited_at")
-_DRAWN = ("outline", "oocyte", "nucleus", "fluid", "measurements")
 
 
 def carry_over(
@@ -119,17 +116,20 @@ def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], li
     for own in old.touched:
         if own.status == Status.PREDICTED:  # found when a part was searched again; nobody said anything of it
             continue
-        partner, said_first = partners.get(own.id), old.predicted.follicles.get(own.id)
-        if partner is None:
-            after.append(replace(own, id=another_id(own.id, taken), section_id=""))
+        partner, first = partners.get(own.id), own.prediction
+        if partner is None:  # this run did not predict it
+            said = own.assessment if own.measurements is not None else None
+            alone = replace(own, section_id="", prediction=None, remeasured=said)
+            after.append(replace(alone, id=another_id(own.id, taken)))
             taken.add(after[-1].id)
             if own.status != Status.REJECTED:
                 at = own.outline.centroid
                 orphans.append(f"{own.stage.label} at x = {at.x:.0f}, y = {at.y:.0f}")
             continue
-        drawn = said_first is None or said_first.outline != own.outline
+        drawn = first is None or first.shape.outline != own.outline
+        kept = replace(partner, shape=own.shape, remeasured=own.remeasured) if drawn else partner
         before.append(partner)
-        after.append(replace(partner, **{name: getattr(own, name) for name in _SAID + (_DRAWN if drawn else ())}))
+        after.append(replace(kept, judgement=own.judgement))
     return before, after, tuple(orphans)
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from follicle_stager.corrections.edits import Conflict, Edit, Kind
+from follicle_stager.corrections.log import NAME, read_edits
+from follicle_stager.corrections.standing import edits_of, predictions, standing
 from follicle_stager.errors import UserError
-from follicle_stager.review.edits import Conflict, Edit, Kind
-from follicle_stager.review.log import NAME, read_edits
-from follicle_stager.review.standing import edits_of, predictions, standing
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from follicle_stager.review.session import ReviewSession
+    from follicle_stager.corrections.session import ReviewSession
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
+from follicle_stager.corrections.edits import Edit
 from follicle_stager.errors import UserError
-from follicle_stager.review.edits import Edit
 
 if TYPE_CHECKING:
     from pathlib import Path

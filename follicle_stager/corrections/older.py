@@ -1,0 +1,51 @@
+"""Logs of versions before 0.3, whose lines did not keep the prediction of a follicle apart from its correction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from follicle_stager.corrections.edits import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from follicle_stager.corrections.edits import Edit
+    from follicle_stager.records import Follicle, Prediction
+
+_OLDER = ("follicle-stager 0.1.0", "follicle-stager 0.2.0")
+
+
+def with_predictions(edits: Iterable[Edit], predicted: Mapping[str, Follicle]) -> tuple[Edit, ...]:
+    """Edits of one run in which each follicle carries the prediction of the run again.
+
+    Parameters
+    ----------
+    edits
+        Edits as they are in the log; those of this version stay as they are.
+    predicted
+        What the run found, by id.
+    """
+    known = {i: f.prediction for i, f in predicted.items() if f.prediction is not None}
+    made = []
+    for edit in edits:
+        if edit.software not in _OLDER:
+            made.append(edit)
+            continue
+        if edit.kind == Kind.FIND:
+            known |= {f.id: f.prediction for f in edit.after if f.prediction is not None}
+        before, after = (tuple(_apart(f, known.get(f.id)) for f in side) for side in (edit.before, edit.after))
+        made.append(replace(edit, before=before, after=after))
+    return tuple(made)
+
+
+def _apart(follicle: Follicle, prediction: Prediction | None) -> Follicle:
+    """Tell what was predicted from what was measured in a corrected outline; old versions wrote one for the other."""
+    said = follicle.first_assessment
+    if said is not None and said.measurements is None:
+        said = None
+    if prediction is None:
+        return replace(follicle, prediction=None, remeasured=said)
+    same = said is None or said.measurements == prediction.assessment.measurements
+    unchanged = follicle.shape == prediction.shape or same
+    return replace(follicle, prediction=prediction, remeasured=None if unchanged else said)
