@@ -22,8 +22,8 @@ from make_accuracy import DOCS, NAME, coarsened, examine, markdown, render_exam
 from shapely.geometry import shape
 
 from follicle_stager.annotations import read_geojson
-from follicle_stager.config import Config, DetectionConfig, TissueConfig
-from follicle_stager.detection.passes import passes, visible_stages
+from follicle_stager.config import Config, TissueConfig
+from follicle_stager.detection.detectors import passes, visible_stages
 from follicle_stager.detection.search import search
 from follicle_stager.evaluation import box_iou, evaluate
 from follicle_stager.files import write_text
@@ -180,13 +180,15 @@ def _scores(detector: str, network: str, exam: Path, options: argparse.Namespace
     row |= {f"AP {name}": precision[name] for name in ("Primary", "Secondary", "Tertiary")}
     row |= {"right stage": value["right_stage"]}
     if options.real.exists():
-        row |= _real(Config.model_validate({"detection": {"detector": detector, "network": network}}), options.real)
+        row |= _real(
+            Config.model_validate({"detection": {"detector": detector}, "network": {"folder": network}}), options.real
+        )
     return row
 
 
 def _best_case(cohort: Path) -> dict[str, object]:
     """What a network that verifies the classical detector's candidates could reach if it were never wrong."""
-    config = DetectionConfig(detector="classical", min_score=0, min_seed=0.01)
+    config = Config().with_options(detection={"detector": "classical", "min_score": 0}, classical={"min_seed": 0.01})
     hits = []
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:

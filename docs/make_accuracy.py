@@ -21,14 +21,14 @@ from rich.console import Console
 from follicle_stager import examples
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.batch import run_batch
+from follicle_stager.cli.progress import BatchProgress
+from follicle_stager.cli.tables import FIGURES
 from follicle_stager.config import Config, read_values
 from follicle_stager.evaluation import Criterion, Evaluation, SlidePair, evaluate, load_pairs
 from follicle_stager.files import write_text
 from follicle_stager.phantom import build_ovary, make_plan, series, small_ovary, write_cohort
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import write_ome_tiff
-from follicle_stager.progress import BatchProgress
-from follicle_stager.report.console import FIGURES
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
 from follicle_stager.stages import LADDER, RUNGS
@@ -89,7 +89,7 @@ def write_confusion(result: Evaluation) -> None:
 def examine(detector: str, cohort: Path, folder: Path, *, jobs: int, network: str = "") -> list[SlidePair]:
     """Run a detector on the exam's slides, and put its results beside the truth."""
     shutil.rmtree(folder, ignore_errors=True)
-    config = Config.model_validate({"detection": {"detector": detector, "network": network}})
+    config = Config.model_validate({"detection": {"detector": detector}, "network": {"folder": network}})
     study, sources = Study.create(folder, config), list_slides(cohort)
     with BatchProgress(Console(stderr=True), total=len(sources)) as progress:
         run_batch(study, sources, config, jobs=jobs, on_progress=progress.step, on_done=progress.done)

@@ -15,21 +15,21 @@ import traceback
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from follicle_stager.config import Config
 from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
-from follicle_stager.study.run_info import content_of, run_id_of
+from follicle_stager.study import SampleSheet, SlideSource, Study, list_slides
+from follicle_stager.study.runs import content_of, run_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from follicle_stager.config import Config
-    from follicle_stager.study.folder import Study
-    from follicle_stager.study.run_info import RunInfo
-    from follicle_stager.study.sources import SlideSource
+    from follicle_stager.study.runs import Run
 
     #: ``(slide_id, step, done, total)``, or None at the end
     Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
@@ -77,6 +77,77 @@ class _Job:
     config: Config
     mpp: float | None
     find: bool
+
+
+def process_folder(
+    slides: str | Path | Sequence[SlideSource],
+    study_folder: str | Path,
+    *,
+    samples: SampleSheet | str | Path | None = None,
+    config: Config | None = None,
+    mpp: float | None = None,
+    jobs: int = 1,
+    on_progress: OnProgress = lambda slide, step, done, total: None,
+    on_done: Callable[[Outcome], None] = lambda outcome: None,
+    told: Callable[[str], None] = lambda said: None,
+) -> tuple[Study, list[Outcome]]:
+    """Find and stage the follicles of all slides of a folder, into a study.
+
+    The same call goes on where an earlier one stopped: slides that the same configuration has finished are kept.
+
+    Parameters
+    ----------
+    slides
+        Folder of slides, one slide, or slides as `list_slides` gives them.
+    study_folder
+        Folder of the study; it is made if it does not exist.
+    samples
+        Sample sheet, or its path. It is checked before the first slide is read; its column ``mpp`` gives pixel sizes.
+    config
+        All parameters; if it is None those of the study, or the defaults for a new one.
+    mpp
+        µm per pixel of all slides, instead of what their files say.
+    jobs
+        Number of processes; with 1, all work is done in this one.
+    on_progress, on_done
+        Called in this process, never two at a time.
+    told
+        Called with what a person must know, in words.
+
+    Returns
+    -------
+    study : Study
+    outcomes : list of Outcome
+        In the order of the slides. A slide that fails is an outcome, not an exception.
+
+    Raises
+    ------
+    UserError
+        If there are no slides, the sample sheet does not match them, the folder holds something else, or a run with
+        other settings is at work in it.
+    """
+    folder = Path(study_folder)
+    if config is None:
+        config = Study.open(folder).config if (folder / "study.toml").exists() else Config()
+    sources = list_slides(Path(slides)) if isinstance(slides, str | Path) else list(slides)
+    scales: dict[str, float] = {}
+    if samples is not None:
+        sheet = samples if isinstance(samples, SampleSheet) else SampleSheet.read(Path(samples))
+        scales = {s.slide: s.mpp for s in sheet.for_slides(sources) if s.mpp is not None}
+    study = Study.create(folder, config, told=told)
+    with study.running(config, mpp=mpp):
+        # One that began in the same moment may have written its settings before it was refused.
+        Study.create(folder, config)
+        outcomes = run_batch(
+            study,
+            sources,
+            config,
+            mpp=scales if mpp is None else mpp,
+            jobs=jobs,
+            on_progress=on_progress,
+            on_done=on_done,
+        )
+    return study, outcomes
 
 
 def run_batch(
@@ -225,7 +296,7 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
         )
 
 
-def _same_picture(task: _Job, before: RunInfo) -> bool:
+def _same_picture(task: _Job, before: Run) -> bool:
     """Whether the slide that the study has is this one: the same file, or a copy of it that was moved."""
     same_file = not before.source or (task.study.path / before.source).resolve() == task.source.path.resolve()
     return same_file or before.content in ("", content_of(task.source.path))
@@ -235,11 +306,13 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
     run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
     try:
-        before = task.study.run_info(slide_id)
+        before = task.study.run(slide_id) if task.study.has_run(slide_id) else None
     except StudyError:  # damaged: this run writes it anew
         before = None
     # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
     if before is not None and (before.run_id == run_id or not task.find):
+        if _same_picture(task, before):
+            task.study.moved_to(slide_id, task.source.path)
         return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
     if before is not None and not _same_picture(task, before):
         raise StudyError(

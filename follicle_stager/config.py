@@ -11,15 +11,16 @@ import hashlib
 import json
 import tomllib
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from follicle_stager.errors import UserError
-from follicle_stager.files import read_json, read_text
+from follicle_stager.files import as_toml, read_json, read_text
 from follicle_stager.stages import Stage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -64,28 +65,38 @@ class TissueConfig(_Part):
 class DetectionConfig(_Part):
     """How follicles are found."""
 
-    detector: Literal["auto", "network", "classical"] = "auto"
+    detector: str = "auto"
     """``network`` needs onnxruntime; ``classical`` needs no weights; ``auto`` is the network where it can run."""
-    network: str = ""
-    """Folder of another network than the one that comes with the package."""
-    working_mpp: Positive = 1.0
-    """µm/px of measurement, and of the classical detector: granulosa nuclei (6-7 µm) are still told apart."""
-    max_mpp: Positive = 3.0
-    """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them."""
-    min_oocyte_um: Positive = 20.0
-    """Classical: smallest oocyte that is looked for. Primordial ones have 12-20 µm [M]; at 12 and below they are looked
-    for too, with many false claims for each true one (docs/classical-detector.md)."""
-    max_oocyte_um: Positive = 85.0
-    """Classical: largest oocyte: 72 µm in a Graafian follicle (Griffin 2006), with zona."""
-    min_seed: Fraction = 0.03
-    """Classical: response of the disc-in-ring filter from which a spot is looked at more closely."""
     min_score: Fraction = 0.4
     """The detection threshold: lower finds more follicles and claims more that are none. The network's score is the
     probability that a claim is a follicle, on virtual sections."""
+    working_mpp: Positive = 1.0
+    """µm/px at which follicles are measured: granulosa nuclei (6-7 µm) are still told apart."""
+    max_mpp: Positive = 3.0
+    """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them, µm/px."""
+
+
+class NetworkConfig(_Part):
+    """Parameters of the network detector."""
+
+    folder: str = ""
+    """Folder of another network than the one that comes with the package."""
+
+
+class ClassicalConfig(_Part):
+    """Parameters of the classical detector."""
+
+    min_oocyte_um: Positive = 20.0
+    """Smallest oocyte that is looked for, µm. Primordial ones have 12-20 µm [M]; at 12 and below they are looked for
+    too, with many false claims for each true one (docs/classical-detector.md)."""
+    max_oocyte_um: Positive = 85.0
+    """Largest oocyte, µm: 72 in a Graafian follicle (Griffin 2006), with zona."""
+    min_seed: Fraction = 0.03
+    """Response of the disc-in-ring filter from which a spot is looked at more closely."""
     min_cavity_um: Positive = 60.0
-    """Classical: smallest cavity from which an antral follicle is looked for without its oocyte [M]."""
+    """Smallest cavity from which an antral follicle is looked for without its oocyte, µm [M]."""
     max_follicle_um: Positive = 600.0
-    """Classical: largest follicle; preovulatory ones pass 400 µm."""
+    """Largest follicle, µm; preovulatory ones pass 400."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -206,11 +217,51 @@ class Config(_Part):
     slides: SlidesConfig = SlidesConfig()
     tissue: TissueConfig = TissueConfig()
     detection: DetectionConfig = DetectionConfig()
+    network: NetworkConfig = NetworkConfig()
+    classical: ClassicalConfig = ClassicalConfig()
     contents: ContentsConfig = ContentsConfig()
     morphometry: MorphometryConfig = MorphometryConfig()
     staging: StagingConfig = StagingConfig()
     counting: CountingConfig = CountingConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_older_versions(cls, values: Any) -> Any:
+        """Versions before 0.3 had the parameters of all detectors in one part."""
+        if not isinstance(values, dict) or not isinstance(values.get("detection"), dict):
+            return values
+        moved = {name: ("classical", name) for name in ClassicalConfig.model_fields} | {
+            "network": ("network", "folder")
+        }
+        values = values | {"detection": dict(values["detection"])}
+        for name in moved.keys() & values["detection"].keys():
+            part, new_name = moved[name]
+            own = values.get(part, {})
+            if isinstance(own, dict):
+                values[part] = {new_name: values["detection"].pop(name), **own}
+        return values
+
+    def with_options(self, **parts: Mapping[str, Any]) -> Config:
+        """Return a configuration in which some parameters have other values.
+
+        Parameters
+        ----------
+        **parts
+            Values by name, for each part: ``detection={"min_score": 0.3}``.
+
+        Raises
+        ------
+        UserError
+            If a name is unknown or a value is out of range.
+        """
+        values = self.model_dump()
+        for part, given in parts.items():
+            values[part] = values[part] | dict(given)
+        try:
+            return Config.model_validate(values)
+        except ValidationError as error:
+            raise UserError(f"{explain(error)}. The names and defaults are in docs/parameters.md.") from None
 
     def fingerprint(self) -> str:
         """Short hash of all values that a slide's follicles depend on: equal for equal settings."""
@@ -276,7 +327,7 @@ def changes(before: Config, after: Config) -> dict[str, str]:
     """Parameters in which two configurations differ, by name, and how, in words."""
     old, new = (config.model_dump(mode="json") for config in (before, after))
     return {
-        f"{part}.{name}": f"{part}.{name} was {_toml_value(old[part][name])}, now {_toml_value(value)}"
+        f"{part}.{name}": f"{part}.{name} was {_shown(old[part][name])}, now {_shown(value)}"
         for part, values in new.items()
         for name, value in values.items()
         if old[part][name] != value
@@ -285,18 +336,8 @@ def changes(before: Config, after: Config) -> dict[str, str]:
 
 def dump_config(config: Config) -> str:
     """Write a configuration as TOML: one table per step."""
-    lines = []
-    for part, values in config.model_dump(mode="json").items():
-        lines.append(f"[{part}]")
-        lines += [f"{name} = {_toml_value(value)}" for name, value in values.items()]
-        lines.append("")
-    return "\n".join(lines)
+    return as_toml(config.model_dump(mode="json"))
 
 
-def _toml_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{name} = {_toml_value(own)}" for name, own in value.items()) + "}"
-    # JSON's strings are TOML's: a path of Windows has backslashes.
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str) else str(value)
+def _shown(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False)

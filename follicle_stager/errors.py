@@ -29,6 +29,11 @@ class Stopped(BaseException):
     """A person stopped the work; raised from a progress callback, it passes through all that outlives an error."""
 
 
+def how_to_install(extra: str) -> str:
+    """Say how an extra is installed; nothing is published yet, so it is from a copy of the repository."""
+    return f'in your copy of the follicle-stager repository, run  pip install ".[{extra}]"'
+
+
 def describe_os_error(error: OSError) -> str:
     """Say in a user's words why the operating system refused.
 

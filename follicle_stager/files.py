@@ -27,7 +27,7 @@ import psutil
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import pandas as pd
 
@@ -191,6 +191,32 @@ def write_text(path: Path, text: str) -> None:
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def as_toml(values: Mapping[str, Any]) -> str:
+    """Write values as TOML: dicts as tables, lists of dicts as arrays of tables, and dicts inside these in one line."""
+    import tomlkit
+
+    def table(rows: Mapping[str, Any]) -> Any:
+        made = tomlkit.table()
+        for name, value in rows.items():
+            inline = tomlkit.inline_table()
+            made[name] = inline if isinstance(value, dict) else value
+            inline.update(value if isinstance(value, dict) else {})
+        return made
+
+    document = tomlkit.document()
+    for name, value in values.items():
+        if isinstance(value, dict):
+            document[name] = table(value)
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            tables = tomlkit.aot()
+            for rows in value:
+                tables.append(table(rows))
+            document[name] = tables
+        else:
+            document[name] = value
+    return tomlkit.dumps(document)
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:

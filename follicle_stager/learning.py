@@ -85,7 +85,7 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
     UserError
         If too little was judged.
     """
-    criteria = study.config().staging.model_copy(update={"classifier": ""})
+    criteria = study.config.staging.model_copy(update={"classifier": ""})
     examples = collect(study)
     held_out = _held_out(examples, criteria, progress)
     scores, difference = compare(examples, held_out, criteria)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from shapely.geometry import Point, Polygon
 
+from follicle_stager.config import Config
 from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.detection.search import grown, read_field, search
@@ -19,6 +20,7 @@ from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure
 from follicle_stager.records import Follicle, Section, Shape, SlideResult
+from follicle_stager.slides import slide_name
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon
 
-    from follicle_stager.config import Config
     from follicle_stager.detection.search import Box
     from follicle_stager.slides import Slide
 
@@ -45,9 +46,9 @@ _AROUND_UM = 150.0
 
 def process_slide(
     slide: Slide,
-    config: Config,
+    config: Config | None = None,
     *,
-    slide_id: str,
+    slide_id: str = "",
     find: bool = True,
     progress: Progress = lambda step, done, total: None,
 ) -> SlideResult:
@@ -58,9 +59,9 @@ def process_slide(
     slide
         An open slide.
     config
-        All parameters.
+        All parameters; the defaults if it is None.
     slide_id
-        Name of the slide in the study.
+        Name of the slide in the study; that of its file if it is empty.
     find
         False: only its sections, for a person who goes on from there; they are doubtful then.
     progress
@@ -75,6 +76,7 @@ def process_slide(
     SlideError
         If µm/px is unknown, the slide has no tissue, or pixels cannot be read.
     """
+    config, slide_id = config or Config(), slide_id or slide_name(slide.path)
     seconds: dict[str, float] = {}
     started = time.perf_counter()
     progress("tissue", 0, 1)
@@ -158,7 +160,7 @@ class Examiner:
             )
         self._slide, self._config = slide, config
         self.overview = survey(slide, config.tissue)
-        self.visible_stages = visible_stages(config.detection, slide.pixel_size.mpp)
+        self.visible_stages = visible_stages(config, slide.pixel_size.mpp)
         self.sections = tuple(
             Section(f"{slide_id}_s{order}", slide.pixel_size.to_px(outline), outline.area / 1e6, order)
             for order, outline in enumerate(self.overview.sections, start=1)
@@ -170,7 +172,7 @@ class Examiner:
         """All claims (in a box, µm), overlapping ones included, and how strange each section is: 1 is the limit."""
         claims: list[FoundFollicle] = []
         strangeness = np.full(len(self.sections), np.nan)
-        looks = passes(self._config.detection, self._slide.pixel_size.mpp)
+        looks = passes(self._config, self._slide.pixel_size.mpp)
         for number, look in enumerate(looks):
 
             def windows(done: int, total: int, number: int = number) -> None:
@@ -266,7 +268,7 @@ class Examiner:
 
     def _claims_at(self, box: Box) -> list[FoundFollicle]:
         """All claims, likely or not, that could reach into a box, µm."""
-        everything = self._config.detection.model_copy(update={"min_score": 0.0})
+        everything = self._config.with_options(detection={"min_score": 0.0})
         return [
             claim
             for look in passes(everything, self._slide.pixel_size.mpp)

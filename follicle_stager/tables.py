@@ -18,7 +18,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.files import MAX_TEXT_BYTES, check_regular, read_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
 _EXCEL = (".xlsx", ".xlsm")
@@ -39,11 +39,14 @@ class Table:
         Its line in the file.
     rows
         Line in the file, and cells by column; cells that a short row lacks are empty. Empty rows are left out.
+    text
+        The whole table as the text of a CSV file.
     """
 
     columns: list[str]
     header_line: int
     rows: list[tuple[int, dict[str, str]]]
+    text: str = ""
 
 
 def read_table(path: Path) -> Table:
@@ -65,7 +68,12 @@ def read_table(path: Path) -> Table:
         If it cannot be read, a column is there twice, a row has more cells than the header, a quotation mark is not
         closed, or a cell holds what no text has; the message names the line.
     """
-    lines = _excel_lines(path) if path.suffix.lower() in _EXCEL else _text_lines(path)
+    if path.suffix.lower() in _EXCEL:
+        excel = list(_excel_lines(path))
+        lines, text = iter(excel), _csv_of(cells for _, cells in excel)
+    else:
+        text = _text_of(path)
+        lines = _text_lines(text, path)
     header_line, header = next(((n, cells) for n, cells in lines if any(cells)), (1, []))
     names = [cell.strip() for cell in header]
     while names and not names[-1]:
@@ -89,26 +97,26 @@ def read_table(path: Path) -> Table:
         if odd is not None:
             raise UserError(f"{path}: line {line}, column {odd}: {row[odd]!r} holds a sign that is no text; delete it.")
         rows.append((line, row))
-    return Table([name for name in names if name], header_line, rows)
+    return Table([name for name in names if name], header_line, rows, text)
 
 
-def as_csv(path: Path) -> str:
-    """A table as the text of a CSV file: what it is, or the first sheet of an Excel file."""
-    if path.suffix.lower() not in _EXCEL:
-        return read_text(path)
+def _csv_of(rows: Iterable[list[str]]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(cells for _, cells in _excel_lines(path))
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
-def _text_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a text, each with the number of its first line."""
+def _text_of(path: Path) -> str:
     try:
-        text = read_text(path)
+        return read_text(path)
     except UserError as error:
         if "not a text file" not in str(error):
             raise
         raise UserError(f"{path}: this is no table; save the sheet as Excel workbook (.xlsx) or CSV UTF-8.") from None
+
+
+def _text_lines(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Rows of a text, each with the number of its first line."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     skipped, delimiter = 0, ""

@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from follicle_stager.errors import UserError
+from follicle_stager.errors import UserError, how_to_install
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -54,7 +54,7 @@ Covariates = Annotated[
 def need(module: str, extra: str) -> None:
     """Refuse where an extra is not installed."""
     if importlib.util.find_spec(module) is None:
-        raise UserError(f'{module} is not installed; pip install "follicle-stager[{extra}]"')
+        raise UserError(f"{module} is not installed: {how_to_install(extra)}.")
 
 
 def say(message: str) -> None:

@@ -1,22 +1,18 @@
-"""Verbs that work on a study: from slides to a report, and what a person corrects in between."""
+"""Verbs that work on a study: from slides to a report, and what a person corrects in between.
+
+They are thin: each calls the public interface (``fs``), which is imported when a verb runs, so that ``--help`` is fast.
+"""
 
 from __future__ import annotations
 
 import getpass
-import importlib
-import importlib.util
-import os
-import sys
 from pathlib import Path  # noqa: TC003  typer reads the annotations
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
-from rich.table import Table
 
-from follicle_stager.annotations import in_words, read_outlines, write_geojson, write_rois
-from follicle_stager.batch import Outcome, run_batch
+import follicle_stager as fs
 from follicle_stager.cli.common import (
     ConfigFile,
     Count,
@@ -32,23 +28,12 @@ from follicle_stager.cli.common import (
     out,
     say,
 )
-from follicle_stager.config import Config, DetectionConfig, explain, load_config
-from follicle_stager.corrections import NothingToTakeIn, merge_edits
-from follicle_stager.detection import detector_id
 from follicle_stager.errors import UserError
-from follicle_stager.learning import learn as learn_study
-from follicle_stager.progress import BatchProgress
-from follicle_stager.report.console import (
-    comparison_tables,
-    count_tables,
-    learned_table,
-)
-from follicle_stager.stages import Status
-from follicle_stager.staging import stager_id
-from follicle_stager.study import SlideSource, Study, count_study, list_slides, read_samples
 
 if TYPE_CHECKING:
-    from follicle_stager.statistics import Comparison
+    from collections.abc import Mapping
+
+    from follicle_stager.study import SlideContent, SlideSource
 
 
 @app.command()
@@ -64,13 +49,8 @@ def run(
 ) -> None:
     """Find and stage the follicles of all slides, count them per animal, and say where the knockouts block."""
     config = _config(out_folder, config_file, min_score, detector)
-    sources = list_slides(slides)
-    sheet = read_samples(samples, sources)
-    study = Study.create(out_folder, config, told=say)
-    scales: dict[str, float] | float | None = mpp
-    if mpp is None:
-        scales = {s.slide: s.mpp for s in sheet if s.mpp is not None}
-    outcomes = _process(study, sources, config, scales, jobs)
+    sources, sheet = fs.list_slides(slides), fs.SampleSheet.read(samples)
+    study, outcomes = _process(sources, out_folder, sheet, config, mpp, jobs)
     if all(o.state == "failed" for o in outcomes):
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
     if any(o.state == "failed" for o in outcomes):
@@ -82,9 +62,10 @@ def run(
             f"the sample sheet, and run the same command again. Finished slides are kept.{older}"
         )
         raise typer.Exit(1)
-    out.print(*count_tables(count_study(study, samples_path=samples)), sep="\n")
+    contents = study.contents()
+    counts = _count(study, sheet, contents)
     try:
-        _report(study, _compare(study, "countable"))
+        _report(study, _compare(study, counts, "countable"), contents)
     except UserError as error:  # counts of one group are an answer too
         out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
         if (study.path / "report.html").exists():
@@ -104,12 +85,14 @@ def stage(
 ) -> None:
     """Find and stage the follicles of a slide or a folder, without a sample sheet."""
     config = _config(out_folder, config_file, min_score, detector)
-    sources = list_slides(slides)
-    study = Study.create(out_folder, config, told=say)
-    outcomes = _process(study, sources, config, mpp, jobs)
+    study, outcomes = _process(fs.list_slides(slides), out_folder, None, config, mpp, jobs)
     failed = sum(o.state == "failed" for o in outcomes)
     if len(outcomes) == 1 and not failed:
-        _show_follicles(study, outcomes[0].slide_id)
+        from follicle_stager.cli.tables import follicle_table
+
+        slide_id = outcomes[0].slide_id
+        out.print(follicle_table(slide_id, study.follicles(slide_id)))
+        out.print(f"Picture: {escape(str(study.slide_folder(slide_id) / 'overlay.jpg'))}", soft_wrap=True)
     if failed:
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
 
@@ -122,7 +105,7 @@ def count(
     ] = None,
 ) -> None:
     """Count the follicles of a study again, e.g. after corrections."""
-    out.print(*count_tables(count_study(Study.open(study_folder), samples_path=samples)), sep="\n")
+    _count(fs.Study.open(study_folder), fs.SampleSheet.read(samples) if samples is not None else None)
 
 
 @app.command()
@@ -132,7 +115,8 @@ def compare(
     covariates: Covariates = "",
 ) -> None:
     """Say where the knockouts block, if they do, and write the tables: models, Prism, and a script for R."""
-    _compare(Study.open(study_folder), counted, covariates)
+    study = fs.Study.open(study_folder)
+    _compare(study, _counts(study), counted, covariates)
 
 
 @app.command()
@@ -142,8 +126,9 @@ def report(
     covariates: Covariates = "",
 ) -> None:
     """Compare, and write report.html with its figures."""
-    study = Study.open(study_folder)
-    _report(study, _compare(study, counted, covariates))
+    study = fs.Study.open(study_folder)
+    contents = study.contents()
+    _report(study, _compare(study, _counts(study, contents), counted, covariates), contents)
 
 
 @app.command()
@@ -156,15 +141,11 @@ def review(
     ] = None,
 ) -> None:
     """Correct the follicles of a study in napari."""
-    study = Study.open(study_folder)
+    study = fs.Study.open(study_folder)
     if take_in is not None:
-        _take_in(study, Study.open(take_in), [slide] if slide else study.slide_ids())
-        return
-    if importlib.util.find_spec("napari") is None:
-        raise UserError('napari is not installed: pip install "follicle-stager[napari]"')
-    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ):
-        raise UserError("There is no screen to open napari on: log in with one, or run it under Xvfb.")
-    importlib.import_module("follicle_stager_napari.panel").review(study_folder, slide)
+        _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
+    else:
+        fs.review_study(study_folder, slide)
 
 
 @app.command()
@@ -173,11 +154,13 @@ def convert(
     target: Annotated[Path, typer.Argument(help="A .zip for ImageJ's ROI manager, or a .geojson for QuPath.")],
 ) -> None:
     """Write outlines for another program: ImageJ ROIs, or QuPath's GeoJSON."""
-    outlines = read_outlines(source)
-    follicles = [f for f in outlines.follicles if f.status != Status.REJECTED]
+    from follicle_stager.annotations import in_words
+
+    outlines = fs.read_outlines(source)
+    follicles = [f for f in outlines.follicles if f.status != fs.Status.REJECTED]
     if outlines.left_out:
         say(f"Not taken for follicles: {in_words(outlines.left_out)}")
-    writers = {".zip": write_rois, ".geojson": write_geojson}
+    writers = {".zip": fs.write_rois, ".geojson": fs.write_geojson}
     if target.suffix.lower() not in writers:
         raise UserError(f"{target}: write to a name that ends in .zip (ImageJ) or .geojson (QuPath).")
     writers[target.suffix.lower()](target, follicles)
@@ -187,9 +170,12 @@ def convert(
 @app.command()
 def learn(study_folder: Annotated[Path, typer.Argument(help="A study folder with corrections.")]) -> None:
     """Learn your own staging from your corrections; say whether it beats the criteria on animals held back."""
-    study = Study.open(study_folder)
+    from follicle_stager.cli.progress import BatchProgress
+    from follicle_stager.cli.tables import learned_table
+
+    study = fs.Study.open(study_folder)
     with BatchProgress(err, total=1) as progress:
-        learned = learn_study(study, progress=lambda done, total: progress.step("animals held back", "", done, total))
+        learned = fs.learn(study, progress=lambda done, total: progress.step("animals held back", "", done, total))
     out.print(learned_table(learned))
     if not learned.card.takes_over:
         out.print(
@@ -204,29 +190,55 @@ def learn(study_folder: Annotated[Path, typer.Argument(help="A study folder with
     )
 
 
-def _compare(study: Study, counted: str, covariates: str = "") -> Comparison:
-    from follicle_stager.statistics import compare_study
-    from follicle_stager.statistics.matrix import COUNTED_WORDS
+def _counts(study: fs.Study, contents: Mapping[str, SlideContent] | None = None) -> fs.Counts:
+    """Count, and write the tables."""
+    counts = fs.count(study, contents=contents)
+    fs.write_counts(study, counts)
+    return counts
 
-    choices = {name: name for name in COUNTED_WORDS}
-    if counted not in choices:
-        raise UserError(f"--count {counted}: write {', '.join(choices)}.")
+
+def _count(
+    study: fs.Study, sheet: fs.SampleSheet | None, contents: Mapping[str, SlideContent] | None = None
+) -> fs.Counts:
+    """Count, keep the sample sheet if another one was given, write the tables and show them."""
+    from follicle_stager.cli.tables import count_tables
+    from follicle_stager.study import keep_sheet
+
+    counts = fs.count(study, sheet, contents=contents)
+    notes = keep_sheet(study, sheet) if sheet is not None else ()
+    fs.write_counts(study, counts)
+    out.print(*count_tables(counts, notes), sep="\n")
+    return counts
+
+
+def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = "") -> fs.Comparison:
+    """Compare, write the tables and show the verdict."""
+    from follicle_stager.cli.tables import comparison_tables
+    from follicle_stager.statistics.matrix import KIND_WORDS
+
+    kinds = {name: name for name in KIND_WORDS}
+    if kind not in kinds:
+        raise UserError(f"--count {kind}: write {', '.join(kinds)}.")
     names = [name.strip() for name in covariates.split(",") if name.strip()]
-    result = compare_study(study, count=choices[counted], covariates=names)
-    out.print(*comparison_tables(result), sep="\n")
-    return result
+    comparison: fs.Comparison = fs.compare(counts, kind=kinds[kind], config=study.config.comparison, covariates=names)
+    fs.write_comparison(study, comparison)
+    out.print(*comparison_tables(comparison), sep="\n")
+    return comparison
 
 
-def _report(study: Study, result: Comparison) -> None:
-    from follicle_stager.report.html import write_report
+def _report(study: fs.Study, comparison: fs.Comparison, contents: Mapping[str, SlideContent]) -> None:
+    path = fs.write_report(study, comparison, contents=contents)
+    for slide_id, picture in study.missing().items():
+        say(f"{slide_id}: its picture is not shown in the report, since {picture} was not found.")
+    out.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
-    out.print(f"Report: {escape(str(write_report(study, result)))}", soft_wrap=True)
 
-
-def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
+def _take_in(study: fs.Study, other: fs.Study, slide_ids: list[str]) -> None:
     """Merge another person's log of each slide, and list what both had changed."""
+    from follicle_stager.corrections import NothingToTakeIn, merge_edits
+
     for slide_id in slide_ids:
-        if other.run_info(slide_id) is None:
+        if not other.has_run(slide_id):
             out.print(f"{escape(slide_id)}: not in {escape(str(other.path))}", style="yellow", highlight=False)
             continue
         try:
@@ -246,37 +258,46 @@ def _take_in(study: Study, other: Study, slide_ids: list[str]) -> None:
             )
 
 
-def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> Config:
+def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> fs.Config:
     """Parameters of a run: options first, then the file that was given, or the study that is there."""
+    from follicle_stager.detection import detector_id
+    from follicle_stager.staging import stager_id
+
     if config_file:
-        config = load_config(config_file)
+        config = fs.load_config(config_file)
     else:
-        config = Study(out_folder).config() if (out_folder / "study.toml").exists() else Config()
+        config = fs.Study(out_folder).config if (out_folder / "study.toml").exists() else fs.Config()
     given = {"min_score": min_score, "detector": detector}
-    try:
-        detection = DetectionConfig.model_validate(
-            config.detection.model_dump() | {name: value for name, value in given.items() if value is not None}
-        )
-    except ValidationError as error:
-        raise UserError(f"--{explain(error)}") from None
+    config = config.with_options(detection={name: value for name, value in given.items() if value is not None})
     # A network that cannot be read is said before the first slide is opened.
-    detector_id(detection)
+    detector_id(config)
     stager_id(config.staging)
-    return config.model_copy(update={"detection": detection})
+    return config
 
 
 def _process(
-    study: Study, sources: list[SlideSource], config: Config, mpp: dict[str, float] | float | None, jobs: int
-) -> list[Outcome]:
+    sources: list[SlideSource],
+    out_folder: Path,
+    sheet: fs.SampleSheet | None,
+    config: fs.Config,
+    mpp: float | None,
+    jobs: int,
+) -> tuple[fs.Study, list[fs.Outcome]]:
+    """Process slides, with bars, and show what came of it."""
+    from follicle_stager.cli.progress import BatchProgress
+
     try:
-        with (
-            study.running(config, mpp=None if isinstance(mpp, dict) else mpp),
-            BatchProgress(err, total=len(sources)) as progress,
-        ):
-            # One that began in the same moment may have written its settings before it was refused.
-            Study.create(study.path, config)
-            outcomes = run_batch(
-                study, sources, config, mpp=mpp, jobs=jobs, on_progress=progress.step, on_done=progress.done
+        with BatchProgress(err, total=len(sources)) as progress:
+            study, outcomes = fs.process_folder(
+                sources,
+                out_folder,
+                samples=sheet,
+                config=config,
+                mpp=mpp,
+                jobs=jobs,
+                on_progress=progress.step,
+                on_done=progress.done,
+                told=say,
             )
     except KeyboardInterrupt:
         err.print("stopped; finished slides are kept. Run the same command again to go on.")
@@ -295,26 +316,4 @@ def _process(
             out.print(f"  note: {escape(outcome.slide_id)}: {flag}", style="yellow", highlight=False)
     for outcome in failed:
         err.print(f"error: {escape(outcome.message)}", style="red", highlight=False, soft_wrap=True)
-    return outcomes
-
-
-def _show_follicles(study: Study, slide_id: str) -> None:
-    table = Table(title=f"Follicles of {slide_id}")
-    table.add_column("no", justify="right")
-    for name in ("stage", "health", "countable"):
-        table.add_column(name)
-    table.add_column("score", justify="right")
-    table.add_column("why", overflow="fold")
-    for number, f in enumerate(study.follicles(slide_id), start=1):
-        if f.status == Status.REJECTED:
-            continue
-        table.add_row(
-            str(number),
-            f.stage.label,
-            f.health.value,
-            f.countable.value,
-            f"{f.score:.2f}",
-            "; ".join(f.reasons),
-        )
-    out.print(table)
-    out.print(f"Picture: {escape(str(study.slide_folder(slide_id) / 'overlay.jpg'))}", soft_wrap=True)
+    return study, outcomes

@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 from rich.markup import escape
 
-from follicle_stager import examples
-from follicle_stager.annotations import in_words, read_marks
+import follicle_stager as fs
 from follicle_stager.cli.common import (
     PROCESSORS,
     Jobs,
@@ -22,22 +20,7 @@ from follicle_stager.cli.common import (
     say,
 )
 from follicle_stager.cli.studies import run
-from follicle_stager.config import explain, read_values
-from follicle_stager.doctor import describe_slide
-from follicle_stager.doctor import report as doctor_report
 from follicle_stager.errors import UserError
-from follicle_stager.evaluation import Criterion, load_pairs
-from follicle_stager.evaluation import agreement as compare_annotators
-from follicle_stager.evaluation import evaluate as evaluate_pairs
-from follicle_stager.files import write_csv
-from follicle_stager.progress import BatchProgress
-from follicle_stager.report.console import (
-    agreement_tables,
-    before_after_table,
-    evaluation_tables,
-    power_table,
-)
-from follicle_stager.study import Study
 
 if TYPE_CHECKING:
     from follicle_stager.evaluation import Evaluation
@@ -49,13 +32,16 @@ def demo(
     jobs: Jobs = PROCESSORS,
 ) -> None:
     """Run the whole job on the example slides (synthetic), and compare the counts with their truth."""
+    from follicle_stager import examples
+    from follicle_stager.evaluation import Criterion
+
     folder = examples.folder()
     run(folder, folder / "samples.csv", out_folder, jobs=jobs)
     out.print(
         "\nThe slides are synthetic: an arrest after the secondary stage is planted in the knockouts (fewer antral "
         "follicles, not fewer secondary ones), and the truth is known:\n"
     )
-    _show_evaluation(evaluate_pairs(load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
+    _show_evaluation(fs.evaluate(fs.load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
 
 
 @app.command()
@@ -75,6 +61,10 @@ def power(
     studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated for each size.")] = 300,
 ) -> None:
     """Say how many animals a study needs to find a block of a given size, by simulation."""
+    from pydantic import ValidationError
+
+    from follicle_stager.cli.tables import power_table
+    from follicle_stager.config import explain
     from follicle_stager.phantom import GenotypeModel
     from follicle_stager.statistics.power import Design
     from follicle_stager.statistics.power import power as power_of
@@ -118,6 +108,8 @@ def phantom(
     jobs: Jobs = PROCESSORS,
 ) -> None:
     """Render a synthetic cohort with full truth: slides, samples.csv and truth/."""
+    from follicle_stager.cli.progress import BatchProgress
+    from follicle_stager.config import read_values
     from follicle_stager.phantom import make_plan, write_cohort
 
     values = read_values(config_file) if config_file else {}
@@ -159,10 +151,12 @@ def evaluate(
     out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables there, as CSV.")] = None,
 ) -> None:
     """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
+    from follicle_stager.evaluation import Criterion
+
     if out_folder is not None and out_folder.is_file():
         raise UserError(f"{out_folder}: this is a file; give a folder for the tables.")
-    pairs = load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp, told=say)
-    _show_evaluation(evaluate_pairs(pairs), out_folder)
+    pairs = fs.load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp, told=say)
+    _show_evaluation(fs.evaluate(pairs), out_folder)
 
 
 @app.command()
@@ -175,6 +169,9 @@ def agreement(
     mpp: Mpp = None,
 ) -> None:
     """Compare two annotators of one slide: which follicles both saw, and whether they call them the same."""
+    from follicle_stager.annotations import in_words, read_marks
+    from follicle_stager.cli.tables import agreement_tables
+
     marks = [read_marks(path, mpp=mpp) for path in (a, b)]
     for path, own in zip((a, b), marks, strict=True):
         if own.left_out:
@@ -182,7 +179,7 @@ def agreement(
     if not all(own.annotations for own in marks):
         empty = next(path for path, own in zip((a, b), marks, strict=True) if not own.annotations)
         raise UserError(f"{empty}: no mark in it, so there is nothing to compare.")
-    result = compare_annotators(marks[0].annotations, marks[1].annotations, distance_um=distance_um)
+    result = fs.agreement(marks[0].annotations, marks[1].annotations, distance_um=distance_um)
     out.print(*agreement_tables(result), sep="\n")
 
 
@@ -204,10 +201,12 @@ def train(
     """Train a detection network (extra "train"); it goes on after an interruption."""
     need("torch", "train")
     from follicle_stager import training
+    from follicle_stager.cli.progress import BatchProgress
+    from follicle_stager.cli.tables import before_after_table
 
     shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
     settings = training.load_recipe(recipe or shipped, workers=jobs)
-    study = Study.open(from_study) if from_study else None
+    study = fs.Study.open(from_study) if from_study else None
     patches = patches or out_folder / "patches"
     steps = {scale.name: scale.steps for scale in settings.scales}
 
@@ -226,7 +225,7 @@ def train(
     if study is not None:
         out.print(before_after_table(table))
     out.print(
-        f'To use it, put into a --config file:\n\\[detection]\nnetwork = "{escape(network.resolve().as_posix())}"',
+        f'To use it, put into a --config file:\n\\[network]\nfolder = "{escape(network.resolve().as_posix())}"',
         soft_wrap=True,
     )
 
@@ -236,10 +235,16 @@ def doctor(
     file: Annotated[Path | None, typer.Argument(help="A slide: say how it is read, and why so.")] = None,
 ) -> None:
     """Say what this installation can read and run; of a slide, which of its pictures is searched, at what scale."""
-    out.print(doctor_report() if file is None else describe_slide(file))
+    from follicle_stager.cli.tables import parts_table, slide_table
+    from follicle_stager.doctor import describe_slide, parts
+
+    out.print(parts_table(parts()) if file is None else slide_table(file, describe_slide(file)))
 
 
 def _show_evaluation(result: Evaluation, folder: Path | None) -> None:
+    from follicle_stager.cli.tables import evaluation_tables
+    from follicle_stager.files import write_csv
+
     out.print(*evaluation_tables(result), sep="\n")
     if folder is not None:
         for name, table in result.tables().items():

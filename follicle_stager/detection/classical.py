@@ -21,7 +21,7 @@ from follicle_stager.detection.polar import Contours
 from follicle_stager.detection.seeds import find_seeds
 
 if TYPE_CHECKING:
-    from follicle_stager.config import DetectionConfig
+    from follicle_stager.config import ClassicalConfig
     from follicle_stager.field import Field
 
 # Granulosa around an oocyte, µm: from one flattened layer to a late secondary follicle with gaps.
@@ -32,27 +32,29 @@ _WALL_UM = (10.0, 80.0)
 _CUMULUS_UM = 30.0
 
 
-def find_follicles(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
+def find_follicles(field: Field, config: ClassicalConfig, *, min_score: float) -> list[FoundFollicle]:
     """Find the follicles in one window.
 
     Parameters
     ----------
     field
-        At ``config.working_mpp``.
+        Window at the µm/px of measurement.
     config
-        Sizes and threshold.
+        Sizes.
+    min_score
+        Detection threshold, 0-1.
 
     Returns
     -------
     list of FoundFollicle
-        All claims of at least ``config.min_score``; they may overlap.
+        All claims of at least ``min_score``; they may overlap.
     """
     if not field.tissue.any():
         return []
-    return _with_cavities(field, config, _from_oocytes(field, config))
+    return _with_cavities(field, config, _from_oocytes(field, config, min_score=min_score), min_score=min_score)
 
 
-def _from_oocytes(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
+def _from_oocytes(field: Field, config: ClassicalConfig, *, min_score: float) -> list[FoundFollicle]:
     low_um, high_um = config.min_oocyte_um, config.max_oocyte_um
     seeds = find_seeds(
         field,
@@ -66,7 +68,7 @@ def _from_oocytes(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
     evidence = judge_oocytes(field, oocytes)
     score = evidence.score()
     fits = (evidence.diameter_um >= 0.9 * low_um) & (evidence.diameter_um <= 1.2 * high_um)
-    chosen = np.nonzero(fits & (score >= config.min_score))[0]
+    chosen = np.nonzero(fits & (score >= min_score))[0]
     if not len(chosen):
         return []
     oocytes = oocytes.take(chosen)
@@ -80,7 +82,9 @@ def _from_oocytes(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
     return found
 
 
-def _with_cavities(field: Field, config: DetectionConfig, from_oocytes: list[FoundFollicle]) -> list[FoundFollicle]:
+def _with_cavities(
+    field: Field, config: ClassicalConfig, from_oocytes: list[FoundFollicle], *, min_score: float
+) -> list[FoundFollicle]:
     """Add the antral follicles: a cavity, with the oocyte beside it if the section shows one.
 
     Cavity and oocyte together are the body around which the wall is traced; a path around the oocyte alone would
@@ -91,7 +95,7 @@ def _with_cavities(field: Field, config: DetectionConfig, from_oocytes: list[Fou
     )
     free = list(from_oocytes)
     bodies, owners, scores = [], [], []
-    for i in np.nonzero(score >= config.min_score)[0].tolist():
+    for i in np.nonzero(score >= min_score)[0].tolist():
         cavity = cavities.polygon(i)
         near = [f for f in free if f.oocyte is not None and f.oocyte.distance(cavity) < _CUMULUS_UM]
         owner = max(near, key=lambda f: f.score, default=None)

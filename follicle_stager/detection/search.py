@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon, Point
 
+    from follicle_stager.detection.detectors import Pass
     from follicle_stager.detection.found import FoundFollicle, Sight
-    from follicle_stager.detection.passes import Pass
     from follicle_stager.slides import Slide
     from follicle_stager.tissue import Overview
 

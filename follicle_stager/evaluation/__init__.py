@@ -1,6 +1,6 @@
 """How good a result is against a truth, and how far two readers agree."""
 
-from follicle_stager.evaluation.agreement import Agreement, agreement, cohen_kappa, weighted_kappa
+from follicle_stager.evaluation.annotators import Agreement, agreement, cohen_kappa, weighted_kappa
 from follicle_stager.evaluation.pairs import load_pairs
 from follicle_stager.evaluation.scores import Criterion, Evaluation, SlidePair, evaluate
 from follicle_stager.matching import Match, box_iou, match_outlines, match_points

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations import in_words, read_outlines
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.scores import Criterion, SlidePair
+from follicle_stager.slides import slide_name
 from follicle_stager.stages import LADDER, Stage, Status
-from follicle_stager.study import Study, slide_name
+from follicle_stager.study import Study
 from follicle_stager.study.samples import animals_of
 from follicle_stager.study.sources import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
     from follicle_stager.records import Follicle
 
@@ -87,8 +88,8 @@ def load_pairs(
             SlidePair(
                 slide=slide,
                 animal=animals.get(name, name),
-                found=counted(_follicles(predicted, name, found[name], told)),
-                true=counted(_follicles(truth, slide, path, told)),
+                found=only_follicles(_follicles(predicted, name, found[name], told)),
+                true=only_follicles(_follicles(truth, slide, path, told)),
                 mpp=scale,
                 visible=visible,
                 criterion=criterion,
@@ -164,14 +165,13 @@ def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
     if not _is_study(predicted) or not plan.is_file():
         return
     for slide in slides:
-        info = Study(predicted).run_info(slide)
-        source = Path(info.source if info is not None else "")
+        source = Study(predicted).source(slide)
         own = source.parent / "truth" / "plan.json"
         if own.is_file() and own.read_bytes() != plan.read_bytes():
             raise UserError(f"{predicted}: its slides are those of {source.parent}, and {truth} is another cohort.")
 
 
-def counted(follicles: list[Follicle]) -> list[Follicle]:
+def only_follicles(follicles: list[Follicle]) -> list[Follicle]:
     """Without what is no follicle, or was rejected."""
     no_follicle = (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
     return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
@@ -187,7 +187,7 @@ def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
 
 def _scale(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
     """µm per pixel of a result, and the stages that it could show."""
-    info = Study(place).run_info(slide) if _is_study(place) else None
-    if info is None:
+    if not _is_study(place):
         return mpp, frozenset(LADDER)
-    return Study(place).pixel_size(slide).mpp, frozenset(info.visible_stages)
+    study = Study(place)
+    return study.pixel_size(slide).mpp, frozenset(study.run(slide).visible_stages)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from shapely import distance, line_interpolate_point
 
-from follicle_stager.evaluation.agreement import kappa_of
+from follicle_stager.evaluation.annotators import kappa_of
 from follicle_stager.evaluation.precision import average_precision, judge
 from follicle_stager.matching import iou, match_outlines, match_points, overlaps, valid
 from follicle_stager.stages import FOUR_CLASSES, LADDER, Countable, Health, Stage

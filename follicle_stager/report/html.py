@@ -16,12 +16,13 @@ import follicle_stager
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
-from follicle_stager.review import Progress, progress
+from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, Status
-from follicle_stager.statistics.matrix import COUNTED_WORDS
+from follicle_stager.statistics.matrix import KIND_WORDS
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Follicle
     from follicle_stager.statistics import Arrest, Comparison
-    from follicle_stager.study import Study
+    from follicle_stager.study import SlideContent, Study
 
 _UNKNOWN = "–"
 # Overlays are shown so wide, px; those of more slides are on disk.
@@ -38,15 +39,17 @@ _OVERLAY_PX, _MAX_OVERLAYS = 900, 8
 _PER_STAGE, _CROP_PX = 4, 130
 
 
-def write_report(study: Study, comparison: Comparison) -> Path:
+def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str, SlideContent] | None = None) -> Path:
     """Write ``report.html``, and its figures as SVG and PDF into ``statistics/``.
 
     Parameters
     ----------
     study
-        That was compared.
+        Study that was compared.
     comparison
-        What came of it.
+        Result of the comparison.
+    contents
+        What stands on the slides, where it was read already: `Study.contents`.
 
     Returns
     -------
@@ -72,9 +75,12 @@ def write_report(study: Study, comparison: Comparison) -> Path:
                 "exposure": arrest.matrix.exposure_note,
             }
         )
-    slides = study.slide_ids()
+    contents = contents if contents is not None else study.contents()
+    slides = list(contents)
     shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # of all groups, as they are in order of name
-    follicles = {slide: study.counted(slide) for slide in slides}
+    follicles = {slide: content.included for slide, content in contents.items()}
+    pictures = study.sources()
+    runs = {slide: study.run(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     words = {"words": lambda name: str(name).replace("_", " ")}
@@ -84,26 +90,22 @@ def write_report(study: Study, comparison: Comparison) -> Path:
         title=study.path.resolve().name,
         version=follicle_stager.__version__,
         date=datetime.now(UTC).date().isoformat(),
-        count=COUNTED_WORDS[comparison.count],
+        count=KIND_WORDS[comparison.kind],
         models=models,
         together=comparison.together,
         overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
         n_slides=len(slides),
-        examples=_examples(study, follicles),
-        flags=[f"{slide}: {flag}" for slide in slides for flag in _flags(study, slide)],
+        examples=_examples(study, follicles, pictures),
+        missing=[str(path) for path in pictures.values() if not path.exists()],
+        flags=[f"{slide}: {flag}" for slide, run in runs.items() for flag in run.flags],
         notes=comparison.notes,
         reviewed=sum(reviewed.values(), Progress(0, 0)),
         untouched=[slide for slide, p in reviewed.items() if not p.judged],
-        methods=_methods(study, comparison),
+        methods=_methods(study, comparison, runs[slides[0]].detector),
     )
     path = study.path / "report.html"
     write_text(path, page)
     return path
-
-
-def _flags(study: Study, slide_id: str) -> tuple[str, ...]:
-    info = study.run_info(slide_id)
-    return info.flags if info is not None else ()
 
 
 def _save(figure: Figure, path: Path) -> None:
@@ -153,23 +155,25 @@ def _overlay(path: Path) -> str:
     return _data_uri(small)
 
 
-def _examples(study: Study, follicles: dict[str, list[Follicle]]) -> list[tuple[str, list[str]]]:
+def _examples(
+    study: Study, follicles: dict[str, list[Follicle]], pictures: Mapping[str, Path]
+) -> list[tuple[str, list[str]]]:
     """Pictures of follicles of each stage, the surest first, cut from the slides themselves."""
     wanted: dict[str, list[str]] = {stage.label: [] for stage in LADDER}
     for slide_id, standing in follicles.items():
         needed = [stage for stage in LADDER if len(wanted[stage.label]) < _PER_STAGE]
         own = [f for f in standing if f.stage in needed and f.status != Status.REJECTED]
-        if not own:
+        if not own or not pictures[slide_id].exists():
             continue
         try:
-            with study.open_picture(slide_id) as slide:
+            with study.open_slide(slide_id) as slide:
                 for follicle in sorted(own, key=lambda f: -f.score * f.probabilities.get(f.stage, 0.0)):
-                    pictures = wanted[follicle.stage.label]
-                    if len(pictures) < _PER_STAGE:
-                        pictures.append(_data_uri(Image.fromarray(crop_of(slide, follicle, _CROP_PX))))
-        except UserError:  # the slide was moved; others have pictures
+                    crops = wanted[follicle.stage.label]
+                    if len(crops) < _PER_STAGE:
+                        crops.append(_data_uri(Image.fromarray(crop_of(slide, follicle, _CROP_PX))))
+        except UserError:  # a damaged file; others have pictures
             continue
-    return [(label, pictures) for label, pictures in wanted.items() if pictures]
+    return [(label, crops) for label, crops in wanted.items() if crops]
 
 
 def _data_uri(picture: Image.Image) -> str:
@@ -178,16 +182,15 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _methods(study: Study, comparison: Comparison) -> dict[str, str]:
-    config = study.config()
-    info = study.run_info(study.slide_ids()[0])
+def _methods(study: Study, comparison: Comparison, detector: str) -> dict[str, str]:
+    config = study.config
     staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
     return {
         "version": follicle_stager.__version__,
-        "detector": info.detector.split(" ")[0] if info is not None else "",
+        "detector": detector.split(" ")[0],
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,
-        "counted": COUNTED_WORDS[comparison.count],
+        "counted": KIND_WORDS[comparison.kind],
         "covariates": ", ".join(comparison.covariates).replace("_", " "),
         "equivalence_ratio": f"{config.comparison.equivalence_ratio:g}",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",

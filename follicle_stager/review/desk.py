@@ -22,6 +22,7 @@ from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.staging import learned
+from follicle_stager.study.content import placed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -85,7 +86,7 @@ class Desk:
         self._off: frozenset[str] = frozenset()
         self._overlaps = Overlaps()
         #: Whose sections are, and which are counted.
-        self.tissue = SectionDesk(self, tally, self._done)
+        self.tissue = SectionDesk(lambda: self.session, tally, self._done)
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
@@ -168,7 +169,7 @@ class Desk:
             If none is open, or the file is not where it was.
         """
         if self._slide is None:
-            self._slide = self.study.open_picture(self.slide_id)
+            self._slide = self.study.open_slide(self.slide_id)
         return self._slide
 
     @property
@@ -191,8 +192,7 @@ class Desk:
             If the picture cannot be read.
         """
         if self._examiner is None:
-            config = self.study.config()
-            self._examiner = Examiner(self.slide, config, slide_id=self.slide_id)
+            self._examiner = Examiner(self.slide, self.study.config, slide_id=self.slide_id)
         return self._examiner
 
     @property
@@ -245,8 +245,7 @@ class Desk:
     @property
     def visible_stages(self) -> frozenset[Stage]:
         """Stages that are counted on the open slide; the others are NA."""
-        info = self.study.run_info(self.slide_id)
-        return frozenset(info.visible_stages if info is not None else ())
+        return frozenset(self.study.run(self.slide_id).visible_stages)
 
     @property
     def chosen(self) -> list[str]:
@@ -316,10 +315,10 @@ class Desk:
         It is called with a callback for progress, and returns what `take_in` adds.
         """
         study, slide_id = self.study, self.slide_id
-        config = study.config()
+        config = study.config
 
         def find(progress: Callable[[int, int], None]) -> list[Follicle]:
-            with study.open_picture(slide_id) as slide:
+            with study.open_slide(slide_id) as slide:
                 return Examiner(slide, config, slide_id=slide_id).within(area, progress=progress)
 
         return find
@@ -420,7 +419,7 @@ class Desk:
         """Of all slides; each is read once."""
         for slide_id in self.study.slide_ids():
             if slide_id not in self._progress and slide_id != self.slide_id:
-                self._progress[slide_id] = progress(self.study.counted(slide_id))
+                self._progress[slide_id] = progress(self.study.content(slide_id).included)
         others = (p for slide_id, p in self._progress.items() if slide_id != self.slide_id)
         return sum(others, self.progress if self._session is not None else Progress(0, 0))
 
@@ -442,7 +441,8 @@ class Desk:
         """Count the open slide anew."""
         if self._tally is not None:
             sections = self.session.sections
-            self._tally.update(self.slide_id, self.study.placed(self.slide_id, self.follicles, sections), sections)
+            folder = self.study.slide_folder(self.slide_id)
+            self._tally.update(self.slide_id, placed(folder, self.follicles, sections), sections)
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
         """How many follicles of each stage the software had found on the open slide, and how many stand."""
@@ -518,7 +518,8 @@ class Desk:
     def _looked_at(self, edit: Edit | None) -> bool:
         if edit is None:
             return False
-        there = [f.id for f in (*edit.after, *edit.before) if f.id in {f.id for f in self.follicles}]
+        standing = {f.id for f in self.follicles}
+        there = [f.id for f in (*edit.after, *edit.before) if f.id in standing]
         if there:
             self.go_to(there[0])
         self._done(edit)

@@ -1,8 +1,4 @@
-"""The one place where it is decided what opens a file: OME-Zarr, tifffile, OpenSlide or Pillow.
-
-The ending chooses. Where tifffile would show a file otherwise than it was meant, its reader says so, and OpenSlide
-opens it.
-"""
+"""Opens a slide of any format, and refuses what is too small, too large or no file. The formats are in `formats`."""
 
 from __future__ import annotations
 
@@ -12,24 +8,13 @@ from typing import TYPE_CHECKING
 from follicle_stager.config import SlidesConfig
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.files import check_regular
-from follicle_stager.slides.ome_zarr import open_ome_zarr
-from follicle_stager.slides.openslide import OPENSLIDE_SUFFIXES, open_openslide
-from follicle_stager.slides.plain import PLAIN_SUFFIXES, open_plain
-from follicle_stager.slides.tiff import TIFF_SUFFIXES, NeedsOpenSlide, open_tiff
+from follicle_stager.slides.formats import SLIDE_SUFFIXES, format_of
 
 if TYPE_CHECKING:
     from follicle_stager.slides.slide import Slide
 
-#: File endings that are taken for slides when a folder is read.
-SLIDE_SUFFIXES: tuple[str, ...] = (*TIFF_SUFFIXES, ".zarr", *OPENSLIDE_SUFFIXES, *PLAIN_SUFFIXES)
-
 #: A picture must be at least this many pixels high and wide to be a section of anything.
 MIN_PIXELS = 32
-
-
-def is_slide(path: Path) -> bool:
-    """Whether a path looks like a slide by its name."""
-    return path.suffix.lower() in SLIDE_SUFFIXES and not path.name.startswith(".")
 
 
 def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConfig | None = None) -> Slide:
@@ -57,7 +42,8 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
     path, limits = Path(path), limits or SlidesConfig()
     if not path.exists():
         raise SlideError(f"{path}: no such file; check the path.")
-    if path.is_dir() and path.suffix.lower() != ".zarr":
+    known = format_of(path)
+    if path.is_dir() and not (known is not None and known.is_folder):
         raise SlideError(f"{path}: this is a folder, not a slide.")
     if not path.is_dir():
         try:
@@ -66,7 +52,10 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
             raise SlideError(str(error)) from None
         if path.stat().st_size == 0:
             raise SlideError(f"{path}: the file is empty (0 bytes); copy or export it again.")
-    slide = _open_by_suffix(path, limits)
+    if known is None:
+        endings = " ".join(SLIDE_SUFFIXES)
+        raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")
+    slide = known.open(path, limits)
     try:
         _check_size(slide, limits)
         if mpp is not None:
@@ -76,23 +65,6 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
         slide.close()
         raise
     return slide
-
-
-def _open_by_suffix(path: Path, limits: SlidesConfig) -> Slide:
-    suffix = path.suffix.lower()
-    if suffix == ".zarr":
-        return open_ome_zarr(path, limits)
-    if suffix in TIFF_SUFFIXES:
-        try:
-            return open_tiff(path, limits)
-        except NeedsOpenSlide as reason:
-            return open_openslide(path, str(reason))
-    if suffix in OPENSLIDE_SUFFIXES:
-        return open_openslide(path)
-    if suffix in PLAIN_SUFFIXES:
-        return open_plain(path, limits)
-    endings = " ".join(SLIDE_SUFFIXES)
-    raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")
 
 
 def _check_size(slide: Slide, limits: SlidesConfig) -> None:

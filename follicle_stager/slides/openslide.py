@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from follicle_stager.errors import SlideError
+from follicle_stager.errors import SlideError, how_to_install
 from follicle_stager.pixel_size import PixelSize
 from follicle_stager.slides.rgb import to_rgb8
 from follicle_stager.slides.slide import Level, Origin, Slide
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-OPENSLIDE_SUFFIXES = (".mrxs", ".dcm", ".bif", ".czi", ".vms", ".vmu", ".svslide")
 
 
 def open_openslide(path: Path, why: str = "") -> Slide:
@@ -41,9 +39,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
         import openslide
     except ImportError:
         needs = f"{why}, so reading it needs" if why else f"reading {path.suffix} files needs"
-        raise SlideError(
-            f"{path}: {needs} the 'wsi' extra: install it with  pip install \"follicle-stager[wsi]\""
-        ) from None
+        raise SlideError(f"{path}: {needs} the 'wsi' extra: {how_to_install('wsi')}.") from None
     _check_companions(path)
     try:
         source = openslide.OpenSlide(path)

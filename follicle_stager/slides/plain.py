@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.config import SlidesConfig
 
-PLAIN_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp")
+
 #: Pillow would run other formats too, PostScript by a program of its own.
 FORMATS = ("PNG", "JPEG", "BMP")
 

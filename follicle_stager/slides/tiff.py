@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     Convert = Callable[[NDArray[np.generic]], NDArray[np.uint8]]
 
-TIFF_SUFFIXES = (".tif", ".tiff", ".svs", ".ndpi", ".scn", ".qptiff", ".btf", ".tf8", ".tf2")
 
 # All other ways to store colours (Lab, LogLuv, raw cameras) would be read as if they were RGB.
 _PHOTOMETRIC = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCBCR")

@@ -1,17 +1,18 @@
 """From counts to a verdict: where does a genotype block, and how sure are we? The animal is the unit throughout."""
 
 from follicle_stager.statistics.arrest import Arrest, Verdict, find_arrest
-from follicle_stager.statistics.compare import Comparison, compare_counts, compare_study
-from follicle_stager.statistics.matrix import Counted, CountMatrix, count_matrices
+from follicle_stager.statistics.comparison import Comparison, compare
+from follicle_stager.statistics.matrix import CountKind, CountMatrix, count_matrices
+from follicle_stager.statistics.write import write_comparison
 
 __all__ = [
     "Arrest",
     "Comparison",
     "CountMatrix",
-    "Counted",
+    "CountKind",
     "Verdict",
-    "compare_counts",
-    "compare_study",
+    "compare",
     "count_matrices",
     "find_arrest",
+    "write_comparison",
 ]

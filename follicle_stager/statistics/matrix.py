@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: What is counted: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
-Counted = Literal["countable", "healthy", "profiles"]
-COUNTED_WORDS: dict[Counted, str] = {
+CountKind = Literal["countable", "healthy", "profiles"]
+KIND_WORDS: dict[CountKind, str] = {
     "countable": "follicles whose oocyte nucleus shows",
     "healthy": "follicles whose oocyte nucleus shows, without atretic ones",
     "profiles": "follicle profiles",
@@ -67,7 +67,7 @@ class CountMatrix:
         return np.asarray(np.isfinite(self.counts).all(axis=0))
 
 
-def count_matrices(animal: pd.DataFrame, *, count: Counted = "countable") -> list[CountMatrix]:
+def count_matrices(animal: pd.DataFrame, *, kind: CountKind = "countable") -> list[CountMatrix]:
     """Matrices of all mouse models from the counts by animal.
 
     The exposure of an animal is the sum of 1/k over its ovaries, for the sampling interval k of each, times (T + h)/T
@@ -78,7 +78,7 @@ def count_matrices(animal: pd.DataFrame, *, count: Counted = "countable") -> lis
     ----------
     animal
         ``counts_by_animal`` of a study.
-    count
+    kind
         What is counted.
 
     Raises
@@ -87,10 +87,10 @@ def count_matrices(animal: pd.DataFrame, *, count: Counted = "countable") -> lis
         If a model lacks controls or knockouts, has several genotypes in a group, or some animals have an interval and
         others have none.
     """
-    return [_matrix(str(model), rows, count) for model, rows in animal.groupby("model", sort=False, dropna=False)]
+    return [_matrix(str(model), rows, kind) for model, rows in animal.groupby("model", sort=False, dropna=False)]
 
 
-def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
+def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
     name = model or "the study"
     who = rows.drop_duplicates("animal").set_index("animal")
     for group in ("control", "knockout"):
@@ -108,11 +108,11 @@ def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
     by_stage = {str(stage): part.set_index("animal").reindex(who.index) for stage, part in rows.groupby("stage")}
     counts = np.column_stack(
         [
-            np.sum([by_stage[stage.value][f"n_{count}"].astype(float) for stage in stages], axis=0)
+            np.sum([by_stage[stage.value][f"n_{kind}"].astype(float) for stage in stages], axis=0)
             for stages in RUNGS.values()
         ]
     )
-    exposure, sampled, note = _exposure(who, by_stage, count, name)
+    exposure, sampled, note = _exposure(who, by_stage, kind, name)
     beside = {
         "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].to_numpy(np.float64),
         "atretic": _of_stages_that_all_show([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER]),
@@ -130,7 +130,7 @@ def _matrix(model: str, rows: pd.DataFrame, count: Counted) -> CountMatrix:
 
 
 def _exposure(
-    who: pd.DataFrame, by_stage: dict[str, pd.DataFrame], count: Counted, name: str
+    who: pd.DataFrame, by_stage: dict[str, pd.DataFrame], kind: CountKind, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
     """Exposures by rung, of profiles, and in words how they come about."""
     sampled = who["ovaries_sampled"].to_numpy(np.float64)
@@ -147,7 +147,7 @@ def _exposure(
     exposure = np.asarray(np.repeat(sampled[:, None], len(RUNGS), axis=1), np.float64)
     uncorrected = exposure.copy(), sampled, "counts times the sampling interval"
     thickness = who["thickness_um"].to_numpy(np.float64)
-    if count == "profiles" or np.isnan(thickness).all():
+    if kind == "profiles" or np.isnan(thickness).all():
         return uncorrected
     differ = len(set(thickness)) > 1
     if np.isnan(thickness).any():
@@ -161,7 +161,7 @@ def _exposure(
         heights = by_stage[stages[0].value]["nucleus_height_um"].astype(float).to_numpy()
         if np.isfinite(heights).all():
             exposure[:, column] *= (thickness + heights) / thickness
-        elif any(by_stage[stage.value][f"n_{count}"].astype(float).sum() for stage in stages):
+        elif any(by_stage[stage.value][f"n_{kind}"].astype(float).sum() for stage in stages):
             unknown.append(rung)
     if not unknown:
         note = "countable follicles times the sampling interval, corrected for section thickness (Abercrombie)"

@@ -41,7 +41,7 @@ def simulate_matrix(
     animals
         Controls and knockouts.
     ovaries
-        Counted of each animal.
+        CountKind of each animal.
     interval
         Every how many-th section is counted.
     thickness_um

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.effects import Effect
-    from follicle_stager.statistics.matrix import Counted, CountMatrix
+    from follicle_stager.statistics.matrix import CountKind, CountMatrix
 
 _RUNG_OF = {stage.value: i for i, stages in enumerate(RUNGS.values()) for stage in stages}
 #: Follicles of a rung that the exam's experience is worth: other slides are other slides.
@@ -73,7 +73,7 @@ class StageErrors:
 
 
 def stage_errors(
-    follicles: pd.DataFrame, rejected: pd.DataFrame, matrix: CountMatrix, *, count: Counted
+    follicles: pd.DataFrame, rejected: pd.DataFrame, matrix: CountMatrix, *, kind: CountKind
 ) -> StageErrors | None:
     """Collect what is known of the stages; None where every follicle was judged.
 
@@ -85,10 +85,10 @@ def stage_errors(
         What a person said is no follicle, see `Counts`.
     matrix
         The model's counts, whose animals are meant.
-    count
+    kind
         What is counted.
     """
-    own = _counted(follicles, matrix, count)
+    own = _counted(follicles, matrix, kind)
     own = own[own["stage"].isin(_RUNG_OF)]
     place = {animal: i for i, animal in enumerate(matrix.animals)}
     judged, called = np.zeros_like(matrix.counts), np.zeros_like(matrix.counts)
@@ -101,18 +101,18 @@ def stage_errors(
         if not unjudged and status != Status.ADDED and predicted in _RUNG_OF:
             confusion[_RUNG_OF[stage], _RUNG_OF[predicted]] += 1
             false[_RUNG_OF[predicted], 1] += 1
-    for predicted in _counted(rejected, matrix, count)["stage_predicted"]:
+    for predicted in _counted(rejected, matrix, kind)["stage_predicted"]:
         if predicted in _RUNG_OF:
             false[_RUNG_OF[predicted], 0] += 1
     return StageErrors(judged, called, confusion, false) if called.any() else None
 
 
-def _counted(follicles: pd.DataFrame, matrix: CountMatrix, count: Counted) -> pd.DataFrame:
+def _counted(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> pd.DataFrame:
     """Those of a model that are counted."""
     own = follicles[follicles["model"].fillna("") == matrix.model]
-    if count != "profiles":
+    if kind != "profiles":
         own = own[own["countable"] == Countable.YES.value]
-    return own[own["health"] != Health.ATRETIC.value] if count == "healthy" else own
+    return own[own["health"] != Health.ATRETIC.value] if kind == "healthy" else own
 
 
 def pooled(effects: list[Effect]) -> Effect:

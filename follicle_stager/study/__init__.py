@@ -1,20 +1,28 @@
 """A study: a folder of slides, their sample sheet, what is on disk, and the counts."""
 
-from follicle_stager.study.counts import Counts, Tally, count_study, section_animals
+from follicle_stager.study.content import SlideContent
+from follicle_stager.study.counts import Tally, count, section_animals
 from follicle_stager.study.folder import Study
-from follicle_stager.study.samples import Sample, read_samples, read_samples_table
-from follicle_stager.study.sources import SlideSource, list_slides, slide_name
+from follicle_stager.study.runs import Run
+from follicle_stager.study.samples import Sample, SampleSheet, read_samples
+from follicle_stager.study.sources import SlideSource, list_slides
+from follicle_stager.study.sums import Counts
+from follicle_stager.study.tables import keep_sheet, load_study, write_counts
 
 __all__ = [
     "Counts",
+    "Run",
     "Sample",
+    "SampleSheet",
+    "SlideContent",
     "SlideSource",
     "Study",
     "Tally",
-    "count_study",
+    "count",
+    "keep_sheet",
     "list_slides",
+    "load_study",
     "read_samples",
-    "read_samples_table",
     "section_animals",
-    "slide_name",
+    "write_counts",
 ]

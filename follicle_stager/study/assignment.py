@@ -18,8 +18,8 @@ SECTION_KEYS = [*ANIMAL_KEYS, "ovary", "slide", "section"]
 
 
 @dataclass(frozen=True)
-class CountedSection:
-    """A section as it is counted: the pieces of tissue on the slide, and whose they are."""
+class AssignedSection:
+    """A section of the sample sheet: the pieces of tissue on the slide, and whose they are."""
 
     name: str
     sample: Sample
@@ -30,7 +30,7 @@ class CountedSection:
         return {name: getattr(self.sample, name) for name in SECTION_KEYS} | {"section": self.name}
 
 
-def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[CountedSection]:
+def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequence[Sample]) -> list[AssignedSection]:
     """Say which row of the sheet each piece of tissue on a slide belongs to.
 
     One row without section: each piece is a section of that animal. One row with a section: all pieces are that
@@ -48,7 +48,7 @@ def assign_sections(slide_id: str, sections: Sequence[Section], samples: Sequenc
 
     Returns
     -------
-    list of CountedSection
+    list of AssignedSection
 
     Raises
     ------
@@ -116,15 +116,15 @@ def named(animal: str, ovary: str) -> str:
 
 def _in_order(
     slide_id: str, pieces: list[Section], samples: Sequence[Sample], *, torn: bool = True
-) -> list[CountedSection]:
+) -> list[AssignedSection]:
     """Give pieces to rows of the sheet in reading order; ``torn``: several may be the section of one row."""
     if not pieces:
         return []
     if len(samples) == 1 and (torn or not samples[0].section):
         sample = samples[0]
         if sample.section:
-            return [CountedSection(f"{slide_id}_{sample.section}", sample, pieces)]
-        return [CountedSection(piece.section_id, sample, [piece]) for piece in pieces]
+            return [AssignedSection(f"{slide_id}_{sample.section}", sample, pieces)]
+        return [AssignedSection(piece.section_id, sample, [piece]) for piece in pieces]
     if len(samples) != len(pieces):
         animals = ", ".join(dict.fromkeys(s.animal for s in samples))
         rows = "1 row" if len(samples) == 1 else f"{len(samples)} rows"
@@ -136,6 +136,6 @@ def _in_order(
             "'follicle-stager review', part Count."
         )
     return [
-        CountedSection(f"{slide_id}_{sample.section}", sample, [piece])
+        AssignedSection(f"{slide_id}_{sample.section}", sample, [piece])
         for piece, sample in zip(pieces, samples, strict=True)
     ]

@@ -17,16 +17,14 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import follicle_stager
-from follicle_stager.annotations import in_words, read_outlines, read_sections
 from follicle_stager.config import Config, changes, dump_config, load_config
 from follicle_stager.corrections.log import EditLog, read_edits
 from follicle_stager.corrections.rerun import carry_over
-from follicle_stager.corrections.sections import places
 from follicle_stager.corrections.session import ReviewSession
 from follicle_stager.corrections.standing import (
     FOLLICLES,
@@ -42,13 +40,14 @@ from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import replacing, set_aside, sweep
 from follicle_stager.slides import open_slide
-from follicle_stager.stages import Status
 from follicle_stager.staging import stager_id
 from follicle_stager.study import at_work
-from follicle_stager.study.run_info import RunInfo, content_of, read_run, write_run
+from follicle_stager.study.content import SlideContent, read_content
+from follicle_stager.study.pictures import find_picture, relative_path
+from follicle_stager.study.runs import Run, content_of, read_run, write_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from PIL.Image import Image
@@ -66,7 +65,7 @@ _OPTIONS = {"detection.detector", "detection.min_score"}
 
 @dataclass(frozen=True)
 class Study:
-    """A study folder."""
+    """A study folder: the one door to what is in it."""
 
     path: Path
 
@@ -107,7 +106,7 @@ class Study:
     def _set_config(self, config: Config, told: Callable[[str], None] = lambda said: None) -> None:
         """Write study.toml where it says something else; what a person wrote there is kept."""
         path = self.path / "study.toml"
-        before = self.config() if path.exists() else None
+        before = self.config if path.exists() else None
         if before == config:
             return
         changed = changes(before, config) if before is not None else {}
@@ -119,8 +118,9 @@ class Study:
         if changed:
             told(said)
 
+    @property
     def config(self) -> Config:
-        """The parameters of the study, as study.toml has them.
+        """The parameters of the study, as study.toml has them now.
 
         Raises
         ------
@@ -191,35 +191,56 @@ class Study:
         """Slides that were finished."""
         return sorted(p.parent.name for p in self.path.glob("slides/*/run.json"))
 
-    def run_info(self, slide_id: str) -> RunInfo | None:
-        """What ``run.json`` says, None if the slide was not finished.
+    def has_run(self, slide_id: str) -> bool:
+        """Whether a slide was finished."""
+        return (self.slide_folder(slide_id) / "run.json").is_file()
+
+    def run(self, slide_id: str) -> Run:
+        """The record of a slide's last run.
 
         Raises
         ------
         StudyError
-            If the file is damaged.
+            If the slide was not finished, or the file is damaged.
         """
-        return read_run(self.slide_folder(slide_id))
-
-    def _finished(self, slide_id: str) -> RunInfo:
-        info = self.run_info(slide_id)
-        if info is None:
+        run = read_run(self.slide_folder(slide_id))
+        if run is None:
             raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
-        return info
+        return run
 
     def source(self, slide_id: str) -> Path:
-        """File of a slide's picture."""
-        return self.path / self._finished(slide_id).source
-
-    def pixel_size(self, slide_id: str) -> PixelSize:
-        """µm/px of a slide's run.
+        """Path of a slide's picture, also if the study or its slides were moved; see `find_picture`.
 
         Raises
         ------
         StudyError
-            If the slide is not finished, or run.json does not say.
+            If the slide was not finished, or its record is damaged.
         """
-        size = self._finished(slide_id).pixel_size
+        run = self.run(slide_id)
+        path = find_picture(run, self.path)
+        return path if path.exists() else find_picture(run, self.path, _folders_of(self.sources().values()))
+
+    def sources(self) -> dict[str, Path]:
+        """Paths of the pictures of all finished slides, by slide id; see `source`."""
+        runs = {slide_id: self.run(slide_id) for slide_id in self.slide_ids()}
+        paths = {slide_id: find_picture(run, self.path) for slide_id, run in runs.items()}
+        folders = _folders_of(paths.values())
+        gone = {slide_id: run for slide_id, run in runs.items() if not paths[slide_id].exists()}
+        return paths | {slide_id: find_picture(run, self.path, folders) for slide_id, run in gone.items()}
+
+    def missing(self) -> dict[str, Path]:
+        """Slides whose picture is not found, and where it was when it was searched."""
+        return {slide_id: path for slide_id, path in self.sources().items() if not path.exists()}
+
+    def pixel_size(self, slide_id: str) -> PixelSize:
+        """Pixel size with which a slide was searched.
+
+        Raises
+        ------
+        StudyError
+            If the slide was not finished, or run.json does not say.
+        """
+        size = self.run(slide_id).pixel_size
         if size is None:
             raise StudyError(
                 f"{self.slide_folder(slide_id) / 'run.json'}: mpp_x and mpp_y are missing; run 'follicle-stager stage' "
@@ -227,17 +248,30 @@ class Study:
             )
         return size
 
-    def open_picture(self, slide_id: str) -> Slide:
-        """Open the picture of a slide, at the µm/px of its run and within the limits of the study.
+    def open_slide(self, slide_id: str) -> Slide:
+        """Open the picture of a slide, with the pixel size of its run and within the limits of the study.
 
         Raises
         ------
         UserError
-            If the slide is not finished, or the picture is not where it was.
+            If the slide was not finished, or the picture is not found.
         """
-        slide = open_slide(self.source(slide_id), limits=self.config().slides)
+        source = self.source(slide_id)
+        if not source.exists():
+            raise StudyError(
+                f"{source}: the picture of slide {slide_id} is not there any more. Put it back or beside the study; or "
+                "run the same command as before on the folder where it is now: finished slides are kept."
+            )
+        slide = open_slide(source, limits=self.config.slides)
         slide.stated_pixel_size = self.pixel_size(slide_id)
         return slide
+
+    def moved_to(self, slide_id: str, source: Path) -> None:
+        """Remember where the picture of a finished slide is now."""
+        run, now = self.run(slide_id), {"source": str(source.resolve())}
+        now["source_in_study"] = relative_path(source, self.path)
+        if run.model_copy(update=now) != run:
+            write_run(self.slide_folder(slide_id), run.model_copy(update=now))
 
     def save(
         self, result: SlideResult, *, run_id: str, source: Path, config: Config, overlay: Image | None = None
@@ -281,15 +315,16 @@ class Study:
     def _finish(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
         folder = self.slide_folder(result.slide_id)
         size = result.pixel_size
-        info = RunInfo(
+        run = Run(
             run_id=run_id,
             slide=result.slide_id,
             source=str(source.resolve()),
+            source_in_study=relative_path(source, self.path),
             content=content_of(source),
             software=f"follicle-stager {follicle_stager.__version__}",
             python=platform.python_version(),
             config=config.fingerprint(),
-            detector=detector_id(config.detection),
+            detector=detector_id(config),
             classifier=stager_id(config.staging),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             mpp_x=size.mpp_x,
@@ -302,7 +337,7 @@ class Study:
             flags=result.flags,
             seconds=result.seconds,
         )
-        write_run(folder, info)
+        write_run(folder, run)
 
     def review(self, slide_id: str, *, author: str, measure: Measure = lambda outline: None) -> ReviewSession:
         """Open a slide for correction; see `ReviewSession`.
@@ -339,73 +374,37 @@ class Study:
     def _run_of(self, folder: Path) -> str:
         """The run that finished a slide; empty where it is not known."""
         try:
-            info = read_run(folder)
+            run = read_run(folder)
         except StudyError:  # said where it is counted; a new run mends it
             return ""
-        return info.run_id if info is not None else ""
+        return run.run_id if run is not None else ""
 
     def follicles(self, slide_id: str) -> list[Follicle]:
-        """The follicles of a slide as they stand, each on the section where it lies.
-
-        Raises
-        ------
-        StudyError
-            If one lies on no section, so that it would not be counted.
-        """
-        return self.content(slide_id)[0]
+        """The follicles of a slide as they stand, each on the section where it lies; see `content`."""
+        return list(self.content(slide_id).follicles)
 
     def sections(self, slide_id: str) -> list[Section]:
         """The sections of a slide as they stand, those that are not counted included."""
-        return self.content(slide_id)[1]
+        return list(self.content(slide_id).sections)
 
-    def content(self, slide_id: str) -> tuple[list[Follicle], list[Section], tuple[str, ...]]:
-        """Follicles and sections of a slide, and what a person must know of them; see `follicles`."""
-        folder, stands = self.slide_folder(slide_id), self._standing(slide_id)
-        if stands is None:
-            outlines, sections = read_outlines(folder / FOLLICLES), read_sections(folder / SECTIONS)
-            follicles, left_out = outlines.follicles, in_words(outlines.left_out)
-        else:
-            follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
-            left_out = stands.left_out
-        notes = [f"{slide_id}: in {FOLLICLES}, not taken for follicles: {left_out}"] if left_out else []
-        gone = sum(f.status == Status.REJECTED for edit in (stands.imported if stands else ()) for f in edit.after)
-        if gone:
-            notes.append(f"{slide_id}: {gone} follicles are not in {FOLLICLES} any more, and count as rejected")
-        return self.placed(slide_id, follicles, sections), sections, tuple(notes)
-
-    def counted(self, slide_id: str) -> list[Follicle]:
-        """The follicles of a slide that lie on tissue that is counted; see `follicles`."""
-        follicles, sections, _ = self.content(slide_id)
-        included = {section.section_id for section in sections if section.included}
-        return [f for f in follicles if f.section_id in included]
-
-    def placed(self, slide_id: str, follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Follicle]:
-        """Follicles of a slide, each on the section where it lies; rejected ones that lie on none are left out.
+    def content(self, slide_id: str) -> SlideContent:
+        """Follicles and sections of a slide as they stand, and what a person must know of them.
 
         Raises
         ------
         StudyError
-            If another one lies on none.
+            If a follicle lies on no section, so that it would not be counted.
         """
-        if not sections:
-            folder = self.slide_folder(slide_id)
-            raise StudyError(
-                f"{folder / SECTIONS}: the sections of this slide are lost. Delete run.json in this folder, and run "
-                "'stage' again; corrections are kept."
-            )
-        placed = []
-        for follicle, section_id in places(follicles, sections):
-            if section_id is not None:
-                same = section_id == follicle.section_id
-                placed.append(follicle if same else replace(follicle, section_id=section_id))
-            elif follicle.status != Status.REJECTED:
-                centre = follicle.outline.centroid
-                raise StudyError(
-                    f"{self.slide_folder(slide_id) / FOLLICLES}: the {follicle.stage.label} outline at "
-                    f"x = {centre.x:.0f}, y = {centre.y:.0f} lies on no section and cannot be counted; move or "
-                    "delete it."
-                )
-        return placed
+        return read_content(self.slide_folder(slide_id), self._standing(slide_id))
+
+    def contents(self) -> dict[str, SlideContent]:
+        """What stands on all finished slides, by slide id; see `content`."""
+        return {slide_id: self.content(slide_id) for slide_id in self.slide_ids()}
+
+
+def _folders_of(paths: Iterable[Path]) -> list[Path]:
+    """Folders of the files that exist."""
+    return list(dict.fromkeys(path.parent for path in paths if path.exists()))
 
 
 def _set_aside(folder: Path, name: str) -> tuple[str, ...]:

@@ -5,16 +5,16 @@ Every error names the file, the line, the column, the value and the mend.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from follicle_stager.errors import SampleSheetError, UserError
 from follicle_stager.study.sources import SlideNames, SlideSource
-from follicle_stager.tables import read_table
+from follicle_stager.tables import Table, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -81,53 +81,85 @@ _MENDS = {
 }
 
 
-def read_samples(
-    path: Path,
-    slides: Sequence[SlideSource],
-    *,
-    without_row: str = "add one, or move the file out of the folder",
-) -> list[Sample]:
-    """Read and check a sample sheet.
+@dataclass(frozen=True)
+class SampleSheet:
+    """A sample sheet as it is written, read once; see `SampleSheet.read` and `for_slides`.
 
-    Parameters
+    Attributes
     ----------
     path
-        See `read_table`: CSV, or Excel's xlsx.
-    slides
-        The slides that there are; each must have a row, and each row a slide.
-    without_row
-        What to do about a slide without a row, for the message.
-
-    Returns
-    -------
-    list of Sample
-        In the order of the file, with ``slide`` replaced by the slide's id.
-
-    Raises
-    ------
-    SampleSheetError
-        With the problems of the file, one a line.
+        The file.
+    text
+        The sheet as CSV, for a copy in the study.
+    rows
+        Rows that are right by themselves; ``slide`` is as it is written.
+    invalid
+        What is wrong with others, in words.
     """
-    problems = _Problems(path)
-    samples = []
-    for line, row in read_rows(path):
-        try:
-            samples.append(Sample.model_validate({**row, "sheet_line": line}))
-        except ValidationError as error:
-            for detail in error.errors():
-                column = str(detail["loc"][0])
-                mend = _MENDS.get(column, "fill it in")
-                problems.add(f"line {line}, column {column}: {row.get(column, '')!r} is not valid; {mend}")
-    samples = _with_ids(samples, slides, problems)
-    _check_duplicates(samples, problems)
-    _check_contradictions(samples, problems)
-    if not problems.count:
-        named = {s.slide for s in samples}
-        for source in slides:
-            if source.slide_id not in named:
-                problems.add(f"slide {source.path.name} has no row; {without_row}")
-    problems.raise_any()
-    return samples
+
+    path: Path
+    text: str
+    rows: tuple[Sample, ...]
+    invalid: tuple[str, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> SampleSheet:
+        """Read a sheet: CSV, or Excel's xlsx; see `read_table`.
+
+        Raises
+        ------
+        SampleSheetError
+            If the file is no table, or lacks a column.
+        """
+        table, rows, invalid = _read_table(path), [], []
+        for line, row in table.rows:
+            try:
+                rows.append(Sample.model_validate({**row, "sheet_line": line}))
+            except ValidationError as error:
+                for detail in error.errors():
+                    column = str(detail["loc"][0])
+                    mend = _MENDS.get(column, "fill it in")
+                    invalid.append(f"line {line}, column {column}: {row.get(column, '')!r} is not valid; {mend}")
+        return cls(path, table.text, tuple(rows), tuple(invalid))
+
+    def for_slides(
+        self, slides: Sequence[SlideSource], *, without_row: str = "add one, or move the file out of the folder"
+    ) -> list[Sample]:
+        """Match the rows with slides, and check them.
+
+        Parameters
+        ----------
+        slides
+            Slides that there are; each must have a row, and each row a slide.
+        without_row
+            What to do about a slide without a row, for the message.
+
+        Returns
+        -------
+        list of Sample
+            In the order of the file, with ``slide`` replaced by the slide's id.
+
+        Raises
+        ------
+        SampleSheetError
+            With the problems of the file, one a line.
+        """
+        problems = _Problems(self.path, self.invalid)
+        samples = _with_ids(self.rows, slides, problems)
+        _check_duplicates(samples, problems)
+        _check_contradictions(samples, problems)
+        if not problems.count:
+            named = {s.slide for s in samples}
+            for source in slides:
+                if source.slide_id not in named:
+                    problems.add(f"slide {source.path.name} has no row; {without_row}")
+        problems.raise_any()
+        return samples
+
+
+def read_samples(path: Path, slides: Sequence[SlideSource]) -> list[Sample]:
+    """Read a sample sheet and match it with slides; see `SampleSheet`."""
+    return SampleSheet.read(path).for_slides(slides)
 
 
 class _Problems:
@@ -135,9 +167,11 @@ class _Problems:
 
     _MOST = 20
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, known: Iterable[str] = ()) -> None:
         self._path, self._said = path, list[str]()
         self.count = 0
+        for problem in known:
+            self.add(problem)
 
     def add(self, problem: str) -> None:
         self.count += 1
@@ -161,14 +195,12 @@ def animals_of(path: Path, slides: Iterable[str]) -> dict[str, str]:
     return {slide: next(iter(own)) for slide, own in owners.items() if len(own) == 1}
 
 
-def read_samples_table(path: Path) -> pd.DataFrame:
-    """Read the rows of a checked sample sheet as a table; columns that it lacks are empty."""
-    rows = [Sample.model_validate({**row, "sheet_line": line}).model_dump() for line, row in read_rows(path)]
-    return pd.DataFrame(rows)
-
-
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
     """Read the rows of a sample sheet with their line numbers, as text; the columns that must be are there."""
+    return _read_table(path).rows
+
+
+def _read_table(path: Path) -> Table:
     try:
         table = read_table(path)
     except UserError as error:
@@ -185,7 +217,7 @@ def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         )
     if not table.rows:
         raise SampleSheetError(f"{path}: no rows below the header; add one per slide.")
-    return table.rows
+    return table
 
 
 def _meant(column: str) -> str:
@@ -196,7 +228,7 @@ def _meant(column: str) -> str:
     return next(iter(get_close_matches(column.lower().replace(" ", "_"), known, n=1, cutoff=0.8)), "")
 
 
-def _with_ids(samples: list[Sample], slides: Sequence[SlideSource], problems: _Problems) -> list[Sample]:
+def _with_ids(samples: Sequence[Sample], slides: Sequence[SlideSource], problems: _Problems) -> list[Sample]:
     names, known = SlideNames(slides), []
     for sample in samples:
         found = names.find(sample.slide)

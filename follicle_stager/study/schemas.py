@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pandera.pandas as pa
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
-from follicle_stager.study.counts import Counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from follicle_stager.study.sums import Counts
 
 
 _NOT_NEGATIVE = pa.Check.ge(0)
@@ -162,7 +164,7 @@ def checked(counts: Counts) -> Counts:
     UserError
         If a value cannot be, as a score of 2 that another program wrote.
     """
-    tables = {}
+    tables: dict[str, Any] = {}
     for name, schema in SCHEMAS.items():
         table = getattr(counts, name)
         try:
@@ -170,7 +172,7 @@ def checked(counts: Counts) -> Counts:
         except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
             said = " ".join(str(error).split())
             raise UserError(f"{schema.title}: a value is not what it can be ({said}).") from None
-    return Counts(**tables, notes=counts.notes, rejected=counts.rejected)
+    return replace(counts, **tables)
 
 
 def markdown() -> str:

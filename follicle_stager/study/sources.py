@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import StudyError
-from follicle_stager.slides import SLIDE_SUFFIXES, is_slide
+from follicle_stager.slides import SLIDE_SUFFIXES, is_slide, slide_name
+from follicle_stager.slides.formats import format_of, readable
 from follicle_stager.slides.groups import group_files
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def list_slides(path: Path) -> list[SlideSource]:
     """
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; check the path.")
-    if not path.is_dir() or path.suffix.lower() == ".zarr":
+    known = format_of(path)
+    if not path.is_dir() or (known is not None and known.is_folder):
         return [SlideSource(slide_name(path), path)]
     files = sorted(p for p in path.iterdir() if is_slide(p))
     if not files:
@@ -77,34 +79,12 @@ def _ids(paths: Sequence[Path]) -> list[str]:
     for path, stem in zip(paths, stems, strict=True):
         name = stem
         if count[folded(stem)] > 1:
-            whole = _readable(path.name).replace(".", "_")
+            whole = readable(path.name).replace(".", "_")
             names = (whole, *(f"{whole}_{n}" for n in range(2, len(paths) + 2)))
             name = next(name for name in names if folded(name) not in taken)
             taken.add(folded(name))
         ids.append(name)
     return ids
-
-
-def slide_name(name: str | Path) -> str:
-    """A slide's name in the study from that of its file, ``a.ome.tif`` -> ``a``.
-
-    A name that has no slide's ending already is left as it is.
-    """
-    text = _readable(str(getattr(name, "name", name)))
-    for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
-        if text.lower().endswith(suffix):
-            text = text[: -len(suffix)]
-            break
-    return text[: -len(".ome")] if text.lower().endswith(".ome") else text
-
-
-def _readable(name: str) -> str:
-    """A file's name as text; one that is not UTF-8 is taken for Latin-1."""
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return name.encode("utf-8", "surrogateescape").decode("latin-1")
-    return name
 
 
 def folded(name: str) -> str:
@@ -124,7 +104,7 @@ class SlideNames:
     def __init__(self, sources: Iterable[SlideSource]) -> None:
         self._known: list[dict[str, dict[str, SlideSource]]] = [{} for _ in _MEANINGS]
         for source in sources:
-            names = (source.slide_id, _readable(source.path.name), *(_readable(p.name) for p in source.parts))
+            names = (source.slide_id, readable(source.path.name), *(readable(p.name) for p in source.parts))
             for known, meaning in zip(self._known, _MEANINGS, strict=True):
                 for name in names:
                     known.setdefault(meaning(name), {})[source.slide_id] = source
@@ -136,7 +116,7 @@ class SlideNames:
         then upper and lower case; then a folder before the name counts for nothing, and last the ending.
         """
         for known, meaning in zip(self._known, _MEANINGS, strict=True):
-            if found := known.get(meaning(_readable(name))):
+            if found := known.get(meaning(readable(name))):
                 return list(found.values())
         return []
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import TissueConfig
-from follicle_stager.detection.passes import network_pass
+from follicle_stager.detection.detectors import network_pass
 from follicle_stager.detection.search import search
 from follicle_stager.errors import UserError
 from follicle_stager.matching import match_outlines

@@ -16,7 +16,7 @@ import numpy as np
 from follicle_stager.config import TissueConfig
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
-from follicle_stager.evaluation.pairs import counted
+from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import read_at_mpp
 from follicle_stager.stages import Health
@@ -65,8 +65,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
-        info = study.run_info(slide_id)
-        if info is None or not study.is_edited(slide_id):
+        if not study.is_edited(slide_id):
             continue
         source = study.source(slide_id)
         if not source.exists():
@@ -136,7 +135,7 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
 def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Follicle]]:
     """A slide, its survey, and its follicles in µm."""
     slide = open_slide(own.source, mpp=own.mpp)
-    follicles = counted(study.follicles(own.slide_id))
+    follicles = only_follicles(study.follicles(own.slide_id))
     return slide, survey(slide, TissueConfig()), [f.in_um(slide.pixel_size) for f in follicles]
 
 

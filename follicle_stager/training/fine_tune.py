@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from follicle_stager.config import Config
 from follicle_stager.detection.network import model
 from follicle_stager.evaluation import SlidePair, evaluate
-from follicle_stager.evaluation.pairs import counted
+from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.files import write_csv
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
@@ -88,9 +88,9 @@ def fine_tune(
 
 def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
     """What a network finds on a slide, beside what a person left of it."""
-    config = Config.model_validate({"detection": {"detector": "network", "network": str(network)}})
+    config = Config.model_validate({"detection": {"detector": "network"}, "network": {"folder": str(network)}})
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)
-    true = counted(study.follicles(own.slide_id))
+    true = only_follicles(study.follicles(own.slide_id))
     visible = frozenset(result.visible_stages)
     return SlidePair(own.slide_id, own.animal, result.follicles, true, mpp=own.mpp, visible=visible)

@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QWidget
 from follicle_stager.annotations import write_geojson, write_rois
 from follicle_stager.errors import UserError
 from follicle_stager.stages import Status
-from follicle_stager.study import count_study
+from follicle_stager.study import count, write_counts
 from follicle_stager_napari.widgets import push_button
 
 if TYPE_CHECKING:
@@ -56,11 +56,15 @@ class ExportPart(QWidget):
 
         def write(study: Study) -> str:
             from follicle_stager.report.html import write_report
-            from follicle_stager.statistics import compare_study
+            from follicle_stager.statistics import compare, write_comparison
 
-            comparison = compare_study(study)
+            contents = study.contents()
+            counts = count(study, contents=contents)
+            write_counts(study, counts)
+            comparison = compare(counts, config=study.config.comparison)
+            write_comparison(study, comparison)
             verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
-            return f"{verdicts} Report: {write_report(study, comparison)}"
+            return f"{verdicts} Report: {write_report(study, comparison, contents=contents)}"
 
         self._tried(lambda: self._of_study(write))
 
@@ -68,7 +72,7 @@ class ExportPart(QWidget):
         """Write the tables of the study."""
 
         def write(study: Study) -> str:
-            count_study(study)
+            write_counts(study, count(study))
             return f"Tables: {study.tables}"
 
         self._tried(lambda: self._of_study(write))

@@ -18,12 +18,13 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
+from follicle_stager.detection import DETECTORS
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
 from follicle_stager.pixel_size import GIVEN
 from follicle_stager.review.desk import Desk
-from follicle_stager.slides import SLIDE_SUFFIXES, open_slide
-from follicle_stager.study import SlideSource, Study, Tally, slide_name
+from follicle_stager.slides import SLIDE_SUFFIXES, is_slide, open_slide, slide_name
+from follicle_stager.study import SlideSource, Study, Tally
 from follicle_stager_napari.asking import AskMpp, author
 from follicle_stager_napari.counting import CountPart
 from follicle_stager_napari.exporting import ExportPart
@@ -116,15 +117,15 @@ class ReviewPanel(QWidget):
         return column(
             row(
                 push_button("Open slide ...", "A picture of sections; results go beside it.", self._choose_slide),
-                push_button("Open study ...", "A folder that run, stage or this panel made.", self._choose_study),
+                push_button("Open folder ...", "A study; or a slide that is a folder (OME-Zarr).", self._choose_folder),
             ),
             self._slides,
         )
 
-    def _choose_study(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "A study folder")
-        if folder:
-            self._try(lambda: self.open_study(Path(folder)))
+    def _choose_folder(self) -> None:
+        folder = Path(QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide"))
+        if folder.name:
+            self._try(lambda: self.open_slide(folder) if is_slide(folder) else self.open_study(folder))
 
     def _choose_slide(self) -> None:
         endings = " ".join(f"*{suffix}" for suffix in SLIDE_SUFFIXES)
@@ -157,7 +158,7 @@ class ReviewPanel(QWidget):
         self._slides.clear()
         self._slides.addItems(slides)
         self._slides.blockSignals(False)
-        config = study.config().detection
+        config = study.config.detection
         self._min_score.setValue(config.min_score)
         self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go from one to the next with the keys.")
@@ -176,13 +177,13 @@ class ReviewPanel(QWidget):
         folder = path.parent / f"{slide_name(path)}_study"
         study = Study.open(folder) if (folder / "study.toml").exists() else None
         source, mpp = SlideSource(slide_name(path), path), None
-        known = study is not None and study.run_info(source.slide_id) is not None
+        known = study is not None and study.has_run(source.slide_id)
         if study is not None and known and study.source(source.slide_id).resolve() != path.resolve():
             raise UserError(
                 f"{folder}: this study is of {study.source(source.slide_id)}, not of {path}; rename one of the two "
                 "pictures, or the folder."
             )
-        config = study.config() if study is not None else Config()
+        config = study.config if study is not None else Config()
         with open_slide(path, limits=config.slides) as slide:
             if slide.stated_pixel_size is None and not known:
                 mpp = AskMpp(self, path.name).ask()
@@ -239,7 +240,7 @@ class ReviewPanel(QWidget):
 
     def _find_part(self) -> QWidget:
         self._detector = QComboBox()
-        self._detector.addItems(["auto", "network", "classical"])
+        self._detector.addItems(["auto", *DETECTORS])
         self._detector.setToolTip("detector: network (the default where it can run) or classical.")
         self._min_score = QDoubleSpinBox(minimum=0, maximum=1, singleStep=0.05, decimals=2)
         self._min_score.setToolTip("min_score: the detection threshold; lower finds more and claims more.")
@@ -263,9 +264,8 @@ class ReviewPanel(QWidget):
         study, slide_id, size = desk.study, desk.slide_id, desk.pixel_size
         source = SlideSource(slide_id, desk.source)
         mpp = size.mpp_x if size.source == GIVEN else None
-        config = study.config()
         chosen = {"detector": self._detector.currentText(), "min_score": round(self._min_score.value(), 2)}
-        config = config.model_copy(update={"detection": config.detection.model_copy(update=chosen)})
+        config = study.config.with_options(detection=chosen)
         self.reviewer.close()  # the search writes, and only one may
 
         def found(outcome: Outcome) -> None:

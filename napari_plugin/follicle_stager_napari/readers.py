@@ -64,7 +64,7 @@ def _study_slide(folder: Path) -> list[LayerData]:
     study = Study(folder.parent.parent)
     layers = [follicle_layer(study.follicles(folder.name), _pixel_size(folder))]
     if study.source(folder.name).exists():
-        layers.insert(0, slide_layer(study.open_picture(folder.name)))
+        layers.insert(0, slide_layer(study.open_slide(folder.name)))
     return layers
 
 
@@ -73,5 +73,5 @@ def _follicles(path: Path) -> LayerData:
 
 
 def _pixel_size(folder: Path) -> PixelSize | None:
-    info = Study(folder.parent.parent).run_info(folder.name)
-    return info.pixel_size if info is not None else None
+    study = Study(folder.parent.parent)
+    return study.run(folder.name).pixel_size if study.has_run(folder.name) else None

@@ -364,7 +364,7 @@ def test_two_runs_with_different_settings_do_not_mix(cohort, tmp_path):
         assert sorted(codes) == [0, 2]
         assert "another run with other settings" in said[codes.index(2)]
         assert config.detection.min_score == float(options[codes.index(0)][-1])
-    assert {study.run_info(slide).config for slide in study.slide_ids()} == {config.fingerprint()}
+    assert {study.run(slide).config for slide in study.slide_ids()} == {config.fingerprint()}
 
 
 class TestBadInput:

@@ -11,6 +11,7 @@ import pytest
 from follicles import changed
 from shapely import affinity, box
 from shapely.geometry import LineString, Point
+from studies import count_study
 
 from follicle_stager import load_study
 from follicle_stager.batch import run_batch
@@ -20,7 +21,7 @@ from follicle_stager.errors import Stopped, UserError
 from follicle_stager.review import Filter, Order
 from follicle_stager.review.desk import Desk
 from follicle_stager.stages import Countable, Health, Stage, Status
-from follicle_stager.study import Study, Tally, count_study, list_slides
+from follicle_stager.study import Study, Tally, list_slides
 from follicle_stager.study.schemas import markdown
 
 

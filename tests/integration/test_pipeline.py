@@ -11,7 +11,7 @@ from scipy import ndimage as ndi
 from shapely import box
 
 import follicle_stager.pipeline as pipeline
-from follicle_stager.config import Config, DetectionConfig
+from follicle_stager.config import Config
 from follicle_stager.detection import passes, visible_stages
 from follicle_stager.detection.network import model
 from follicle_stager.errors import SlideError
@@ -24,7 +24,7 @@ from follicle_stager.stages import LADDER, Stage
 
 @pytest.fixture(scope="module", params=["classical", "network"])
 def config(request):
-    return Config(detection=DetectionConfig(detector=request.param))
+    return Config().with_options(detection={"detector": request.param})
 
 
 @pytest.fixture(scope="module")
@@ -134,10 +134,10 @@ def test_nothing_is_measured_without_a_scale(section, tmp_path):
 
 
 def test_primordials_are_available_only_where_they_are_looked_for():
-    searching = DetectionConfig(detector="classical", min_oocyte_um=12)
+    searching = Config().with_options(detection={"detector": "classical"}, classical={"min_oocyte_um": 12})
     assert visible_stages(searching, 0.5) == LADDER
     assert Stage.PRIMORDIAL not in visible_stages(searching, 1.0)
-    assert Stage.PRIMORDIAL not in visible_stages(DetectionConfig(detector="classical"), 0.5)
+    assert Stage.PRIMORDIAL not in visible_stages(Config().with_options(detection={"detector": "classical"}), 0.5)
 
 
 class TestExaminer:

@@ -17,7 +17,7 @@ from follicle_stager.corrections.log import read_edits
 
 def test_a_window_that_is_killed_keeps_what_it_showed(study):
     slide_id = study.slide_ids()[0]
-    folder, run_id = study.slide_folder(slide_id), study.run_info(slide_id).run_id
+    folder, run_id = study.slide_folder(slide_id), study.run(slide_id).run_id
     worker = [sys.executable, str(Path(__file__).with_name("window_worker.py")), str(study.path), slide_id]
     kill_at_random(folder, run_id, times=3, command=worker, first=5, within_s=1.0)
     kinds = {edit.kind for edit in read_edits(folder)}

@@ -12,9 +12,9 @@ pytest.importorskip("napari")
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import outline_of, vertices
 from shapely.geometry import Point
+from studies import count_study
 
 from follicle_stager.stages import Stage, Status
-from follicle_stager.study import count_study
 
 
 def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, sit_down):

@@ -13,13 +13,14 @@ from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import vertices
 from qtpy.QtWidgets import QToolButton
 from shapely.geometry import Point
+from studies import count_study
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config, load_config
 from follicle_stager.errors import UserError
 from follicle_stager.stages import Stage, Status
-from follicle_stager.study import Study, count_study, list_slides
+from follicle_stager.study import Study, list_slides
 
 STAGES = {"3": Stage.PRIMARY, "4": Stage.SECONDARY, "5": Stage.EARLY_ANTRAL, "6": Stage.ANTRAL, "U": Stage.UNSURE}
 

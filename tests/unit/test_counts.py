@@ -16,15 +16,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 from shapely.geometry import MultiPolygon, Point, box
+from studies import count_study
 
 from follicle_stager.annotations import write_geojson, write_sections
+from follicle_stager.cli.tables import count_tables
 from follicle_stager.config import Config
 from follicle_stager.errors import SampleSheetError, StudyError, UserError
 from follicle_stager.files import write_text
 from follicle_stager.records import Assessment, Measurements, Section, follicle_id
-from follicle_stager.report.console import count_tables
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Stage, Status
-from follicle_stager.study import Study, count_study
+from follicle_stager.study import Study
 
 HEADER = "slide,animal,genotype,group,model,ovary,section,interval,thickness_um\n"
 COARSE = tuple(s for s in LADDER if s not in (Stage.PRIMORDIAL, Stage.TRANSITIONAL))

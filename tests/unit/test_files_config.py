@@ -84,7 +84,7 @@ def test_config_round_trip(tmp_path):
         ("[detection", "not valid TOML"),
         ("[staging]\nfluid_min_fraction = 0", "staging.fluid_min_fraction"),
         ("[detection]\nmin_oocyte_um = 90", "min_oocyte_um must be smaller than max_oocyte_um"),
-        ("[detection]\nmax_follicle_um = inf", "detection.max_follicle_um"),
+        ("[classical]\nmax_follicle_um = inf", "classical.max_follicle_um"),
     ],
 )
 def test_bad_config_is_named(tmp_path, text, message):

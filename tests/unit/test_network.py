@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
-from follicle_stager.config import DetectionConfig
+from follicle_stager.config import Config
 from follicle_stager.detection import choose_detector, passes, visible_stages
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, consensus, find_in
@@ -157,7 +157,7 @@ class TestOnDisk:
         with pytest.raises(UserError, match="a.onnx"):
             model.Network(tmp_path, SCALE)
         with pytest.raises(UserError, match="network.toml"):
-            passes(DetectionConfig(detector="network", network=str(tmp_path)), 1.0)
+            passes(Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)}), 1.0)
 
     def test_the_shipped_weights_are_those_described_and_small(self):
         total = 0
@@ -169,15 +169,15 @@ class TestOnDisk:
 
 class TestChoice:
     def test_the_network_is_the_default_and_classical_stays(self, monkeypatch):
-        assert choose_detector(DetectionConfig()) == "network"
-        assert choose_detector(DetectionConfig(detector="classical")) == "classical"
+        assert choose_detector(Config()).name == "network"
+        assert choose_detector(Config().with_options(detection={"detector": "classical"})).name == "classical"
         monkeypatch.setattr(model, "can_run", lambda: False)
-        assert choose_detector(DetectionConfig()) == "classical"
+        assert choose_detector(Config()).name == "classical"
         with pytest.raises(UserError, match="onnxruntime"):
-            choose_detector(DetectionConfig(detector="network"))
+            choose_detector(Config().with_options(detection={"detector": "network"}))
 
     def test_primordial_follicles_are_looked_for_on_fine_slides_only(self):
-        config = DetectionConfig(detector="network")
+        config = Config().with_options(detection={"detector": "network"})
         assert visible_stages(config, 0.5) == LADDER
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
         assert len(passes(config, 0.5)) == 2
@@ -186,13 +186,13 @@ class TestChoice:
     def test_a_network_without_a_fine_scale_sees_no_primordials(self, tmp_path):
         described = Description(name="coarse", scales=(SCALE,))
         (tmp_path / model.DESCRIPTION).write_text(model.toml_of(described), encoding="utf-8")
-        config = DetectionConfig(detector="network", network=str(tmp_path))
+        config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)})
         assert Stage.PRIMORDIAL not in visible_stages(config, 0.5)
 
     def test_a_network_with_a_fine_scale_alone_sees_none_on_a_coarse_slide(self, tmp_path):
         fine = SCALE.model_copy(update={"mpp": 0.5, "smallest_um": 12, "largest_um": 75})
         (tmp_path / model.DESCRIPTION).write_text(model.toml_of(Description(name="fine", scales=(fine,))), "utf-8")
-        config = DetectionConfig(detector="network", network=str(tmp_path))
+        config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)})
         assert visible_stages(config, 0.5) == LADDER
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.5)
         assert len(passes(config, 1.5)) == 1

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from studies import count_study
 
 from follicle_stager.corrections import Kind
 from follicle_stager.stages import Status
-from follicle_stager.study import Study, count_study
+from follicle_stager.study import Study
 
 PACKED = Path(__file__).parents[1] / "data" / "study_0_2_0.zip"
 TABLES = ("follicles", "counts_by_section", "counts_by_ovary", "counts_by_animal", "counts_by_genotype")

@@ -158,7 +158,7 @@ def test_a_slide_that_is_open_for_correction_is_not_run_over(study):
         with pytest.raises(UserError, match="open for correction"):
             save(study, "B", ROW[:2])
     assert len(study.follicles(SLIDE)) == 6
-    assert study.run_info(SLIDE).run_id == "A"
+    assert study.run(SLIDE).run_id == "A"
 
 
 def test_a_file_of_which_nobody_knows_the_run_is_kept_aside(tmp_path):
@@ -212,5 +212,5 @@ def test_a_crash_at_any_write_loses_nothing(study, monkeypatch, elsewhere):
         assert seen(study) == before
     assert crashes > 5
     assert seen(study) == before
-    assert study.run_info(SLIDE).run_id == "B"
+    assert study.run(SLIDE).run_id == "B"
     assert not list(path.parent.glob("follicles.edited*"))

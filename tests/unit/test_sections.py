@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shapely import unary_union
 from shapely.geometry import MultiPolygon, Point, box
+from studies import count_study
 
 from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.config import Config
@@ -25,7 +26,7 @@ from follicle_stager.files import write_text
 from follicle_stager.pixel_size import PixelSize
 from follicle_stager.records import NOT_OVARY, Section, SlideResult, follicle_id
 from follicle_stager.stages import LADDER, Countable, Stage
-from follicle_stager.study import Study, count_study
+from follicle_stager.study import Study
 
 SLIDE = "ovary"
 #: Three pieces of tissue in a row, each with two follicles.

@@ -15,13 +15,13 @@ from scipy import stats
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS, TABLE_ROWS, Stage
-from follicle_stager.statistics import CountMatrix, compare_counts, count_matrices, find_arrest
-from follicle_stager.statistics.compare import prism_arrest, prism_grouped
+from follicle_stager.statistics import CountMatrix, compare, count_matrices, find_arrest
 from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.power import Design, misstaged, moves
 from follicle_stager.statistics.simulate import simulate_matrix
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
+from follicle_stager.statistics.write import prism_arrest, prism_grouped
 from follicle_stager.study import Counts
 
 NOTHING = pd.DataFrame(columns=["model", "animal", "stage_predicted", "countable", "health"])
@@ -234,7 +234,7 @@ class TestErrorsOfStage:
         table = pd.DataFrame(rows)
         counts = table.groupby(["animal", "stage"]).size().unstack(fill_value=0)[list(RUNGS)]
         m = matrix(counts.to_numpy()[:5], counts.to_numpy()[5:], animals=tuple(animals))
-        errors = stage_errors(table, pd.DataFrame(rejected), m, count="countable")
+        errors = stage_errors(table, pd.DataFrame(rejected), m, kind="countable")
         assert errors.false[0, 0] > len(rejected) * 0.9
         arrest = find_arrest(m, errors=errors, permute=False)
         assert not arrest.verdict.blocks
@@ -253,7 +253,7 @@ class TestErrorsOfStage:
             for rung, n in zip(RUNGS, own, strict=True)
             for _ in range(int(n))
         ]  # fmt: skip
-        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable")
+        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, kind="countable")
         assert find_arrest(m, errors=errors, permute=False).verdict.blocks[:1] == ("primordial",)
 
     def test_single_stages_are_wider_too_and_the_permutation_is_of_what_was_counted(self):
@@ -278,13 +278,13 @@ class TestErrorsOfStage:
             for a in m.animals
             for s in RUNGS
         ]
-        assert stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable") is None
+        assert stage_errors(pd.DataFrame(rows), NOTHING, m, kind="countable") is None
         rows[0]["status"] = "predicted"
         rows[1] |= {"stage_predicted": "secondary", "status": "corrected"}
-        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, count="countable")
+        errors = stage_errors(pd.DataFrame(rows), NOTHING, m, kind="countable")
         assert errors.called.sum() == 1
         assert errors.judged.sum() == 19
-        before = stage_errors(pd.DataFrame(rows[:1]), NOTHING, m, count="countable").confusion
+        before = stage_errors(pd.DataFrame(rows[:1]), NOTHING, m, kind="countable").confusion
         assert errors.confusion[1, 2] == before[1, 2] + 1, "a primary one that was called secondary"
         np.testing.assert_allclose(before.sum(axis=1), 20)
         for drawn in errors.imputed(m):
@@ -364,7 +364,7 @@ class TestStudies:
         # (T + h)/T of a nucleus of 10 and of 20 um in sections of 5 um.
         np.testing.assert_allclose(m.exposure[0], [0.3, 0.3, 0.3, 0.3, 0.5])
         np.testing.assert_allclose(m.exposure[1], 2 * m.exposure[0])
-        (profiles,) = count_matrices(counts_of(study_rows()).animal, count="profiles")
+        (profiles,) = count_matrices(counts_of(study_rows()).animal, kind="profiles")
         assert profiles.counts[0].tolist() == [110, 40, 24, 12, 8]
         np.testing.assert_allclose(profiles.exposure, 0.1)
 
@@ -372,7 +372,7 @@ class TestStudies:
         counts = counts_of(study_rows())
         unsure = counts.animal["stage"] == "unsure"
         counts.animal.loc[unsure, "n_profiles"] = [1, 2, 1, 2, 9, 8, 9, 10]
-        table = compare_counts(counts).stages.set_index("stage")
+        table = compare(counts).stages.set_index("stage")
         assert list(table.index) == [*RUNGS, "unsure", "atretic"]
         assert table.loc["unsure", ["n_control", "n_knockout"]].tolist() == [6, 36]
         assert table.loc["unsure", "rate_ratio"] == pytest.approx(6)
@@ -380,12 +380,12 @@ class TestStudies:
         assert table.loc["atretic", ["n_control", "n_knockout"]].tolist() == [28, 28], "one of each stage of the ladder"
         assert table["p_holm"].isna().tolist() == [False] * 5 + [True] * 2
         healthy = counts.animal.assign(n_healthy=counts.animal["n_countable"] - 1)
-        (m,) = count_matrices(healthy, count="healthy")
+        (m,) = count_matrices(healthy, kind="healthy")
         assert m.counts[0].tolist() == [53, 19, 11, 5, 2]
 
     def test_models_have_their_own_controls_and_stand_side_by_side(self):
         rows = study_rows("A") + study_rows("B")
-        result = compare_counts(counts_of(rows))
+        result = compare(counts_of(rows))
         assert [a.matrix.model for a in result.arrests] == ["A", "B"]
         assert list(result.verdicts["verdict"]) == ["inconclusive", "inconclusive"]
         assert prism_grouped(result).shape == (5, 17)
@@ -402,7 +402,7 @@ class TestStudies:
     )
     def test_what_cannot_be_compared_is_refused_by_name(self, rows, said):
         with pytest.raises(UserError, match=said):
-            compare_counts(counts_of(rows))
+            compare(counts_of(rows))
 
     def test_models_may_share_names_of_animals_and_groups(self):
         numbers = {"primordial": 200, "primary": 100, "secondary": 60, "early_antral": 30, "antral": 20}
@@ -412,27 +412,30 @@ class TestStudies:
             for model in ("Igfals", "Igf1r")
             for i, (group, genotype) in enumerate([("control", "WT")] * 4 + [("knockout", "KO")] * 4)
         ]
-        result = compare_counts(counts_of(rows))
+        result = compare(counts_of(rows))
         assert result.together == "All 2 models block after the secondary stage."
         assert prism_grouped(result).shape == (5, 17)
         assert list(prism_arrest(result)) == ["Igfals WT", "Igfals KO", "Igf1r WT", "Igf1r KO"]
-        ages = pd.DataFrame({"age_days": range(16)}, index=pd.MultiIndex.from_tuples([(r[0], r[3]) for r in rows]))
-        assert compare_counts(counts_of(rows), covariates=ages).covariates == ("age_days",)
+        sheet = pd.DataFrame({"model": [r[0] for r in rows], "animal": [r[3] for r in rows], "age_days": range(16)})
+        counts = replace(counts_of(rows), samples=sheet)
+        assert compare(counts, covariates=["age_days"]).covariates == ("age_days",)
+        with pytest.raises(UserError, match="no covariate"):
+            compare(counts, covariates=["weight"])
 
-    @pytest.mark.parametrize("count", ["countable", "healthy", "profiles"])
-    def test_a_study_without_any_follicle_is_an_answer(self, count):
+    @pytest.mark.parametrize("kind", ["countable", "healthy", "profiles"])
+    def test_a_study_without_any_follicle_is_an_answer(self, kind):
         rows = [(*r[:4], {}, r[5]) for r in study_rows()]
-        assert compare_counts(counts_of(rows), count=count).arrests[0].verdict.kind == "not estimable"
+        assert compare(counts_of(rows), kind=kind).arrests[0].verdict.kind == "not estimable"
 
     def test_one_model_may_have_intervals_and_another_none(self):
         rows = study_rows("A") + study_rows("B", intervals=(float("nan"),) * 8)
-        notes = [a.matrix.exposure_note for a in compare_counts(counts_of(rows)).arrests]
+        notes = [a.matrix.exposure_note for a in compare(counts_of(rows)).arrests]
         assert "Abercrombie" in notes[0]
         assert "per section" in notes[1]
 
     def test_a_knockout_without_any_follicle_is_depleted(self):
         rows = [r if r[1] == "control" else (*r[:4], {}, r[5]) for r in study_rows()]
-        verdict = compare_counts(counts_of(rows)).arrests[0].verdict
+        verdict = compare(counts_of(rows)).arrests[0].verdict
         assert verdict.kind == "depletion"
         assert "fewer follicles, 0.0" in verdict.sentence
         assert "no step can be asked" in verdict.sentence
@@ -455,11 +458,11 @@ class TestStudies:
         section = counts.section.copy()
         section.loc[section["animal"] == "A1", "ovary"] = "L"
         with pytest.raises(UserError, match="A0, A2, A3, A4, A5, A6, A7 have no name of their ovary"):
-            compare_counts(replace(counts, section=section))
+            compare(replace(counts, section=section))
         section = counts.section.copy()
         section.loc[section.index[section["animal"] == "A2"][:3], "interval"] = 5
         with pytest.raises(UserError, match="animals A2 have no sampling interval, or several in one ovary"):
-            compare_counts(replace(counts, section=section))
+            compare(replace(counts, section=section))
 
     def test_without_intervals_counts_are_per_section(self):
         (m,) = count_matrices(counts_of(study_rows(intervals=(float("nan"),) * 8)).animal)

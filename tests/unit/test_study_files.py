@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from crashes import RUN, follicle, slide_folder
 from PIL import Image
+from studies import count_study
 
 from follicle_stager.config import Config, load_config
 from follicle_stager.corrections import ReviewSession
@@ -23,7 +24,7 @@ from follicle_stager.report.figures import save_figure, stage_figure, svg
 from follicle_stager.report.html import _overlay
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics.matrix import CountMatrix
-from follicle_stager.study import Study, count_study
+from follicle_stager.study import Study
 
 INFO = {"run_id": RUN, "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "a", "visible_stages": list(LADDER), "source": "s.tif"}
 
@@ -176,7 +177,7 @@ class TestRuns:
         assert path.read_text() == mine
         assert not said
         Study.create(study.path, Config(), told=said.append)
-        assert "counting.nucleus_height_um was {secondary = 17.0}, now {}" in said[0]
+        assert 'counting.nucleus_height_um was {"secondary": 17.0}, now {}' in said[0]
         assert (study.path / "study.replaced_1.toml").read_text() == mine
 
     def test_options_of_a_run_are_said_and_fill_no_folder(self, study):

@@ -1,4 +1,4 @@
-"""A run: its name, and ``run.json``, which it writes last, so that it marks the slide as finished."""
+"""The record of a run, ``run.json``. It is written last, and so marks the slide as finished."""
 
 from __future__ import annotations
 
@@ -33,27 +33,28 @@ def _as_path(value: object) -> str:
     return value
 
 
-class RunInfo(BaseModel):
+class Run(BaseModel):
     """How a slide was searched, and what was found.
 
     Attributes
     ----------
     run_id
         Name of the run whose follicles stand; empty in a study that was put together by hand.
-    source, content
-        The picture, and a hash of it.
+    source, source_in_study, content
+        Path of the picture, its path relative to the study's folder (with ``/``), and a hash of the picture. A study
+        that is moved together with its slides finds them by the second.
     software, python, config, detector, classifier, finished
-        How it was made.
+        How and when it was made.
     mpp_x, mpp_y, mpp_source
-        µm per level-0 pixel, and where they are from.
+        Size of a level-0 pixel, µm, and where the numbers come from.
     visible_stages
-        Stages that the slide can show; the others are not available for it.
+        Stages that the slide can show; for others its counts are not available.
     sections, follicles
-        How many were found.
+        Numbers of sections and follicles that were found.
     quality, flags
         Quality of the slide, as numbers and in words.
     seconds
-        Time per step.
+        Time per step, s.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=True)
@@ -61,6 +62,7 @@ class RunInfo(BaseModel):
     run_id: str = ""
     slide: str = ""
     source: Annotated[str, PlainValidator(_as_path)] = ""
+    source_in_study: Annotated[str, PlainValidator(_as_path)] = ""
     content: str = ""
     software: str = ""
     python: str = ""
@@ -80,14 +82,14 @@ class RunInfo(BaseModel):
 
     @property
     def pixel_size(self) -> PixelSize | None:
-        """µm per level-0 pixel, None if the file does not say."""
+        """Size of a level-0 pixel; None if the record lacks it."""
         if self.mpp_x is None or self.mpp_y is None:
             return None
         return PixelSize(self.mpp_x, self.mpp_y, self.mpp_source)
 
 
-def read_run(folder: Path) -> RunInfo | None:
-    """Read what a run left in a slide's folder; None where the slide is not finished.
+def read_run(folder: Path) -> Run | None:
+    """Read the record of the run in a slide's folder; None if the slide is not finished.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def read_run(folder: Path) -> RunInfo | None:
     if not path.exists() and not path.is_symlink():
         return None
     try:
-        return RunInfo.model_validate(read_json(path))
+        return Run.model_validate(read_json(path))
     except (UserError, ValidationError) as error:
         why = explain(error) if isinstance(error, ValidationError) else str(error).removeprefix(f"{path}: ")
         raise StudyError(
@@ -107,14 +109,14 @@ def read_run(folder: Path) -> RunInfo | None:
         ) from None
 
 
-def write_run(folder: Path, info: RunInfo) -> None:
+def write_run(folder: Path, run: Run) -> None:
     """Write ``run.json``: from now on the slide is finished."""
-    write_text(folder / NAME, json.dumps(info.model_dump(), indent=1, ensure_ascii=False) + "\n")
+    write_text(folder / NAME, json.dumps(run.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
     """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
-    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config.detection)} {mpp}"
+    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config)} {mpp}"
     name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 

@@ -11,13 +11,19 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from follicle_stager.stages import TABLE_ROWS, Stage
+import follicle_stager
+from follicle_stager.stages import TABLE_ROWS, Stage, Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from follicle_stager.doctor import Part
     from follicle_stager.evaluation import Agreement, Evaluation
     from follicle_stager.learning import Learned
+    from follicle_stager.records import Follicle
     from follicle_stager.statistics import Comparison
-    from follicle_stager.study.counts import Counts
+    from follicle_stager.study import Counts
 
 FIGURES = {
     "precision": "precision (claims that are follicles)",
@@ -39,7 +45,38 @@ FIGURES = {
 }
 
 
-def count_tables(counts: Counts) -> list[Table | Text]:
+def follicle_table(slide_id: str, follicles: Iterable[Follicle]) -> Table:
+    """The follicles of one slide with the reasons for their stages; rejected ones are left out."""
+    table = Table(title=f"Follicles of {escape(slide_id)}")
+    table.add_column("no", justify="right")
+    for name in ("stage", "health", "countable"):
+        table.add_column(name)
+    table.add_column("score", justify="right")
+    table.add_column("why", overflow="fold")
+    for number, f in enumerate(follicles, start=1):
+        if f.status != Status.REJECTED:
+            why = "; ".join(f.reasons)
+            table.add_row(str(number), f.stage.label, f.health.value, f.countable.value, f"{f.score:.2f}", why)
+    return table
+
+
+def parts_table(parts: Iterable[Part]) -> Table:
+    """What the installation consists of."""
+    table = Table("part", "version", "for", title=f"follicle-stager {follicle_stager.__version__}")
+    for part in parts:
+        table.add_row(part.name, escape(part.version), part.purpose)
+    return table
+
+
+def slide_table(path: Path, described: Mapping[str, str]) -> Table:
+    """How a slide is read."""
+    table = Table(title=escape(path.name), show_header=False)
+    for name, value in described.items():
+        table.add_row(name, escape(value))
+    return table
+
+
+def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Text]:
     """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
     groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
     tables: list[Table | Text] = []
@@ -65,11 +102,11 @@ def count_tables(counts: Counts) -> list[Table | Text]:
     doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
     if len(doubtful):
         said = (
-            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
+            f"CountKind, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
             '\'follicle-stager review\', part Count, or set "included" to "no" in its sections.geojson.'
         )
         tables.append(Text(said, style="yellow"))
-    tables += [Text(note, style="yellow") for note in counts.notes]
+    tables += [Text(note, style="yellow") for note in (*counts.notes, *notes)]
     return tables
 
 

@@ -1,0 +1,33 @@
+"""Opens the napari window of a study, where napari is installed and there is a screen."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+import sys
+from pathlib import Path
+
+from follicle_stager.errors import UserError, how_to_install
+
+
+def review_study(study: str | Path, slide: str = "") -> None:
+    """Open a study in napari to correct it; returns when the window is closed.
+
+    Parameters
+    ----------
+    study
+        Folder of the study.
+    slide
+        Name of the slide to open first; the first one if it is empty.
+
+    Raises
+    ------
+    UserError
+        If napari is not installed, there is no screen, or the study or slide does not exist.
+    """
+    if importlib.util.find_spec("napari") is None:
+        raise UserError(f"napari is not installed: {how_to_install('napari')}.")
+    if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ):
+        raise UserError("There is no screen to open napari on: log in with one, or run it under Xvfb.")
+    importlib.import_module("follicle_stager_napari.panel").review(Path(study), slide)

@@ -1,0 +1,117 @@
+"""Slide formats, in one table: name, file endings, what reads them, what must be installed.
+
+The table feeds `open_slide`, the list of slides in a folder, the file dialogs and ``doctor``; a test compares it with
+the manifest of the napari plugin. A new format is a row here, and a function that makes a `Slide` of a path.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from follicle_stager.slides.ome_zarr import open_ome_zarr
+from follicle_stager.slides.openslide import open_openslide
+from follicle_stager.slides.plain import open_plain
+from follicle_stager.slides.tiff import NeedsOpenSlide, open_tiff
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from follicle_stager.config import SlidesConfig
+    from follicle_stager.slides.slide import Slide
+
+
+@dataclass(frozen=True)
+class Format:
+    """One slide format.
+
+    Attributes
+    ----------
+    name
+        Name that people know.
+    suffixes
+        File endings, lower case, with the dot.
+    open
+        Makes a slide of a path, within limits. It raises `SlideError` if the file is not one of this format.
+    library
+        Python package that reads it, as pip names it.
+    extra
+        Extra of follicle-stager that brings the package; empty if it is always there.
+    is_folder
+        Whether a slide is a folder.
+    """
+
+    name: str
+    suffixes: tuple[str, ...]
+    open: Callable[[Path, SlidesConfig], Slide]
+    library: str
+    extra: str = ""
+    is_folder: bool = False
+
+
+def _open_tiff(path: Path, limits: SlidesConfig) -> Slide:
+    """Open by tifffile; where it would show the file otherwise than it was meant, by OpenSlide."""
+    try:
+        return open_tiff(path, limits)
+    except NeedsOpenSlide as reason:
+        return open_openslide(path, str(reason))
+
+
+def _open_openslide(path: Path, limits: SlidesConfig) -> Slide:
+    return open_openslide(path)
+
+
+_TIFF = (_open_tiff, "tifffile")
+_OPENSLIDE = (_open_openslide, "openslide-python", "wsi")
+
+FORMATS: tuple[Format, ...] = (
+    Format("TIFF, OME-TIFF, BigTIFF", (".tif", ".tiff", ".btf", ".tf8", ".tf2"), *_TIFF),
+    Format("Aperio svs", (".svs",), *_TIFF),
+    Format("Hamamatsu ndpi", (".ndpi",), *_TIFF),
+    Format("Leica scn", (".scn",), *_TIFF),
+    Format("Akoya qptiff", (".qptiff",), *_TIFF),
+    Format("OME-Zarr", (".zarr",), open_ome_zarr, "zarr", is_folder=True),
+    Format("3DHISTECH mrxs", (".mrxs",), *_OPENSLIDE),
+    Format("DICOM", (".dcm",), *_OPENSLIDE),
+    Format("Ventana bif", (".bif",), *_OPENSLIDE),
+    Format("Zeiss czi", (".czi",), *_OPENSLIDE),
+    Format("Hamamatsu vms, vmu", (".vms", ".vmu"), *_OPENSLIDE),
+    Format("Sakura svslide", (".svslide",), *_OPENSLIDE),
+    Format("PNG, JPEG, BMP", (".png", ".jpg", ".jpeg", ".bmp"), open_plain, "pillow"),
+)
+
+#: Endings of files and folders that are taken for slides when a folder is read.
+SLIDE_SUFFIXES: tuple[str, ...] = tuple(suffix for f in FORMATS for suffix in f.suffixes)
+
+
+def format_of(path: Path) -> Format | None:
+    """Return the format of a slide by the ending of its name; None for any other name."""
+    return next((f for f in FORMATS if path.suffix.lower() in f.suffixes), None)
+
+
+def is_slide(path: Path) -> bool:
+    """Whether a path looks like a slide by its name."""
+    return format_of(path) is not None and not path.name.startswith(".")
+
+
+def slide_name(name: str | Path) -> str:
+    """Name of a slide in a study, from that of its file: ``a.ome.tif`` -> ``a``.
+
+    A name without the ending of a slide stays as it is.
+    """
+    text = readable(str(getattr(name, "name", name)))
+    for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
+        if text.lower().endswith(suffix):
+            text = text[: -len(suffix)]
+            break
+    return text[: -len(".ome")] if text.lower().endswith(".ome") else text
+
+
+def readable(name: str) -> str:
+    """Name of a file as text; one that is not UTF-8 is read as Latin-1."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "surrogateescape").decode("latin-1")
+    return name

@@ -1,0 +1,172 @@
+"""The comparison of a study: every mouse model against its own controls."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from follicle_stager.errors import UserError
+from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.arrest import Arrest, find_arrest
+from follicle_stager.statistics.matrix import count_matrices
+from follicle_stager.statistics.per_stage import COVARIATES, per_stage
+from follicle_stager.statistics.stage_errors import stage_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.matrix import CountKind, CountMatrix
+    from follicle_stager.study import Counts
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of a comparison.
+
+    Attributes
+    ----------
+    arrests
+        One for each mouse model.
+    stages, steps, animals, verdicts
+        Tables over all models, as they are written.
+    kind
+        What was compared.
+    notes
+        What of the sample sheet is in none of it, and what a person overruled.
+    covariates
+        Of the models of single stages.
+    """
+
+    arrests: tuple[Arrest, ...]
+    stages: pd.DataFrame
+    steps: pd.DataFrame
+    animals: pd.DataFrame
+    verdicts: pd.DataFrame
+    kind: CountKind
+    notes: tuple[str, ...] = ()
+    covariates: tuple[str, ...] = ()
+
+    @property
+    def together(self) -> str:
+        """Whether several models block at the same step, in words; empty for one."""
+        blocked = {a.matrix.model: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
+        if len(self.arrests) < 2 or not blocked:
+            return ""
+        shared = set.intersection(*(set(b) for b in blocked.values())) if len(blocked) == len(self.arrests) else set()
+        if shared:
+            where = ", ".join(name.replace("_", " ") for name in RUNGS if name in shared)
+            return f"All {len(self.arrests)} models block after the {where} stage."
+        return "The models do not surely block at one and the same step."
+
+
+def compare(
+    counts: Counts,
+    *,
+    kind: CountKind = "countable",
+    config: ComparisonConfig | None = None,
+    covariates: Sequence[str] = (),
+) -> Comparison:
+    """Compare knockouts with controls, model by model. Nothing is written.
+
+    Parameters
+    ----------
+    counts
+        Counts of a study, from `count`.
+    kind
+        What is compared: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
+    config
+        How verdicts are reached.
+    covariates
+        Columns of the sample sheet, for the models of single stages.
+
+    Returns
+    -------
+    Comparison
+        Verdicts and tables; `write_comparison` writes them.
+
+    Raises
+    ------
+    UserError
+        If there is nothing to compare, or a covariate is unknown or differs within an animal.
+    """
+    _refuse_mixed_sampling(counts.section)
+    beside = _covariates(counts, covariates)
+    matrices = count_matrices(counts.animal, kind=kind)
+    errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
+    arrests = tuple(find_arrest(m, config, errors=e) for m, e in zip(matrices, errors, strict=True))
+    stages = [per_stage(m, covariates=_of_animals(beside, m), errors=e) for m, e in zip(matrices, errors, strict=True)]
+    verdicts = [
+        {
+            "model": a.matrix.model,
+            "counted": kind,
+            "verdict": a.verdict.kind,
+            "blocks_after": " ".join(a.verdict.blocks),
+            "sentence": a.verdict.sentence,
+            "warnings": " ".join(a.verdict.warnings),
+            **{f"secondary_to_antral_{name}": value for name, value in a.contrast.items()},
+        }
+        for a in arrests
+    ]
+    return Comparison(
+        arrests=arrests,
+        stages=pd.concat(stages, ignore_index=True),
+        steps=pd.concat([a.steps for a in arrests], ignore_index=True),
+        animals=pd.concat([a.animals for a in arrests], ignore_index=True),
+        verdicts=pd.DataFrame(verdicts),
+        kind=kind,
+        notes=counts.notes,
+        covariates=tuple(covariates),
+    )
+
+
+def _refuse_mixed_sampling(section: pd.DataFrame) -> None:
+    """Refuse what no offset could be worked out of: it would be taken for a difference of the animals.
+
+    Raises
+    ------
+    UserError
+        If an ovary has several sampling intervals, some have none, or some animals' ovaries are named and others' not.
+    """
+    for model in section["model"].unique():
+        own = section[section["model"] == model]
+        if own["interval"].isna().all():
+            continue
+        per_ovary = own.groupby(["animal", "ovary"], sort=False)["interval"].nunique(dropna=False)
+        mixed = [animal for animal, _ in per_ovary.index[per_ovary > 1]]
+        mixed += list(own.loc[own["interval"].isna(), "animal"])
+        if mixed:
+            raise UserError(
+                f"samples.csv, column interval: animals {', '.join(dict.fromkeys(map(str, mixed)))} have no sampling "
+                "interval, or several in one ovary; write one for each ovary, or none at all."
+            )
+        unnamed = own.loc[own["ovary"] == "", "animal"].unique()
+        if len(unnamed) and (own["ovary"] != "").any():
+            raise UserError(
+                f"samples.csv, column ovary: of {model or 'the study'}, animals {', '.join(map(str, unnamed))} have no "
+                "name of their ovary, and others have; fill in all (L, R), or none."
+            )
+
+
+def _of_animals(covariates: pd.DataFrame | None, matrix: CountMatrix) -> pd.DataFrame | None:
+    if covariates is None:
+        return None
+    return covariates.loc[[(matrix.model, animal) for animal in matrix.animals]].reset_index(drop=True)
+
+
+def _covariates(counts: Counts, names: Sequence[str]) -> pd.DataFrame | None:
+    """Columns of the sample sheet by model and animal; None where none is asked for."""
+    if not names:
+        return None
+    unknown = [name for name in names if name not in COVARIATES]
+    if unknown:
+        raise UserError(f"{unknown[0]}: this is no covariate; there are {', '.join(COVARIATES)}.")
+    keys = ["model", "animal"]
+    for name in names:
+        per_animal = counts.samples.groupby(keys)[name].nunique(dropna=False)
+        if (per_animal > 1).any():
+            animal = str(per_animal.index[per_animal > 1][0][1])
+            raise UserError(f"samples.csv, column {name}: animal {animal} has several values; write one.")
+    return counts.samples.drop_duplicates(keys).set_index(keys)[list(names)]

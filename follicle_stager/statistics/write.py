@@ -1,0 +1,77 @@
+"""A comparison as tables that other programs read: R, Prism, spreadsheets."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.files import write_csv, write_text
+from follicle_stager.stages import RUNGS
+
+if TYPE_CHECKING:
+    from follicle_stager.statistics.arrest import Arrest
+    from follicle_stager.statistics.comparison import Comparison
+    from follicle_stager.study import Study
+
+#: Refits a study's comparison; a copy lies beside its tables.
+R_SCRIPT = files("follicle_stager.statistics").joinpath("analysis.R")
+
+
+def write_comparison(study: Study, comparison: Comparison) -> None:
+    """Write ``statistics/`` and the tables for Prism.
+
+    Parameters
+    ----------
+    study
+        Study whose counts were compared.
+    comparison
+        Result of `compare`.
+    """
+    folder = study.path / "statistics"
+    exposures = [
+        pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
+        for a in comparison.arrests
+    ]
+    tables = {
+        "per_stage": comparison.stages,
+        "arrest": comparison.steps,
+        "animals": comparison.animals,
+        "verdict": comparison.verdicts,
+        "exposures": pd.concat(exposures, ignore_index=True),
+    }
+    for name, table in tables.items():
+        # Other programs take an empty name for a missing one, and leave its rows out.
+        write_csv(folder / f"{name}.csv", table.round(6).replace({"model": {"": "study"}}))
+    write_text(folder / "analysis.R", R_SCRIPT.read_text("utf-8"))
+    write_csv(study.tables / "prism_grouped.csv", prism_grouped(comparison))
+    write_csv(study.tables / "prism_arrest.csv", prism_arrest(comparison))
+
+
+def prism_grouped(result: Comparison) -> pd.DataFrame:
+    """Prism's *Grouped* table: stages down, and a column for each animal, genotype by genotype."""
+    table = pd.DataFrame({"stage": list(RUNGS)})
+    for a in result.arrests:
+        for group, own in (("control", ~a.matrix.knockout), ("knockout", a.matrix.knockout)):
+            for i in np.flatnonzero(own):
+                table[f"{_column(result, a, group == 'knockout')} {a.matrix.animals[i]}"] = a.matrix.counts[i]
+    return table
+
+
+def prism_arrest(result: Comparison) -> pd.DataFrame:
+    """Prism's *Column* table: a genotype each, with its animals' log((antral + 0.5)/(secondary + 0.5))."""
+    columns = {}
+    for a in result.arrests:
+        ratios = a.animals["arrest_log_ratio"].to_numpy()
+        columns[_column(result, a, False)] = pd.Series(ratios[~a.matrix.knockout])
+        columns[_column(result, a, True)] = pd.Series(ratios[a.matrix.knockout])
+    return pd.DataFrame(columns)
+
+
+def _column(result: Comparison, arrest: Arrest, knockout: bool) -> str:
+    """Name of a group; several models may have groups of one name."""
+    genotype = arrest.matrix.genotypes[knockout]
+    names = [g for a in result.arrests for g in a.matrix.genotypes]
+    return genotype if names.count(genotype) == 1 else f"{arrest.matrix.model} {genotype}"

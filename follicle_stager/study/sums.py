@@ -1,0 +1,189 @@
+"""From sections to ovaries, animals and genotypes: sums, estimates and densities. The animal is the unit.
+
+``abercrombie`` estimates the follicles of the ovary: countable ones times the interval, times T/(T + h). The height h
+of the nuclei is worked out for each stage from the diameters of their profiles, over all animals of the study, so that
+it is no difference between groups; it is NA where fewer than `_MIN_NUCLEI` were measured. ``countable_per_mm3`` is that
+estimate over the volume that the sections stand for (area, interval and thickness; Cavalieri).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.errors import StudyError
+from follicle_stager.stages import Countable, Stage
+from follicle_stager.study.assignment import ANIMAL_KEYS, named
+from follicle_stager.study.sampling import abercrombie, height_from_profiles
+
+if TYPE_CHECKING:
+    from follicle_stager.config import CountingConfig
+
+OVARY_KEYS = ["model", "animal", "ovary"]
+#: Columns of `Counts.rejected`.
+REJECTED = ["model", "animal", "stage_predicted", "countable", "health"]
+_COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
+# What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
+_DENSITY = ["_bodies", "_mm3"]
+# Profiles of nuclei from which a height can be worked out.
+_MIN_NUCLEI = 5
+
+
+@dataclass(frozen=True)
+class Counts:
+    """The tables of a study; their columns are in docs/tables.md.
+
+    Attributes
+    ----------
+    follicles, section, ovary, animal, genotype
+        Tables as they are written.
+    notes
+        What is in no table, and what a person decided against the sample sheet, in words.
+    rejected
+        Follicles of which a person said that they are none: ``model``, ``animal``, ``stage_predicted``, ``countable``,
+        ``health``.
+    samples
+        Rows of the sample sheet, all its columns.
+    """
+
+    follicles: pd.DataFrame
+    section: pd.DataFrame
+    ovary: pd.DataFrame
+    animal: pd.DataFrame
+    genotype: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REJECTED))
+    samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+
+def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFrame, config: CountingConfig) -> Counts:
+    """Add sections up to ovaries and animals, and take means over animals.
+
+    Parameters
+    ----------
+    section
+        Rows of sections and stages, as `counts.Tally` makes them.
+    follicles
+        Row for each follicle.
+    left_out
+        Tissue of ovaries that could not be looked at, mm²: ``model``, ``animal``, ``ovary``, ``area_mm2``.
+    config
+        Heights of nuclei.
+    """
+    section = _with_abercrombie(section, follicles, config)
+    ovary = _sum(section, [*ANIMAL_KEYS, "ovary"])
+    lost = left_out.groupby(OVARY_KEYS)["area_mm2"].sum()
+    lost_mm2 = np.array([lost.get(tuple(keys), 0.0) for keys in ovary[OVARY_KEYS].to_numpy()], float)
+    share = ovary["area_mm2"] / (ovary["area_mm2"] + lost_mm2)
+    # Tissue that could not be looked at was not sampled.
+    ovary["ovaries_sampled"] = share / ovary["interval"].astype(float)
+    known = ovary.assign(part=share).drop_duplicates(OVARY_KEYS)
+    less = known[known["part"].lt(1) & known["interval"].notna()]
+    notes = tuple(
+        f"{named(row['animal'], row['ovary'])}: {1 - row['part']:.0%} of its tissue was left out; the offsets of "
+        "single stages allow for it"
+        for row in less.to_dict("records")
+    )
+    animal = _sum(section, ANIMAL_KEYS)
+    keys = [*ANIMAL_KEYS, "stage"]
+    sampled = ovary.groupby(keys, sort=False, dropna=False)["ovaries_sampled"].agg(_sum_or_na)
+    animal = animal.join(sampled, on=keys)
+    return Counts(
+        follicles=follicles,
+        section=_with_density(_whole_numbers(section)),
+        ovary=_with_density(ovary),
+        animal=_with_density(animal),
+        genotype=_over_animals(animal),
+        notes=notes,
+    )
+
+
+def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: CountingConfig) -> pd.DataFrame:
+    """Add ``nucleus_height_um`` of a stage and section thickness, ``abercrombie``, and what densities are made of."""
+    seen = follicles[follicles["countable"] == Countable.YES.value]
+    nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
+    means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
+
+    def of(row: pd.Series[Any]) -> tuple[float, float, float, float]:
+        thickness, n = row["thickness_um"], row["n_countable"]
+        height = _height(row["stage"], means, thickness, config)
+        known, k = not math.isnan(row["interval"]), 1 if math.isnan(row["interval"]) else int(row["interval"])
+        volume = row["area_mm2"] * thickness / 1000 * k
+        if math.isnan(height):  # of none there are none, however high they are
+            bodies = 0.0 if n == 0 else math.nan
+        else:
+            bodies = abercrombie(n, k, thickness_um=thickness, height_um=height)
+        return height, round(bodies, 2) if known else math.nan, bodies, volume
+
+    names = ["nucleus_height_um", "abercrombie", *_DENSITY]
+    estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=names, index=section.index)
+    return section.join(estimates.assign(nucleus_height_um=estimates["nucleus_height_um"].round(2)))
+
+
+def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: CountingConfig) -> float:
+    """Height over which a stage's nuclei are seen: as given, or worked out, less the caps that are lost; else NaN.
+
+    Raises
+    ------
+    StudyError
+        If nothing is left of it.
+    """
+    given, mean = config.nucleus_height_um.get(Stage(stage)), means.get(stage, math.nan)
+    if math.isnan(thickness_um) or (given is None and math.isnan(mean)):
+        return math.nan
+    cap = config.lost_cap_um
+    height = height_from_profiles(mean, thickness_um=thickness_um, lost_cap_um=cap) if given is None else given
+    seen = height - 2 * cap
+    if thickness_um + seen <= 0:
+        raise StudyError(
+            f"study.toml, counting.lost_cap_um: with {config.lost_cap_um:g} no {Stage(stage).label.lower()} follicle "
+            f"could be seen in a section of {thickness_um:g} µm; write less."
+        )
+    return seen
+
+
+def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Add up sections. A stage that one section cannot show is NA for the whole: the sum would be too low."""
+    grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
+    columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie", *_DENSITY]
+    summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
+    summed["area_mm2"] = summed["area_mm2"].round(4)
+    # Of one sampling only: a mean interval would be that of no section.
+    for name in ("interval", "thickness_um", "nucleus_height_um"):
+        summed[name] = grouped[name].agg(lambda v: v.iloc[0] if v.nunique(dropna=False) == 1 else math.nan)
+    return _whole_numbers(summed.reset_index())
+
+
+def _sum_or_na(values: pd.Series[Any]) -> Any:
+    return values.sum(skipna=False)
+
+
+def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
+    """Mean and SD over animals."""
+    numbers = animal.astype(dict.fromkeys(_COUNTS, "float64"))
+    grouped = numbers.groupby(["model", "group", "genotype", "stage"], sort=False)
+    out = grouped.size().rename("n_animals").to_frame()
+    out["sections"] = grouped["sections"].sum()
+    out["doubtful_sections"] = grouped["doubtful_sections"].sum()
+    for column in ("n_profiles", "n_countable"):
+        values = grouped[column]
+        # One animal that cannot show a stage makes it NA for the group: the others are no sample of all.
+        out[f"{column}_mean"] = values.agg(lambda v: v.mean(skipna=False)).round(3)
+        out[f"{column}_sd"] = values.agg(lambda v: v.std(ddof=1, skipna=False)).round(3)
+    return out.reset_index()
+
+
+def _with_density(table: pd.DataFrame) -> pd.DataFrame:
+    """Add countable follicles per mm² of section, and per mm³ of ovary."""
+    per_area = table["n_countable"].astype(float) / table["area_mm2"]
+    per_volume = table[_DENSITY[0]].astype(float) / table[_DENSITY[1]]
+    densities = {"countable_per_mm2": per_area.round(3), "countable_per_mm3": per_volume.round(2)}
+    return table.drop(columns=_DENSITY).assign(**densities)
+
+
+def _whole_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    return table.astype(dict.fromkeys([*_COUNTS, "interval_scaled"], "Int64"))

@@ -1,0 +1,72 @@
+"""Tables and sample sheet of a study on the disk. What is written is what the schemas say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from follicle_stager.files import read_text, replacing, set_aside, sweep, write_csv
+from follicle_stager.study.counts import count
+from follicle_stager.study.folder import Study
+from follicle_stager.study.schemas import checked
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from follicle_stager.study.samples import SampleSheet
+    from follicle_stager.study.sums import Counts
+
+
+def load_study(path: str | PathLike[str]) -> Counts:
+    """Count a study as it stands, corrections included, in tables whose columns have the documented types.
+
+    Parameters
+    ----------
+    path
+        Folder of the study.
+
+    Returns
+    -------
+    Counts
+        Data frames ``follicles``, ``section``, ``ovary``, ``animal`` and ``genotype``; columns: docs/tables.md.
+
+    Raises
+    ------
+    UserError
+        If it is no study, or the sample sheet does not match it.
+    """
+    return checked(count(Study.open(Path(path))))
+
+
+def write_counts(study: Study, counts: Counts) -> None:
+    """Write ``tables/follicles.csv`` and ``counts_by_*.csv``.
+
+    Raises
+    ------
+    UserError
+        If a value is not what its column can hold; nothing is written then.
+    """
+    sweep(study.path)
+    checked(counts)
+    write_csv(study.tables / "follicles.csv", counts.follicles)
+    for name in ("section", "ovary", "animal", "genotype"):
+        write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
+
+
+def keep_sheet(study: Study, sheet: SampleSheet) -> tuple[str, ...]:
+    """Make a sample sheet the study's own. A different one, which a person may have edited, is kept beside it.
+
+    Returns
+    -------
+    tuple of str
+        What a person must know.
+    """
+    path, told = study.samples_path, tuple[str, ...]()
+    if path.exists() and read_text(path) == sheet.text:
+        return told
+    with replacing(path) as temporary:  # on a full disk this fails, and the old one stays
+        temporary.write_bytes(sheet.text.encode("utf-8", "backslashreplace"))
+        if path.exists():
+            aside = set_aside(path, "replaced").name
+            told = (f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside}",)
+    return told
