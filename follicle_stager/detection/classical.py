@@ -1,7 +1,7 @@
-"""The detector that needs no weights: oocytes first, one outline for each, large antral follicles also by cavity.
+"""The detector without a network. It finds oocytes and outlines their follicles; large antral ones also by cavity.
 
-seeds (disc in a ring) -> oocyte borders -> score -> outlines; cavities -> outlines; claims to the same tissue
-are settled in `found.resolve_overlaps` once all windows of a slide are done.
+seeds (disc in a ring) -> oocyte borders -> score -> outlines; cavities -> outlines. `found.resolve_overlaps` resolves
+overlapping claims once all windows of a slide are done.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from follicle_stager.config import DetectionConfig
     from follicle_stager.field import Field
 
-# Granulosa around an oocyte, µm: from one flattened layer to a late secondary follicle with gaps.
+# Thickness of the granulosa around an oocyte, µm: from one flattened layer to a late secondary follicle with gaps.
 _THICKNESS_UM = (3.0, 130.0)
-# Mural granulosa around a cavity, µm.
+# Thickness of the mural granulosa around a cavity, µm.
 _WALL_UM = (10.0, 80.0)
-# An oocyte this near to a cavity lies in its cumulus.
+# Largest distance between a cavity and the oocyte in its cumulus, µm.
 _CUMULUS_UM = 30.0
 
 
@@ -38,14 +38,14 @@ def find_follicles(field: Field, config: DetectionConfig) -> list[FoundFollicle]
     Parameters
     ----------
     field
-        At ``config.working_mpp``.
+        The window, at ``config.working_mpp``.
     config
-        Sizes and threshold.
+        Sizes and score threshold.
 
     Returns
     -------
     list of FoundFollicle
-        All claims of at least ``config.min_score``; they may overlap.
+        All claims with a score of at least ``config.min_score``; they may overlap.
     """
     if not field.tissue.any():
         return []
@@ -81,10 +81,9 @@ def _from_oocytes(field: Field, config: DetectionConfig) -> list[FoundFollicle]:
 
 
 def _with_cavities(field: Field, config: DetectionConfig, from_oocytes: list[FoundFollicle]) -> list[FoundFollicle]:
-    """Add the antral follicles: a cavity, with the oocyte beside it if the section shows one.
+    """Add the antral follicles: a cavity, with the oocyte next to it if the section shows one.
 
-    Cavity and oocyte together are the body around which the wall is traced; a path around the oocyte alone would
-    stop at its cumulus.
+    The wall is traced around cavity and oocyte together; a path around the oocyte alone would stop at its cumulus.
     """
     cavities, score = trace_cavities(
         field, min_diameter_um=config.min_cavity_um, max_diameter_um=config.max_follicle_um
