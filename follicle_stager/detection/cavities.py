@@ -40,7 +40,7 @@ def fluid_mask(field: Field) -> NDArray[np.bool_]:
 def trace_cavities(
     field: Field, *, min_diameter_um: float, max_diameter_um: float
 ) -> tuple[Contours, NDArray[np.float64]]:
-    """Find cavities and judge their walls.
+    """Find cavities, and score their walls.
 
     Parameters
     ----------
