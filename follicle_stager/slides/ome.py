@@ -19,7 +19,7 @@ _BESIDE = re.compile(rf"(({_WORDS}|map)([\s_-]*\d+)?|.*[\s_:#(\[-]{_WORDS}[)\]]?
 # An image is an overview of the glass if its pixels are this many times larger than those of the finest image, and too
 # large (µm/px) to recognise stages.
 _OVERVIEW_FACTOR, _OVERVIEW_MPP = 8.0, 3.0
-# Names of fluorescent channels, which the red, green and blue channels of a camera do not have.
+# Names of fluorescent channels; the red, green and blue channels of a camera do not match.
 _FLUORESCENT = re.compile(r"dapi|hoechst|fitc|tritc|gfp|rfp|yfp|cherry|tomato|texas|alexa|cy[357]|fluor")
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.config import SlidesConfig
 
-# Accepted codecs: those used for images that only unpack bytes.
+# Accepted codecs: they are used for images and only unpack bytes.
 _CODECS = {
     *("bytes", "endian", "transpose", "sharding_indexed", "crc32", "crc32c", "delta", "shuffle"),
     *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
@@ -45,7 +45,7 @@ def open_ome_zarr(path: Path, limits: SlidesConfig) -> Slide:
     path
         The folder.
     limits
-        Largest amount of data that may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------

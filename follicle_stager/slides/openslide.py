@@ -47,7 +47,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
     try:
         source = openslide.OpenSlide(path)
     except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path}: OpenSlide cannot read it ({error or 'unknown format'}).") from error
+        raise SlideError(f"{path}: OpenSlide cannot read it ({error or 'unknown format'}); export it again.") from error
     try:
         levels, origin_px = _levels(source)
     except (ValueError, openslide.OpenSlideError) as error:

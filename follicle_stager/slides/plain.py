@@ -38,7 +38,7 @@ def open_plain(path: Path, limits: SlidesConfig) -> Slide:
     path
         The file.
     limits
-        Largest amount of data that may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------

@@ -49,7 +49,7 @@ def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
     path
         The file.
     limits
-        Largest amount of data that may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------
@@ -76,7 +76,7 @@ def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
     except ValueError as error:  # raised by the readers of metadata
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged: {error}. Copy or export it again.") from error
-    except Exception as error:  # same as above, for damage further in
+    except Exception as error:  # same as above, for damage after the header
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
 
