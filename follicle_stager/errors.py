@@ -1,7 +1,7 @@
-"""The errors that a user can cause: each message says what, where, and how to mend it.
+"""Errors that a user can cause. Each message says what is wrong, where, and how to fix it.
 
-The command line prints the message and exits with code 2; in a batch the slide becomes a line of the
-summary. Anything that is not a ``UserError`` is a defect of the software and keeps its traceback.
+The command line prints the message and exits with code 2; in a batch, the slide becomes a line of the
+summary. Any other exception is a defect of the software and keeps its traceback.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import errno
 
 
 class UserError(Exception):
-    """Bad input that the user can mend; ``str(error)`` is shown as it is."""
+    """Bad input that the user can fix; ``str(error)`` is shown unchanged."""
 
 
 class SlideError(UserError):
-    """A slide that cannot be read, or not safely measured."""
+    """A slide that cannot be read, or cannot be measured safely."""
 
 
 class SampleSheetError(UserError):
-    """A sample sheet that does not say what it must."""
+    """A sample sheet with missing or contradictory entries."""
 
 
 class StudyError(UserError):
@@ -26,7 +26,7 @@ class StudyError(UserError):
 
 
 class Stopped(BaseException):
-    """A person stopped the work; raised from a progress callback, it passes through all that outlives an error."""
+    """The user stopped the work. Progress callbacks raise it; handlers of ordinary errors do not catch it."""
 
 
 def how_to_install(extra: str) -> str:
@@ -35,17 +35,17 @@ def how_to_install(extra: str) -> str:
 
 
 def describe_os_error(error: OSError) -> str:
-    """Say in a user's words why the operating system refused.
+    """Explain to the user why the operating system refused.
 
     Parameters
     ----------
     error
-        What ``open``, ``write`` or ``os.replace`` raised.
+        The exception of ``open``, ``write`` or ``os.replace``.
 
     Returns
     -------
     str
-        Path, reason and what to do about it.
+        Path, reason and remedy.
     """
     where = f"{error.filename}: " if error.filename else ""
     mend = {
@@ -56,6 +56,6 @@ def describe_os_error(error: OSError) -> str:
         errno.EROFS: "the disk is read-only; choose another folder",
         errno.ENOENT: "no such file or folder; check the path",
         errno.ENOTDIR: "a part of this path is a file, not a folder; choose another path",
-        errno.EISDIR: "this is a folder, and a file is needed here",
+        errno.EISDIR: "this is a folder, but a file is needed here",
     }.get(error.errno or 0, error.strerror or str(error))
     return where + mend

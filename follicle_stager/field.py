@@ -1,6 +1,6 @@
-"""A window of a slide at a stated µm/px, with the channels that detection and measurement read.
+"""A window of a slide at a known µm/px, with the channels that detection and measurement use.
 
-Positions inside a field are µm from the slide's top-left corner; only `Field` knows where its pixels are.
+Positions are in µm from the slide's top-left corner; only `Field` converts them to pixels.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Field:
     Attributes
     ----------
     rgb
-        (y, x, 3) uint8.
+        Colour image, (y, x, 3) uint8.
     tissue
-        (y, x) bool; holes inside the tissue count as tissue.
+        (y, x) bool; True on tissue, holes inside it included.
     stain
-        The slide's stains.
+        Stain model of the slide.
     mpp
-        µm per pixel, square.
+        Pixel size, µm/px; pixels are square.
     x_um, y_um
         Position of the window's top-left corner on the slide, µm.
     """
@@ -51,27 +51,27 @@ class Field:
 
     @property
     def hematoxylin(self) -> NDArray[np.float32]:
-        """(y, x) hematoxylin; 1 is the 95th percentile of the slide's tissue."""
+        """Amount of hematoxylin, (y, x); 1 is the 95th percentile of the slide's tissue."""
         return self._channels[0]
 
     @property
     def counterstain(self) -> NDArray[np.float32]:
-        """(y, x) eosin, PAS or the like; 1 is the 95th percentile of the slide's tissue."""
+        """Amount of counterstain (eosin, PAS or similar), (y, x); 1 is the 95th percentile of the slide's tissue."""
         return self._channels[1]
 
     @property
     def density(self) -> NDArray[np.float32]:
-        """(y, x) optical density averaged over colour; 0 is empty glass."""
+        """Mean optical density of the three colours, (y, x); 0 is empty glass."""
         return self._channels[2]
 
     @property
     def clear(self) -> NDArray[np.bool_]:
-        """(y, x) True where a pixel is as clear as glass."""
+        """(y, x) bool; True where a pixel is as clear as glass."""
         return np.asarray(self.density < self.stain.clear_density)
 
     @cached_property
     def smooth_hematoxylin(self) -> NDArray[np.float32]:
-        """Hematoxylin without single-pixel noise: Gaussian of 0.8 µm."""
+        """Hematoxylin, smoothed by a Gaussian of 0.8 µm against single-pixel noise."""
         return np.asarray(ndi.gaussian_filter(np.minimum(self.hematoxylin, 1.5), 0.8 / self.mpp))
 
     @property
@@ -82,13 +82,13 @@ class Field:
     def pixel(
         self, x_um: NDArray[np.floating], y_um: NDArray[np.floating]
     ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
-        """Row and column (fractional, pixel centres at whole numbers) of slide positions in µm."""
+        """Row and column of slide positions in µm; fractional, with pixel centres at whole numbers."""
         return (y_um - self.y_um) / self.mpp - 0.5, (x_um - self.x_um) / self.mpp - 0.5
 
     def sample(
         self, channel: NDArray[np.floating], x_um: NDArray[np.floating], y_um: NDArray[np.floating]
     ) -> NDArray[np.float32]:
-        """Values of a channel at slide positions, linear interpolation; outside, the nearest pixel."""
+        """Values of a channel at slide positions, linearly interpolated; outside the field, the nearest pixel."""
         rows, columns = self.pixel(x_um, y_um)
         values = ndi.map_coordinates(channel, [rows, columns], order=1, mode="nearest", output=np.float32)
         return np.asarray(values)

@@ -1,10 +1,10 @@
-"""Files, in one place: how they are read, and how they are written.
+"""Reading and writing of files.
 
-Reading: only regular files are opened, since a named pipe or a device would block for ever; text of other programs is
-decoded by its byte order mark; what cannot be read is a `UserError` that names the file.
+Reading: only regular files are opened, because a named pipe or a device would block for ever. Text of other programs
+is decoded by its byte order mark. A file that cannot be read raises a `UserError` that names it.
 
-Writing is atomic: a temporary file beside the target, then ``os.replace``. An interrupted run, a full disk or a power
-cut leaves either the old file or the new one, never half of one.
+Writing is atomic: a temporary file in the same folder, then ``os.replace``. An interrupted run, a full disk or a power
+cut leaves either the old file or the new one, never half a file.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-#: Text that is longer than this (bytes, after decompression) is no table and no outlines of a slide; read as JSON it
-#: takes about eight times as much memory.
+#: Longest text that is read, bytes after decompression. No table and no outlines of a slide are longer; parsed as JSON,
+#: a text takes about eight times as much memory.
 MAX_TEXT_BYTES = 150_000_000
 
-# Temporary files are called ``.tmp-<machine>-<process>-<random>-<name>``: so one sees whose each is.
+# Temporary files are called ``.tmp-<machine>-<process>-<random>-<name>``; the name tells which process owns the file.
 _TEMPORARY = re.compile(r"\.tmp-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-")
 # Version 0.1 called them ``.<stem>-<random>.<ending>``.
 _TEMPORARY_OLD = re.compile(r"\.[^/]+-[a-z0-9_]{8}\.(json|geojson|jpg|toml|csv|svg|pdf|html|R)")
-# Whether a process of another machine still runs cannot be seen; no file takes a day to write.
+# We cannot see whether a process of another machine still runs, but no file takes a day to write.
 _DAY_S = 86_400
 
 
 def check_regular(path: Path) -> None:
-    """Refuse what would block or never end when it is read.
+    """Refuse a path that would block, or never end, when it is read.
 
     Raises
     ------
@@ -54,16 +54,16 @@ def check_regular(path: Path) -> None:
     if path.is_file():
         return
     if path.is_dir():
-        raise UserError(f"{path}: this is a folder, and a file is needed here.")
+        raise UserError(f"{path}: this is a folder, but a file is needed here.")
     if not path.exists():
         raise UserError(f"{path}: no such file; check the path.")
-    raise UserError(f"{path}: this is no regular file (a pipe, socket or device); give a file.")
+    raise UserError(f"{path}: this is not a regular file, but a pipe, socket or device; give a file.")
 
 
 def read_text(path: Path) -> str:
-    """Read a text file of any program.
+    """Read a text file that any program may have written.
 
-    UTF-8 with or without byte order mark, UTF-16, gzip; what is none of these is taken for Windows' cp1252.
+    UTF-8 with or without byte order mark, UTF-16, and gzip of these; anything else is read as Windows' cp1252.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ def read_text(path: Path) -> str:
     Returns
     -------
     str
-        Without byte order mark; line ends are as in the file.
+        The text without byte order mark, with the line ends of the file.
 
     Raises
     ------
     UserError
-        If it is missing, no regular file, too long, or no text.
+        If the file is missing, not a regular file, too long, or not text.
     """
     check_regular(path)
     with path.open("rb") as file:
@@ -90,7 +90,7 @@ def read_text(path: Path) -> str:
         except (OSError, EOFError, ValueError) as error:
             raise UserError(f"{path}: the compressed file is damaged ({error}); export it again.") from None
     if len(raw) > MAX_TEXT_BYTES:
-        raise UserError(f"{path}: it holds more than {MAX_TEXT_BYTES / 1e6:g} MB of text; export only follicles.")
+        raise UserError(f"{path}: the file holds more than {MAX_TEXT_BYTES / 1e6:g} MB of text; export only follicles.")
     try:
         text = raw.decode(_encoding(raw))
     except UnicodeDecodeError:
@@ -101,7 +101,7 @@ def read_text(path: Path) -> str:
 
 
 def _encoding(raw: bytes) -> str:
-    """By the byte order mark; Excel's UTF-16 without one has a zero in every second byte."""
+    """The encoding, from the byte order mark; Excel's UTF-16 without one has a zero in every second byte."""
     if raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return "utf-16"
     head = raw[:200]
@@ -111,21 +111,21 @@ def _encoding(raw: bytes) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file; whole numbers that no computer counts with become infinite.
+    """Read a JSON file. Whole numbers of 19 digits or more become floats, so huge ones become infinite.
 
     Raises
     ------
     UserError
-        If it cannot be read as text, or is no JSON.
+        If the file cannot be read as text, or is not JSON.
     """
     return parse_json(read_text(path), str(path))
 
 
 def parse_json(text: str | bytes, where: str) -> Any:
-    """Parse JSON; ``where`` it stands is for the message. See `read_json`."""
+    """Parse JSON; error messages begin with ``where``, usually the path. See `read_json`."""
     try:
         return json.loads(text, parse_int=_whole)
-    except (ValueError, RecursionError) as error:  # no JSON, or nested too deep
+    except (ValueError, RecursionError) as error:  # not JSON, or nested too deeply
         raise UserError(f"{where}: this is not valid JSON ({error}).") from None
 
 
@@ -135,7 +135,7 @@ def _whole(digits: str) -> int | float:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary path to write to; on success it becomes ``path``, on failure it is removed."""
+    """Give a temporary path to write to; on success it replaces ``path``, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".tmp-{_machine()}-{os.getpid()}-"
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=prefix, suffix=path.suffix)
@@ -147,7 +147,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with _naming(path):
             with temporary.open("rb+") as written:
                 os.fsync(written.fileno())
-            # mkstemp makes files private; a study is shared like any other folder.
+            # mkstemp makes private files, but a study is shared like any other folder.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
     finally:
@@ -157,7 +157,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Let an error of the system name the file that was meant."""
+    """Make an error of the operating system name the target, not the temporary file."""
     try:
         yield
     except OSError as error:
@@ -167,7 +167,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what writers that were killed left in a folder and below it; those that still run keep theirs."""
+    """Delete temporary files of killed processes in a folder and below it; running processes keep theirs."""
     for path in folder.rglob(".*"):
         made = _TEMPORARY.match(path.name)
         with contextlib.suppress(OSError):
@@ -185,9 +185,9 @@ def _machine() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    r"""Write a text file atomically, UTF-8, the same bytes on every system.
+    r"""Write a text file atomically, in UTF-8, with the same bytes on every system.
 
-    Half characters, as in names of files that are not UTF-8, are written as ``\udcff``; JSON reads that again.
+    Lone surrogates, as in file names that are not UTF-8, are written as ``\udcff``, which JSON reads back.
     """
     with replacing(path) as temporary:
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
@@ -220,7 +220,7 @@ def as_toml(values: Mapping[str, Any]) -> str:
 
 
 def write_csv(path: Path, table: pd.DataFrame) -> None:
-    """Write a table atomically; text that a spreadsheet would run as a formula is disarmed, in headers too."""
+    """Write a table atomically; cells and headers that a spreadsheet would run as formulas are disarmed."""
     safe = table.rename(columns=plain_cell)
     for column in safe.columns:
         if safe[column].dtype == object or str(safe[column].dtype) in ("string", "str"):
@@ -232,13 +232,13 @@ def write_csv(path: Path, table: pd.DataFrame) -> None:
 
 
 def plain_cell(value: Any) -> Any:
-    """Put an apostrophe before text that a spreadsheet would run as a formula; all other text stays as it is.
+    """Put an apostrophe before text that a spreadsheet would run as a formula; other values are unchanged.
 
-    A formula begins with ``=`` or ``@``, or with ``+`` or ``-``. Behind a sign it can only do harm with a function or
-    with another program or file, which need ``name(`` or ``!``. So the genotypes ``+/+``, ``-/-`` and ``+ (wt)`` stay
-    as the sample sheet has them. Where a spreadsheet parts cells at semicolons, each part is a cell.
+    A formula begins with ``=``, ``@``, ``+`` or ``-``. After ``+`` or ``-`` it can do harm only by calling a function,
+    a program or another file, which needs ``name(`` or ``!``. The genotypes ``+/+``, ``-/-`` and ``+ (wt)`` therefore
+    stay as in the sample sheet. Some spreadsheets split cells at semicolons, so each part is checked as a cell.
 
-    Source: OWASP, CSV injection; the rule is written for users in docs/tables.md.
+    Source: OWASP, CSV injection; docs/tables.md explains the rule to users.
     """
     return "'" + value if isinstance(value, str) and _is_formula(value) else value
 
@@ -246,7 +246,7 @@ def plain_cell(value: Any) -> Any:
 def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True
-    # Signs that nobody sees are passed over; spreadsheets in Japanese take full-width signs too.
+    # Invisible characters are skipped; Japanese spreadsheets also accept full-width signs.
     cells = [cell.lstrip(" \u00a0\u200b\ufeff") for cell in re.split(r"[;\t\r\n]", text)]
     return any(
         cell[:1] in ("=", "@", "＝", "＠") or (cell[:1] in ("+", "-", "＋", "－") and re.search(r"\w\(|!", cell))
@@ -262,16 +262,16 @@ def _umask() -> int:
 
 
 def set_aside(path: Path, what: str) -> Path:
-    """Keep a copy of a file that is to be replaced, as ``name.what_1.ending``, with the next number that is free.
+    """Copy a file that will be replaced to ``name.what_1.ending``, or to the next free number.
 
-    The file itself stays until its successor is there: on a full disk nothing is lost.
+    The file itself stays until the new one is written, so nothing is lost on a full disk.
 
     Parameters
     ----------
     path
         The file.
     what
-        Why it is kept.
+        Word for the name of the copy that says why it is kept.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Polygons and pixel masks, in one place and one convention: µm outside, pixels of a field inside."""
+"""Conversion between polygons in µm and pixel masks of a field, and measures of outlines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def to_mask(field: Field, area: BaseGeometry) -> NDArray[np.bool_]:
-    """Pixels of a field whose centres lie in an area (µm), (y, x) bool."""
+    """Mask of an area given in µm, (y, x) bool; True where a pixel centre lies inside it."""
     mask = np.zeros(field.shape, bool)
     for part in getattr(area, "geoms", [area]):
         if part.is_empty or not isinstance(part, Polygon):
@@ -32,7 +32,7 @@ def to_mask(field: Field, area: BaseGeometry) -> NDArray[np.bool_]:
 
 
 def to_polygon(field: Field, mask: NDArray[np.bool_]) -> Polygon | None:
-    """Outer border of the largest piece of a mask, µm; None if there is none."""
+    """Outer border of the largest piece of a mask, µm; None for an empty mask."""
     polygons = areas_above(mask, 0.5, x_um=field.x_um, y_um=field.y_um, mpp=field.mpp)
     if not polygons:
         return None
@@ -43,17 +43,18 @@ def to_polygon(field: Field, mask: NDArray[np.bool_]) -> Polygon | None:
 def areas_above(
     values: NDArray[np.floating] | NDArray[np.bool_], level: float, *, x_um: float, y_um: float, mpp: float
 ) -> list[Polygon]:
-    """Areas in which a map lies above a level, µm, without their holes.
+    """Outlines of the areas in which a map lies above a level, µm; holes are filled.
 
     Parameters
     ----------
     values
-        (y, x); outside it is 0.
+        The map, (y, x); it is taken as 0 outside.
     level
+        Value of the map at the outlines.
     x_um, y_um
-        Top-left corner of the map.
+        Top-left corner of the map, µm.
     mpp
-        µm per pixel of it.
+        Pixel size of the map, µm/px.
     """
     polygons: list[Polygon] = []
     for ring in find_contours(np.pad(values.astype(np.float32), 1), level):
@@ -71,9 +72,9 @@ def _ring_mask(field: Field, coordinates: object) -> NDArray[np.bool_]:
 
 
 def two_axes(outline: Polygon) -> tuple[float, float]:
-    """Longest diameter of an outline and the largest width perpendicular to it.
+    """Longest diameter of an outline, and the largest width perpendicular to it.
 
-    The usual way to measure a follicle by eye: two perpendicular axes.
+    This is how follicles are usually measured by eye: along two perpendicular axes.
     """
     points = np.asarray(outline.exterior.coords)[:-1, :2]
     difference = points[:, None, :] - points[None, :, :]
@@ -91,7 +92,7 @@ def equivalent_diameter(outline: Polygon | MultiPolygon) -> float:
 
 
 def equal_parts(start: int, stop: int, most: float) -> list[tuple[int, int]]:
-    """Parts of a range of whole numbers, as equal as they can be and none longer than ``most`` (rounded up)."""
+    """Split a range of whole numbers into parts as equal as possible, none longer than ``most`` (rounded up)."""
     count = max(1, math.ceil((stop - start) / most))
     edges = [start + (stop - start) * i // count for i in range(count + 1)]
     return list(pairwise(edges))

@@ -1,8 +1,8 @@
-"""Optical density, and the stain vectors of a slide: fit once per slide, apply to any region of it.
+"""Optical density and stain vectors of a slide, fitted once per slide and applied to any region of it.
 
 The two-stain fit follows Macenko et al. 2009 (doi 10.1109/ISBI.2009.5193250): tissue pixels span a plane in
 optical density, and its extreme directions are the stains. On hematoxylin-only slides the plane collapses
-to a line; then the counterstain is set to a reference direction instead of being fitted to noise.
+to a line; the counterstain is then set to a reference direction instead of being fitted to noise.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ if TYPE_CHECKING:
 _HEMATOXYLIN = np.array([0.650, 0.704, 0.286])
 _EOSIN = np.array([0.072, 0.990, 0.105])
 
-#: A fitted hematoxylin further than this from the reference is the work of dirt or pen, and is pulled back.
+#: Largest angle between the fitted and the reference hematoxylin. Dirt or pen causes larger ones; they are reduced to
+#: this angle.
 MAX_DEVIATION_DEG = 15.0
 
-#: Two stains are told apart only where their directions differ by this angle; below it the slide is
-#: treated as hematoxylin-only. Directions of one stain spread by about 10 degrees through noise.
+#: Smallest angle between two stains; below it, the slide is treated as hematoxylin-only. Noise alone spreads
+#: the directions of one stain by about 10 degrees.
 MIN_STAIN_ANGLE_DEG = 18.0
 
-#: A counterstain (eosin, PAS) takes out far less red than green light; the second direction of a
-#: hematoxylin-only slide is noise of the scanner and its compression, and does not.
+#: Largest ratio of red to green optical density of a counterstain: eosin and PAS absorb far less red than green light.
+#: The second direction of a hematoxylin-only slide is noise of scanner and compression, with a larger ratio.
 MAX_COUNTERSTAIN_RED = 0.65
 
 
@@ -38,18 +39,18 @@ class StainModel:
     Attributes
     ----------
     white
-        (3,) brightness of empty glass, 0-255.
+        Brightness of empty glass, (3,), 0-255.
     hematoxylin, counterstain
-        (3,) directions in optical density, unit length. The counterstain is eosin, PAS or the like.
+        Directions in optical density, (3,), unit length. The counterstain is eosin, PAS or similar.
     hematoxylin_full, counterstain_full
-        Amount (95th percentile over tissue) that counts as 1.
+        Amount that counts as 1: the 95th percentile over tissue.
     density_full
-        (3,) optical density per colour that 9 of 10 tissue pixels stay below.
+        Optical density per colour, (3,): the 90th percentile over tissue.
     two_stains
-        Whether a second stain was found; if not, ``counterstain`` is a reference.
+        Whether a second stain was found; if not, ``counterstain`` is the reference direction.
     clear_density
-        Mean optical density below which a pixel is as clear as glass: lumen, fluid, tear. It follows the
-        strength of the staining, since a pale slide has paler cytoplasm.
+        Mean optical density below which a pixel is as clear as glass: lumen, fluid, tear. It depends on the
+        strength of the staining, because a pale slide has paler cytoplasm.
     """
 
     white: NDArray[np.float64]
@@ -62,19 +63,19 @@ class StainModel:
     density_full: NDArray[np.float64] = field(default_factory=lambda: np.full(3, 0.5))
 
     def optical_density(self, rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """(y, x, 3) optical density (natural log) of a region; 0 is empty glass."""
-        # A table of 256 values a channel: the logarithm of every pixel would cost more than the filters.
+        """Optical density (natural log) of a region, (y, x, 3); 0 is empty glass."""
+        # A table of 256 values per channel; the logarithm of every pixel would take longer than the filters.
         table = np.log(self.white[None, :] / np.maximum(np.arange(256.0), 1.0)[:, None]).astype(np.float32)
         table = np.maximum(table, 0)
         return np.asarray(np.stack([table[rgb[..., c], c] for c in range(3)], axis=-1))
 
     def amounts(self, od: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Hematoxylin and counterstain of a region, each about 0-1 (may pass 1 in dense nuclei).
+        """Hematoxylin and counterstain of a region, each about 0-1 (above 1 in dense nuclei).
 
         Parameters
         ----------
         od
-            (y, x, 3) from `optical_density`.
+            Optical density, (y, x, 3), from `optical_density`.
         """
         basis = np.stack([self.hematoxylin, self.counterstain], axis=1)
         inverse = np.linalg.pinv(basis).astype(np.float32)
@@ -82,18 +83,18 @@ class StainModel:
         return amounts[..., 0] / self.hematoxylin_full, amounts[..., 1] / self.counterstain_full
 
 
-# Optical density that no tissue falls below; and the least that counts as full, where there is next to none.
+# Smallest optical density of tissue, and the smallest value of `density_full`, for slides with very pale staining.
 _TISSUE_DENSITY = 0.10
 _LEAST_FULL = 0.15
 
 
 def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Brightness of empty glass, (3,): the bright mode of the image, or near white where no glass shows.
+    """Brightness of empty glass, (3,): 75th percentile of bright pixels, or near white if no glass is visible.
 
     Parameters
     ----------
     rgb
-        (y, x, 3) overview of the slide.
+        Overview of the slide, (y, x, 3).
     """
     pixels = rgb.reshape(-1, 3)
     bright = pixels[pixels.min(axis=1) >= 190]
@@ -103,18 +104,18 @@ def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
 
 
 def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Colours that no histological stain has: marker pen, coloured dirt, drawn boxes.
+    """Find colours that no histological stain has: marker pen, coloured dirt, drawn boxes.
 
     Parameters
     ----------
     od
-        (..., 3) optical density.
+        Optical density, (..., 3).
 
     Returns
     -------
     ndarray of bool, (...)
-        True where the direction in optical density leaves the fan between hematoxylin and eosin / PAS: those
-        take out more green than any other light, and little blue.
+        True where the direction in optical density lies outside the range between hematoxylin and eosin / PAS;
+        these absorb green light most, and little blue.
     """
     direction = od / np.maximum(np.linalg.norm(od, axis=-1, keepdims=True), 1e-6)
     blue_marker = (direction[..., 0] > 0.6) & (direction[..., 2] < 0.12)
@@ -128,11 +129,11 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     Parameters
     ----------
     rgb
-        (y, x, 3) overview at 1-4 µm/px.
+        Overview of the slide, (y, x, 3), at 1-4 µm/px.
     tissue
-        (y, x) True where tissue is.
+        (y, x) bool; True on tissue.
     white
-        (3,) from `estimate_white`.
+        Brightness of empty glass, (3,), from `estimate_white`.
 
     Returns
     -------
@@ -154,7 +155,7 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     low, high = np.percentile(angles, [1, 99])
     ends = [np.clip(plane @ np.array([np.cos(a), np.sin(a)]), 0.01, None) for a in (low, high)]
     ends = [v / np.linalg.norm(v) for v in ends]
-    # Hematoxylin takes out more red, in proportion, than eosin, PAS or any usual counterstain.
+    # Hematoxylin absorbs proportionally more red than eosin, PAS or any other usual counterstain.
     hematoxylin, counterstain = sorted(ends, key=lambda v: v[0], reverse=True)
     hematoxylin = _within(hematoxylin, _HEMATOXYLIN, MAX_DEVIATION_DEG)
     two_stains = bool(
@@ -169,20 +170,20 @@ def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray
     h, c = model.amounts(od.astype(np.float32))
     full_h, full_c = (max(float(np.percentile(values, 95)), 0.05) for values in (h, c))
     if not two_stains:
-        full_c = 1.0  # what is left beside hematoxylin is noise, and must not be blown up
+        full_c = 1.0  # the rest besides hematoxylin is noise and must not be amplified
     density = density_full(pixels, white)
     return StainModel(white, hematoxylin, counterstain, full_h, full_c, two_stains, clear_density, density)
 
 
 def density_full(rgb: NDArray[np.uint8], white: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Optical density per colour that 9 of 10 pixels of tissue stay below, (3,).
+    """90th percentile of the optical density of tissue, per colour, (3,).
 
     Parameters
     ----------
     rgb
-        (..., 3) pixels; what is as clear as glass is left out.
+        Pixels, (..., 3); those as clear as glass are left out.
     white
-        (3,) from `estimate_white`.
+        Brightness of empty glass, (3,), from `estimate_white`.
     """
     pixels = _thinned(rgb.reshape(-1, 3))
     od = np.maximum(np.log(white / np.maximum(pixels, 1)), 0)
@@ -193,7 +194,7 @@ def density_full(rgb: NDArray[np.uint8], white: NDArray[np.float64]) -> NDArray[
 
 
 def _thinned(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """At most some 200,000 of many pixels, evenly spread."""
+    """Every n-th pixel, so that at most 200,000 are left."""
     return pixels[:: len(pixels) // 200_000 + 1]
 
 

@@ -1,6 +1,6 @@
-"""Tables of other programs, as text: CSV and TSV in any encoding that Excel and QuPath write, and xlsx.
+"""Read tables of other programs as text: CSV and TSV in any encoding that Excel and QuPath write, and xlsx.
 
-Nothing is guessed that would move a value into another column: what does not fit is an error with its line.
+No guess moves a value into another column: a row that does not fit is an error that names the line.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _EXCEL = (".xlsx", ".xlsm")
-# A sheet with one cell in its last corner has 17,000 million.
+# A sheet whose bottom right cell is filled has 17,000 million cells.
 _MOST_CELLS = 20_000_000
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it is written.
+    """A table as written in the file.
 
     Attributes
     ----------
     columns
-        Names in the header, without white space around them; columns without a name are left out.
+        Names in the header, without surrounding white space; columns without a name are left out.
     header_line
-        Its line in the file.
+        Line number of the header in the file.
     rows
-        Line in the file, and cells by column; cells that a short row lacks are empty. Empty rows are left out.
+        Line number in the file, and cells by column. A short row is filled up with empty cells; empty rows are left
+        out.
     text
-        The whole table as the text of a CSV file.
+        The whole table as CSV text.
     """
 
     columns: list[str]
@@ -55,8 +56,8 @@ def read_table(path: Path) -> Table:
     Parameters
     ----------
     path
-        ``.xlsx`` (its first sheet that is not hidden), or text separated by commas, semicolons or tabs; a first line
-        ``sep=;`` as Excel writes it says which.
+        An ``.xlsx`` file (its first visible sheet is read), or text separated by commas, semicolons or tabs. A first
+        line ``sep=;``, as Excel writes it, sets the separator.
 
     Returns
     -------
@@ -65,8 +66,8 @@ def read_table(path: Path) -> Table:
     Raises
     ------
     UserError
-        If it cannot be read, a column is there twice, a row has more cells than the header, a quotation mark is not
-        closed, or a cell holds what no text has; the message names the line.
+        If the file cannot be read, two columns have the same name, a row has more cells than the header, a quotation
+        mark is not closed, or a cell holds a control character. The message names the line.
     """
     if path.suffix.lower() in _EXCEL:
         excel = list(_excel_lines(path))
@@ -87,15 +88,15 @@ def read_table(path: Path) -> Table:
             continue
         if any(cell.strip() for cell in cells[len(names) :]):
             raise UserError(
-                f"{path}: line {line}: {len(cells)} cells for {len(names)} columns, so nobody knows which value is "
-                "which. Is there a decimal comma in a sheet that is separated by commas? Write 5.0, or put the value "
-                "in quotation marks."
+                f"{path}: line {line}: {len(cells)} cells for {len(names)} columns, so it is unclear which value "
+                "belongs to which column. Is there a decimal comma in a sheet that is separated by commas? Write 5.0, "
+                "or put the value in quotation marks."
             )
         whole = [cell.strip() for cell in cells] + [""] * (len(names) - len(cells))
         row = {name: cell for name, cell in zip(names, whole, strict=False) if name}
         odd = next((name for name, cell in row.items() if _CONTROL.search(cell)), None)
         if odd is not None:
-            raise UserError(f"{path}: line {line}, column {odd}: {row[odd]!r} holds a sign that is no text; delete it.")
+            raise UserError(f"{path}: line {line}, column {odd}: {row[odd]!r} has a control character; delete it.")
         rows.append((line, row))
     return Table([name for name in names if name], header_line, rows, text)
 
@@ -112,11 +113,11 @@ def _text_of(path: Path) -> str:
     except UserError as error:
         if "not a text file" not in str(error):
             raise
-        raise UserError(f"{path}: this is no table; save the sheet as Excel workbook (.xlsx) or CSV UTF-8.") from None
+        raise UserError(f"{path}: not a table; save the sheet as Excel workbook (.xlsx) or CSV UTF-8.") from None
 
 
 def _text_lines(text: str, path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Rows of a text, each with the number of its first line."""
+    """Rows of a text table, each with the number of its first line."""
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     first, _, rest = text.partition("\n")
     skipped, delimiter = 0, ""
@@ -159,23 +160,25 @@ def _excel_lines(path: Path) -> Iterator[tuple[int, list[str]]]:
             yield line, cells
     except UserError:
         raise
-    except Exception as error:  # damaged workbooks fail in any way
+    except Exception as error:  # damaged workbooks raise all kinds of exceptions
         raise UserError(f"{path}: this Excel workbook cannot be read ({error}); save it as CSV UTF-8.") from None
 
 
 def _first_sheet(book: Any, path: Path) -> Iterator[tuple[object, ...]]:
-    """Rows of the first sheet that is not hidden; of a sheet of millions of cells not all."""
+    """Rows of the first visible sheet; a sheet with far too many cells is refused."""
     sheet = next(s for s in book.worksheets if s.sheet_state == "visible")
     cells = 0
     for row in sheet.iter_rows(values_only=True):
         cells += max(1, len(row))
         if cells > _MOST_CELLS:
-            raise UserError(f"{path}: the sheet has more than {_MOST_CELLS:,} cells; delete what is far off its table.")
+            raise UserError(
+                f"{path}: the sheet has more than {_MOST_CELLS:,} cells; delete cells that are far from the table."
+            )
         yield row
 
 
 def _cell(value: object) -> str:
-    """A cell as a person sees it."""
+    """The text of a cell as Excel shows it."""
     if value is None:
         return ""
     if isinstance(value, float) and value.is_integer():

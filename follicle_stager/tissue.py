@@ -1,6 +1,6 @@
-"""Tissue against glass, the sections on a slide, and whether they can be judged at all.
+"""Find tissue and sections on a slide, and judge their quality.
 
-Works on an overview of the whole slide (4 µm/px by default), so it costs little on any slide.
+Works on an overview of the whole slide (4 µm/px by default), so it is fast on any slide.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from follicle_stager.config import TissueConfig
     from follicle_stager.slides import Slide
 
-# Otsu's threshold is trusted only in this range of optical density: a field without glass would otherwise
+# Range of optical density in which Otsu's threshold is trusted. Outside it, a field without glass would
 # be split into dark and pale tissue.
 _TISSUE_OD_RANGE = (0.04, 0.14)
 
-# µm/px and pixel budget of the windows from which stains and focus are judged.
+# Pixel size (µm/px), side (px) and largest number of the windows from which stains and focus are estimated.
 _DETAIL_MPP = 1.0
 _DETAIL_WINDOW = 512
 _MAX_DETAIL_WINDOWS = 12
-# Rows of the overview that are worked on at once.
+# Rows of the overview that are processed at once.
 _ROWS = 512
 
 
@@ -47,17 +47,17 @@ class Overview:
     Attributes
     ----------
     tissue
-        (y, x) bool, holes filled.
+        (y, x) bool; True on tissue, holes filled.
     mpp
-        µm/px of the mask.
+        Pixel size of the mask, µm/px.
     stain
-        The slide's stains.
+        Stain model of the slide.
     sections
-        Outline of each section in µm, in reading order (rows from the top, then left to right).
+        Outlines of the sections in µm, in reading order (rows from the top, each from left to right).
     quality
         ``tissue_mm2``, ``focus`` (0-1), ``fold_fraction``, ``pen_fraction``, ``tint`` (0-255), ``two_stains``.
     flags
-        Readable warnings from ``quality``.
+        Warnings for the user, derived from ``quality``.
     """
 
     tissue: NDArray[np.bool_]
@@ -68,7 +68,7 @@ class Overview:
     flags: tuple[str, ...]
 
     def tissue_window(self, x_um: float, y_um: float, shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:
-        """The tissue mask over a window of another µm/px; outside the slide there is none."""
+        """The tissue mask of a window at another µm/px; False outside the slide."""
         return _mask_window(self.tissue, self.mpp, x_um, y_um, shape, mpp)
 
 
@@ -78,9 +78,9 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     Parameters
     ----------
     slide
-        A slide whose µm/px is known.
+        A slide with known µm/px.
     config
-        Physical sizes that tell sections from debris.
+        Physical sizes that distinguish sections from debris.
 
     Returns
     -------
@@ -89,27 +89,27 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
     Raises
     ------
     SlideError
-        If there is no tissue on the slide, or nothing but darkness.
+        If there is no tissue on the slide, or the image is black.
     """
     mpp = max(config.overview_mpp, slide.pixel_size.mpp)
     height, width = grid_shape(slide, mpp)
     rgb = read_at_mpp(slide, 0, 0, width, height, mpp)
     if np.percentile(rgb.max(axis=2), 99.5) < 60:
         raise SlideError(
-            f"{slide.path}: the image is black almost everywhere; this is no brightfield section. "
+            f"{slide.path}: the image is black almost everywhere; this is not a brightfield section. "
             "Is it a fluorescence image, or an empty export?"
         )
     white = estimate_white(rgb)
     density, pen = _density_and_pen(rgb, white)
     tint = _tint(rgb)
-    del rgb  # of a whole glass it is half a gigabyte
+    del rgb  # half a gigabyte for a whole glass slide
     tissue = tissue_mask(density, pen, mpp=mpp)
     sections = find_sections(tissue, mpp=mpp, config=config)
     image_mm2 = height * width * mpp**2 / 1e6
     if not sections and image_mm2 < 4 * config.min_section_mm2:
         raise SlideError(
             f"{slide.path}: no piece of tissue of at least {config.min_section_mm2:g} mm² (the whole image is "
-            f"{image_mm2:.3f} mm² at {slide.pixel_size.mpp:.3g} µm/px); for small fields lower tissue.min_section_mm2 "
+            f"{image_mm2:.3f} mm² at {slide.mpp:.3g} µm/px). For small fields, reduce tissue.min_section_mm2 "
             "in a --config file."
         )
     if not sections:
@@ -132,21 +132,21 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
 
 
 def tissue_mask(density: NDArray[np.float32], pen: NDArray[np.bool_], *, mpp: float) -> NDArray[np.bool_]:
-    """Tell tissue from glass.
+    """Distinguish tissue from glass.
 
     Parameters
     ----------
     density
-        (y, x) mean optical density.
+        Mean optical density, (y, x).
     pen
-        (y, x) marker pen, never tissue.
+        (y, x) bool; True on marker pen, which is never tissue.
     mpp
-        µm/px of both.
+        Pixel size of both, µm/px.
 
     Returns
     -------
     ndarray of bool, (y, x)
-        Gaps below 40 µm closed, holes filled (antra and vessels lie inside the tissue).
+        True on tissue; gaps below 40 µm are closed and holes filled (antra and vessels lie inside the tissue).
     """
     smooth = ndi.gaussian_filter(density, 6.0 / mpp)
     if smooth.max() - smooth.min() < 0.03:
@@ -162,25 +162,25 @@ def tissue_mask(density: NDArray[np.float32], pen: NDArray[np.bool_], *, mpp: fl
 
 
 def find_sections(tissue: NDArray[np.bool_], *, mpp: float, config: TissueConfig) -> list[MultiPolygon]:
-    """Sections of ovary on a slide: pieces of tissue, torn parts joined, debris dropped.
+    """Find the sections of ovary on a slide: pieces of tissue, with torn parts joined and debris removed.
 
     Parameters
     ----------
     tissue
-        (y, x) mask.
+        (y, x) bool; True on tissue.
     mpp
-        µm/px of the mask.
+        Pixel size of the mask, µm/px.
     config
-        Smallest area and the gap that still belongs to one section.
+        Smallest area of a section, and largest gap between its parts.
 
     Returns
     -------
     list of MultiPolygon
-        µm, in reading order.
+        Outlines of the sections in µm, in reading order.
     """
     pieces = []
     for region in regionprops(label(tissue)):
-        # A thousandth of a section is dirt; anything above may be a torn-off part of one.
+        # A piece below a tenth of the smallest section is debris; a larger one may be torn off a section.
         if region.area * mpp**2 / 1e6 < 0.1 * config.min_section_mm2:
             continue
         padded = np.pad(region.image.astype(float), 1)
@@ -203,9 +203,9 @@ def find_sections(tissue: NDArray[np.bool_], *, mpp: float, config: TissueConfig
 
 
 def reading_order(sections: list[MultiPolygon]) -> list[MultiPolygon]:
-    """Sort like text: rows from the top, each from left to right.
+    """Sort sections like text: rows from the top, each from left to right.
 
-    Sections whose heights overlap by more than half of the smaller one stand in one row.
+    Two sections are in the same row if their vertical extents overlap by more than half of the smaller one.
     """
     rows: list[list[MultiPolygon]] = []
     for section in sorted(sections, key=lambda s: s.centroid.y):
@@ -224,7 +224,7 @@ def reading_order(sections: list[MultiPolygon]) -> list[MultiPolygon]:
 def _density_and_pen(
     rgb: NDArray[np.uint8], white: NDArray[np.float64]
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Mean optical density, and marker pen, (y, x) each; worked out in parts, to save memory."""
+    """Mean optical density, and mask of marker pen, (y, x) each; computed in parts to save memory."""
     stain = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False)
     density, pen = np.empty(rgb.shape[:2], np.float32), np.empty(rgb.shape[:2], bool)
     for top in range(0, len(rgb), _ROWS):
@@ -235,7 +235,7 @@ def _density_and_pen(
 
 
 def _tint(rgb: NDArray[np.uint8]) -> float:
-    """How far the brightest part of a picture is from neutral: largest minus smallest colour, 0-255."""
+    """Tint of the brightest part of an image: its largest minus its smallest colour value, 0-255."""
     step = max(1, round((rgb.shape[0] * rgb.shape[1] / 1e6) ** 0.5))
     pixels = rgb[::step, ::step].reshape(-1, 3)
     brightness = pixels.sum(axis=1, dtype=np.int32)
@@ -244,7 +244,7 @@ def _tint(rgb: NDArray[np.uint8]) -> float:
 
 
 def quality_flags(quality: dict[str, float]) -> tuple[str, ...]:
-    """Readable warnings; the limits were set by looking at sharp, blurred, folded and marked slides [M]."""
+    """Warnings for the user; the limits were set by looking at sharp, blurred, folded and marked slides [M]."""
     flags = []
     if quality["focus"] < 0.25:
         flags.append("out of focus: nuclei are blurred, layers may be miscounted")
@@ -256,14 +256,14 @@ def quality_flags(quality: dict[str, float]) -> tuple[str, ...]:
             "when the slide was exported? Check its outlines and stages"
         )
     if quality["pen_fraction"] > 0.001:
-        flags.append("marker pen or drawn marks on the slide: they are ignored, and so is what they cover")
+        flags.append("marker pen or drawn marks on the slide: they and the tissue below them are ignored")
     return tuple(flags)
 
 
 def _stain_and_focus(
     slide: Slide, tissue: NDArray[np.bool_], mpp: float, white: NDArray[np.float64]
 ) -> tuple[StainModel, float]:
-    """Fit stains and judge sharpness on a few windows spread over the tissue."""
+    """Fit the stains and measure sharpness in a few windows spread over the tissue."""
     detail_mpp = max(_DETAIL_MPP, slide.pixel_size.mpp)
     side_um = _DETAIL_WINDOW * detail_mpp
     step = max(1, round(side_um / mpp))
@@ -290,8 +290,8 @@ def _stain_and_focus(
 def focus_of(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], *, mpp: float) -> float:
     """Sharpness of a window, 0 (blurred) to 1 (sharp).
 
-    Share of contrast at the size of a nucleus' edge (1-2 px) in the contrast at the size of nuclei: blur takes
-    the former first, and stain strength cancels.
+    Ratio of the contrast at the scale of a nucleus' edge (1-2 px) to the contrast at the scale of nuclei. Blur
+    reduces the former first, and the strength of the stain cancels out.
     """
     gray = rgb.mean(axis=2).astype(np.float32)
     fine = gray - ndi.gaussian_filter(gray, 1.0)
@@ -301,9 +301,9 @@ def focus_of(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], *, mpp: float) -
 
 
 def _fold_fraction(density: NDArray[np.float32], tissue: NDArray[np.bool_], *, mpp: float) -> float:
-    """Share of tissue that is about twice as dense as the rest: two layers lie on each other.
+    """Share of the tissue that is about twice as dense as the rest, because two layers overlap.
 
-    Averaged over 12 µm, so that dense groups of nuclei are not taken for folds.
+    The density is smoothed over 12 µm, so that dense groups of nuclei are not taken for folds.
     """
     if not tissue.any():
         return 0.0
@@ -320,7 +320,7 @@ def _as_multipolygon(geometry: BaseGeometry) -> MultiPolygon:
 def _mask_window(
     mask: NDArray[np.bool_], mask_mpp: float, x_um: float, y_um: float, shape: tuple[int, int], mpp: float
 ) -> NDArray[np.bool_]:
-    """Nearest neighbour of a slide's mask on another grid; False outside the slide."""
+    """A slide's mask resampled to another grid by nearest neighbour; False outside the slide."""
     rows = ((y_um + (np.arange(shape[0]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
     columns = ((x_um + (np.arange(shape[1]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
     inside = (rows < mask.shape[0])[:, None] & (columns < mask.shape[1])[None, :]

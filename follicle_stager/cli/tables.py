@@ -102,7 +102,7 @@ def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Te
     doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
     if len(doubtful):
         said = (
-            f"CountKind, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
+            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
             '\'follicle-stager review\', part Count, or set "included" to "no" in its sections.geojson.'
         )
         tables.append(Text(said, style="yellow"))

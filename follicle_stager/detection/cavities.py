@@ -1,7 +1,7 @@
-"""Large antral follicles from their cavity: they are found even where the section misses the oocyte.
+"""Find large antral follicles by their cavity, also where the section misses the oocyte.
 
-A white hole alone is nothing: vessels, tears and cracks are white too. A cavity counts only with a dense wall of
-granulosa (thicker than a vessel's) around most of it, and a round shape.
+A white hole alone is no evidence, because vessels, tears and cracks are white too. A cavity must be round and have a
+dense wall of granulosa, thicker than a vessel's wall, around most of it.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
     from follicle_stager.field import Field
 
-# Cavities are hundreds of µm wide: this is fine enough.
+# Pixel size of the mask, µm/px; fine enough, because cavities are hundreds of µm wide.
 _MASK_MPP = 2.0
-# Follicular fluid is about as clear as glass, or a pale even pink with hardly any hematoxylin.
+# Follicular fluid is about as clear as glass, or a pale homogeneous pink with hardly any hematoxylin.
 _FLUID_DENSITY = 1.2
 _FLUID_HEMATOXYLIN = 0.10
-# Where the wall is looked for, µm outside the cavity. A vessel's wall has ended there.
+# Range in which the wall is measured, µm outside the cavity; the wall of a vessel is thinner.
 _WALL_FROM_UM, _WALL_TO_UM = 3.0, 18.0
 
 
 def fluid_mask(field: Field) -> NDArray[np.bool_]:
-    """Pixels inside the tissue that are clear, or pale without nuclei, (y, x) bool."""
+    """Mask of fluid, (y, x) bool; True in tissue that is clear, or pale and without nuclei."""
     density = ndi.gaussian_filter(field.density, 1.0 / field.mpp)
     clear = density < _FLUID_DENSITY * field.stain.clear_density
     pale = clear | (field.smooth_hematoxylin < _FLUID_HEMATOXYLIN)
@@ -40,26 +40,27 @@ def fluid_mask(field: Field) -> NDArray[np.bool_]:
 def trace_cavities(
     field: Field, *, min_diameter_um: float, max_diameter_um: float
 ) -> tuple[Contours, NDArray[np.float64]]:
-    """Find cavities and judge their walls.
+    """Find cavities, and score their walls.
 
     Parameters
     ----------
     field
         The window to search.
     min_diameter_um, max_diameter_um
-        Of the circle of equal area.
+        Range of diameters of the circle of equal area.
 
     Returns
     -------
     cavities : Contours
+        Outlines of the cavities.
     score : ndarray, (n,)
-        0-1, comparable to an oocyte's.
+        Score of each, 0-1, comparable to that of an oocyte.
     """
     step = max(1, round(_MASK_MPP / field.mpp))
     mpp = field.mpp * step
     mask = fluid_mask(field)[::step, ::step]
     opened = ndi.binary_opening(np.pad(mask, 8), disk(max(1, round(6.0 / mpp))))[8:-8, 8:-8]
-    # Lakes of an early antral follicle, parted by bridges of cells, are one cavity.
+    # Fluid spaces of an early antral follicle, separated by bridges of cells, are one cavity.
     opened = ndi.binary_closing(np.pad(opened, 12), disk(round(12.0 / mpp)))[12:-12, 12:-12]
     x, y, radius = [], [], []
     for region in regionprops(label(opened)):
@@ -77,14 +78,14 @@ def trace_cavities(
 
 
 def _closed(mask: NDArray[np.bool_], mpp: float) -> NDArray[np.bool_]:
-    """The cavity without the notches that cumulus and loose cells cut into it."""
+    """The cavity, with notches from cumulus and loose cells filled."""
     pad = round(30.0 / mpp)
     closed = ndi.binary_closing(np.pad(mask, pad), disk(round(20.0 / mpp)))
     return np.asarray(ndi.binary_fill_holes(closed))
 
 
 def _outermost(mask: NDArray[np.bool_], row: float, column: float) -> NDArray[np.float64]:
-    """Distance in pixels at which each ray leaves the mask for good."""
+    """Distance at which each ray leaves the mask for the last time, px."""
     reach = np.arange(0.0, np.hypot(*mask.shape))
     rows = row + SIN[:, None] * reach
     columns = column + COS[:, None] * reach
@@ -104,7 +105,7 @@ def _wall_score(field: Field, cavities: Contours) -> NDArray[np.float64]:
     coverage = dense.mean(axis=1)
     area = np.array([cavities.polygon(i).area for i in range(len(cavities))])
     hulls = [cavities.polygon(i).convex_hull for i in range(len(cavities))]
-    # The cumulus cuts a notch into a round cavity, so roundness is that of the hull, and the hull must be filled.
+    # The cumulus cuts a notch into a round cavity, so roundness is measured on the convex hull, which must be filled.
     roundness = np.array([4 * np.pi * hull.area / hull.length**2 for hull in hulls])
     filling = area / np.array([hull.area for hull in hulls])
     contrast = np.median(wall, axis=1) / max(typical, 0.05)

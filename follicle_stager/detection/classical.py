@@ -1,7 +1,7 @@
-"""The detector that needs no weights: oocytes first, one outline for each, large antral follicles also by cavity.
+"""The detector without a network. It finds oocytes and outlines their follicles; large antral ones also by cavity.
 
-seeds (disc in a ring) -> oocyte borders -> score -> outlines; cavities -> outlines; claims to the same tissue
-are settled in `found.resolve_overlaps` once all windows of a slide are done.
+seeds (disc in a ring) -> oocyte borders -> score -> outlines; cavities -> outlines. `found.resolve_overlaps` resolves
+overlapping claims once all windows of a slide are done.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from follicle_stager.config import ClassicalConfig
     from follicle_stager.field import Field
 
-# Granulosa around an oocyte, µm: from one flattened layer to a late secondary follicle with gaps.
+# Thickness of the granulosa around an oocyte, µm: from one flattened layer to a late secondary follicle with gaps.
 _THICKNESS_UM = (3.0, 130.0)
-# Mural granulosa around a cavity, µm.
+# Thickness of the mural granulosa around a cavity, µm.
 _WALL_UM = (10.0, 80.0)
-# An oocyte this near to a cavity lies in its cumulus.
+# Largest distance between a cavity and the oocyte in its cumulus, µm.
 _CUMULUS_UM = 30.0
 
 
@@ -38,7 +38,7 @@ def find_follicles(field: Field, config: ClassicalConfig, *, min_score: float) -
     Parameters
     ----------
     field
-        Window at the µm/px of measurement.
+        The window, at the µm/px of measurement.
     config
         Sizes.
     min_score
@@ -47,7 +47,7 @@ def find_follicles(field: Field, config: ClassicalConfig, *, min_score: float) -
     Returns
     -------
     list of FoundFollicle
-        All claims of at least ``min_score``; they may overlap.
+        All claims with a score of at least ``min_score``; they may overlap.
     """
     if not field.tissue.any():
         return []
@@ -85,10 +85,9 @@ def _from_oocytes(field: Field, config: ClassicalConfig, *, min_score: float) ->
 def _with_cavities(
     field: Field, config: ClassicalConfig, from_oocytes: list[FoundFollicle], *, min_score: float
 ) -> list[FoundFollicle]:
-    """Add the antral follicles: a cavity, with the oocyte beside it if the section shows one.
+    """Add the antral follicles: a cavity, with the oocyte next to it if the section shows one.
 
-    Cavity and oocyte together are the body around which the wall is traced; a path around the oocyte alone would
-    stop at its cumulus.
+    The wall is traced around cavity and oocyte together; a path around the oocyte alone would stop at its cumulus.
     """
     cavities, score = trace_cavities(
         field, min_diameter_um=config.min_cavity_um, max_diameter_um=config.max_follicle_um

@@ -1,4 +1,4 @@
-"""What is inside a follicle: fluid spaces, and the oocyte's nucleus (germinal vesicle)."""
+"""Find the contents of a follicle: fluid spaces, and the oocyte's nucleus (germinal vesicle)."""
 
 from __future__ import annotations
 
@@ -23,19 +23,20 @@ if TYPE_CHECKING:
 
 
 def refine_oocyte(field: Field, contour: Polygon, config: ContentsConfig) -> Polygon:
-    """Take what is clear out of an oocyte's contour.
+    """Remove clear gaps from the contour of an oocyte.
 
     Fixation shrinks oocytes: the detector's contour runs along the granulosa, and a clear gap with loose cells may
-    lie between the two.
+    lie between granulosa and oocyte.
 
     Parameters
     ----------
     field
         A window that holds the oocyte.
     contour
-        The detector's border, µm.
+        The detector's contour of the oocyte, µm.
     config
-        ``oocyte_min_share``: a body smaller than this share of the contour is no oocyte, and the contour stays.
+        Limits. A body smaller than the share ``oocyte_min_share`` of the contour is not an oocyte, and the contour is
+        returned unchanged.
 
     Returns
     -------
@@ -43,7 +44,7 @@ def refine_oocyte(field: Field, contour: Polygon, config: ContentsConfig) -> Pol
     """
     density = ndi.gaussian_filter(field.density, 1.0 / field.mpp)
     pale = (density >= field.stain.clear_density) & to_mask(field, contour)
-    # Cells that hang in the gap are darker than any cytoplasm around the centre.
+    # Loose cells in the gap are darker than the cytoplasm around the centre.
     radius_um = float(np.sqrt(contour.area / np.pi))
     core = to_mask(field, contour.centroid.buffer(0.35 * radius_um))
     typical = float(np.median(field.smooth_hematoxylin[core])) if core.any() else 1.0
@@ -66,14 +67,14 @@ def find_fluid(field: Field, outline: Polygon, oocyte: Polygon | None, config: C
     field
         A window that holds the follicle.
     outline, oocyte
-        µm on the slide.
+        Outlines of follicle and oocyte, µm on the slide.
     config
-        Smallest area, and the margins in which a space is shrinkage and no fluid.
+        Smallest area, and margins in which a space is shrinkage, not fluid.
 
     Returns
     -------
     tuple of Polygon
-        µm, largest first.
+        Fluid spaces in µm, largest first.
     """
     inside: BaseGeometry = outline.buffer(-config.outline_margin_um)
     if oocyte is not None:
@@ -88,7 +89,7 @@ def find_fluid(field: Field, outline: Polygon, oocyte: Polygon | None, config: C
         space = to_polygon(field, labels == number)
         if space is None or space.area < config.fluid_min_area_um2:
             continue
-        # A gap that mostly hugs the oocyte came from shrinkage around the zona.
+        # A gap that lies mostly along the oocyte comes from shrinkage around the zona.
         if oocyte is not None:
             near = space.intersection(oocyte.buffer(config.oocyte_margin_um + 5)).area
             if near > 0.6 * space.area:
@@ -100,27 +101,28 @@ def find_fluid(field: Field, outline: Polygon, oocyte: Polygon | None, config: C
 def find_nucleus(field: Field, oocyte: Polygon, config: ContentsConfig) -> tuple[Polygon | None, float]:
     """Find the oocyte's nucleus.
 
-    A germinal vesicle is a round spot of other staining than the cytoplasm around it. Discs of every plausible
-    radius and place are compared with the ring around them.
+    A germinal vesicle is a round spot that is stained more darkly than the cytoplasm around it. Discs of every
+    plausible radius and position are compared with the ring around them.
 
     Parameters
     ----------
     field
         A window that holds the oocyte.
     oocyte
-        µm on the slide.
+        Outline of the oocyte, µm on the slide.
     config
-        Range of sizes and the least contrast.
+        Range of sizes and smallest contrast.
 
     Returns
     -------
     nucleus : Polygon or None
-        A circle, µm.
+        A circle, clipped to the oocyte, µm.
     contrast : float
-        Hematoxylin of the best disc minus the ring around it; noise of an empty oocyte is about 0.05.
+        Hematoxylin of the best disc minus that of the ring around it; in an oocyte without nucleus, noise gives about
+        0.05.
     """
     radius_um = float(np.sqrt(oocyte.area / np.pi))
-    # The outer rim holds zona, shrinkage and the border's own blur.
+    # The outer rim contains zona, shrinkage gaps and the blurred border.
     interior = to_mask(field, oocyte.buffer(-max(2.0, 0.12 * radius_um)))
     if interior.sum() < 30:
         return None, 0.0
@@ -134,7 +136,7 @@ def find_nucleus(field: Field, oocyte: Polygon, config: ContentsConfig) -> tuple
         inside = _masked_mean(hematoxylin, interior, disc)
         around = _masked_mean(hematoxylin, interior, ring)
         contrast = inside - around
-        # The nucleus lies inside the oocyte as a whole.
+        # The whole nucleus lies inside the oocyte.
         room = ndi.distance_transform_edt(interior) * field.mpp
         contrast[room < 0.7 * disc_um] = 0
         row, column = np.unravel_index(contrast.argmax(), contrast.shape)
@@ -145,7 +147,7 @@ def find_nucleus(field: Field, oocyte: Polygon, config: ContentsConfig) -> tuple
             nucleus = Point(x, y).buffer(disc_um, quad_segs=8)
     if nucleus is None or best < config.nucleus_min_contrast:
         return None, best
-    # An oocyte may be waisted, a nucleus never is: of two pieces the larger one holds it.
+    # A narrow waist of the oocyte may split the circle, but a nucleus is one piece: the larger one.
     pieces = getattr(shared := nucleus.intersection(oocyte), "geoms", [shared])
     return max((p for p in pieces if isinstance(p, Polygon)), key=lambda p: p.area), best
 
@@ -162,7 +164,7 @@ def _ring(radius_px: float) -> NDArray[np.float32]:
 def _masked_mean(
     values: NDArray[np.floating], mask: NDArray[np.bool_], kernel: NDArray[np.float32]
 ) -> NDArray[np.floating]:
-    # As scipy.signal.fftconvolve, which takes a second to import.
+    # Same as scipy.signal.fftconvolve, which takes a second to import.
     size = [fft.next_fast_len(n + k - 1, True) for n, k in zip(values.shape, kernel.shape, strict=True)]
     rows, columns = (slice((k - 1) // 2, (k - 1) // 2 + n) for n, k in zip(values.shape, kernel.shape, strict=True))
     response = fft.rfft2(kernel, size)

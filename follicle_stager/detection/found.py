@@ -1,4 +1,4 @@
-"""What a detector hands over, and which of several claims to the same tissue stands."""
+"""The results of a detector, and the choice between claims that overlap."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FoundFollicle:
-    """One follicle as a detector saw it; polygons in µm from the slide's top-left corner.
+    """One follicle as found by a detector; polygons in µm from the slide's top-left corner.
 
     Attributes
     ----------
     outline
         Outer border of the granulosa.
     oocyte
-        The oocyte, None where the follicle is cut beside it.
+        Outline of the oocyte; None if the section misses it.
     score
-        0-1, higher is surer; ``DetectionConfig.min_score`` is the threshold.
+        Confidence, 0-1; ``DetectionConfig.min_score`` is the threshold.
     evidence
-        What the score is made of.
+        Measurements that the score is computed from.
     nucleus
-        Of the oocyte.
+        Outline of the oocyte's nucleus.
     fluid
-        Fluid spaces, largest first; None where the detector does not look for them.
+        Fluid spaces, largest first; None if the detector does not look for them.
     zona
-        Outer border of the zona pellucida; None where the detector does not tell it from the oocyte.
+        Outer border of the zona pellucida; None if the detector does not separate it from the oocyte.
     """
 
     outline: Polygon
@@ -46,14 +46,14 @@ class FoundFollicle:
 
 @dataclass(frozen=True, eq=False)
 class Sight:
-    """What a detector saw in a window.
+    """The result of a detector in one window.
 
     Attributes
     ----------
     claims
         Follicles; they may overlap.
     texture
-        (channel, y, x) what the window looks like to the detector, see `detection.network.layout`.
+        Appearance of the window to the detector, (channel, y, x); see `detection.network.layout`.
     """
 
     claims: list[FoundFollicle]
@@ -61,20 +61,20 @@ class Sight:
 
 
 def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) -> list[FoundFollicle]:
-    """Keep the better-scored of claims that share tissue.
+    """Keep the claim with the best score wherever claims overlap.
 
     Parameters
     ----------
     found
         Claims in any order; the result does not depend on it.
     max_overlap
-        Largest share of the smaller outline that two follicles may have in common. Neighbours press on each
-        other and outlines are drawn with some error, so a little is allowed.
+        Largest overlap of two follicles, as a share of the smaller outline. Some is allowed, because neighbours
+        press on each other and outlines have errors.
 
     Returns
     -------
-    list
-        Sorted by position, top to bottom.
+    list of FoundFollicle
+        The claims that are kept, sorted by position from top to bottom.
     """
     ranked = sorted(found, key=lambda f: (-f.score, f.outline.centroid.y, f.outline.centroid.x, -f.outline.area))
     tree = STRtree([f.outline for f in ranked])

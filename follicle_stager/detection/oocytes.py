@@ -1,8 +1,8 @@
-"""From a seed to an oocyte: its border, and how much it looks like one.
+"""Trace the border of an oocyte around a seed, and score how much it looks like an oocyte.
 
-An oocyte is a smooth, pale, even body with a dense ring of nuclei all around. What fools the eye of a filter:
+An oocyte is a smooth, pale, homogeneous body with a dense ring of nuclei all around it. Look-alikes are
 vessels and tears (white inside, ragged), red cells (bright eosin, no hematoxylin at all), single pale cells
-(ragged border, weak ring), luteal cells (no ring). Each of these has its factor in the score.
+(ragged border, weak ring) and luteal cells (no ring). The score has a factor for each of them.
 """
 
 from __future__ import annotations
@@ -26,35 +26,35 @@ if TYPE_CHECKING:
     from follicle_stager.detection.seeds import Seeds
     from follicle_stager.field import Field
 
-# Strength of the pull towards the seed's radius, in units of gain per squared log-ratio.
+# Preference for the seed's radius, in units of gain per squared log-ratio.
 _SIZE_PRIOR = 0.15
-# The path is found again after moving its centre to its centre of mass, so that a seed beside the middle of
-# an elongated oocyte does not cut it in two.
+# Number of rounds. After each, the centre moves to the path's centroid, so that a seed off the centre of an
+# elongated oocyte does not cut it in two.
 _ROUNDS = 3
 
 
 @dataclass(frozen=True)
 class OocyteEvidence:
-    """What speaks for each candidate; arrays of length n.
+    """Measurements of each candidate that the score is computed from; arrays of length n.
 
     Attributes
     ----------
     diameter_um
-        Of the circle of equal area.
+        Diameter of the circle of equal area.
     contrast
-        Hematoxylin of the ring outside minus the rim inside, median over rays.
+        Hematoxylin of the ring outside minus that of the rim inside, median over rays.
     ring_coverage
-        Share of rays on which that contrast is clear.
+        Share of rays on which that contrast exceeds 0.12.
     circularity
         4 pi area / perimeter².
     solidity
         Area / area of the convex hull.
     unevenness
-        Standard deviation of hematoxylin inside.
+        Standard deviation of the hematoxylin inside.
     whiteness
         Share of the inside that is as clear as glass.
     counterstain
-        Mean counterstain inside; red cells exceed any oocyte.
+        Mean counterstain inside; it is higher in red cells than in any oocyte.
     """
 
     diameter_um: NDArray[np.float64]
@@ -67,10 +67,10 @@ class OocyteEvidence:
     counterstain: NDArray[np.float64]
 
     def score(self) -> NDArray[np.float64]:
-        """0-1: the contrast, times a factor that falls for each sign of a look-alike.
+        """Score, (n,), 0-1: the contrast, times one factor for each property of a look-alike.
 
-        The ramps run from "never seen in an oocyte" to "as in most oocytes" on the sections that were looked
-        at; docs/classical-detector.md shows the values.
+        Each factor rises from 0, at a value never seen in an oocyte, to 1, at a value of most oocytes in the
+        sections that were examined; docs/classical-detector.md shows the values.
         """
         uneven = self.unevenness / np.maximum(self.contrast, 0.01)
         return np.asarray(
@@ -89,7 +89,7 @@ def _ramp(value: NDArray[np.float64], zero_at: float, one_at: float) -> NDArray[
 
 
 def trace_oocytes(field: Field, seeds: Seeds, *, max_diameter_um: float) -> Contours:
-    """Draw the border of each seed's pale disc.
+    """Trace the border of the pale disc around each seed.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def trace_oocytes(field: Field, seeds: Seeds, *, max_diameter_um: float) -> Cont
     seeds
         Candidate centres.
     max_diameter_um
-        Of an oocyte.
+        Largest diameter of an oocyte.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def trace_oocytes(field: Field, seeds: Seeds, *, max_diameter_um: float) -> Cont
 
 
 def judge_oocytes(field: Field, contours: Contours) -> OocyteEvidence:
-    """Collect what speaks for and against each contour being an oocyte."""
+    """Measure the evidence for and against each contour being an oocyte."""
     radius = contours.radius[:, :, None]
     inside = np.maximum(radius * np.sqrt(np.linspace(0.02, 1, 30)) - 1.5, 0)
     rim = np.maximum(radius - 1.5 - radius * np.linspace(0, 0.35, 6), 0)

@@ -1,8 +1,8 @@
-"""One outline per oocyte (or cavity): the outer border of its granulosa.
+"""Trace one outline per oocyte (or cavity): the outer border of its granulosa.
 
-In polar view around the oocyte the basal granulosa layer is an unbroken dark band, and the basement membrane
-with the theca outside it a paler one. The path of the steepest fall from dark to pale, summed all around, is
-the border: a single bright gap or a dark neighbour cannot move it.
+In polar coordinates around the oocyte, the basal granulosa layer is an unbroken dark band, and the basement
+membrane with the theca outside it is a paler one. The border is the closed path with the steepest change from
+dark to pale, summed all around, so a single bright gap or dark neighbour cannot move it.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 
     from follicle_stager.field import Field
 
-# Paler than this (hematoxylin units) counts as this: the fall from a nucleus into a fluid space or a shrinkage
-# gap is steeper than the one at the basement membrane, but it is no border.
+# Smallest hematoxylin value; paler pixels are raised to it. The step from a nucleus to a fluid space or a
+# shrinkage gap is steeper than the one at the basement membrane, but is not a border.
 _FLOOR = 0.40
-# A fall steeper than this counts as this: evidence all around beats strong evidence on one side.
+# Largest step that counts, so that evidence all around outweighs strong evidence on one side.
 _CAP = 0.30
-# Glass is no evidence of a border; it is filled with this value.
+# Value given to glass, which is no evidence of a border.
 _GLASS = 0.8
-# Gain that granulosa costs per e-fold of thickness: of two equal borders the nearer one is right.
+# Cost per e-fold of granulosa thickness, in units of gain: of two equal borders, the nearer one is right.
 _THICKNESS_COST = 0.02
 
 
@@ -37,7 +37,7 @@ def trace_outlines(
     min_thickness_um: float,
     max_thickness_um: float,
 ) -> tuple[Contours, NDArray[np.float64]]:
-    """Draw the follicle's outline around each oocyte or cavity.
+    """Trace the follicle's outline around each oocyte or cavity.
 
     Parameters
     ----------
@@ -51,8 +51,9 @@ def trace_outlines(
     Returns
     -------
     outlines : Contours
+        Outlines of the follicles.
     strength : ndarray, (n,)
-        Mean fall of hematoxylin across the border; near 0 where there is none to see.
+        Mean decrease of hematoxylin across the border; near 0 if no border is visible.
     """
     channel = np.clip(field.smooth_hematoxylin, _FLOOR, 1.3)
     channel = np.where(field.tissue, channel, _GLASS).astype(np.float32)

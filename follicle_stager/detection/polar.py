@@ -1,8 +1,8 @@
-"""Closed outlines around a point: polar windows, and the best circular path through them.
+"""Closed outlines around a point, found as the best circular path through a polar window.
 
-A border that runs once around a centre is a function radius(angle). The image is sampled on rays, each
-(angle, radius) gets a gain (how much it looks like the border), and the path with the largest sum that
-changes its radius little from ray to ray is found by dynamic programming. All lengths are µm.
+A border that runs once around a centre is a function radius(angle). The image is sampled on rays, and each
+(angle, radius) gets a gain: how much it looks like the border. Dynamic programming finds the path with the
+largest total gain whose radius changes little from ray to ray. All lengths are µm.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class Contours:
     Attributes
     ----------
     x, y
-        (n,) centres, µm on the slide.
+        Centres, (n,), µm on the slide.
     radius
-        (n, N_ANGLES) distance from the centre along each ray, µm.
+        Distance from the centre along each ray, (n, N_ANGLES), µm.
     """
 
     x: NDArray[np.float64]
@@ -46,7 +46,7 @@ class Contours:
         return len(self.x)
 
     def take(self, index: NDArray[np.intp] | NDArray[np.bool_]) -> Contours:
-        """Some of the curves."""
+        """A subset of the curves, by index or mask."""
         return Contours(self.x[index], self.y[index], self.radius[index])
 
     def polygon(self, i: int) -> Polygon:
@@ -62,7 +62,7 @@ class Contours:
 
     @classmethod
     def around(cls, polygons: Sequence[Polygon]) -> Contours:
-        """Polygons (µm) as curves around their centres of mass; where a ray leaves twice, the last time counts."""
+        """Polygons (µm) as curves around their centroids; if a ray leaves a polygon twice, the last exit counts."""
         x = np.array([p.centroid.x for p in polygons])
         y = np.array([p.centroid.y for p in polygons])
         radius = np.ones((len(polygons), N_ANGLES))
@@ -76,7 +76,7 @@ class Contours:
         return cls(x, y, radius)
 
     def centroids(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Centres of mass, µm."""
+        """Centroids of the curves: x and y, (n,) each, µm."""
         dx = self.radius * COS
         dy = self.radius * SIN
         cross = dx * np.roll(dy, -1, axis=1) - np.roll(dx, -1, axis=1) * dy
@@ -86,7 +86,7 @@ class Contours:
         return self.x + cx, self.y + cy
 
     def equivalent_radius(self) -> NDArray[np.float64]:
-        """Radius of the circle of equal area, µm."""
+        """Radius of the circle of equal area, (n,), µm."""
         cross = self.radius * np.roll(self.radius, -1, axis=1) * np.sin(2 * np.pi / N_ANGLES)
         return np.asarray(np.sqrt(cross.sum(axis=1) / 2 / np.pi))
 
@@ -105,9 +105,9 @@ def polar_window(
     field, channel
         The window and one of its channels.
     x, y
-        (n,) centres, µm.
+        Centres, (n,), µm.
     radii
-        (r,) the same for all rays, or (n, N_ANGLES, r), µm.
+        Radii at which the rays are sampled, µm: (r,) for the same radii on all rays, or (n, N_ANGLES, r).
 
     Returns
     -------
@@ -120,7 +120,7 @@ def polar_window(
 
 
 def mean_between(window: NDArray[np.float32], start: int, stop: int) -> NDArray[np.float32]:
-    """Mean over the radial bins ``[i + start, i + stop)`` for every bin i, cut at the ends."""
+    """Mean over the radial bins ``[i + start, i + stop)`` for every bin i; the range is truncated at the ends."""
     n_bins = window.shape[2]
     total = np.concatenate([np.zeros_like(window[:, :, :1]), np.cumsum(window, axis=2)], axis=2)
     bins = np.arange(n_bins)
@@ -129,22 +129,22 @@ def mean_between(window: NDArray[np.float32], start: int, stop: int) -> NDArray[
 
 
 def best_closed_path(gain: NDArray[np.float32], *, step_cost: float, max_step: int = 2) -> NDArray[np.intp]:
-    """The closed path of largest gain.
+    """Find the closed path with the largest total gain.
 
     Parameters
     ----------
     gain
-        (n, angles, bins).
+        Gain of each bin on each ray, (n, angles, bins).
     step_cost
-        Gain that a change of one bin between neighbouring rays costs.
+        Cost of a change by one bin between neighbouring rays, in units of gain.
     max_step
-        Largest change in bins between neighbouring rays.
+        Largest change between neighbouring rays, in bins.
 
     Returns
     -------
     ndarray of int, (n, angles)
-        Bin on each ray. The recursion runs around three times and the middle turn is kept, where the start
-        no longer matters, so that the ends meet.
+        Bin on each ray. The recursion runs around three times and the middle turn is kept; there the start
+        no longer matters, so the two ends meet.
     """
     n, n_angles, n_bins = gain.shape
     turns = 3 * n_angles

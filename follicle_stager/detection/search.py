@@ -1,4 +1,4 @@
-"""Looking at a slide at one scale, window by window; and reading a window of it as a `Field`."""
+"""Search a slide at one scale, window by window, and read a window of it as a `Field`."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     #: Left, top, right, bottom, µm.
     Box = tuple[float, float, float, float]
 
-# A follicle is found by the window in whose core its centre lies. A centre may move by a fraction of a pixel from
-# window to window, so cores overlap by a seam, µm, and doubles are settled with all other overlaps.
+# Overlap of cores, µm. A follicle belongs to the window whose core contains its centre. The centre may differ by a
+# fraction of a pixel between windows, so cores overlap, and duplicates are resolved with all other overlaps.
 SEAM_UM = 5.0
-# Glass kept around tissue: the reach of the largest filter.
+# Width of glass kept around tissue, µm: the reach of the largest filter.
 GLASS_UM = 100.0
 
 
 class Searched(NamedTuple):
-    """What one pass saw.
+    """The result of one pass.
 
     Attributes
     ----------
     claims
-        Overlapping ones included.
+        All follicles found, including overlapping ones.
     strangeness
-        (section,) how far the section's mean texture is from what the detector knows, in SDs; NaN where too little of
-        it, or nothing, was measured.
+        Distance of each section's mean texture from the detector's training data, (section,), in SDs; NaN if too
+        little texture was measured.
     """
 
     claims: list[FoundFollicle]
@@ -57,18 +57,18 @@ def search(
     within: Box | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Searched:
-    """One pass over a slide, or over a part of it.
+    """Run one pass over a slide, or over a part of it.
 
     Parameters
     ----------
     slide, overview
         The slide and its survey.
     look
-        From `detection.passes`.
+        The pass, from `detection.passes`.
     within
-        Where the middles of follicles are looked for; None: everywhere.
+        Box in which the centres of follicles must lie; None for the whole slide.
     progress
-        Called with the number of windows done, and in all.
+        Function that is called with the number of windows done and the total number.
     """
     cores = list(_cores(overview, look.core_um, within))
     found: list[FoundFollicle] = []
@@ -86,9 +86,9 @@ def search(
 
 
 class _Texture:
-    """Mean texture of a section, gathered window by window."""
+    """Mean texture of a section, accumulated window by window."""
 
-    # With fewer tiles than this the mean is chance.
+    # With fewer tiles than this, the mean is too uncertain.
     _LEAST = 16
 
     def __init__(self, section: MultiPolygon) -> None:
@@ -97,7 +97,7 @@ class _Texture:
         self._tiles = 0
 
     def add(self, sight: Sight, field: Field, core: Box) -> None:
-        """Take the tiles of a window whose middles lie on the section and in the window's own part."""
+        """Add the tiles of a window with centres on the section and in the window's core."""
         if sight.texture is None:
             return
         _, rows, columns = sight.texture.shape
@@ -116,7 +116,7 @@ class _Texture:
 
 
 def _cores(overview: Overview, side_um: float, within: Box | None) -> Iterator[Box]:
-    """The box around all tissue, or that in a part, in as few equal parts as possible; those that hold tissue."""
+    """Split the bounding box of the tissue into as few equal parts as possible, and give those that hold tissue."""
     tissue, mpp = overview.tissue, overview.mpp
     if within is not None:
         left, top, right, bottom = (max(0, int(edge / mpp)) for edge in within)
@@ -132,7 +132,7 @@ def _cores(overview: Overview, side_um: float, within: Box | None) -> Iterator[B
 
 
 def _around_tissue(overview: Overview, box_um: Box) -> Box:
-    """The part of a box that holds its tissue, with glass around it for the filters: most of a slide is glass."""
+    """Crop a box to its tissue plus a margin of glass for the filters, because most of a slide is glass."""
     left, top, right, bottom = (int(max(0.0, v) / overview.mpp) for v in box_um)
     rows, columns = np.nonzero(overview.tissue[top : bottom + 1, left : right + 1])
     return (
@@ -144,12 +144,12 @@ def _around_tissue(overview: Overview, box_um: Box) -> Box:
 
 
 def grown(box: Box, by_um: float) -> Box:
-    """A box that reaches further on all sides."""
+    """A box enlarged by ``by_um`` on all sides."""
     return box[0] - by_um, box[1] - by_um, box[2] + by_um, box[3] + by_um
 
 
 def read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, align_px: int = 1) -> Field:
-    """The field of a box, on the slide's fixed grid, cut to the slide; grown to multiples of ``align_px``."""
+    """Read a box as a field on the slide's fixed grid, cropped to the slide and grown to multiples of ``align_px``."""
     limit_x, limit_y = slide.size_um
     left, top = int(max(0.0, box_um[0]) / mpp), int(max(0.0, box_um[1]) / mpp)
     right, bottom = int(np.ceil(min(limit_x, box_um[2]) / mpp)), int(np.ceil(min(limit_y, box_um[3]) / mpp))
@@ -162,7 +162,7 @@ def read_field(slide: Slide, overview: Overview, box_um: Box, mpp: float, *, ali
 
 
 def _only(field: Field, box_um: Box) -> Field:
-    """The field with no tissue outside a box: what lies there is seen and not searched."""
+    """The field without tissue outside a box: pixels there are visible to the detector but not searched."""
     start = (field.x_um, field.y_um) * 2
     left, top, right, bottom = (max(0, round((a - b) / field.mpp)) for a, b in zip(box_um, start, strict=True))
     tissue = np.zeros_like(field.tissue)

@@ -1,9 +1,10 @@
-"""Where oocytes may be: pale discs inside a dense nuclear ring, at every size, at high recall.
+"""Find candidate oocytes: pale discs inside a dense nuclear ring, at every size, with high recall.
 
 For each oocyte diameter the field is resized until the disc has a fixed radius in pixels, so one small
-filter bank serves the whole range and large oocytes cost less than small ones. The filter was tried on real
-sections before (disc minus ring, eight sectors of which the second-lowest counts, so that half a ring does
-not pass); what is new is the scale pyramid, and that a dark germinal vesicle is forgiven.
+filter bank covers the whole range, and large oocytes take less time than small ones. The response is ring
+minus disc. The ring is divided into eight sectors and the second-lowest one counts, so that half a ring is
+rejected. This filter was tested on real sections earlier; the scale pyramid and the tolerance of a dark
+germinal vesicle are new.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ if TYPE_CHECKING:
 
     from follicle_stager.field import Field
 
-# Radius of the disc in pixels of its own scale: fewer, and the ring's sectors get too coarse.
+# Radius of the disc in pixels of the resized field; with a smaller one, the sectors of the ring are too coarse.
 _DISC_PX = 6.0
 _N_SECTORS = 8
-# Least width of the ring, µm: one layer of granulosa cells.
+# Smallest width of the ring, µm: one layer of granulosa cells.
 _RING_UM = 7.0
 
 
 @dataclass(frozen=True)
 class Seeds:
-    """Candidate centres: (n,) arrays, µm on the slide, and the filter's response."""
+    """Centres and radii of candidates, (n,), µm on the slide, and the filter's response to them."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -42,7 +43,7 @@ class Seeds:
 
 
 def find_seeds(field: Field, *, min_diameter_um: float, max_diameter_um: float, min_response: float) -> Seeds:
-    """Find pale, even discs inside a dense ring.
+    """Find pale, homogeneous discs inside a dense ring.
 
     Parameters
     ----------
@@ -51,12 +52,12 @@ def find_seeds(field: Field, *, min_diameter_um: float, max_diameter_um: float, 
     min_diameter_um, max_diameter_um
         Range of oocyte diameters.
     min_response
-        Ring minus disc, in hematoxylin units; low, since the outline decides later.
+        Smallest response (ring minus disc, in hematoxylin units); low, because the outline decides later.
 
     Returns
     -------
     Seeds
-        Best first, none within another's disc.
+        Candidates; no peak of the filter lies within the disc of a better one.
     """
     n_scales = max(2, round(np.log(max_diameter_um / min_diameter_um) / np.log(1.2)) + 1)
     candidates = [
@@ -77,7 +78,7 @@ def find_seeds(field: Field, *, min_diameter_um: float, max_diameter_um: float, 
 
 
 def _between(table: NDArray[np.float64]) -> NDArray[np.float64]:
-    """A further seed between two that touch: a long oocyte looks like two round ones."""
+    """An additional seed between each two that touch, because a long oocyte looks like two round ones."""
     if len(table) < 2:
         return np.empty((0, 4))
     distance = np.hypot(table[:, None, 0] - table[None, :, 0], table[:, None, 1] - table[None, :, 1])
@@ -90,12 +91,12 @@ def _between(table: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _at_scale(field: Field, radius_um: float, min_response: float) -> NDArray[np.float64]:
-    """Peaks of the filter for one radius: rows of x, y, radius (µm), response."""
+    """Peaks of the filter for one radius: (n, 4) array of x, y, radius (µm) and response."""
     height, width = field.shape
     factor = radius_um / _DISC_PX / field.mpp
     shape = max(8, round(height / factor)), max(8, round(width / factor))
     hematoxylin = _resize(np.minimum(field.hematoxylin, 1.5), shape, factor)
-    # A lumen is white; so is an oocyte's cytoplasm never.
+    # A lumen is white; the cytoplasm of an oocyte never is.
     white = _resize(field.clear.astype(np.float32), shape, factor)
     px_y, px_x = field.mpp * height / shape[0], field.mpp * width / shape[1]
     ring_px = max(_RING_UM / px_x, 0.45 * _DISC_PX)
@@ -136,7 +137,7 @@ def _resize(values: NDArray[np.float32], shape: tuple[int, int], factor: float) 
 def _disc(
     inner_px: float, outer_px: float, from_angle: float = 0.0, to_angle: float = 2 * np.pi
 ) -> NDArray[np.float32]:
-    """An averaging kernel: a disc, a ring or a ring's sector with soft edges."""
+    """An averaging kernel with soft edges: a disc, a ring or a sector of a ring."""
     half = int(np.ceil(outer_px)) + 1
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     distance = np.hypot(x, y)
@@ -150,7 +151,7 @@ def _disc(
 
 
 class _FilterBank:
-    """Many kernels over one image by FFT: the image is transformed once."""
+    """Filter one image with many kernels by FFT; the image is transformed only once."""
 
     def __init__(self, shape: tuple[int, int], pad: int) -> None:
         self._shape, self._pad = shape, pad

@@ -1,6 +1,6 @@
-"""Average precision as COCO defines it: 101 points of the interpolated precision-recall curve.
+"""Average precision as defined by COCO: mean of 101 points of the interpolated precision-recall curve.
 
-A true object that nobody could recognise is *ignored*: who finds it gains nothing and loses nothing.
+Unrecognisable true objects are *ignored*: finding them changes neither precision nor recall.
 """
 
 from __future__ import annotations
@@ -14,29 +14,30 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: What became of a claim.
+#: Verdicts on a claim.
 MISSED, HIT, IGNORED = 0, 1, 2
 
 
 def judge(
     overlap: NDArray[np.float64], scores: NDArray[np.float64], ignored: NDArray[np.bool_], *, min_iou: float
 ) -> NDArray[np.int64]:
-    """Say of each claim whether it hits: the best score chooses first, and takes the best overlap that is free.
+    """Decide for each claim whether it is a hit; in order of score, each takes the free object with the best overlap.
 
     Parameters
     ----------
     overlap
-        (claims, true objects) IoU on one slide.
+        IoU on one slide, (claims, true objects).
     scores
-        (claims,).
+        Scores of the claims, (claims,).
     ignored
-        (true objects,) those that do not count.
+        (true objects,) bool; True for objects that do not count.
     min_iou
-        Least overlap of a hit.
+        Smallest overlap of a hit.
 
     Returns
     -------
-    (claims,) `MISSED`, `HIT` or `IGNORED`.
+    ndarray of int, (claims,)
+        `MISSED`, `HIT` or `IGNORED`.
     """
     out = np.full(len(scores), MISSED)
     free = np.ones(overlap.shape[1], bool)
@@ -56,14 +57,14 @@ def average_precision(scores: Sequence[float] | NDArray[np.float64], verdicts: N
     Parameters
     ----------
     scores, verdicts
-        Of all claims, see `judge`.
+        Scores and verdicts of all claims, see `judge`.
     n_true
-        True objects that count.
+        Number of true objects that count.
 
     Returns
     -------
     float
-        NaN if there are none.
+        Average precision, 0-1; NaN if ``n_true`` is 0.
     """
     if n_true == 0:
         return float("nan")
@@ -72,7 +73,7 @@ def average_precision(scores: Sequence[float] | NDArray[np.float64], verdicts: N
     judged = judged[judged != IGNORED]
     hits = np.cumsum(judged == HIT)
     recall, precision = hits / n_true, hits / np.arange(1, len(judged) + 1)
-    # The best precision at this recall or any higher one.
+    # Best precision at this or any higher recall.
     best = np.maximum.accumulate(precision[::-1])[::-1]
     at = np.searchsorted(recall, np.linspace(0, 1, 101), side="left")
     return float(np.append(best, 0.0)[np.minimum(at, len(best))].mean())

@@ -1,8 +1,8 @@
-"""The yardstick: what was found against the truth, over a cohort, with intervals over animals.
+"""Compare the follicles found in a cohort with the truth, with intervals over animals.
 
-A truth may say of a follicle that nobody could recognise it (measurement ``Recognisable`` 0: a cap without oocyte,
-nucleus and fluid). Such profiles are neutral, neither missed nor false when claimed, and are counted on a line of
-their own.
+The truth may mark a follicle as unrecognisable (measurement ``Recognisable`` 0: a cap without oocyte, nucleus and
+fluid). Such profiles are neutral: they do not count as missed or as false claims. They have a separate row in the
+tables.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Follicle
 
-#: The public protocol of the four classes.
+#: Smallest overlap of a hit in the public protocol of the four classes.
 PROTOCOL_IOU = 0.25
 #: Stages that a matched follicle can be given.
 _GIVEN = (*LADDER, Stage.UNSURE)
@@ -36,7 +36,7 @@ _GIVEN = (*LADDER, Stage.UNSURE)
 
 @dataclass(frozen=True)
 class Criterion:
-    """When a found follicle is a true one: overlap of outlines, or distance of centres where that is given."""
+    """Criterion for a match: smallest IoU of outlines, or largest distance of centres if that is given."""
 
     min_iou: float = 0.5
     distance_um: float | None = None
@@ -44,7 +44,7 @@ class Criterion:
 
 @dataclass(frozen=True, eq=False)
 class _Tally:
-    """Sums over a slide, and the stages given (columns) to found follicles of each true stage (rows)."""
+    """Sums over a slide, and the numbers of found follicles by true stage (rows) and given stage (columns)."""
 
     sums: dict[str, float]
     given: NDArray[np.float64]
@@ -52,18 +52,20 @@ class _Tally:
 
 @dataclass(frozen=True, eq=False)
 class SlidePair:
-    """What was found on a slide, and what is true.
+    """Found and true follicles of a slide.
 
     Attributes
     ----------
     slide, animal
-        Names; the animal is the unit of the intervals.
+        Names of slide and animal; animals are the units of the intervals.
     found, true
-        Outlines in the same pixels.
+        Follicles in the same pixel coordinates.
     mpp
-        µm per pixel; None if not known: then there are no lengths.
+        Pixel size, µm/px; None if unknown, and then there are no lengths.
     visible
-        Stages that the slide and the detector can show.
+        Stages that slide and detector can show.
+    criterion
+        Criterion for a match.
     """
 
     slide: str
@@ -76,12 +78,12 @@ class SlidePair:
 
     @cached_property
     def recognisable(self) -> list[bool]:
-        """Of each true follicle, whether it counts."""
+        """Whether each true follicle is recognisable and counts."""
         return [t.recognisable for t in self.true]
 
     @cached_property
     def partner(self) -> dict[int, int]:
-        """True follicle -> the found one that is it, caps included: who finds one has found no other."""
+        """Index of the found follicle that matches each true one, caps included; each claim matches only once."""
         outlines = [f.outline for f in self.found], [t.outline for t in self.true]
         if self.criterion.distance_um is None:
             matches = match_outlines(*outlines, min_iou=self.criterion.min_iou)
@@ -93,7 +95,7 @@ class SlidePair:
 
     @cached_property
     def claims(self) -> pd.DataFrame:
-        """One row per found follicle: its stage, and whether it is a true one, a cap or false."""
+        """Table with one row per found follicle: its stage, section, and kind (true, cap or false)."""
         true_of = {f: t for t, f in self.partner.items()}
         rows = []
         for i, f in enumerate(self.found):
@@ -104,7 +106,7 @@ class SlidePair:
 
     @cached_property
     def truths(self) -> pd.DataFrame:
-        """One row per true follicle that counts."""
+        """Table with one row per true follicle that counts."""
         rows = []
         for i, t in enumerate(self.true):
             if not self.recognisable[i]:
@@ -133,7 +135,7 @@ class SlidePair:
 
     @cached_property
     def tally(self) -> _Tally:
-        """What the headline figures are sums of."""
+        """Sums from which the headline figures are computed."""
         truths, kinds = self.truths, self.claims["kind"]
         matched = truths[truths["found"]]
         given = np.zeros((len(_GIVEN), len(_GIVEN)))
@@ -158,11 +160,11 @@ class SlidePair:
 
     @cached_property
     def ranked(self) -> dict[str, tuple[NDArray[np.float64], NDArray[np.int64], int]]:
-        """Per class of the four: scores and verdicts of the claims, and how many there are."""
+        """Scores and verdicts of the claims, and number of true follicles, for each of the four classes."""
         out = {}
         for name in FOUR_CLASSES:
             claims = [f for f in self.found if f.stage.four_class == name]
-            # A true follicle of another class is no partner, one that nobody recognises is neutral.
+            # True follicles of other classes are left out; unrecognisable ones are neutral.
             true = [
                 (t, not ok)
                 for t, ok in zip(self.true, self.recognisable, strict=True)
@@ -175,7 +177,7 @@ class SlidePair:
         return out
 
     def _section_of(self, f: Follicle) -> str:
-        """The truth's section that a found follicle lies in: that of the nearest true one."""
+        """Section of a found follicle: that of the nearest true one."""
         if not self.true:
             return ""
         return min(self.true, key=lambda t: f.outline.centroid.distance(t.outline.centroid)).section_id
@@ -183,22 +185,22 @@ class SlidePair:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Tables of an evaluation; shares are 0-1, and NaN where there is nothing to divide by.
+    """Tables of an evaluation; shares are 0-1, or NaN if the divisor is 0.
 
     Attributes
     ----------
     summary
         Headline figures, each with a 95 % interval over animals (``low``, ``high``).
     stages
-        Per stage: true, found, right stage, claimed, false; precision, recall and F1 of the stage.
+        Numbers per stage: true, found, right stage, claimed, false; precision, recall and F1 of the stage.
     kinds
-        How many are found by what the section shows of them, and of atretic ones.
+        Numbers of true and found follicles by the parts that the section shows, and of atretic ones.
     confusion
-        True stage (rows) by the stage that was given, with ``missed``, and ``false`` for claims of nothing.
+        Numbers by true stage (rows) and given stage (columns), with a column ``missed`` and a row ``(false)``.
     counts
-        Per stage: follicles per section, true and found, and the error.
+        True and found follicles per section, and the error, per stage.
     classes
-        Average precision of the four-class protocol.
+        Average precision in the four-class protocol.
     """
 
     summary: pd.DataFrame
@@ -209,21 +211,21 @@ class Evaluation:
     classes: pd.DataFrame
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """All tables by name, as they are written to files."""
+        """All tables by name, as in the files."""
         return {n: getattr(self, n) for n in ("summary", "stages", "kinds", "confusion", "counts", "classes")}
 
 
 def evaluate(pairs: Sequence[SlidePair], *, resamples: int = 1000, seed: int = 1) -> Evaluation:
-    """Compare what was found with the truth.
+    """Compare found follicles with the truth.
 
     Parameters
     ----------
     pairs
-        One per slide.
+        Found and true follicles, one pair per slide.
     resamples
-        Bootstrap samples of whole animals for the intervals.
+        Number of bootstrap samples of whole animals for the intervals.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Returns
     -------
@@ -244,9 +246,9 @@ def evaluate(pairs: Sequence[SlidePair], *, resamples: int = 1000, seed: int = 1
 
 
 def boundary_distance(a: Polygon, b: Polygon) -> float:
-    """Mean distance between two outlines, both ways, in their own unit.
+    """Mean distance between two outlines, averaged over both directions, in their unit.
 
-    Each outline is walked in 100 steps; 0 where the two are equal.
+    It is measured from 100 points on each outline; 0 for equal outlines.
     """
     return 0.5 * (_one_way(a, b) + _one_way(b, a))
 
@@ -279,7 +281,7 @@ def _f1(precision: float, recall: float) -> float:
 
 
 def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
-    """The figures that stand for the whole. Slides may occur more than once, as the bootstrap draws them."""
+    """Headline figures. Slides may occur more than once, as drawn by the bootstrap."""
     tallies = [p.tally for p in pairs]
     n = {name: sum(t.sums[name] for t in tallies) for name in tallies[0].sums}
     given = sum((t.given for t in tallies), np.zeros_like(tallies[0].given))
@@ -329,7 +331,7 @@ def _summary(pairs: Sequence[SlidePair], resamples: int, seed: int) -> pd.DataFr
     rows = []
     for name, value in _headline(pairs).items():
         known = [d[name] for d in drawn if not np.isnan(d[name])]
-        # Where no sample of animals differs from the others, they do not say how sure the figure is.
+        # If all bootstrap samples are equal, they say nothing about the uncertainty.
         spread = len(known) > 1 and max(known) > min(known)
         low, high = np.quantile(known, [0.025, 0.975]) if spread else (np.nan, np.nan)
         rows.append({"figure": name, "value": value, "low": float(low), "high": float(high)})
@@ -343,7 +345,7 @@ def _stages(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
         if not len(true) and not len(claimed):
             continue
         right = (true["found_stage"] == stage).sum()
-        # Claims on what nobody could recognise are neutral.
+        # Claims on unrecognisable follicles are neutral.
         counted = claimed[claimed["kind"] != "cap"]
         precision, recall = _share(right, len(counted)), _share(right, len(true))
         rows.append(
@@ -404,7 +406,7 @@ def _confusion(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
 
 
 def _counts(pairs: Sequence[SlidePair]) -> pd.DataFrame:
-    """Per section: what a reader of the truth counts against what the tables would say, claims on caps included."""
+    """True and found numbers of follicles per section; found ones include claims on caps."""
     rows = []
     for stage in LADDER:
         true: list[int] = []

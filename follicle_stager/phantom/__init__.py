@@ -1,9 +1,9 @@
 """The virtual ovary: synthetic sections with exact truth.
 
-An ovary in three dimensions (`biology` says what it holds, `anatomy` grows it) is cut (`sectioning`), drawn (`render`,
-with `painting` and `cells`, from `tissues`), stained and scanned (`appearance`), laid on slides (`slide`) and written
-as a study (`cohort`), or given out as training patches (`patches`). They are drawings made by rules, not photographs:
-good for tests, training, the demo and for measuring what a detector misses, and no evidence about real tissue.
+A three-dimensional ovary (contents in `biology`, geometry in `anatomy`) is cut (`sectioning`), drawn (`render`, with
+`painting` and `cells`, from `tissues`), stained and scanned (`appearance`), placed on slides (`slide`) and written as
+a study (`cohort`), or used for training patches (`patches`). The images are drawings made by rules, not photographs.
+They serve for tests, training, the demo and measuring what a detector misses, but are no evidence about real tissue.
 """
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary

@@ -1,6 +1,6 @@
-"""The ovary in three dimensions: follicles, corpora lutea and vessels that lie in it without overlap.
+"""The ovary in three dimensions: follicles, corpora lutea and vessels; follicles and corpora lutea do not overlap.
 
-Lengths are µm; the origin is the ovary's centre and the sections are cut at right angles to z.
+Lengths are µm. The origin is the ovary's centre, and sections are perpendicular to z.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: Spheres of mixed size can still be pushed apart when they fill this share of a space.
+#: Largest filled share of a volume at which spheres of mixed size can still be pushed apart.
 _PACKED = 0.42
 
-#: One row per follicle. ``bumps``: rows of direction, amount and phase, see `fields.bumpiness`.
+#: Record of a follicle. ``bumps`` has rows of direction, amount and phase, see `fields.bumpiness`.
 FOLLICLE = np.dtype(
     [
-        ("stage", np.int64),  # place on the LADDER
+        ("stage", np.int64),  # index in LADDER
         ("health", np.int64),  # 0 healthy, 1 early atresia (pyknosis), 2 late (collapsed)
         ("x", np.float64),
         ("y", np.float64),
         ("z", np.float64),
-        ("radius", np.float64),  # of the basement membrane
+        ("radius", np.float64),  # to the basement membrane
         ("bumps", np.float64, (5, 5)),
         ("ox", np.float64),
         ("oy", np.float64),
@@ -41,20 +41,20 @@ FOLLICLE = np.dtype(
         ("nx", np.float64),
         ("ny", np.float64),
         ("nz", np.float64),
-        ("nucleus", np.float64),  # radius; 0 where it has broken down
+        ("nucleus", np.float64),  # radius; 0 after germinal vesicle breakdown
         ("zona", np.float64),
         ("theca", np.float64),
         ("layers", np.int64),
         ("layer", np.float64),
-        ("fluid", np.int64),  # 0 none, 1 lakes, 2 one cavity
-        ("fluid_um", np.float64),  # size of the lakes
-        ("fluid_cut", np.float64),  # the lower, the larger they are
+        ("fluid", np.int64),  # 0 none, 1 several spaces, 2 one cavity
+        ("fluid_um", np.float64),  # size of the spaces
+        ("fluid_cut", np.float64),  # the lower, the larger the spaces
         ("wall", np.float64),
         ("cumulus", np.float64),
         ("pyknosis", np.float64),  # share of granulosa nuclei
-        ("zona_gap", np.float64),  # shrinkage between oocyte and granulosa, µm
-        ("loose", np.float64),  # how far granulosa cells came apart: 0 not at all, 1 ragged
-        ("theca_gap", np.float64),  # shrinkage outside the basement membrane, µm
+        ("zona_gap", np.float64),  # shrinkage gap between oocyte and granulosa, µm
+        ("loose", np.float64),  # separation of granulosa cells: 0 none, 1 ragged
+        ("theca_gap", np.float64),  # shrinkage gap outside the basement membrane, µm
         ("seed", np.int64),
     ]
 )
@@ -67,7 +67,7 @@ CORPUS_LUTEUM = np.dtype(
         ("radius", np.float64),
         ("bumps", np.float64, (5, 5)),
         ("age", np.int64),  # 0 fresh with a clot, 1 mature, 2 regressing
-        ("core", np.float64),  # radius of what is in the middle
+        ("core", np.float64),  # radius of the clot or scar in the middle
         ("seed", np.int64),
     ]
 )
@@ -96,15 +96,15 @@ class Ovary:
     Attributes
     ----------
     axes
-        (3, 4) unit vectors and half axes of the ellipsoid.
+        Unit vectors and half axes of the ellipsoid, (3, 4).
     lobes
-        (n, 5) bulges and clefts, see `fields.ovary_grid`.
+        Bulges and clefts, (n, 5), see `fields.ovary_grid`.
     follicles, corpora_lutea, vessels
         Record arrays of the types above.
     lost_cap_um
-        A nucleus cut less deep than this is not seen.
+        Lost cap, µm: a nucleus that reaches less than this into a section is not seen.
     seed
-        Of all that is a function of position: cells, zones of tissue.
+        Seed of everything that is a function of position: cells, zones of tissue.
     """
 
     axes: NDArray[np.float64]
@@ -120,13 +120,13 @@ class Ovary:
         return {stage: int((self.follicles["stage"] == i).sum()) for i, stage in enumerate(LADDER)}
 
     def turned(self, rotation: NDArray[np.float64]) -> Ovary:
-        """The same ovary, to be cut in another direction.
+        """The same ovary, rotated so that it is cut in another direction.
 
         Parameters
         ----------
         rotation
-            (3, 3) matrix; what it turns onto z becomes the direction of cutting. Follicles, bodies and their numbers
-            stay; the cells between them are those of the new direction.
+            Rotation matrix, (3, 3); the direction that it turns onto z becomes the direction of cutting. Follicles and
+            other bodies stay the same; the cells between them change.
         """
         axes, lobes = self.axes.copy(), self.lobes.copy()
         axes[:, :3] @= rotation.T
@@ -142,19 +142,19 @@ class Ovary:
 
     @property
     def reach(self) -> float:
-        """No part of the ovary is further than this from its centre."""
+        """Upper limit of the distance of any part of the ovary from its centre, µm."""
         return float(self.axes[:, 3].max() * (1 + np.clip(self.lobes[:, 3], 0, None).sum()))
 
     @property
     def extent_z(self) -> tuple[float, float]:
-        """Where the ovary begins and ends along the direction of cutting, to 1 µm."""
+        """Beginning and end of the ovary along the direction of cutting, µm, to within 1 µm."""
         directions = _sphere(4000)
         height = directions[:, 2] * _surface(self.axes, self.lobes, directions)
         return float(height.min()) - 1, float(height.max()) + 1
 
 
 def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[Stage, float] | None = None) -> Ovary:
-    """Grow an ovary, turned in a random direction.
+    """Build an ovary in a random orientation.
 
     Parameters
     ----------
@@ -163,13 +163,13 @@ def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[
     model
         Genotype.
     levels
-        The animal's own factor per stage, see `animal_levels`; without it an animal is drawn.
+        Factor of the animal for each stage, see `animal_levels`; None to draw an animal.
 
     Returns
     -------
     Ovary
-        Bodies that found no room are left out, of its counts as well; at densities that `GenotypeModel` allows that
-        is rare.
+        The ovary. Bodies without room are left out, also of its counts; this is rare at the densities that
+        `GenotypeModel` allows.
     """
     levels = animal_levels(rng, model) if levels is None else levels
     half = rng.uniform(*model.length_mm) * 500
@@ -186,7 +186,7 @@ def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[
         number = rng.poisson(mean * levels[stage])
         follicles = np.concatenate([follicles, _grow(rng, stage, model.stages[stage], number)])
     lutea = _corpora_lutea(rng, model, rng.poisson(model.corpora_lutea))
-    # An ovary is at least as large as its contents need, bumps and theca included.
+    # The ovary is enlarged if its contents need more room, bumps and theca included.
     volume = float((_surface(axes, lobes, _sphere(2000)) ** 3).mean())
     contents = ((_widest(follicles) + follicles["theca"] + 3) ** 3).sum() + ((_widest(lutea) + 8) ** 3).sum()
     axes[:, 3] *= max(1.0, float(contents) / volume / _PACKED) ** (1 / 3)
@@ -196,18 +196,18 @@ def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[
 
 
 def animal_levels(rng: np.random.Generator, model: GenotypeModel) -> dict[Stage, float]:
-    """How an animal differs from the mean of its genotype: a factor of mean 1 per stage."""
+    """Factors with mean 1 by which an animal differs from the mean of its genotype, per stage."""
     common = _factor(rng, model.animal_cv)
     return {stage: common * _factor(rng, model.stage_cv) for stage in model.means()}
 
 
 def _factor(rng: np.random.Generator, cv: float) -> float:
-    """Gamma of mean 1: counts are then negative-binomial over animals."""
+    """Gamma variate with mean 1, so that counts over animals are negative-binomial."""
     return float(rng.gamma(1 / cv**2, cv**2)) if cv > 1e-6 else 1.0
 
 
 def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int) -> NDArray[np.void]:
-    """Follicles of a stage, centred at the origin."""
+    """Draw the follicles of a stage, centred at the origin."""
     out = np.zeros(number, FOLLICLE)
     for f in out:
         grown = rng.random()
@@ -223,7 +223,7 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         wall = f["layers"] * f["layer"]
         f["radius"] = draw(model.diameter_um) / 2 if model.diameter_um else f["oocyte"] + f["zona"] + wall
         large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
-        # Most follicles are nearly round, some are pressed to ovals, and the oocyte with them.
+        # Most follicles are nearly round; some are compressed to ovals, together with their oocytes.
         f["bumps"] = _bumps(rng, 5, 0.20 if rng.random() < 0.65 else 0.45, 0.03)
         f["oocyte_bumps"] = _bumps(rng, 4, 0.0, 0.03)
         f["oocyte_bumps"][:2] = f["bumps"][:2]
@@ -236,14 +236,14 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         f["theca_gap"] = rng.exponential(3.0) if large and rng.random() < 0.4 else 0.0
         offset = rng.uniform(0, 0.06) * f["radius"]
         if stage == Stage.TRANSITIONAL:
-            # Flat cells on one side, cuboidal ones on the other: the first of them grow while the others rest.
+            # Flat cells on one side, cuboidal ones on the other: some have begun to grow, the others not.
             offset = rng.uniform(0.35, 0.6) * wall
         if stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY):
             f["fluid"] = 1 if stage == Stage.EARLY_ANTRAL else 2
             f["cumulus"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else rng.uniform(14, 30)
             f["wall"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else min(wall, 0.4 * f["radius"])
             f["fluid_um"] = rng.uniform(26, 48)
-            # Early on the lakes are small; towards the antral stage they meet.
+            # The fluid spaces are small at first and merge towards the antral stage.
             f["fluid_cut"] = between((0.42, 0.02), grown)
             # The oocyte moves towards the wall as the cavity grows.
             room = f["radius"] - f["oocyte"] - f["zona"] - 1.5 * LAYER_UM
@@ -257,7 +257,7 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
 
 
 def _degenerate(rng: np.random.Generator, f: np.void) -> None:
-    """Atresia: the nucleus breaks down, the oocyte shrinks, late the zona is left in a collapsed mass of cells."""
+    """Make a follicle atretic: no nucleus, a shrunken oocyte, and late only the zona in a collapsed mass of cells."""
     f["nucleus"] = 0.0
     f["oocyte"] *= rng.uniform(0.75, 0.95) if f["health"] == 1 else rng.uniform(0.3, 0.7)
     f["oocyte_bumps"] = _bumps(rng, 4, 0.5, 0.08)
@@ -292,7 +292,7 @@ def _place(
     follicles: NDArray[np.void],
     lutea: NDArray[np.void],
 ) -> tuple[NDArray[np.void], NDArray[np.void]]:
-    """Move all bodies to free places; those without room are left out."""
+    """Move all bodies to free positions; those without room are left out."""
     small = follicles["stage"] <= LADDER.index(Stage.TRANSITIONAL)
     growing, resting = follicles[~small], follicles[small]
     reach = np.concatenate([_widest(growing) + growing["theca"] + 3, _widest(lutea) + 8])
@@ -300,7 +300,7 @@ def _place(
     depth = np.array(limits).reshape(-1, 2)
     order = np.argsort(-reach, kind="stable")
     at = _inside(rng, axes, lobes, len(reach))
-    # Follicles begin at a depth of their own, so that the small ones stay in the cortex.
+    # Each follicle has its own range of depth, so that the small ones stay in the cortex.
     placed, free = np.empty_like(at), np.empty(len(at), bool)
     settled = at[order].copy()
     free[order] = settle(settled, reach[order], depth[order], axes, lobes, 600)
@@ -335,7 +335,7 @@ def _depth(model: GenotypeModel, f: np.void) -> tuple[float, float]:
 
 
 def _widest(bodies: NDArray[np.void]) -> NDArray[np.float64]:
-    """Largest radius of each body: its bumps included, so that no two outlines overlap."""
+    """Largest radius of each body, bumps included, so that no two outlines overlap."""
     directions = _sphere(160)
     along = np.einsum("bik,dk->bdi", bodies["bumps"][:, :, :3], directions)
     amount, phase = bodies["bumps"][:, None, :, 3], bodies["bumps"][:, None, :, 4]
@@ -376,7 +376,7 @@ def _cortical(
     model: GenotypeModel,
     tries: int = 24,
 ) -> NDArray[np.float64]:
-    """Candidate places of resting follicles: in the cortex, two of three beside others (nests)."""
+    """Candidate positions of resting follicles in the cortex, about two thirds of them in nests."""
     n = len(follicles)
     if n == 0:
         return np.zeros((0, tries, 3))
@@ -395,7 +395,7 @@ def _cortical(
 def _vessels(
     rng: np.random.Generator, axes: NDArray[np.float64], lobes: NDArray[np.float64], number: int
 ) -> NDArray[np.void]:
-    """Winding tubes, most of them in the medulla. They give way to follicles where they meet."""
+    """Draw winding tubes, most of them in the medulla; follicles are painted over them."""
     pieces = []
     for start in _inside(rng, axes, lobes, number, power=0.75):
         radius, content = 2 + rng.gamma(2.0, 4.0), int(rng.choice(4, p=[0.42, 0.34, 0.16, 0.08]))
@@ -429,7 +429,7 @@ def _inside(
     number: int,
     power: float = 1 / 3,
 ) -> NDArray[np.float64]:
-    """Points in the ovary: even for a power of 1/3, towards the centre for a larger one."""
+    """Random points in the ovary: uniform for a power of 1/3, closer to the centre for a larger power."""
     directions = _sphere(number, rng)
     radius = _surface(axes, lobes, directions) * rng.random(number) ** power
     return np.asarray(directions * radius[:, None])
@@ -438,14 +438,14 @@ def _inside(
 def _surface(
     axes: NDArray[np.float64], lobes: NDArray[np.float64], directions: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Distance of the surface from the centre in each direction; `fields.depth_in_ovary` for many."""
+    """Distance from the centre to the surface in each direction, µm; `fields.depth_in_ovary` for arrays."""
     inverse = ((directions @ axes[:, :3].T / axes[:, 3]) ** 2).sum(axis=1)
     bulge = lobes[:, 3] * np.exp((directions @ lobes[:, :3].T - 1) / lobes[:, 4])
     return np.asarray((1 + bulge.sum(axis=1)) / np.sqrt(inverse))
 
 
 def _sphere(number: int, rng: np.random.Generator | None = None) -> NDArray[np.float64]:
-    """Unit vectors: random ones, or spread evenly where there is no generator."""
+    """Unit vectors: random, or evenly spread without a generator."""
     if rng is None:
         k = np.arange(number) + 0.5
         z, turn = 1 - 2 * k / number, np.pi * (1 + 5**0.5) * k

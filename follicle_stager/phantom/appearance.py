@@ -1,7 +1,7 @@
-"""How a slide was stained, scanned and damaged: stain amounts -> picture.
+"""Convert stain amounts to an image: staining, scanning and faults of a slide.
 
-A `Look` holds every choice; `faithful` draws a good slide with the usual spread, `randomised` goes far beyond what
-is natural, for a network that shall not learn the colours of one renderer. Stains mix in optical density
+A `Look` holds every choice. `faithful` draws a good slide with the usual variation. `randomised` goes far beyond the
+natural range, so that a network does not learn the colours of one renderer. Stains mix in optical density
 (Beer-Lambert).
 """
 
@@ -21,8 +21,8 @@ from follicle_stager.phantom.tissues import CODE, COLUMNS, table
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Stains: direction of the nuclear stain and of the counterstain in RGB optical density, strength of the
-#: counterstain, and which column of the tissues it follows.
+#: Stains: directions of nuclear stain and counterstain in RGB optical density, strength of the counterstain, and
+#: its column in the table of tissues.
 STAINS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], float, str]] = {
     "H&E": ((0.65, 0.70, 0.29), (0.20, 0.94, 0.28), 1.0, "eosin"),
     "hematoxylin": ((0.69, 0.66, 0.30), (0.62, 0.70, 0.34), 0.30, "eosin"),
@@ -32,28 +32,30 @@ STAINS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float], 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """One slide's stain, optics and faults.
+    """Stain, optics and faults of one slide.
 
     Attributes
     ----------
     tissues
         Table of tissues, see `tissues.table`.
     counterstain
-        Column of the second stain.
+        Column of the counterstain in the table of tissues.
     nuclear, counter
-        Direction in RGB optical density times strength, (3,).
+        Direction of each stain in RGB optical density times its strength, (3,).
     white
-        Colour of empty glass, 0-255.
+        Colour of empty glass, (3,), 0-255.
     blur_um, sharpen, noise
-        Point spread, unsharp masking by the scanner, sensor noise (grey values).
+        Point spread, µm; unsharp masking by the scanner; sensor noise, grey values.
     uneven
-        Amount of slow variation of thickness and stain.
+        Amount of slow variation in thickness and stain.
     faults
-        Probability of each fault, in a section (`SECTION_FAULTS`) and on the slide (`SLIDE_FAULTS`).
+        Probability of each fault of a section (`SECTION_FAULTS`) and of the slide (`SLIDE_FAULTS`).
     jpeg
-        Quality; 0 for none.
+        JPEG quality; 0 for no compression.
     zones
-        How little interstitial gland there is, and the size of its patches, µm.
+        Threshold of the interstitial gland (the higher, the less gland), and size of its patches, µm.
+    contrast
+        Exponents of the amounts of nuclear stain and counterstain, (2,).
     """
 
     tissues: NDArray[np.float64]
@@ -72,12 +74,12 @@ class Look:
 
 
 def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Look:
-    """A good slide.
+    """Draw the look of a good slide.
 
     Parameters
     ----------
     rng
-        The spread between stainings and animals.
+        Source of the variation between stainings and animals.
     stain
         A key of `STAINS`.
     faults
@@ -85,7 +87,7 @@ def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Lo
     """
     first, second, strength, column = STAINS[stain]
     tissues = table()
-    # Animals and batches differ a little in how dense and dark each tissue is.
+    # Density and darkness of each tissue differ slightly between animals and batches.
     for name in ("dark", "eosin", "pas", "basophil", "gaps"):
         tissues[:, COLUMNS[name]] *= rng.lognormal(0, 0.10, len(tissues))
     granulosa = [CODE[n] for n in ("granulosa", "granulosa rim")]
@@ -107,7 +109,7 @@ def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Lo
 
 
 def randomised(rng: np.random.Generator) -> Look:
-    """A slide from far outside the natural range: colours, contrasts and textures of every tissue at random."""
+    """Draw a look far outside the natural range, with random colours, contrasts and textures of every tissue."""
     tissues = table()
     n = len(tissues)
 
@@ -157,25 +159,25 @@ def handle(
     *,
     mpp: float,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What cutting, mounting and staining do to one section: uneven thickness, folds, tears, spilt red cells.
+    """Add the faults of cutting, mounting and staining to a section: uneven thickness, folds, tears, spilt red cells.
 
-    Nothing is moved, so the truth of the section stays what it was.
+    Nothing is moved, so the truth of the section stays valid.
 
     Parameters
     ----------
     look
-        Of the slide.
+        Look of the slide.
     rng
-        Where the faults lie.
+        Source of the positions of faults.
     nuclear, counter
-        (y, x) float32 amounts, see `render.Maps`.
+        Amounts of stain, (y, x) float32, see `render.Maps`.
     mpp
-        µm/px.
+        Pixel size, µm/px.
 
     Returns
     -------
     nuclear, counter
-        New arrays.
+        Changed amounts, as new arrays.
     """
     h, e = nuclear ** np.float32(look.contrast[0]), counter ** np.float32(look.contrast[1])
     if look.uneven:
@@ -195,27 +197,28 @@ def develop(
     *,
     mpp: float,
 ) -> NDArray[np.uint8]:
-    """Turn the amounts of stain on a slide into a picture.
+    """Convert the amounts of stain on a slide to an image.
 
     Parameters
     ----------
     look
-        Of the slide.
+        Look of the slide.
     rng
-        Where the faults lie, and noise.
+        Source of noise and of the positions of faults.
     nuclear, counter
-        (y, x) float32 amounts, see `render.Maps`.
+        Amounts of stain, (y, x) float32, see `render.Maps`.
     mpp
-        µm/px.
+        Pixel size, µm/px.
 
     Returns
     -------
     ndarray of uint8, (y, x, 3)
+        RGB image.
     """
     h, e = nuclear, counter
     sigma = look.blur_um / mpp
     soft_h, soft_e = ndi.gaussian_filter(h, sigma), ndi.gaussian_filter(e, sigma)
-    if rng.random() < look.faults:  # a part of the section is out of focus
+    if rng.random() < look.faults:  # part of the section is out of focus
         share = np.clip(1.5 * slow(rng, h.shape, 300.0, mpp) - 0.2, 0, 1)
         far = rng.uniform(1.5, 4.0) / mpp
         soft_h += share * (ndi.gaussian_filter(h, far) - soft_h)
@@ -231,7 +234,7 @@ def develop(
         if rng.random() < look.faults:
             light = fault(rng, light, mpp)
     picture = np.empty(light.shape, np.uint8)
-    for channel in range(3):  # one at a time: a slide may have a hundred million pixels
+    for channel in range(3):  # one by one, to save memory: a slide may have a hundred million pixels
         plane = light[..., channel]
         if look.sharpen:
             plane += np.float32(look.sharpen) * (plane - ndi.gaussian_filter(plane, 1.0))
@@ -244,25 +247,25 @@ def develop(
 
 
 def slow(rng: np.random.Generator, shape: tuple[int, ...], size_um: float, mpp: float) -> NDArray[np.float32]:
-    """Slow variation, about -1 to 1, (y, x) float32."""
+    """Slowly varying noise, about -1 to 1, (y, x) float32."""
     step = max(1, int(size_um / mpp / 12))
     rows, columns = shape[0] // step + 2, shape[1] // step + 2
     at = rng.uniform(0, 1e5, 2)
     coarse = texture(at[0], at[1], step * mpp, rows, columns, size_um, int(rng.integers(2**30)))
-    # Rows and columns between the points of the grid, one axis after the other.
+    # Linear interpolation between the grid points, one axis after the other.
     at_row, at_column = np.arange(shape[0]) / step, np.arange(shape[1]) / step
     return _between(_between(coarse, at_row).T, at_column).T
 
 
 def _between(values: NDArray[np.float32], at: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows of an array at fractional positions, linear."""
+    """Rows of an array at fractional positions, linearly interpolated."""
     first = at.astype(np.intp)
     share = (at - first).astype(np.float32)[:, None]
     return np.asarray(values[first] * (1 - share) + values[first + 1] * share)
 
 
 def compress(picture: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
-    """What JPEG leaves of a picture."""
+    """An image after JPEG compression and decompression."""
     file = io.BytesIO()
     Image.fromarray(picture).save(file, "JPEG", quality=quality)
     return np.asarray(Image.open(file, formats=["JPEG"]).convert("RGB"))
@@ -276,7 +279,7 @@ def _direction(rng: np.random.Generator, vector: tuple[float, float, float], spr
 def _fold(
     rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A fold: in a winding band the section lies double."""
+    """Add a fold: a winding band in which two layers of the section overlap."""
     y, x = np.ogrid[: h.shape[0], : h.shape[1]]
     turn, away = rng.uniform(0, np.pi), rng.uniform(0.2, 0.8, 2)
     line = (x - away[0] * h.shape[1]) * np.cos(turn) + (y - away[1] * h.shape[0]) * np.sin(turn)
@@ -292,7 +295,7 @@ def _fold(
 
 
 def _dust(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
-    """Specks on the glass, dark and out of focus."""
+    """Add specks on the glass, dark and out of focus."""
     for _ in range(int(rng.integers(1, 12))):
         radius = rng.uniform(2, 12) / mpp
         cy, cx = rng.uniform(0, light.shape[0]), rng.uniform(0, light.shape[1])
@@ -304,7 +307,7 @@ def _dust(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> N
 
 
 def _pen(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
-    """A stroke of a felt pen on the cover slip, mostly along an edge of the picture."""
+    """Add a stroke of a felt pen on the cover slip, along an edge of the image."""
     colour = np.array([[0.75, 0.35, 0.2], [0.2, 0.6, 0.5], [0.9, 0.9, 0.9], [0.1, 0.8, 0.9]])[rng.integers(4)]
     y, x = np.ogrid[: light.shape[0], : light.shape[1]]
     along, across = (y, x) if rng.random() < 0.5 else (x, y)
@@ -316,7 +319,7 @@ def _pen(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> ND
 
 
 def _seam(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
-    """Fields of view that were stitched: a step in brightness, and a shift of a pixel or two."""
+    """Add stitching errors between fields of view: a step in brightness, and a shift by one or two pixels."""
     size = int(rng.uniform(350, 900) / mpp)
     for start in range(int(rng.integers(1, size)), light.shape[1], size):
         light[:, start:] *= np.float32(rng.uniform(0.95, 1.04))
@@ -325,7 +328,7 @@ def _seam(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> N
 
 
 def _vignette(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) -> NDArray[np.float32]:
-    """Uneven illumination across the picture."""
+    """Add uneven illumination across the image."""
     y, x = np.ogrid[-1 : 1 : light.shape[0] * 1j, -1 : 1 : light.shape[1] * 1j]
     slope = rng.uniform(-0.03, 0.03, 2)
     shade = 1 + slope[0] * x + slope[1] * y - rng.uniform(0, 0.03) * (x**2 + y**2)
@@ -335,7 +338,7 @@ def _vignette(rng: np.random.Generator, light: NDArray[np.float32], mpp: float) 
 def _red_cells(
     rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Red cells that were spilt over the section."""
+    """Add red cells spilt over the section."""
     cy, cx = rng.uniform(0, h.shape[0]), rng.uniform(0, h.shape[1])
     for _ in range(int(rng.integers(20, 200))):
         y0, x0 = cy + rng.normal(0, 60) / mpp, cx + rng.normal(0, 60) / mpp
@@ -349,7 +352,7 @@ def _red_cells(
 def _tear(
     rng: np.random.Generator, h: NDArray[np.float32], e: NDArray[np.float32], mpp: float
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """A notch torn into the border: nothing where tissue was."""
+    """Add a tear: a notch in the border without tissue."""
     n, m = h.shape
     cy, cx = [(0, rng.uniform(0, m)), (n, rng.uniform(0, m)), (rng.uniform(0, n), 0), (rng.uniform(0, n), m)][
         rng.integers(4)
@@ -365,13 +368,13 @@ def _tear(
     return h * there.astype(np.float32), e * there.astype(np.float32)
 
 
-#: What happens to a section, on its stain amounts; and to the slide or its scan, on the picture.
+#: Faults of a section, applied to its stain amounts, and faults of the slide or its scan, applied to the image.
 SECTION_FAULTS = (_fold, _tear, _red_cells)
 SLIDE_FAULTS = (_dust, _pen, _seam, _vignette)
 
 
 def _around(values: NDArray[np.float32], y: float, x: float, reach: float) -> tuple[slice, slice]:
-    """The part of an array within reach of a place."""
+    """Slices of an array within reach of a position."""
     limits = [
         (int(np.clip(v - reach, 0, n)), int(np.clip(v + reach + 2, 0, n)))
         for v, n in ((y, values.shape[0]), (x, values.shape[1]))

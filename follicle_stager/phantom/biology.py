@@ -1,8 +1,8 @@
-"""What an ovary of a genotype holds: one parameter object, checked before anything is drawn.
+"""Parameters of the ovaries of a genotype, checked before anything is drawn.
 
-Sizes follow FIELD-wide figures: Griffin 2006 (BioNumbers 102237) and Pedersen & Peters 1968 where they give them.
-What is marked [M] is a common value and no sourced standard. Numbers per ovary: primordial ones after OvSim (C57BL/6,
-40 days: 2111 per ovary, CV 7 %); all others [M]. Lengths are µm unless the name says otherwise.
+Sizes are from Griffin 2006 (BioNumbers 102237) and Pedersen & Peters 1968, where they give them. [M] marks a common
+value without a sourced standard. Numbers per ovary: primordial follicles after OvSim (C57BL/6, 40 days: 2111 per ovary,
+CV 7 %), all others [M]. Lengths are µm, unless the name says otherwise.
 """
 
 from __future__ import annotations
@@ -23,50 +23,50 @@ Range = tuple[NotNegative, NotNegative]
 #: Height of one layer of cuboidal granulosa cells [M].
 LAYER_UM = 7.5
 
-#: Share of the ovary that follicles and corpora lutea may fill; above it they find no place [M].
+#: Largest share of the ovary that follicles and corpora lutea may fill; above it, some find no room [M].
 MAX_FILLED = 0.38
 
 
 class Part(BaseModel):
-    """Base of the parameter objects: unknown names are refused."""
+    """Base class of the parameter objects; refuses unknown names."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class _Ranged(Part):
-    """Parameters of which every pair is a range."""
+    """Base class of parameters in which every pair is a range."""
 
     @model_validator(mode="after")
     def _upwards(self) -> Self:
         for name, value in self:
             if isinstance(value, tuple) and any(low > high for low, high in pairwise(value)):
-                raise ValueError(f"{name}: the range {value} runs downwards")
+                raise ValueError(f"{name}: the range {value} runs downwards; write the smaller value first")
         return self
 
 
 class StageModel(_Ranged):
-    """Follicles of one stage. Ranges are from the youngest to the oldest of the stage."""
+    """Follicles of one stage. Ranges go from the youngest to the oldest follicle of the stage."""
 
     per_ovary: NotNegative
     """Mean number in a control ovary."""
     oocyte_um: Range
     """Diameter of the oocyte without zona."""
     nucleus_um: Range
-    """Diameter of its nucleus."""
+    """Diameter of the oocyte's nucleus."""
     layers: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-    """Layers of granulosa, from the oocyte to the basement membrane or, with a cavity, in its wall."""
+    """Number of granulosa layers from the oocyte to the basement membrane, or in the wall of a cavity."""
     layer_um: Range = (LAYER_UM, LAYER_UM)
-    """Height of a layer."""
+    """Height of one layer."""
     zona_um: Range = (0.0, 0.0)
     """Thickness of the zona pellucida."""
     diameter_um: Range | None = None
-    """Of the follicle, where fluid fills it; otherwise it follows from oocyte and layers."""
+    """Diameter of a follicle with a cavity; None if it follows from oocyte and layers."""
     theca_um: Range = (0.0, 0.0)
     """Thickness of the theca outside the basement membrane."""
     depth_um: Range = (0.0, 100000.0)
-    """Depth of its nearest side under the ovary's surface."""
+    """Distance of the follicle from the ovary's surface."""
     atretic: Fraction = 0.0
-    """Share that degenerates."""
+    """Share of atretic follicles."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -77,7 +77,7 @@ class StageModel(_Ranged):
         return self
 
     def outer_um(self, grown: float = 0.5) -> float:
-        """Radius of the follicle without theca at a point of its growth through the stage, 0-1."""
+        """Radius of the follicle without theca; ``grown`` is its progress through the stage, 0-1."""
         if self.diameter_um:
             return between(self.diameter_um, grown) / 2
         layers = round(between(self.layers, grown))
@@ -87,11 +87,12 @@ class StageModel(_Ranged):
 
 
 def between(limits: tuple[float, float], share: float) -> float:
-    """The value at a share of a range."""
+    """The value at a given share of a range, 0-1."""
     return limits[0] + (limits[1] - limits[0]) * share
 
 
-#: A cycling adult. Zona 5-8 µm when full-grown [M]; theca, depth, atresia and all numbers but the primordial [M].
+#: A cycling adult. Zona of full-grown oocytes 5-8 µm [M]; theca, depth, atresia, and all numbers except the
+#: primordial [M].
 STAGES: dict[Stage, StageModel] = {
     Stage.PRIMORDIAL: StageModel(
         per_ovary=2100, oocyte_um=(12, 18), nucleus_um=(8, 10), layers=(1, 1), layer_um=(2.0, 3.2), depth_um=(6, 60)
@@ -159,34 +160,34 @@ STAGES: dict[Stage, StageModel] = {
     ),
 }
 
-#: Stages after which a follicle may be blocked, and the stage that it then does not reach.
+#: Stages after which follicles can be blocked.
 BLOCKS: tuple[Stage, ...] = (Stage.PRIMARY, Stage.SECONDARY, Stage.EARLY_ANTRAL)
 
 
 class GenotypeModel(_Ranged):
-    """All that makes the ovaries of one genotype.
+    """Parameters of the ovaries of one genotype.
 
-    A follicle that reaches ``block_after`` fails to go on with ``block_probability``; of those that fail,
-    ``accumulate`` stay at that stage and the others die and vanish. ``depletion`` is the share of all follicles that
-    is missing. Both act on the means; animals vary around them.
+    A follicle that reaches ``block_after`` is blocked there with ``block_probability``. A share ``accumulate`` of the
+    blocked follicles stays at that stage, and the others die and vanish. ``depletion`` is the share of all follicles
+    that is missing. Both act on the means; animals vary around them.
     """
 
     block_after: Stage | None = None
     """Stage after which follicles are blocked: primary, secondary, early_antral, or none."""
     block_probability: Fraction = 0.0
-    """Share of the follicles reaching that stage that is blocked."""
+    """Share of blocked follicles among those that reach that stage."""
     accumulate: Fraction = 0.5
-    """Share of the blocked ones that stay there; the others vanish."""
+    """Share of the blocked follicles that stay at that stage; the others vanish."""
     depletion: Fraction = 0.0
     """Share of all follicles that is missing."""
     animal_cv: NotNegative = 0.15
-    """Variation of an animal's level, common to its stages (7-12 % in young, 34 % in old mice, OvSim)."""
+    """Variation between animals, common to all stages (7-12 % in young, 34 % in old mice, OvSim)."""
     stage_cv: NotNegative = 0.10
-    """Further variation of each stage in each animal [M]."""
+    """Additional variation of each stage in each animal [M]."""
     length_mm: tuple[Positive, Positive] = (2.0, 2.5)
     """Long axis of the ovary."""
     width_share: tuple[Positive, Positive] = (0.74, 0.9)
-    """The other two axes as a share of it."""
+    """Length of the other two axes, as a share of the long axis."""
     lobes: Annotated[int, Field(ge=0, le=12)] = 5
     """Number of bulges and clefts of the surface."""
     lobe_size: Annotated[float, Field(ge=0, le=0.4)] = 0.09
@@ -194,37 +195,37 @@ class GenotypeModel(_Ranged):
     corpora_lutea: NotNegative = 9.0
     """Mean number per ovary [M]; none before the first ovulation."""
     corpus_luteum_um: Range = (300, 620)
-    """Diameter: 300-900 [M]."""
+    """Diameter; 300-900 is usual [M]."""
     vessels: NotNegative = 60.0
     """Mean number per ovary [M]."""
     lost_cap_um: NotNegative = 1.0
-    """A nucleus that reaches into a section by less than this is not seen [M]."""
+    """Lost cap: a nucleus that reaches less than this into a section is not seen [M]."""
     stages: dict[Stage, StageModel] = STAGES
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.block_after is not None and self.block_after not in BLOCKS:
             names = ", ".join(s.value for s in BLOCKS)
-            raise ValueError(f"block_after: follicles can be blocked after {names}; not {self.block_after.value}")
+            raise ValueError(f"block_after: follicles can be blocked after {names}, not after {self.block_after.value}")
         if self.block_after is None and self.block_probability:
             raise ValueError("block_probability without block_after: say after which stage")
         if self.block_after is not None and self.block_after not in self.stages:
-            raise ValueError(f"block_after: this ovary has no stage {self.block_after.value}")
+            raise ValueError(f"block_after: this ovary has no follicles of stage {self.block_after.value}")
         wrong = [s.value for s in self.stages if s not in LADDER]
         if wrong:
-            raise ValueError(f"stages: {', '.join(wrong)} is no stage of growth")
+            raise ValueError(f"stages: not a stage of growth: {', '.join(wrong)}")
         if self.width_share[1] > 1:
-            raise ValueError("width_share: the long axis is the longest; use at most 1")
+            raise ValueError("width_share: the other axes cannot be longer than the long axis; use at most 1")
         filled = self.filled()
         if filled > MAX_FILLED:
             raise ValueError(
-                f"impossible density: the follicles and corpora lutea would fill {filled:.1%} of the ovary, and find "
-                f"room for at most {MAX_FILLED:.0%}; lower per_ovary or corpora_lutea"
+                f"impossible density: the follicles and corpora lutea would fill {filled:.1%} of the ovary, but there "
+                f"is room for at most {MAX_FILLED:.0%}; reduce per_ovary or corpora_lutea"
             )
         return self
 
     def means(self) -> dict[Stage, float]:
-        """Mean number per stage per ovary, with block and depletion planted."""
+        """Mean number of follicles per stage and ovary, with block and depletion applied."""
         means = {s: (1 - self.depletion) * m.per_ovary for s, m in self.stages.items()}
         if self.block_after is None:
             return means
@@ -236,7 +237,7 @@ class GenotypeModel(_Ranged):
         return means
 
     def filled(self) -> float:
-        """Share of the ovary that follicles and corpora lutea fill on average."""
+        """Mean share of the ovary that is filled by follicles and corpora lutea."""
         volume = 0.0
         for stage, mean in self.means().items():
             model = self.stages[stage]
@@ -248,12 +249,12 @@ class GenotypeModel(_Ranged):
 
 
 def sphere_mm3(radius_um: float) -> float:
-    """Volume of a sphere."""
+    """Volume of a sphere, mm³."""
     return float(4 / 3 * np.pi * (radius_um / 1000) ** 3)
 
 
 def small_ovary(**changes: object) -> GenotypeModel:
-    """A young ovary, before the first ovulation: small, crowded with growing follicles, no corpora lutea.
+    """A young ovary before the first ovulation: small, with many growing follicles and no corpora lutea.
 
     Parameters
     ----------
@@ -263,8 +264,8 @@ def small_ovary(**changes: object) -> GenotypeModel:
     Returns
     -------
     GenotypeModel
-        About 1.1 mm long [M]. The primordial follicles are fewer than in a real one of this age, where they would fill
-        the cortex.
+        Model of an ovary about 1.1 mm long [M]. It has fewer primordial follicles than a real ovary of this age, where
+        they would fill the cortex.
     """
     crowded = {
         stage: model.model_copy(update={"per_ovary": number})

@@ -1,8 +1,8 @@
-"""Cells one by one, and the stain amounts of everything: compiled loops.
+"""Compiled loops that draw cells one by one and compute the stain amounts.
 
-Arguments as in `painting`. A nucleus is a small ellipsoid in three dimensions, and the section from ``z0`` up by
-``thickness`` holds as much of it as it meets: the next section shows the rest. ``nuclei`` (hematoxylin) and ``cells``
-(cell bodies, 0-1) are (y, x) float32 and added to in place.
+Arguments are as in `painting`. A nucleus is a small ellipsoid in three dimensions. The section reaches from ``z0`` to
+``z0 + thickness`` and shows the part of the nucleus inside it; the next section shows the rest. ``nuclei``
+(hematoxylin) and ``cells`` (cell bodies, 0-1) are (y, x) float32 and changed in place.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ GAPS, HOLLOW, PYKNOTIC, GRAIN = (COLUMNS[n] for n in ("gaps", "hollow", "pyknoti
 def _stamp(nuclei, cells, x, y, a, b, angle, low, high, thickness, dark, vesicular, body, mpp):
     """Add one nucleus and its cell body.
 
-    ``x, y`` px; ``a, b`` half axes in the plane, µm; ``low, high``: centre of the nucleus over the section's floor, and
-    half its height, µm. Hematoxylin grows with the path through the nucleus that lies within the section.
+    ``x, y`` is the centre, px; ``a, b`` are the half axes in the plane, µm; ``low`` is the height of the centre above
+    the section's floor, and ``high`` half the height of the nucleus, µm. Hematoxylin increases with the length of the
+    path through the nucleus within the section.
     """
     reach = max(a, b) * max(body, 1.0) / mpp + 1.5
     r0, r1 = max(0, int(y - reach)), min(nuclei.shape[0], int(y + reach) + 2)
@@ -54,7 +55,7 @@ def _stamp(nuclei, cells, x, y, a, b, angle, low, high, thickness, dark, vesicul
 
 @compiled
 def _cell(look, i, j, k, seed, x, y, z, angle, z0, thickness, mpp, x0, y0, nuclei, cells, pyknotic):
-    """One cell of a tissue at a place in the ovary; its looks follow from its numbers."""
+    """Draw one cell of a tissue at a position in the ovary; its appearance depends only on its indices and the seed."""
     radius = look[NUCLEUS] * (0.84 + 0.32 * uniform(i, j, k, seed + 11))
     dark = look[DARK] * max(0.2, 1 + look[DARK_CV] * 3.4 * (uniform(i, j, k, seed + 12) - 0.5))
     vesicular = min(look[VESICULAR] * (0.4 + 1.2 * uniform(i, j, k, seed + 13)), 0.9)
@@ -77,7 +78,7 @@ def _cell(look, i, j, k, seed, x, y, z, angle, z0, thickness, mpp, x0, y0, nucle
 
 @compiled
 def scatter(code, look, x0, y0, z0, thickness, mpp, kind, owner, turn, dying, nuclei, cells, seed):
-    """Fill a kind of tissue with cells: a jittered lattice through the ovary, of which the section takes a slab."""
+    """Fill a kind of tissue with cells: those points of a jittered lattice in the ovary that lie in the section."""
     pitch, radius = look[PITCH], look[NUCLEUS]
     rise = 0.82 * pitch
     around = 0.35 + 1.1 * (code % 7)
@@ -125,10 +126,10 @@ def scatter(code, look, x0, y0, z0, thickness, mpp, kind, owner, turn, dying, nu
 
 @compiled
 def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
-    """Cells that lie in order: on the basement membrane, and as a corona on the oocyte.
+    """Draw the granulosa cells that lie in rows: on the basement membrane, and as a corona on the oocyte.
 
-    The cells of resting follicles are few and flat, in transitional ones cuboidal on one side; what lies between the
-    two rows is scattered.
+    Resting follicles have few, flat cells; transitional ones have cuboidal cells on one side. The cells between the two
+    rows are drawn by `scatter`.
     """
     if f.health:
         _shell(
@@ -162,7 +163,7 @@ def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
 
 @compiled
 def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
-    """A row of cells on a closed surface: ``offset`` inside the outline (0) or outside the oocyte (1)."""
+    """Draw a row of cells on a closed surface, ``offset`` inside the outline (0) or outside the oocyte (1)."""
     cx, cy, cz, radius = f.x, f.y, f.z, f.radius - offset
     if which == 1:
         cx, cy, cz, radius = f.ox, f.oy, f.oz, f.oocyte + offset
@@ -181,7 +182,7 @@ def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness,
         base = f.radius if which == 0 else f.oocyte
         inwards = offset
         if f.stage <= 1:
-            # In the middle of the only layer, which is thinner where the oocyte lies nearer to the outline.
+            # Centre of the only layer, which is thinner where the oocyte lies nearer to the outline.
             inwards -= 0.5 * ((f.ox - f.x) * dx + (f.oy - f.y) * dy + (f.oz - f.z) * dz)
         far = base * factor + (-inwards if which == 0 else offset) + 2.2 * (uniform(n, 3, which, seed) - 0.5)
         z = cz + far * dz
@@ -200,7 +201,7 @@ def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness,
 
 @compiled
 def compose(kind, nuclei, cells, fine, mid, open_, looks, second):
-    """Stain amounts of matrix and nuclei together."""
+    """Combine matrix and nuclei to amounts of nuclear stain and counterstain, (y, x) float32 each."""
     nuclear = np.empty(kind.shape, np.float32)
     counter = np.empty(kind.shape, np.float32)
     for r in range(kind.shape[0]):
@@ -209,7 +210,7 @@ def compose(kind, nuclei, cells, fine, mid, open_, looks, second):
             look = looks[k]
             n = nuclei[r, c]
             if k <= LUMEN:
-                # Nuclei at a border reach over it a little.
+                # Nuclei at the border of a tissue extend slightly over it.
                 nuclear[r, c] = 0.5 * n
                 counter[r, c] = 0.05 * min(cells[r, c], 1.0) * min(1.0, n)
                 continue
@@ -227,7 +228,7 @@ def compose(kind, nuclei, cells, fine, mid, open_, looks, second):
 
 @compiled
 def germinal_vesicle(f, x0, y0, z0, thickness, mpp, kind, nuclear, counter):
-    """The oocyte's nucleus: a pale vesicle with a fine rim and one to three nucleoli."""
+    """Draw the oocyte's nucleus: a pale vesicle with a fine rim and one to three nucleoli."""
     if f.nz + f.nucleus < z0 or f.nz - f.nucleus > z0 + thickness:
         return
     reach = f.nucleus / mpp + 2
@@ -247,7 +248,7 @@ def germinal_vesicle(f, x0, y0, z0, thickness, mpp, kind, nuclear, counter):
             share = (top - floor) / thickness
             if share <= 0:
                 continue
-            # Where its membrane runs through the slab at a slope, more of it is looked through.
+            # Where the membrane is oblique to the section, light passes through more of it.
             rim = 0.0
             if share < 1 or half < 0.45 * f.nucleus:
                 rim = 0.20

@@ -1,12 +1,12 @@
-"""A study's worth of synthetic slides: models x genotypes x animals, with full truth and a sample sheet.
+"""Write the synthetic slides of a study: models x genotypes x animals, with full truth and a sample sheet.
 
-What is written, besides the slides and ``samples.csv``:
+Files written, besides the slides and ``samples.csv``:
 
-- ``truth/<slide>.geojson``: every profile, its stage as the section shows it;
-- ``truth/profiles.csv``: which follicle of the ovary each profile is, how it is cut, whether its nucleus shows;
-- ``truth/ovaries.csv``: the true number of follicles per ovary and stage, and what Abercrombie's formula needs;
-- ``truth/genotypes.csv``: the planted means;
-- ``truth/fingerprints.csv`` and ``truth/plan.json``: to see that two cohorts are equal, and to make one again.
+- ``truth/<slide>.geojson``: every profile, with its stage as visible in the section;
+- ``truth/profiles.csv``: for each profile, its follicle in the ovary, how it is cut, and whether its nucleus shows;
+- ``truth/ovaries.csv``: the true number of follicles per ovary and stage, and the inputs of Abercrombie's formula;
+- ``truth/genotypes.csv``: the true means;
+- ``truth/fingerprints.csv`` and ``truth/plan.json``: to check that two cohorts are equal, and to make one again.
 """
 
 from __future__ import annotations
@@ -40,50 +40,50 @@ if TYPE_CHECKING:
 
 Count = Annotated[int, Field(ge=1)]
 
-#: Sections smaller than this, 80 µm across, are left out: they would be lost on the slide. Larger ones must be kept,
-#: or the follicles near the poles would be missing from every estimate.
+#: Smallest section, 80 µm across. Smaller ones are left out, because they would be lost on the slide. Larger ones must
+#: be kept, or every estimate would lack the follicles near the poles.
 _MIN_SECTION_UM2 = 5_000.0
 
 
 class CohortPlan(Part):
-    """What a cohort holds."""
+    """The contents of a cohort."""
 
     models: dict[str, str] = {"Igfals": "H&E", "Igf1r": "hematoxylin"}
-    """Mouse model -> stain of its slides."""
+    """Stain of the slides of each mouse model."""
     animals: Count = 4
-    """Per group."""
+    """Animals per group."""
     ovaries: Annotated[int, Field(ge=1, le=2)] = 1
-    """Per animal."""
+    """Ovaries per animal."""
     sections: Count | None = 3
-    """Per ovary, spread evenly over it; the sampling interval follows."""
+    """Sections per ovary, evenly spread; they determine the sampling interval."""
     interval: Count | None = None
-    """Instead of ``sections``: every how many-th section is taken."""
+    """Sampling interval, instead of ``sections``: 10 takes every tenth section."""
     sections_per_slide: Count = 4
-    """More go on a further slide of the same ovary."""
+    """Largest number of sections on a slide; further ones go on another slide of the same ovary."""
     thickness_um: Annotated[float, Field(gt=0, le=100)] = 5.0
-    """Of a section."""
+    """Thickness of a section."""
     control: GenotypeModel = small_ovary()
-    """Ovaries of the controls. Those of the knockouts are the same but for the next four."""
+    """Ovaries of the controls. Those of the knockouts differ only by the next four parameters."""
     block_after: Stage | None = Stage.SECONDARY
     """Stage after which the knockouts' follicles are blocked: primary, secondary, early_antral, or none."""
     block_probability: Fraction = 0.8
-    """Share of the follicles reaching that stage that is blocked."""
+    """Share of blocked follicles among those that reach that stage."""
     accumulate: Fraction = 0.5
-    """Share of the blocked ones that stay there; the others vanish."""
+    """Share of the blocked follicles that stay at that stage; the others vanish."""
     depletion: Fraction = 0.0
-    """Share of all follicles that the knockouts lack."""
+    """Share of all follicles that is missing in the knockouts."""
     mode: Literal["faithful", "randomised"] = "faithful"
     """Good slides, or looks far beyond the natural range."""
     faults: tuple[Fraction, ...] = (0.12,)
-    """Probability of each fault of a slide; with several values the animals of a group take turns."""
+    """Probability of each fault of a slide; several values are assigned in turn to the animals of a group."""
     mpp: Annotated[float, Field(ge=0.2, le=4)] = 1.0
-    """µm per pixel."""
+    """Pixel size, µm/px."""
     jpeg: Annotated[int, Field(ge=20, le=100)] = 70
-    """Quality of the slides' compression."""
+    """JPEG quality of the slides."""
     labels: bool = False
-    """Also write label images."""
+    """Whether label images are written too."""
     seed: Annotated[int, Field(ge=0)] = 20260101
-    """Everything follows from it."""
+    """Seed of the whole cohort."""
 
     @field_validator("block_after", mode="before")
     @classmethod
@@ -96,21 +96,21 @@ class CohortPlan(Part):
             raise ValueError("models: name at least one mouse model and its stain")
         for model, stain in self.models.items():
             if stain not in STAINS:
-                raise ValueError(f"models: {stain!r} (of {model}) is no stain; there are {', '.join(STAINS)}")
+                raise ValueError(f"models: {stain!r} (of {model}) is not a known stain; use {', '.join(STAINS)}")
             if not model.replace("-", "").replace("_", "").isalnum():
                 raise ValueError(f"models: {model!r} becomes part of file names; use letters, digits, - and _")
         names = [model.replace("-", "_").casefold() for model in self.models]
         if len(set(names)) < len(names):
             raise ValueError("models: two of them would write files of the same name")
         if (self.sections is None) == (self.interval is None):
-            raise ValueError("give either sections or interval: one follows from the other")
+            raise ValueError("give either sections or interval, because one follows from the other")
         if not self.faults:
             raise ValueError("faults: give at least one value (0 for none)")
         self.genotype("knockout")
         return self
 
     def genotype(self, group: str) -> GenotypeModel:
-        """Parameters of a group's ovaries."""
+        """Parameters of the ovaries of a group."""
         if group == "control":
             return self.control
         changes = {
@@ -127,19 +127,19 @@ def make_plan(values: dict[str, Any]) -> CohortPlan:
     Parameters
     ----------
     values
-        Fields of `CohortPlan`; what ``control`` and its ``stages`` leave out stays as it is. ``ovary`` says what that
-        is: ``"small"`` (before the first ovulation, the default) or ``"adult"``.
+        Fields of `CohortPlan`. ``ovary`` selects the defaults of ``control`` and its ``stages``: ``"small"`` (before
+        the first ovulation) or ``"adult"``; without it, ``"small"``.
 
     Raises
     ------
     UserError
-        That names the parameter and says why it cannot be.
+        If a parameter is invalid; the message names it and the reason.
     """
     kinds: dict[str, Callable[[], GenotypeModel]] = {"small": small_ovary, "adult": GenotypeModel}
     values = dict(values)
     kind = values.pop("ovary", "small")
     if not isinstance(kind, str) or kind not in kinds:
-        raise UserError(f"this cohort cannot be made: ovary: {kind!r} is none of {', '.join(kinds)}.")
+        raise UserError(f"this cohort cannot be made: ovary: {kind!r} is not one of {', '.join(kinds)}.")
     if values.get("interval") is not None:
         values.setdefault("sections", None)  # one follows from the other
     if isinstance(given := values.get("control", {}), dict):
@@ -151,7 +151,7 @@ def make_plan(values: dict[str, Any]) -> CohortPlan:
 
 
 def _over(values: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
-    """Values with those that were given in their place, at every level."""
+    """Values, replaced by the given ones at every level."""
     out = values | given
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(values.get(name), dict):
@@ -189,18 +189,18 @@ def write_cohort(
     Parameters
     ----------
     folder
-        Where to write; created.
+        Folder to write to; it is created.
     plan
-        What to render.
+        The cohort to render.
     jobs
-        Animals rendered at the same time; the result does not depend on it.
+        Number of animals rendered at the same time; the result does not depend on it.
     progress
-        Called with animals done and animals in all.
+        Function that is called with the number of animals done and the total number.
 
     Raises
     ------
     UserError
-        If the folder holds something else than this cohort.
+        If the folder holds anything other than this cohort.
     """
     animals = [
         _Animal(index, model, group, number)
@@ -248,8 +248,8 @@ def _in_order(folder: Path, plan: CohortPlan, animals: list[_Animal], jobs: int)
 
 
 def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
-    # Streams of their own for animal, ovary and slide: neither the order of rendering matters, nor does biology depend
-    # on how it is pictured.
+    # Animal, ovary and slide have separate random streams, so the result does not depend on the order of rendering, and
+    # the biology does not depend on the appearance.
     model = plan.genotype(animal.group)
     levels = animal_levels(np.random.default_rng([plan.seed, animal.index]), model)
     rows: Rows = {"samples": [], "ovaries": [], "profiles": [], "fingerprints": []}
@@ -319,18 +319,18 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
 
 
 def _sample(rng: np.random.Generator, plan: CohortPlan, ovary: Ovary) -> tuple[list[Cut], int]:
-    """Systematic sample of an ovary's sections with a random start."""
+    """Systematic sample of an ovary's sections with a random start, and its interval."""
     low, high = ovary.extent_z
     interval = plan.interval or max(1, round((high - low) / plan.thickness_um / (plan.sections or 1)))
     cuts = series(ovary, thickness_um=plan.thickness_um, interval=interval, start=int(rng.integers(interval)))
     kept = [cut for cut in cuts if (border := section_outline(ovary, cut)) and border.area >= _MIN_SECTION_UM2]
-    if not kept:  # the middle of the ovary is always large enough to look at
+    if not kept:  # the middle of the ovary is always large enough
         kept = [Cut(int((0 - low) / plan.thickness_um), -plan.thickness_um / 2, plan.thickness_um)]
     return kept, interval
 
 
 def _nuclei(ovary: Ovary, stage: Stage) -> tuple[int, float]:
-    """How many follicles of a stage have a nucleus (atretic ones have none), and its mean height, µm."""
+    """Number of follicles of a stage with a nucleus (atretic ones have none), and its mean height, µm."""
     f = ovary.follicles
     own = f["nucleus"][(f["stage"] == LADDER.index(stage)) & (f["nucleus"] > 0)]
     return len(own), round(float(2 * own.mean()), 3) if len(own) else 0.0

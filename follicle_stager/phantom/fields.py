@@ -1,8 +1,8 @@
 """Functions of position: hashed noise, and the surfaces of bodies.
 
-Everything a section shows is a function of a point in the ovary and a seed, never of the order of drawing. So
-two neighbouring sections meet the same cells, a window of a section is equal to that part of the whole, and
-the number of workers cannot matter. Lengths are µm.
+Everything in a section is a function of a point in the ovary and a seed, never of the order of drawing. Neighbouring
+sections therefore show the same cells, a window equals the same part of the whole section, and the number of workers
+has no effect. Lengths are µm.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 
 def _forget_stale_code() -> None:
-    """Delete compiled code that was made from other sources.
+    """Delete compiled code that was made from older sources.
 
-    numba notices when a function's own file changes, and not when a function that it calls does; truth and pixels would
-    then be drawn by two versions.
+    numba notices a change in the file of a function, but not in the file of a function that it calls. Truth and pixels
+    would then come from two versions.
     """
     here = Path(__file__).parent
     names = ("fields", "painting", "cells", "tissues")
     digest = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
     stamp = here / "__pycache__" / "compiled_from.txt"
-    with contextlib.suppress(OSError):  # a folder that cannot be written to does not change either
+    with contextlib.suppress(OSError):  # a read-only folder does not change
         if stamp.exists() and stamp.read_text("utf-8") == digest:
             return
         for stale in (here / "__pycache__").glob("*.nb?"):
@@ -45,23 +45,23 @@ _forget_stale_code()
 
 
 def renderer_id() -> str:
-    """Short hash of the code that draws: pictures kept on disk are those of the renderer that made them."""
+    """Short hash of the rendering code; it identifies the images on disk that this code made."""
     sources = sorted(Path(__file__).parent.glob("*.py"))
     return hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function to machine code, once per installation where the folder can be written to."""
+    """Compile a function to machine code; the result is cached if the folder is writable."""
     try:
         fast: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no place for the cache: a read-only installation without a home folder
+    except RuntimeError:  # no folder for the cache: a read-only installation without a home folder
         fast = numba.njit(nogil=True)(function)
     return fast
 
 
 @compiled
 def uniform(i, j, k, seed):
-    """Random number in [0, 1) that belongs to four whole numbers."""
+    """Random number in [0, 1) that is a function of four whole numbers."""
     h = np.uint64(i) * np.uint64(0x9E3779B97F4A7C15)
     h ^= (np.uint64(j) + np.uint64(0x7F4A7C15)) * np.uint64(0xC2B2AE3D27D4EB4F)
     h = (h ^ (h >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -77,7 +77,7 @@ def uniform(i, j, k, seed):
 def noise(x, y, z, cell_um, seed):
     """Smooth noise in 3D, about -1 to 1, with features of ``cell_um``."""
     x, y, z = x / cell_um, y / cell_um, z / cell_um
-    # Two lattices that do not line up: the grid of one does not show.
+    # The sum of two lattices with different orientation hides their grids.
     total = 0.0
     for octave in range(2):
         if octave:
@@ -140,9 +140,9 @@ def texture(x0, y0, step, rows, columns, cell_um, seed):
 
 @compiled
 def bumpiness(dx, dy, dz, bumps):
-    """Factor around 1 by which a body's radius differs in a direction (unit vector).
+    """Factor of a body's radius in a direction (unit vector), around 1.
 
-    ``bumps`` has rows (nx, ny, nz, amount, phase): the first two stretch along an axis, the others dent.
+    ``bumps`` has rows (nx, ny, nz, amount, phase): the first two stretch the body along an axis, the others dent it.
     """
     s = 1.0
     for i in range(bumps.shape[0]):
@@ -156,7 +156,7 @@ def bumpiness(dx, dy, dz, bumps):
 
 @compiled
 def level(x, y, z, cx, cy, cz, radius, bumps):
-    """Distance from a body's centre as a share of its radius in that direction: 1 is its surface."""
+    """Distance from a body's centre as a share of its radius in that direction; 1 on its surface."""
     dx, dy, dz = x - cx, y - cy, z - cz
     d = np.sqrt(dx * dx + dy * dy + dz * dz)
     if d < 1e-9:
@@ -166,12 +166,12 @@ def level(x, y, z, cx, cy, cz, radius, bumps):
 
 @compiled
 def fluid_level(x, y, z, depth, away, f):
-    """Positive inside a follicle's fluid, µm; ``f`` is a record of `anatomy.FOLLICLE`.
+    """Level of a follicle's fluid, µm, positive inside it; ``f`` is a record of `anatomy.FOLLICLE`.
 
     ``depth`` and ``away`` are the distances from the basement membrane and from the oocyte.
 
-    Fluid keeps away from the basement membrane by the wall, and from the oocyte by its cumulus. While it gathers
-    it fills gaps between granulosa cells (lakes of a noise), later all that is left: one cavity.
+    The wall separates the fluid from the basement membrane, and the cumulus separates it from the oocyte. At first the
+    fluid fills separate spaces between granulosa cells (from noise), later one cavity.
     """
     if f.fluid == 0:
         return -1.0
@@ -187,7 +187,7 @@ def fluid_level(x, y, z, depth, away, f):
 
 @compiled
 def follicle_grid(x0, y0, z, step, rows, columns, f):
-    """Levels of a follicle on a grid: (4, rows, columns) of outline, oocyte, nucleus (µm inside), fluid (µm inside)."""
+    """Levels of outline, oocyte, nucleus and fluid on a grid, (4, rows, columns); µm, positive inside."""
     out = np.empty((4, rows, columns), np.float64)
     for r in range(rows):
         y = y0 + r * step
@@ -203,10 +203,10 @@ def follicle_grid(x0, y0, z, step, rows, columns, f):
 
 @compiled
 def ovary_grid(x0, y0, z, step, rows, columns, axes, lobes):
-    """Depth under the ovary's surface on a grid, µm (negative outside), (rows, columns) float32.
+    """Depth below the ovary's surface on a grid, µm (negative outside), (rows, columns) float32.
 
-    ``axes`` has three rows: a unit vector and the half axis along it. ``lobes`` has rows (nx, ny, nz, amount,
-    width): a bulge or, with a negative amount, a cleft in that direction.
+    ``axes`` has three rows of a unit vector and the half axis along it. ``lobes`` has rows (nx, ny, nz, amount,
+    width): a bulge in that direction or, with a negative amount, a cleft.
     """
     out = np.empty((rows, columns), np.float32)
     for r in range(rows):
@@ -219,9 +219,9 @@ def ovary_grid(x0, y0, z, step, rows, columns, axes, lobes):
 
 @compiled
 def depth_in_ovary(x, y, z, axes, lobes):
-    """Depth of a point under the ovary's surface, µm, along the line to the centre."""
+    """Depth of a point below the ovary's surface, µm, along the line to the centre."""
     d = np.sqrt(x * x + y * y + z * z)
-    if d < 1e-6:  # the centre has no direction; any will do
+    if d < 1e-6:  # the centre has no direction; use any
         x, d = 1e-6, 1e-6
     ux, uy, uz = x / d, y / d, z / d
     inverse = 0.0
@@ -237,24 +237,25 @@ def depth_in_ovary(x, y, z, axes, lobes):
 
 @compiled
 def settle(at, reach, depth, axes, lobes, rounds):
-    """Push bodies apart, and under the surface, until none overlap; ``at`` (n, 3) is moved in place.
+    """Push bodies apart, and below the surface, until none overlap; ``at`` is changed in place.
 
-    Random places alone fill a third of a space at most; tissue is fuller.
+    Random positions alone can fill at most a third of a volume, but tissue is denser.
 
     Parameters
     ----------
     at, reach
-        Centres (n, 3) and radii (n,) with the room around them.
+        Centres, (n, 3), and radii including the room around the bodies, (n,), µm.
     depth
-        (n, 2) least and greatest depth of the centres.
+        Smallest and largest depth of the centres, (n, 2), µm.
     axes, lobes
-        See `ovary_grid`.
+        Shape of the ovary, see `ovary_grid`.
     rounds
-        Most rounds of pushing.
+        Largest number of rounds.
 
     Returns
     -------
-    (n,) bool, True where a body lies free.
+    ndarray of bool, (n,)
+        True where a body is at an allowed depth and overlaps no other one.
     """
     n = at.shape[0]
     free = np.ones(n, np.bool_)
@@ -273,7 +274,7 @@ def settle(at, reach, depth, axes, lobes, rounds):
                 d = max(np.sqrt(d2), 1e-6)
                 push = need - d
                 moved = max(moved, push)
-                # The smaller one gives way more.
+                # The smaller body moves further.
                 share = reach[b] ** 2 / (reach[a] ** 2 + reach[b] ** 2)
                 push = 1.02 * push / d
                 at[a, 0] += dx * push * share
@@ -294,7 +295,7 @@ def settle(at, reach, depth, axes, lobes, rounds):
                 at[a, 2] *= k
         if moved <= 0.01:
             return free
-    # Too full to come to rest: the larger ones, which come first, stay.
+    # Overlaps remain, because the ovary is too full: the larger bodies, which come first, stay.
     for a in range(n):
         below = depth_in_ovary(at[a, 0], at[a, 1], at[a, 2], axes, lobes)
         free[a] = depth[a, 0] - 1 < below < depth[a, 1] + 1
@@ -307,20 +308,21 @@ def settle(at, reach, depth, axes, lobes, rounds):
 
 @compiled
 def first_free(candidates, reach, depth, axes, lobes, taken, taken_reach):
-    """Give each body the first of its candidate places that is free and at its depth.
+    """Choose for each body the first candidate position that is free and at its depth.
 
     Parameters
     ----------
     candidates
-        (n, tries, 3) points.
+        Candidate positions, (n, tries, 3), µm.
     reach, depth, axes, lobes
-        See `settle`.
+        Radii, depths and shape of the ovary, see `settle`.
     taken, taken_reach
-        (m, 3) and (m,) bodies that are there already.
+        Centres, (m, 3), and radii, (m,), of the bodies that are already placed.
 
     Returns
     -------
-    (n,) index of the place, or -1.
+    ndarray of int, (n,)
+        Index of the chosen position, or -1.
     """
     n, tries = candidates.shape[0], candidates.shape[1]
     chosen = np.full(n, -1, np.int64)
@@ -355,7 +357,7 @@ def first_free(candidates, reach, depth, axes, lobes, taken, taken_reach):
 
 
 def rotation(rng: np.random.Generator) -> NDArray[np.float64]:
-    """A random rotation matrix (3, 3): any direction of cutting is as likely as any other."""
+    """A random rotation matrix, (3, 3); all directions of cutting are equally likely."""
     q, r = np.linalg.qr(rng.normal(size=(3, 3)))
     q *= np.sign(np.diag(r))
     if np.linalg.det(q) < 0:

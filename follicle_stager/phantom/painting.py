@@ -1,7 +1,7 @@
-"""Which kind of tissue lies at each pixel of a window: compiled loops.
+"""Compiled loops that set the kind of tissue of each pixel of a window.
 
-``x0, y0`` is the centre of the first pixel and ``mpp`` the step, µm; ``kind`` (codes of `tissues.CODE`), ``owner``
-(row of the follicle, -1 for none) and ``turn`` (direction of the cells, radians) are (y, x) and filled in place.
+``x0, y0`` is the centre of the first pixel and ``mpp`` the step, µm. ``kind`` (codes of `tissues.CODE`), ``owner``
+(row of the follicle, -1 for none) and ``turn`` (direction of the cells, radians) are (y, x) and changed in place.
 Bodies are records of `anatomy`.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from follicle_stager.phantom.fields import compiled, depth_in_ovary, fluid_level, level, noise, uniform
 from follicle_stager.phantom.tissues import CODE
 
-# Compiled code reads module constants, no dictionaries.
+# Compiled code can read module constants, but not dictionaries.
 GLASS, LUMEN, FLUID, OOPLASM, ZONA = (CODE[n] for n in ("glass", "lumen", "fluid", "ooplasm", "zona"))
 STROMA, CORTEX, GLAND, MEDULLA = (CODE[n] for n in ("stroma", "cortex", "gland", "medulla"))
 GRANULOSA, RIM, FLAT, DYING = (CODE[n] for n in ("granulosa", "granulosa rim", "flat granulosa", "dying granulosa"))
@@ -21,16 +21,16 @@ FRESH_LUTEAL, LUTEAL, OLD_LUTEAL = (CODE[n] for n in ("fresh luteal", "luteal", 
 CLOT, SCAR = CODE["clot"], CODE["scar"]
 WALL, TUBE, BLOOD, PLASMA = (CODE[n] for n in ("vessel wall", "tube epithelium", "blood", "plasma"))
 FAT, BURSA, EPITHELIUM = CODE["fat wall"], CODE["bursa"], CODE["epithelium"]
-#: Granulosa cells of resting follicles that are higher than this are cuboidal [M], as for the staging.
+#: Height above which granulosa cells of resting follicles are cuboidal [M], as in the staging.
 _CUBOIDAL_UM = 5.5
 
 
 @compiled
 def paint_ground(u0, v0, step, grids, half, kind, turn):
-    """Draw what has no body: surface, cortex, gland, stroma, medulla, cracks; bursa and fat outside.
+    """Draw the tissue around the bodies: surface, cortex, gland, stroma, medulla, cracks; bursa and fat outside.
 
-    ``grids`` (7, rows, columns) are depth, zone, other, around, crack and the direction (cos 2a, sin 2a) on a coarse
-    grid; ``u0, v0, step``: first pixel and step in units of it.
+    ``grids`` (7, rows, columns) holds depth, zone, other, around, crack and the direction (cos 2a, sin 2a) on a coarse
+    grid. ``u0, v0, step`` are the first pixel and the step in units of this grid.
     """
     values = np.empty(grids.shape[0], np.float32)
     for r in range(kind.shape[0]):
@@ -48,7 +48,7 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
             depth, zone, other, around = values[0], values[1], values[2], values[3]
             turn[r, c] = 0.5 * np.arctan2(values[6], values[5])
             if depth < 0:
-                # A bursa runs beside the surface in places.
+                # In places, a bursa runs along the surface.
                 away = -depth - (16 + 14 * other)
                 if around > 0.15 and -2.2 < away < 2.2:
                     kind[r, c] = BURSA
@@ -63,7 +63,7 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
             elif depth > half * (0.72 + 0.2 * other):
                 kind[r, c] = MEDULLA
             elif zone > 0.0 and depth > 40:
-                # Nests of gland cells, parted by thin septa.
+                # Nests of gland cells, separated by thin septa.
                 kind[r, c] = GLAND if abs(other) > 0.045 else STROMA
             elif other > 0.35 and depth < 160:
                 kind[r, c] = CORTEX
@@ -73,7 +73,7 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
 
 @compiled
 def paint_fat(x0, y0, z, mpp, kind, axes, lobes, seed):
-    """Put fat beside the ovary: whole cells of 45 µm, thin walls around nothing; elsewhere there is glass again."""
+    """Replace the fat zone by fat cells of 45 µm, drawn as thin walls, and glass."""
     size = 45.0
     k = int(np.floor(z / size))
     for r in range(kind.shape[0]):
@@ -102,7 +102,7 @@ def paint_fat(x0, y0, z, mpp, kind, axes, lobes, seed):
 
 @compiled
 def paint_vessel(v, x0, y0, z, mpp, kind, turn):
-    """Draw a piece of a vessel."""
+    """Draw a straight piece of a vessel."""
     reach = v.radius + v.wall + 2
     c0 = max(0, int((min(v.x0, v.x1) - reach - x0) / mpp))
     c1 = min(kind.shape[1], int((max(v.x0, v.x1) + reach - x0) / mpp) + 2)
@@ -167,7 +167,7 @@ def paint_corpus_luteum(body, x0, y0, z, mpp, kind, turn):
 
 @compiled
 def paint_follicle(f, row, x0, y0, z, mpp, kind, owner, turn):
-    """Draw a follicle, its theca, and how the tissue around wraps it."""
+    """Draw a follicle and its theca, and align the cells of the tissue around it."""
     wrap = 0.25 * f.radius + 8
     reach = 1.3 * f.radius + f.theca + f.theca_gap + wrap
     flat = f.stage <= 1
@@ -189,7 +189,7 @@ def paint_follicle(f, row, x0, y0, z, mpp, kind, owner, turn):
             if out > f.theca + f.theca_gap + wrap or k == GLASS or owner[r, c] >= 0 or k == BURSA or k == FAT:
                 continue
             radial = np.arctan2(y - f.y, x - f.x)
-            # Cut at a tangent the wall shows its face, and its cells have no common direction.
+            # In a tangential cut through the wall, the cells have no common direction.
             steep = flat2 > (z - f.z) ** 2 / 3
             gap = 0.0
             if f.theca_gap > 0 and out > f.theca:
@@ -218,7 +218,7 @@ def _inside(f, x, y, z, depth, flat):
         return ZONA
     gap = 0.0
     if f.zona_gap > 0 and not flat and away < f.zona + 3 * f.zona_gap:
-        # The oocyte shrank away from the cells on one side.
+        # The oocyte has shrunk away from the cells on one side.
         gap = 2 * f.zona_gap * max(0.0, noise(x, y, z, 1.2 * f.oocyte + 8, f.seed + 1) + 0.15)
     if away < f.zona + gap:
         return LUMEN
@@ -227,13 +227,13 @@ def _inside(f, x, y, z, depth, flat):
     if flat:
         return RIM if depth + away > _CUBOIDAL_UM else FLAT
     if f.loose > 0 and depth > 1.2 * f.layer:
-        # Fixation pulls the cells apart, most of all around the oocyte; the basal layer holds.
+        # Fixation pulls the cells apart, most of all around the oocyte; the basal layer stays intact.
         near = np.exp(-(away - f.zona) / 14)
         if noise(x, y, z, 7.5, f.seed + 7) > 0.95 - f.loose * (0.35 + 0.35 * near):
             return LUMEN
     if f.health:
         if f.health == 1 and depth < 3 + 4 * noise(x, y, z, 40.0, f.seed + 3):
-            return LUMEN  # granulosa comes off the basement membrane
+            return LUMEN  # the granulosa detaches from the basement membrane
         return DYING
     if depth < f.layer or away < f.zona + 0.9 * f.layer:
         return RIM

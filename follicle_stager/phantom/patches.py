@@ -1,7 +1,7 @@
-"""Training patches: small windows of randomised ovaries, as many as are asked for.
+"""Training patches: an endless supply of small windows of randomised ovaries.
 
-An ovary takes half a second to grow and a patch a few hundredths, so an ovary serves for many patches; each has its own
-plane, place, scale and look.
+Building an ovary takes half a second and drawing a patch a few hundredths, so each ovary is used for many patches. Each
+patch has its own plane, position, scale and look.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-#: What patches can lack, to see what each is worth: looks beyond the natural range (those of good slides come instead),
-#: faults of sections and slides, and what resembles follicles (corpora lutea, vessels, atresia).
+#: Ingredients that can be left out to measure their effect: looks beyond the natural range (replaced by those of good
+#: slides), faults of sections and slides, and look-alikes of follicles (corpora lutea, vessels, atresia).
 Ingredient = Literal["random looks", "faults", "look-alikes"]
 
 
 @dataclass(frozen=True, eq=False)
 class Patch:
-    """A picture and what it shows.
+    """An image and its truth.
 
     Attributes
     ----------
     picture
-        (y, x, 3) uint8.
+        Image, (y, x, 3) uint8.
     kind
-        (y, x) uint8, codes of `tissues.CODE`.
+        Kind of tissue, (y, x) uint8; codes of `tissues.CODE`.
     owner
-        (y, x) int32, row of the follicle in ``ovary``, or -1.
+        Row of the follicle in ``ovary``, (y, x) int32, or -1.
     ovary, cut
-        Where it is from: whatever else a target needs is a function of them.
+        Ovary and section of the patch; all other truth is a function of them.
     x_um, y_um, mpp
-        Place of its corner, and scale.
+        Position of the top-left corner, µm, and pixel size, µm/px.
     """
 
     picture: NDArray[np.uint8]
@@ -66,22 +66,22 @@ def patches(
     per_ovary: int = 64,
     without: Collection[Ingredient] = (),
 ) -> Iterator[Patch]:
-    """Endless stream of randomised patches; workers take different seeds.
+    """Generate an endless stream of randomised patches; use different seeds for different workers.
 
     Parameters
     ----------
     seed
-        Of the stream.
+        Seed of the stream.
     size
-        Width and height, px.
+        Width and height of a patch, px.
     mpp
-        Range of µm/px, drawn evenly on a log scale.
+        Range of µm/px, sampled uniformly on a log scale.
     stages
-        Of the follicles that patches are laid over; others appear where they lie.
+        Stages of the follicles that patches are placed on; patches may contain others too.
     per_ovary
-        Patches from one ovary before the next is grown.
+        Number of patches from one ovary before the next one is built.
     without
-        What they lack.
+        Ingredients that are left out.
 
     Yields
     ------
@@ -120,7 +120,7 @@ def _patch(
     thickness = float(rng.uniform(3, 10))
     present = np.intersect1d(ovary.follicles["stage"], stages)
     if rng.random() < 0.85 and len(present):
-        # Every stage as often as the others, cut anywhere.
+        # All stages are equally frequent, and a follicle is cut at any height.
         f = rng.choice(ovary.follicles[ovary.follicles["stage"] == rng.choice(present)])
         z = f["z"] + rng.uniform(-0.95, 0.95) * f["radius"]
         at = np.array([f["x"], f["y"]]) + rng.uniform(-0.4, 0.4, 2) * size * mpp
@@ -130,7 +130,7 @@ def _patch(
     cut = Cut(int(rng.integers(2**20)), float(z - thickness / 2), thickness)
     x_um, y_um = (float(v) for v in at - size * mpp / 2)
     look = _look(rng, without)
-    # Finer detail than the pixels is drawn and averaged, as a camera does.
+    # Large pixels are drawn at twice the resolution and averaged, as in a camera.
     fine = 2 if mpp > 1.4 else 1
     maps = draw(ovary, cut, look, x_um=x_um, y_um=y_um, shape=(size * fine, size * fine), mpp=mpp / fine)
     h, e = (_average(m, fine) for m in (maps.nuclear, maps.counter))

@@ -1,7 +1,7 @@
-"""From a section of an ovary to amounts of stain: tissue, then cells one by one.
+"""Draw a section of an ovary as amounts of stain: first the tissues, then the cells one by one.
 
-Positions are µm until the last moment, so that one section comes out the same at any resolution; everything
-random is a function of position (`fields`).
+Positions are in µm until the last step, so that a section looks the same at any resolution. Everything random
+is a function of position (`fields`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from follicle_stager.phantom.anatomy import Ovary
     from follicle_stager.phantom.sectioning import Cut
 
-#: Grid of what changes slowly, µm.
+#: Step of the grid for slowly varying fields, µm.
 _COARSE = 6.0
-#: Drawn around a window and cut off again: what lies there reaches in.
+#: Margin drawn around a window and removed again, because its tissue extends into the window.
 _MARGIN_UM = 12.0
 
 
@@ -42,11 +42,11 @@ class Maps:
     Attributes
     ----------
     kind
-        (y, x) uint8, a code of `tissues.CODE`.
+        Kind of tissue, (y, x) uint8; codes of `tissues.CODE`.
     owner
-        (y, x) int32, row of the follicle that a pixel belongs to, or -1.
+        Row of the follicle that a pixel belongs to, (y, x) int32, or -1.
     nuclear, counter
-        (y, x) float32 amounts of hematoxylin, and of eosin or PAS.
+        Amounts of hematoxylin, and of eosin or PAS, (y, x) float32.
     """
 
     kind: NDArray[np.uint8]
@@ -72,19 +72,19 @@ def draw_window(
     Parameters
     ----------
     ovary, cut
-        What, and where it is cut.
+        The ovary, and the section.
     x_um, y_um
-        Left top corner in the ovary's coordinates.
+        Top-left corner of the window in the ovary's coordinates, µm.
     shape
-        Rows and columns.
+        Numbers of rows and columns.
     mpp
-        µm per pixel.
+        Pixel size, µm/px.
     looks
         Table of tissues, see `tissues.table`.
     counterstain
-        ``"eosin"`` or ``"pas"``: the column of the table for the second stain.
+        Column of the table for the counterstain, ``"eosin"`` or ``"pas"``.
     zones
-        How far interstitial gland (-1 everywhere to 1 nowhere) reaches, and the size of its patches, µm.
+        Threshold of the interstitial gland, from -1 (everywhere) to 1 (nowhere), and size of its patches, µm.
 
     Returns
     -------
@@ -111,7 +111,7 @@ def draw_window(
     nuclei = np.zeros((rows, columns), np.float32)
     cells = np.zeros((rows, columns), np.float32)
     slab = cut.z, cut.thickness
-    dying = np.append(f["pyknosis"], 0.0)  # the last for what belongs to no follicle
+    dying = np.append(f["pyknosis"], 0.0)  # the last value is for pixels outside follicles
     for code, tissue in enumerate(TISSUES):
         if (
             looks[code, COLUMNS["pitch"]] > 0
@@ -145,8 +145,8 @@ def _draw_ground(
     *,
     zones: tuple[float, float],
 ) -> None:
-    """Tissue without bodies: surface, cortex, stroma, interstitial gland, medulla; bursa and fat outside."""
-    # Slow fields on a coarse grid that is the same for every window.
+    """Draw the tissue around the bodies: surface, cortex, stroma, gland, medulla; bursa and fat outside."""
+    # Slowly varying fields on a coarse grid that is the same for every window.
     gx, gy = np.floor(x0 / _COARSE) - 1, np.floor(y0 / _COARSE) - 1
     rows = int(kind.shape[0] * mpp / _COARSE) + 5
     columns = int(kind.shape[1] * mpp / _COARSE) + 5
@@ -156,13 +156,13 @@ def _draw_ground(
     other = noise_grid(*at, z, _COARSE, rows, columns, 55.0, ovary.seed + 2)
     swirl = noise_grid(*at, z, _COARSE, rows, columns, 130.0, ovary.seed + 3) * 3.0
     around = noise_grid(*at, z, _COARSE, rows, columns, 160.0, ovary.seed + 4)
-    # Uneven surface, and fine cracks of the dried section in loose tissue.
+    # Uneven surface, and fine cracks in loose tissue of the dried section.
     rough = 5 * noise_grid(*at, z, _COARSE, rows, columns, 30.0, ovary.seed + 5)
     rough += 7 * noise_grid(*at, z, _COARSE, rows, columns, 90.0, ovary.seed + 6)
     crack = np.abs(noise_grid(*at, 0.0, _COARSE, rows, columns, 110.0, ovary.seed + 31 * cut.number))
     crack[noise_grid(*at, 0.0, _COARSE, rows, columns, 260.0, ovary.seed + 31 * cut.number + 1) < 0.55] = 1
     dy, dx = np.gradient(depth)
-    along = np.arctan2(dx, -dy)  # at right angles to the slope: along the surface
+    along = np.arctan2(dx, -dy)  # perpendicular to the gradient: along the surface
     near = np.clip(1 - depth / 90, 0, 1) ** 0.5
     c2 = np.cos(2 * along) * near + np.cos(2 * swirl) * (1 - near)
     s2 = np.sin(2 * along) * near + np.sin(2 * swirl) * (1 - near)
@@ -189,7 +189,7 @@ def _is_near(
     shape: tuple[int, int],
     reach: float | None = None,
 ) -> NDArray[np.bool_]:
-    """Which bodies may reach into a window."""
+    """Mask of the bodies that may reach into a window."""
     far = reach if reach is not None else 1.6 * bodies["radius"] + 60
     in_x = (bodies[x] > x0 - far) & (bodies[x] < x0 + shape[1] * mpp + far)
     return np.asarray(in_x & (bodies[y] > y0 - far) & (bodies[y] < y0 + shape[0] * mpp + far))
@@ -197,12 +197,12 @@ def _is_near(
 
 @functools.cache
 def _texture_levels() -> NDArray[np.float32]:
-    """Sorted values of the texture that opens gaps: the same for every window."""
+    """Sorted values of the texture that makes gaps; the same for every window."""
     return np.asarray(np.sort(texture(0.0, 0.0, 1.0, 256, 256, 6.5, 1).ravel()))
 
 
 def _gap_level(share: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Level of `fields.texture` that this share of it exceeds; out of reach for none."""
+    """Level of `fields.texture` that the given share of its values exceeds; out of range for a share of 0."""
     sample = _texture_levels()
     at = sample[np.clip(((1 - share) * sample.size).astype(np.intp), 0, sample.size - 1)]
     return np.asarray(np.where(share > 0, at, 9.0))

@@ -1,8 +1,8 @@
-"""Cutting an ovary, and what each section shows of each follicle: the truth.
+"""Cut an ovary into sections, and compute the truth: the profile of each follicle in each section.
 
-A section is a slab from ``z`` to ``z + thickness``. What lies where is read in its middle, as the renderer draws it;
-a nucleus is in the section as soon as the slab meets it, since a section is looked through. Polygons are the zero
-lines of the same functions that the renderer draws from, so they are exact to about 0.1 µm. Lengths are µm.
+A section is a slab from ``z`` to ``z + thickness``. Outlines are those in its middle plane, as drawn by the renderer. A
+nucleus is in the section as soon as the slab touches it, because sections are transparent. Polygons are the zero lines
+of the same functions that the renderer uses, so they are exact to about 0.1 µm. Lengths are µm.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.phantom.anatomy import Ovary
 
-#: The criteria by which a section shows a stage, as the staging of slides has them.
+#: Criteria for the stage that a section shows, as in the staging of slides.
 _SEEN_FLUID_UM2 = ContentsConfig().fluid_min_area_um2
 _ONE_CAVITY = StagingConfig().antral_min_fraction
 _PREOVULATORY_UM = StagingConfig().preovulatory_um
@@ -34,7 +34,7 @@ _PREOVULATORY_UM = StagingConfig().preovulatory_um
 
 @dataclass(frozen=True)
 class Cut:
-    """One section of an ovary: number in the series, and the slab."""
+    """One section of an ovary: its number in the series, lower surface and thickness, µm."""
 
     number: int
     z: float
@@ -42,33 +42,34 @@ class Cut:
 
     @property
     def middle(self) -> float:
-        """Height at which outlines are read."""
+        """Height of the middle plane, in which outlines are measured, µm."""
         return self.z + self.thickness / 2
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One follicle as a section shows it; polygons in µm of the ovary's x and y.
+    """The profile of one follicle in a section; polygons in µm, in the ovary's x and y.
 
     Attributes
     ----------
     body
-        Row of the follicle in its ovary: equal in all sections that cut it.
+        Row of the follicle in its ovary, the same in all sections that cut it.
     stage
-        What the section shows. Antral stages go by the fluid in the section: secondary without, early antral with
-        little or several spaces, antral with one large one, preovulatory if also wider than 400 µm. Of a cap, the
-        follicle's own.
+        Stage that the section shows. For antral follicles it depends on the fluid in the section: secondary without
+        fluid, early antral with little fluid or several spaces, antral with one large space, preovulatory if also at
+        least 400 µm wide. For a cap it is ``stage_3d``.
     stage_3d
-        The follicle's own stage.
+        Stage of the whole follicle.
     health
+        Healthy or atretic.
     outline, oocyte, nucleus, fluid
-        What is seen of each; the outline is the basement membrane.
+        Visible outlines; ``outline`` is the basement membrane.
     height
-        Where it is cut, as a share of its radius: 0 through the middle, ±1 at the poles.
+        Height of the cut, as a share of the radius: 0 through the middle, ±1 at the poles.
     recognisable
-        False for a cap: neither oocyte nor fluid shows, so nobody can say what it is.
+        Whether oocyte or fluid shows; False for a cap, which cannot be staged.
     layers
-        Of granulosa, in the follicle.
+        Number of granulosa layers of the whole follicle.
     """
 
     body: int
@@ -85,27 +86,28 @@ class Profile:
 
 
 def series(ovary: Ovary, *, thickness_um: float, interval: int, start: int = 0) -> list[Cut]:
-    """Every ``interval``-th section of an ovary that is cut from end to end.
+    """Cut an ovary from end to end, and take every ``interval``-th section.
 
     Parameters
     ----------
     ovary
+        The ovary.
     thickness_um
-        Of a section.
+        Thickness of a section, µm.
     interval
-        1 for all sections.
+        Sampling interval; 1 for all sections.
     start
-        Number of the first one that is taken, less than the interval. For an unbiased sample it is drawn at random.
+        Number of the first section taken, less than the interval. Draw it at random for an unbiased sample.
 
     Raises
     ------
     UserError
-        If thickness or interval are not positive, or start is not below the interval.
+        If thickness or interval is not positive, or start is not less than the interval.
     """
     if not 0 < thickness_um <= 100:
-        raise UserError(f"thickness_um is {thickness_um:g}: a section has between 0 and 100 µm, usually 5 to 8.")
+        raise UserError(f"thickness_um is {thickness_um:g}: use a thickness between 0 and 100 µm, usually 5 to 8.")
     if interval < 1:
-        raise UserError(f"interval is {interval}: take every section (1), every second (2) and so on.")
+        raise UserError(f"interval is {interval}: use 1 for every section, 2 for every second, and so on.")
     if not 0 <= start < interval:
         raise UserError(f"start is {start}: it must be from 0 to interval - 1 ({interval - 1}).")
     low, high = ovary.extent_z
@@ -114,30 +116,30 @@ def series(ovary: Ovary, *, thickness_um: float, interval: int, start: int = 0) 
 
 
 def nuclei_in(ovary: Ovary, cut: Cut) -> NDArray[np.bool_]:
-    """Which follicles show their oocyte nucleus in a section, (follicle,) bool."""
+    """Mask of the follicles that show the nucleus of their oocyte in a section, (follicle,) bool."""
     f = ovary.follicles
     below = f["nz"] + f["nucleus"] - cut.z
     above = cut.z + cut.thickness - (f["nz"] - f["nucleus"])
-    # What is cut less deep than the lost cap is not seen.
+    # A nucleus that reaches into the section by less than the lost cap is not seen.
     deep = np.minimum(below, above)
     return np.asarray((f["nucleus"] > 0) & (deep > np.minimum(ovary.lost_cap_um, 2 * f["nucleus"] - 1e-9)))
 
 
 def bodies_in(ovary: Ovary, cut: Cut) -> NDArray[np.intp]:
-    """Rows of the follicles that may reach the middle of a section."""
+    """Rows of the follicles that may reach the middle plane of a section."""
     f = ovary.follicles
     return np.flatnonzero(np.abs(f["z"] - cut.middle) < 1.3 * f["radius"])
 
 
 def profiles(ovary: Ovary, cut: Cut) -> list[Profile]:
-    """All follicles that a section shows, in the order of the ovary's rows."""
+    """Profiles of all follicles in a section, in the order of the ovary's rows."""
     seen = nuclei_in(ovary, cut)
     found = (_profile(ovary, cut, int(i), bool(seen[i])) for i in bodies_in(ovary, cut))
     return [p for p in found if p is not None]
 
 
 def profiles_near(ovary: Ovary, cut: Cut, x_um: float, y_um: float, side_um: float) -> list[Profile]:
-    """Those of `profiles` that may reach into a square with its top-left corner at ``x_um, y_um``."""
+    """Profiles that may reach into a square with its top-left corner at ``x_um, y_um``; see `profiles`."""
     f, seen = ovary.follicles, nuclei_in(ovary, cut)
     rows = bodies_in(ovary, cut)
     far = 1.3 * f["radius"][rows]
@@ -148,7 +150,7 @@ def profiles_near(ovary: Ovary, cut: Cut, x_um: float, y_um: float, side_um: flo
 
 
 def section_outline(ovary: Ovary, cut: Cut) -> Polygon | None:
-    """The ovary's border in a section; None beside it."""
+    """Outline of the ovary in a section, µm; None if the section misses it."""
     step = 8.0
     n = 2 * int(ovary.reach / step) + 3
     low = -(n // 2) * step
@@ -190,7 +192,7 @@ def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile |
 
 
 def _stage_seen(stage_3d: Stage, outline: Polygon, oocyte: Polygon | None, fluid: tuple[Polygon, ...]) -> Stage:
-    """What a reader with these criteria calls an antral follicle that is cut here; other stages stay."""
+    """Stage that a reader with these criteria gives to an antral follicle cut here; other stages are unchanged."""
     if LADDER.index(stage_3d) <= LADDER.index(Stage.SECONDARY):
         return stage_3d
     if sum(p.area for p in fluid) < _SEEN_FLUID_UM2:
@@ -202,7 +204,7 @@ def _stage_seen(stage_3d: Stage, outline: Polygon, oocyte: Polygon | None, fluid
 
 
 def _nucleus(f: np.void, cut: Cut) -> Polygon | None:
-    """The widest part of the nucleus within the slab, a circle."""
+    """Circle of the widest part of the nucleus within the slab."""
     dz = max(cut.z - f["nz"], f["nz"] - cut.z - cut.thickness, 0.0)
     radius = np.sqrt(max(f["nucleus"] ** 2 - dz**2, 0.25))
     turn = np.linspace(0, 2 * np.pi, 33)[:-1]
@@ -210,7 +212,7 @@ def _nucleus(f: np.void, cut: Cut) -> Polygon | None:
 
 
 def _polygons(level: NDArray[np.floating], x0: float, y0: float, step: float) -> list[Polygon]:
-    """Areas where a level is positive, with their holes."""
+    """Areas with a positive level, as polygons with holes."""
     if level.max() <= 0:
         return []
     lines = find_contours(np.pad(level, 1, constant_values=-1e-3 - abs(float(level.min()))), 0.0)
@@ -219,7 +221,7 @@ def _polygons(level: NDArray[np.floating], x0: float, y0: float, step: float) ->
     ]
     rings = sorted((r.buffer(0) for r in rings), key=lambda r: -r.area)
     area: BaseGeometry = Polygon()
-    for ring in rings:  # even-odd: a ring in a ring is a hole
+    for ring in rings:  # even-odd rule: a ring inside a ring is a hole
         area = area.symmetric_difference(ring)
     parts = [p for p in getattr(area, "geoms", [area]) if isinstance(p, Polygon) and not p.is_empty]
     return [p for p in (q.simplify(0.08) for q in parts) if isinstance(p, Polygon) and p.is_valid]

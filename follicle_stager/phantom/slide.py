@@ -1,4 +1,4 @@
-"""Sections side by side on a slide: the picture, its truth in pixels, and the file."""
+"""Render sections side by side on a slide: the image, its truth in pixels, and the file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.phantom.anatomy import Ovary
 
-#: Empty glass around a section, µm: bursa and fat lie in it, and two sections stay two.
+#: Width of the glass around a section, µm; it has room for bursa and fat and keeps sections apart.
 _GLASS_UM = 130.0
 
 
@@ -36,13 +36,13 @@ class SlideTruth:
     Attributes
     ----------
     picture
-        (y, x, 3) uint8.
+        Image, (y, x, 3) uint8.
     follicles
-        All profiles, in px of the picture.
+        All profiles, in px of the image.
     profiles
-        One row per profile, and per nucleus that shows without one.
+        Table with one row per profile, and per nucleus that is visible without a profile.
     classes, instances
-        (y, x) label images: a code of `tissues.CODE`, and 1 + row of the follicle in its ovary.
+        Label images, (y, x): code of `tissues.CODE`, and 1 + row of the follicle in its ovary.
     """
 
     picture: NDArray[np.uint8]
@@ -58,13 +58,13 @@ def render_slide(ovary: Ovary, cuts: list[Cut], look: Look, rng: np.random.Gener
     Parameters
     ----------
     ovary, cuts
-        What, and where it is cut.
+        The ovary, and its sections.
     look
-        Of the slide.
+        Look of the slide.
     rng
-        For faults and noise.
+        Source of faults and noise.
     mpp
-        µm/px.
+        Pixel size, µm/px.
 
     Returns
     -------
@@ -87,7 +87,7 @@ def render_slide(ovary: Ovary, cuts: list[Cut], look: Look, rng: np.random.Gener
         classes[at], instances[at] = maps.kind, maps.owner + 1
         own = profiles(ovary, cut)
         name = f"section {cut.number}"
-        # From µm of the ovary to pixels of the slide.
+        # Converts µm in the ovary to pixels of the slide.
         follicles += [_record(p, name, (x_um - left * mpp, y_um - top * mpp), mpp) for p in own]
         rows += _rows(ovary, cut, index + 1, own)
     return SlideTruth(
@@ -100,7 +100,7 @@ def render_slide(ovary: Ovary, cuts: list[Cut], look: Look, rng: np.random.Gener
 
 
 def draw(ovary: Ovary, cut: Cut, look: Look, *, x_um: float, y_um: float, shape: tuple[int, int], mpp: float) -> Maps:
-    """Draw a window of a section with a slide's look, see `render.draw_window`."""
+    """Draw a window of a section with the look of a slide, see `render.draw_window`."""
     return draw_window(
         ovary,
         cut,
@@ -115,7 +115,7 @@ def draw(ovary: Ovary, cut: Cut, look: Look, *, x_um: float, y_um: float, shape:
 
 
 def _window(ovary: Ovary, cut: Cut, mpp: float) -> tuple[float, float, tuple[int, int]]:
-    """Left, top (µm) and size (px) of a section with glass around it."""
+    """Left and top edge (µm) and size (px) of a section with glass around it."""
     border = section_outline(ovary, cut)
     left, top, right, bottom = border.bounds if border else (0.0, 0.0, 0.0, 0.0)
     shape = (
@@ -126,7 +126,7 @@ def _window(ovary: Ovary, cut: Cut, mpp: float) -> tuple[float, float, tuple[int
 
 
 def _rows(ovary: Ovary, cut: Cut, section: int, own: list[Profile]) -> list[dict[str, object]]:
-    """What a section shows of each follicle, also of those whose nucleus alone it grazes."""
+    """Table rows for each follicle in a section, including those with a visible nucleus but no profile."""
     seen = nuclei_in(ovary, cut)
     place: dict[str, object] = {"section": section, "cut": cut.number, "z_um": round(cut.z, 2)}
     rows = [
@@ -185,7 +185,7 @@ def _record(p: Profile, section: str, origin: tuple[float, float], mpp: float) -
 
 
 def write_ome_tiff(path: Path, picture: NDArray[np.uint8], *, mpp: float, quality: int = 75) -> None:
-    """Write a picture as a tiled, JPEG-compressed OME-TIFF pyramid with µm/px."""
+    """Write an image as a tiled, JPEG-compressed OME-TIFF pyramid with µm/px."""
     levels = [picture]
     while max(levels[-1].shape[:2]) > 1024:
         above = levels[-1][: levels[-1].shape[0] // 2 * 2, : levels[-1].shape[1] // 2 * 2].astype(np.uint16)

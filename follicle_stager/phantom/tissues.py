@@ -1,4 +1,4 @@
-"""The kinds of tissue that a section is drawn from, and how each looks on a good slide.
+"""The kinds of tissue in a section, and the appearance of each on a good slide.
 
 Amounts of stain are relative: 1 is a dark somatic nucleus in hematoxylin, or well-stained muscle in eosin.
 All values were set by eye [M].
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tissue:
-    """Cells of a size and spacing in a matrix; lengths in µm, stains relative."""
+    """Appearance of a tissue: cells in a matrix. Lengths in µm, amounts of stain relative."""
 
     pitch: float = 0.0
     """Distance between cells; 0 for none."""
@@ -28,23 +28,23 @@ class Tissue:
     """Hematoxylin of a nucleus that fills the section."""
     dark_cv: float = 0.18
     vesicular: float = 0.3
-    """How much paler a nucleus is in the middle."""
+    """Share by which the middle of a nucleus is paler."""
     cytoplasm: float = 1.7
-    """Radius of the cell body by that of its nucleus."""
+    """Ratio of the radius of the cell body to that of its nucleus."""
     between: float = 1.0
-    """Stain between cell bodies by that inside: low where white gaps part the cells."""
+    """Ratio of the stain between cell bodies to that inside; low if white gaps separate the cells."""
     basophil: float = 0.0
     """Hematoxylin of the matrix."""
     eosin: float = 0.0
     pas: float = 0.0
     gaps: float = 0.0
-    """Share of the matrix that is open."""
+    """Share of the matrix that is gaps."""
     hollow: float = 0.0
-    """Share of cells whose nucleus is missing."""
+    """Share of cells without a nucleus."""
     pyknotic: float = 0.0
     """Share of nuclei that are shrunken and dark."""
     grain: float = 0.2
-    """Unevenness of the matrix."""
+    """Graininess of the matrix."""
 
 
 TISSUES: dict[str, Tissue] = {
@@ -79,10 +79,10 @@ TISSUES: dict[str, Tissue] = {
 
 CODE: dict[str, int] = {name: code for code, name in enumerate(TISSUES)}
 
-#: Columns of the table that the renderer reads: the fields of `Tissue`, and what it works out from ``gaps``.
+#: Columns of the table of tissues: the fields of `Tissue`.
 COLUMNS: dict[str, int] = {f.name: i for i, f in enumerate(fields(Tissue))}
 
 
 def table() -> NDArray[np.float64]:
-    """All tissues as rows (kind, column)."""
+    """Table of all tissues, (kind, column) float64."""
     return np.array([[getattr(t, name) for name in COLUMNS] for t in TISSUES.values()], np.float64)

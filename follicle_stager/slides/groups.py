@@ -1,4 +1,4 @@
-"""Slides of several files: which files of a folder are one slide, so that none is taken for a slide of its own."""
+"""Group the files of a folder that belong to one slide, so that no part is taken for a separate slide."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 
 def group_files(files: Sequence[Path]) -> list[tuple[Path, ...]]:
-    """Put files together that are one slide: a DICOM series, an OME-TIFF of several files, a VMS with its pictures.
+    """Group files that form one slide: a DICOM series, an OME-TIFF of several files, a VMS with its images.
 
     Parameters
     ----------
     files
-        Slides of a folder by their names, sorted.
+        Slide files of a folder, sorted by name.
 
     Returns
     -------
     list of tuple of Path
-        The file to open first, and those that belong to it.
+        One tuple per slide: the file to open, and the other files that belong to it.
     """
     groups: dict[Path, list[Path]] = {path: [path] for path in files}
     by_name = {path.name.lower(): path for path in files}
@@ -54,7 +54,7 @@ def group_files(files: Sequence[Path]) -> list[tuple[Path, ...]]:
 
 
 def _dicom(path: Path) -> tuple[str, bool]:
-    """The series that a file is of, and whether it holds a part of the scan (and no label or overview)."""
+    """The series of a DICOM file, and whether the file holds a part of the scan, not a label or overview."""
     with contextlib.suppress(ImportError):
         import pydicom
 
@@ -64,7 +64,7 @@ def _dicom(path: Path) -> tuple[str, bool]:
             kinds = [str(kind).upper() for kind in header.get("ImageType", [])]
             beside = any(kind in ("LABEL", "OVERVIEW", "THUMBNAIL") for kind in kinds)
             return str(header.get("SeriesInstanceUID") or path.name), not beside
-        except Exception as error:  # a damaged file is said when it is opened
+        except Exception as error:  # a damaged file is reported when it is opened
             logger.info("%s: %s", path, error)
     return path.name, True
 

@@ -1,4 +1,4 @@
-"""What OME metadata says of the pictures in a file: their names, scales, channels, and which files they are in."""
+"""Read OME metadata of the images in a file: names, pixel sizes, channels, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ if TYPE_CHECKING:
 
     from follicle_stager.pixel_size import PixelSize
 
-# Names that scanners and converters give to pictures beside the scan: "macro image", "Label", "scan.svs (thumbnail)".
-# Of "Sox9 MAP2" or "Mapping" nothing follows.
+# Names that scanners and converters give to images other than the scan: "macro image", "Label", "scan.svs (thumbnail)".
+# "Sox9 MAP2" and "Mapping" must not match.
 _WORDS = r"(label|macro|thumbnail|overview|preview)([\s_-]*image)?"
 _BESIDE = re.compile(rf"(({_WORDS}|map)([\s_-]*\d+)?|.*[\s_:#(\[-]{_WORDS}[)\]]?)(\.[a-z]+)?")
-# A picture so many times coarser than the finest one, and too coarse to tell stages on, shows the glass.
+# An image is an overview of the glass if its pixels are this many times larger than those of the finest image, and too
+# large (µm/px) to recognise stages.
 _OVERVIEW_FACTOR, _OVERVIEW_MPP = 8.0, 3.0
-# What fluorescent channels are called; red, green and blue light of a camera is not.
+# Names of fluorescent channels; the red, green and blue channels of a camera do not match.
 _FLUORESCENT = re.compile(r"dapi|hoechst|fitc|tritc|gfp|rfp|yfp|cherry|tomato|texas|alexa|cy[357]|fluor")
 
 
@@ -31,15 +32,15 @@ class OmeImage:
     Attributes
     ----------
     name
-        As the file has it; may be empty.
+        Name in the file; may be empty.
     width, height
-        Pixels.
+        Size of the image, px.
     size
-        Size of a pixel; None if it is not said, or is none of a microscope.
+        Pixel size; None if the file has none, or one that is implausible for a microscope.
     mpp
-        µm per pixel as the file says, also where no microscope has it; None if it is not said.
+        Pixel size in the file, µm/px, even if implausible; None if the file has none.
     channels
-        Name and colour (0xRRGGBB, None if it is not said) of each channel of one sample.
+        Name and colour (0xRRGGBB; None if the file has none) of each channel.
     """
 
     name: str
@@ -56,7 +57,7 @@ def read_ome(xml: str) -> list[OmeImage]:
     Raises
     ------
     ValueError
-        If it is no XML, or a number in it is none.
+        If the text is not XML, or a number in it cannot be read.
     """
     try:
         root = ElementTree.fromstring(xml)
@@ -70,7 +71,7 @@ def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
     channels = []
     for channel in pixels.findall("{*}Channel"):
         color = channel.get("Color")
-        try:  # OME writes RGBA into one signed number of 32 bits
+        try:  # OME stores RGBA as one signed 32-bit number
             rgb = (int(color) & 0xFFFFFFFF) >> 8 if color is not None else None
         except ValueError:
             rgb = None
@@ -86,51 +87,51 @@ def _image(image: ElementTree.Element, pixels: ElementTree.Element) -> OmeImage:
 
 
 def other_files(xml: str, name: str) -> list[str]:
-    """Other files that OME metadata names as parts of a picture, whatever else is wrong with it.
+    """Other files that OME metadata names as parts of an image, even if the metadata has other faults.
 
-    tifffile opens each one. A part whose UUID is that of the file itself is its own, whatever it was called once.
+    tifffile opens each of them. A part with the UUID of the file itself is in this file, even if the file was renamed.
 
     Parameters
     ----------
     xml
-        The metadata.
+        The OME metadata.
     name
-        Name of the file that holds it.
+        Name of the file that holds the metadata.
 
     Raises
     ------
     ValueError
-        If no part of any picture is in the file itself.
+        If no part of any image is in the file itself.
     """
     try:
         root = ElementTree.fromstring(xml)
-    except ElementTree.ParseError:  # tifffile reads none of it either
+    except ElementTree.ParseError:  # tifffile cannot read it either
         return []
     own = root.get("UUID")
     parts = [(part.get("FileName", ""), part.text) for part in root.iter() if part.tag.endswith("UUID")]
     others = [file for file, uuid in parts if file and file != name and (own is None or uuid != own)]
     if parts and len(others) == len(parts):
-        raise ValueError(f"its metadata says that the whole picture is in {others[0]!r}; was one of the two renamed?")
+        raise ValueError(f"according to its metadata, the whole image is in {others[0]!r}; was one of them renamed?")
     return list(dict.fromkeys(others))
 
 
 def is_beside(name: str) -> bool:
-    """Whether a picture is called like one beside the scan: label, macro, thumbnail and so on."""
+    """Whether the name of an image says that it is not the scan, but a label, macro, thumbnail or similar."""
     return bool(_BESIDE.fullmatch(name.strip().lower()))
 
 
 def is_overview(mpp: float | None, finest: float | None) -> bool:
-    """Whether a picture's pixels are those of an overview of the glass, beside the finest one of its file."""
+    """Whether an image is an overview of the glass, from its pixel size and the finest one in the file, µm/px."""
     return mpp is not None and finest is not None and mpp >= max(_OVERVIEW_FACTOR * finest, _OVERVIEW_MPP)
 
 
 def rgb_order(channels: Sequence[tuple[str, int | None]]) -> tuple[int, int, int] | None:
-    """Which of three channels is red, which green, which blue; None if they are other colours, as of fluorescence.
+    """Positions of the red, green and blue channel; None if the channels have other colours, as in fluorescence.
 
     Parameters
     ----------
     channels
-        Name and colour (0xRRGGBB) of each. Where neither says anything, they are red, green and blue in this order.
+        Name and colour (0xRRGGBB) of each channel. Channels without either are red, green and blue, in this order.
     """
     primaries = [0xFF0000, 0x00FF00, 0x0000FF]
     colors = [color if color not in (0xFFFFFF, 0) else None for _, color in channels]

@@ -1,7 +1,7 @@
-"""OME-Zarr folders (versions 0.4 and 0.5, as bioformats2raw writes them too) through zarr.
+"""Read OME-Zarr folders (versions 0.4 and 0.5, also those of bioformats2raw) with zarr.
 
-What an array of a folder is decoded with stands in the folder itself, and some codecs of zarr run code. So the metadata
-of every array is read first, as plain JSON, and only codecs of a list are let through.
+The metadata in the folder selects the codecs that decode an array, and some codecs of zarr run code. The metadata of
+every array is therefore read first, as plain JSON, and only codecs on a list are accepted.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
     from follicle_stager.config import SlidesConfig
 
-# Codecs that pictures are written with, and that only unpack bytes.
+# Accepted codecs: they are used for images and only unpack bytes.
 _CODECS = {
     *("bytes", "endian", "transpose", "sharding_indexed", "crc32", "crc32c", "delta", "shuffle"),
     *("blosc", "bz2", "gzip", "lz4", "lzma", "zlib", "zstd"),
 }
 _DTYPES = {"|b1", "|u1", "<u1", ">u1", "<u2", ">u2", "bool", "uint8", "uint16"}
-# The width that two resolutions of one picture may differ by, as a share.
+# Largest relative difference in width (µm) between resolutions of one image.
 _SAME_VIEW = 0.05
 
 
@@ -46,21 +46,21 @@ def open_ome_zarr(path: Path, limits: SlidesConfig) -> Slide:
     path
         The folder.
     limits
-        What may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------
     SlideError
-        If the folder holds no multiscale image, one that is not a flat picture, several that may be sections, or
-        anything that is not plain pixels.
+        If the folder holds no multiscale image, an image that is not two-dimensional, several images that may be
+        sections, or anything other than plain pixels.
     """
     try:
         return _opened(path, limits)
     except (SlideError, OSError, MemoryError):
         raise
-    except Exception as error:  # zarr's errors vary with version and damage, and metadata can hold anything
+    except Exception as error:  # the errors of zarr vary with its version and the damage
         said = str(error).removeprefix(f"{path}: ")
-        raise SlideError(f"{path}: this folder is no readable OME-Zarr image ({said}); export it again.") from error
+        raise SlideError(f"{path}: this folder is not a readable OME-Zarr image ({said}); export it again.") from error
 
 
 def _opened(path: Path, limits: SlidesConfig) -> Slide:
@@ -70,8 +70,8 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
     multiscale = attributes["multiscales"][0]
     if len(attributes["multiscales"]) > 1:
         raise SlideError(
-            f"{path}: the folder holds {len(attributes['multiscales'])} images that each may be a section; export each "
-            "as a file of its own."
+            f"{path}: the folder holds {len(attributes['multiscales'])} images that may each be a section; export each "
+            "as a separate file."
         )
     places = [_inside(folder, str(dataset["path"])) for dataset in multiscale["datasets"]]
     for place in places:
@@ -82,14 +82,14 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
     shape = dict(zip(axes, arrays[0].shape, strict=True))
     deep = {name: n for name, n in shape.items() if name not in "cyx" and n > 1}
     if deep or not {"y", "x"} <= shape.keys():
-        raise SlideError(f"{path}: it is a stack ({shape}); export one plane of 8-bit RGB.")
+        raise SlideError(f"{path}: the image is a stack ({shape}); export one plane as 8-bit RGB.")
     channels = shape.get("c", 1)
     check_pixels(path, np.dtype(arrays[0].dtype), channels)
     order = ome.rgb_order(_channels(attributes)) if channels == 3 else None
     if channels != 1 and order is None:
         raise SlideError(
-            f"{path}: it has {channels} channels that are not red, green and blue. Is it a fluorescence image? "
-            "Export the brightfield picture as 8-bit RGB."
+            f"{path}: the {channels} channels are not red, green and blue. Is it a fluorescence image? "
+            "Export the brightfield image as 8-bit RGB."
         )
     full_scale = 255
     if arrays[0].dtype == np.uint16:
@@ -99,7 +99,7 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
     for i, array in enumerate(arrays):
         sizes = dict(zip(axes, array.shape, strict=True))
         if array.dtype != arrays[0].dtype:
-            raise SlideError(f"{path}: its resolutions have different kinds of pixels; export it again.")
+            raise SlideError(f"{path}: its resolutions have different pixel types; export it again.")
         if levels and scaled and abs(sizes["x"] * mpp[i] / (shape["x"] * mpp[0]) - 1) > _SAME_VIEW:
             continue  # another field of view
         read = functools.partial(_read_rgb, array, axes, order, full_scale)
@@ -111,26 +111,26 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
 
 
 def _missing(path: Path, array: Any) -> tuple[str, ...]:
-    """What is not stored of a picture; zarr reads it as one value, often black."""
+    """A note about parts of an image that are not stored; zarr fills them with one value, often black."""
     stored, wanted = array.nchunks_initialized, array.nchunks
     if not stored:
-        raise SlideError(f"{path}: the folder describes a picture but holds no pixels of it; copy or export it again.")
+        raise SlideError(f"{path}: the folder describes an image, but holds no pixels of it; copy or export it again.")
     if stored == wanted:
         return ()
-    return (f"{wanted - stored} of {wanted} parts of the picture are not stored: was it copied as a whole?",)
+    return (f"{wanted - stored} of {wanted} parts of the image are not stored: was the folder copied completely?",)
 
 
 def _check_files(path: Path) -> None:
-    """Refuse a folder that holds something else than files and folders: reading a pipe would never end."""
+    """Refuse a folder that holds anything other than files and folders; reading a pipe would never end."""
     if not path.is_dir():
-        raise SlideError(f"{path}: an OME-Zarr is a folder, and this is a file; unpack it first.")
+        raise SlideError(f"{path}: an OME-Zarr is a folder, but this is a file; unpack it first.")
     for file in path.rglob("*"):
         if file.is_symlink() or not (file.is_file() or file.is_dir()):
-            raise SlideError(f"{file}: this is a link, or no regular file (a pipe, socket or device); delete it.")
+            raise SlideError(f"{file}: this is not a regular file, but a link, pipe, socket or device; delete it.")
 
 
 def _attributes(folder: Path) -> dict[str, Any]:
-    """Attributes of a group or array, of zarr 2 or 3."""
+    """Attributes of a group or array in zarr 2 or 3."""
     if (folder / "zarr.json").is_file():
         attributes = read_json(folder / "zarr.json").get("attributes", {})
     elif (folder / ".zattrs").is_file():
@@ -139,14 +139,14 @@ def _attributes(folder: Path) -> dict[str, Any]:
         attributes = {}
     own = attributes.get("ome", attributes)
     if not isinstance(own, dict):
-        raise ValueError("its attributes are no named values")
+        raise ValueError("its attributes are not named values")
     return own
 
 
 def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
-    """The folder of the scan, why it is the one, and what else there is, in words.
+    """The folder of the scan, the reason for this choice, and the other images, in words.
 
-    bioformats2raw puts each image of a file into a group of its own: 0, 1 and so on, label and macro among them.
+    bioformats2raw writes each image of a file to a separate group 0, 1 and so on, including label and macro.
     """
     attributes = _attributes(path)
     if "plate" in attributes:
@@ -174,14 +174,14 @@ def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
     if len(scans) > 1:
         listed_names = ", ".join(name for _, name in scans[:6])
         raise SlideError(
-            f"{path}: the folder holds {len(scans)} images that each may be a section: {listed_names}. Only one could "
-            "be searched, and the others would be lost: export each as a file of its own."
+            f"{path}: the folder holds {len(scans)} images that may each be a section: {listed_names}. Only one could "
+            "be searched, and the others would be lost: export each as a separate file."
         )
-    return scans[0][0], f"{scans[0][1]}, as bioformats2raw laid it out", [name for _, name in beside]
+    return scans[0][0], f"{scans[0][1]}, in the layout of bioformats2raw", [name for _, name in beside]
 
 
 def _names(path: Path, count: int) -> list[str]:
-    """Names of the images in ``OME/METADATA.ome.xml``; empty ones where it says nothing that fits."""
+    """Names of the images in ``OME/METADATA.ome.xml``; empty names if it is missing or does not match."""
     file = path / "OME" / "METADATA.ome.xml"
     if file.is_file():
         try:
@@ -202,20 +202,22 @@ def _scale_of(folder: Path) -> float | None:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """A folder in another one; what lies elsewhere is not read."""
+    """The path of a folder inside another one; a path that leads outside is refused."""
     place = folder / name
     if not place.resolve().is_relative_to(folder.resolve()) or place.resolve() == folder.resolve():
-        raise SlideError(f"{folder}: its metadata names {name!r}, which lies outside the slide's folder.")
+        raise SlideError(
+            f"{folder}: its metadata names {name!r}, which lies outside the slide's folder. Export the slide again."
+        )
     return place
 
 
 def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
-    """Refuse an array that is more than plain pixels, before zarr sees it."""
+    """Refuse an array that is not plain pixels, before zarr opens it."""
     if (place / "zarr.json").is_file():
         metadata = read_json(place / "zarr.json")
         kind, codecs = metadata["data_type"], _named_codecs(metadata["codecs"])
         shards = [c["configuration"] for c in metadata["codecs"] if c["name"] == "sharding_indexed"]
-        # Of a shard only the chunks in it are decoded.
+        # The chunks of a shard are decoded one by one.
         chunk = (shards or [metadata["chunk_grid"]["configuration"]])[0]["chunk_shape"]
         width = 2 if kind == "uint16" else 1
     else:
@@ -228,22 +230,24 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
     unknown = [str(codec) for codec in codecs if not isinstance(codec, str) or codec not in _CODECS]
     if unknown:
         raise SlideError(
-            f"{path}: {place.name} is packed with {unknown[0]!r}; it is not opened, since such a codec may run code. "
+            f"{path}: {place.name} is packed with {unknown[0]!r} and is not opened, because this codec may run code. "
             "Export it with blosc, zstd or gzip."
         )
     size_mb = math.prod(int(n) for n in chunk) * width / 1e6
     packed = max((file.stat().st_size for file in place.rglob("*") if file.is_file()), default=0) / 1e6
     if packed > 2 * size_mb + 0.1 and "sharding_indexed" not in codecs:
-        raise SlideError(f"{path}: a chunk of {place.name} is packed larger than what it holds; it is not opened.")
+        raise SlideError(
+            f"{path}: a chunk of {place.name} is larger packed than unpacked and is not opened; export it again."
+        )
     if size_mb > max_decoded_mb:
         raise SlideError(
-            f"{path}: a chunk of {place.name} has {size_mb:,.0f} MB (limit: {max_decoded_mb:g}); export it with "
-            "smaller chunks, or raise slides.max_decoded_mb in a --config file."
+            f"{path}: a chunk of {place.name} has {size_mb:,.0f} MB (limit: {max_decoded_mb:g} MB); export it with "
+            "smaller chunks, or increase slides.max_decoded_mb in a --config file."
         )
 
 
 def _named_codecs(codecs: Sequence[Any]) -> list[Any]:
-    """Names of codecs of zarr 3, those within shards included."""
+    """Names of the codecs of a zarr 3 array, including those within shards."""
     names: list[Any] = []
     for codec in codecs:
         name = codec if isinstance(codec, str) else codec["name"]
@@ -256,7 +260,7 @@ def _named_codecs(codecs: Sequence[Any]) -> list[Any]:
 
 
 def _channels(attributes: dict[str, Any]) -> list[tuple[str, int | None]]:
-    """Name and colour of each channel, as `ome.rgb_order` takes them."""
+    """Name and colour of each channel, as in `ome.rgb_order`."""
     listed = (attributes.get("omero") or {}).get("channels") or []
     channels = []
     for channel in listed:
@@ -293,7 +297,7 @@ def _has_scale(multiscale: dict[str, Any]) -> bool:
 
 
 def _scales(multiscale: dict[str, Any], axes: list[str], axis: str = "x") -> list[float]:
-    """Size of a pixel of each resolution along an axis, in the unit of the file; 1 where it does not say."""
+    """Pixel size of each resolution along an axis, in the unit of the file; 1 if the file has none."""
     sizes = []
     for dataset in multiscale["datasets"]:
         factor = 1.0

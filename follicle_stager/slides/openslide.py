@@ -1,4 +1,4 @@
-"""What only OpenSlide reads (mrxs, DICOM, bif, czi, and some svs): the ``wsi`` extra."""
+"""Read formats that need OpenSlide (mrxs, DICOM, bif, czi, and some svs); this is the ``wsi`` extra."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
     path
         The file.
     why
-        Why OpenSlide has to read it, for messages; empty for formats that nothing else reads.
+        Reason why OpenSlide must read the file, for messages; empty for formats that only OpenSlide reads.
 
     Raises
     ------
@@ -44,7 +44,7 @@ def open_openslide(path: Path, why: str = "") -> Slide:
     try:
         source = openslide.OpenSlide(path)
     except (openslide.OpenSlideError, OSError) as error:
-        raise SlideError(f"{path}: OpenSlide cannot read it ({error or 'unknown format'}).") from error
+        raise SlideError(f"{path}: OpenSlide cannot read it ({error or 'unknown format'}); export it again.") from error
     try:
         levels, origin_px = _levels(source)
     except (ValueError, openslide.OpenSlideError) as error:
@@ -61,26 +61,28 @@ def open_openslide(path: Path, why: str = "") -> Slide:
     reason = why or "a format that only OpenSlide reads"
     if origin_px != (0, 0):
         reason += (
-            f"; positions count from the corner of what was scanned, {origin_px[0]}, {origin_px[1]} px, as in QuPath"
+            f"; positions start at the corner of the scanned area ({origin_px[0]}, {origin_px[1]} px), as in QuPath"
         )
     return Slide(path, levels, size, source.close, origin=Origin(f"OpenSlide, as {vendor}", reason, beside))
 
 
 def _check_companions(path: Path) -> None:
-    """Refuse pipes and devices among the files that OpenSlide opens beside the one that it is given."""
+    """Refuse pipes and devices among the other files of a slide, which OpenSlide would open too."""
     folders = [path.parent] if path.suffix.lower() in (".dcm", ".vms", ".vmu") else []
     folders += [path.with_suffix("")] if path.suffix.lower() == ".mrxs" else []
     for folder in folders:
         for file in folder.iterdir() if folder.is_dir() else ():
             if not file.is_file() and not file.is_dir():
-                raise SlideError(f"{file}: this is no regular file (a pipe, socket, device or broken link); delete it.")
+                raise SlideError(
+                    f"{file}: this is not a regular file, but a pipe, socket, device or broken link; delete it."
+                )
 
 
 def _levels(source: Any) -> tuple[list[Level], tuple[int, int]]:
-    """Resolutions of what was scanned, and its corner on the canvas of the file, level-0 pixels.
+    """Resolutions of the scanned area, and its top-left corner on the canvas of the file, level-0 pixels.
 
-    A file may describe the whole glass and say where something was scanned (bounds). QuPath shows that part alone, and
-    counts pixels from its corner; so does this library, since outlines are exchanged with it.
+    A file may describe the whole glass and give the scanned area as bounds. QuPath shows only this area and starts
+    pixel positions at its corner. This library does the same, because it exchanges outlines with QuPath.
     """
     left, top, width, height = _bounds(source.properties) or (0, 0, *source.dimensions)
     levels = []

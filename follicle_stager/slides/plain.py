@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP: images without a pyramid, decoded once."""
+"""Read PNG, JPEG and BMP: images without a pyramid, decoded once."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ if TYPE_CHECKING:
 
     from follicle_stager.config import SlidesConfig
 
-
-#: Pillow would run other formats too, PostScript by a program of its own.
+#: Formats that Pillow may open. It would open others too, PostScript even with an external program.
 FORMATS = ("PNG", "JPEG", "BMP")
 
-# Bytes that Pillow keeps of a pixel while it decodes.
+# Bytes per pixel in Pillow while it decodes, by mode.
 _BYTES = {"1": 1, "L": 1, "P": 1, "LA": 4, "PA": 4, "I": 4, "F": 4, "I;16": 2, "I;16B": 2, "I;16L": 2}
-# What is converted at a time, rows: a copy of the whole picture would double the memory.
+# Rows that are converted at a time; a copy of the whole image would double the memory.
 _ROWS = 512
 
 
@@ -38,16 +37,16 @@ def open_plain(path: Path, limits: SlidesConfig) -> Slide:
     path
         The file.
     limits
-        What may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------
     SlideError
-        If it is no image, damaged, or too large to decode at once.
+        If the file is not an image, is damaged, or is too large to decode at once.
     """
     try:
         with warnings.catch_warnings():
-            # Our own limit is checked below, before anything is decoded.
+            # Our own limit is checked before anything is decoded.
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as file:
                 _check_size(path, file, limits.max_decoded_mb)
@@ -64,7 +63,7 @@ def open_plain(path: Path, limits: SlidesConfig) -> Slide:
     if resolution:
         size = from_resolution(float(resolution[0]), float(resolution[1]), "inch", "image resolution tag")
     height, width = rgb.shape[:2]
-    origin = Origin(f"Pillow, as {kind}", "the only picture in the file")
+    origin = Origin(f"Pillow, as {kind}", "the only image in the file")
     return Slide(path, [Level(width, height, lambda y0, y1, x0, x1: rgb[y0:y1, x0:x1])], size, origin=origin)
 
 
@@ -72,21 +71,21 @@ def _check_size(path: Path, file: Image.Image, max_mb: float) -> None:
     needed_mb = file.width * file.height * _BYTES.get(file.mode, 4) / 1e6
     if needed_mb > max_mb:
         raise _too_large(
-            path, f"its {file.width} x {file.height} px need {needed_mb:,.0f} MB at once (limit: {max_mb:g})"
+            path, f"its {file.width} x {file.height} px need {needed_mb:,.0f} MB at once (limit: {max_mb:g} MB)"
         )
 
 
 def _too_large(path: Path, why: str) -> SlideError:
     return SlideError(
-        f"{path}: {why}; convert it to a pyramidal TIFF (in QuPath: File > Export images > OME TIFF), or raise "
+        f"{path}: {why}; convert it to a pyramidal TIFF (in QuPath: File > Export images > OME TIFF), or increase "
         "slides.max_decoded_mb in a --config file."
     )
 
 
 def _decoded(path: Path, file: Image.Image) -> NDArray[np.uint8]:
-    """The whole picture, (y, x, 3); converted in parts."""
+    """The whole image, (y, x, 3) uint8; converted in parts."""
     file.load()
-    # Transparent palette entries survive only by way of RGBA.
+    # Only a conversion to RGBA keeps transparent palette entries.
     to = {"P": "RGBA", "PA": "RGBA", "LA": "RGBA", "RGBA": "RGBA"}
     to |= dict.fromkeys(("CMYK", "YCbCr", "LAB", "HSV"), "RGB")
     out = np.empty((file.height, file.width, 3), np.uint8)
@@ -97,7 +96,7 @@ def _decoded(path: Path, file: Image.Image) -> NDArray[np.uint8]:
         if file.mode == "P" and "transparency" in file.info:
             part.info["transparency"] = file.info["transparency"]
         raw = np.asarray(part.convert(to[part.mode]) if part.mode in to else part)
-        if raw.dtype == np.int32:  # how Pillow opens 16-bit gray PNG
+        if raw.dtype == np.int32:  # Pillow opens 16-bit grey PNG as int32
             raw = raw.astype(np.uint16)
         check_pixels(path, raw.dtype, raw.shape[2] if raw.ndim == 3 else 1)
         if raw.dtype == np.uint16 and top == 0:

@@ -1,4 +1,4 @@
-"""Several scanned regions of one glass as one picture: each at its place, white glass between them."""
+"""Join several scanned regions of one glass into one image, each at its position, with white between them."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Pyramids of regions go together as long as they are reduced alike; each level rounds to whole pixels.
+# Largest relative difference between the downsampling factors of the regions; levels are rounded to whole pixels.
 _ALIKE = 0.02
 
 
 def joined(pyramids: Sequence[Sequence[Level]], corners: Sequence[tuple[float, float]]) -> list[Level]:
-    """Lay regions of equal µm/px onto one canvas, as small as holds them all.
+    """Place regions of equal µm/px on the smallest canvas that holds them all.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def joined(pyramids: Sequence[Sequence[Level]], corners: Sequence[tuple[float, f
     Returns
     -------
     list of Level
-        As many as all regions have.
+        Levels of the joined image, as many as all regions have in common.
     """
     left, top = min(x for x, _ in corners), min(y for _, y in corners)
     places = [(x - left, y - top) for x, y in corners]

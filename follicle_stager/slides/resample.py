@@ -1,8 +1,8 @@
-"""Read a slide at a stated µm/px.
+"""Read a slide at a given µm/px.
 
 All filters of the library work at fixed µm/px, so every slide is resampled first, on one grid that is
-fixed to the slide: pixel ``i`` of it is centred at ``(i + 0.5) * mpp`` µm from the slide's edge. A window
-of the grid therefore holds the same values however the slide is cut into tiles.
+fixed to the slide: the centre of pixel ``i`` is ``(i + 0.5) * mpp`` µm from the slide's edge. A window
+of the grid therefore holds the same values, however the slide is split into tiles.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from follicle_stager.slides.slide import Slide
 
-# Windows are read in pieces of at most this many source pixels a side, which bounds memory on slides
-# without a pyramid.
+# Windows are read in pieces with at most this many source pixels per side, which limits the memory for
+# slides without a pyramid.
 _MAX_SOURCE_PIXELS = 4096
 
 
@@ -35,11 +35,11 @@ def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: floa
     Parameters
     ----------
     slide
-        A slide whose µm/px is known.
+        A slide with known µm/px.
     x, y, width, height
-        Window in pixels of the grid; what lies outside the slide is white.
+        Window in pixels of the grid; white outside the slide.
     mpp
-        µm per pixel of the grid. Coarser than the slide: averaged over area; finer: interpolated.
+        Pixel size of the grid, µm/px. If coarser than the slide, pixels are averaged; if finer, interpolated.
 
     Returns
     -------
@@ -61,7 +61,7 @@ def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: floa
 
 
 def _level_for(slide: Slide, mpp: float) -> int:
-    """The coarsest level that is still as fine as ``mpp``."""
+    """The coarsest level with pixels no larger than ``mpp``."""
     best = 0
     for index in range(len(slide.levels)):
         if max(slide.pixel_size.xy_um(*slide.downsample(index))) <= mpp * 1.01:
@@ -74,8 +74,8 @@ def _read_piece(
 ) -> NDArray[np.uint8]:
     if abs(factor_x - 1) < 1e-6 and abs(factor_y - 1) < 1e-6:
         return slide.read_region(x, y, width, height, level)
-    # Whole-number blocks are averaged first; what is left (a factor below 2) is interpolated, with a tent as wide as
-    # the factor where that is above 1, so that detail which the grid cannot hold does not alias.
+    # Blocks of whole pixels are averaged first. The remaining factor below 2 is interpolated; where it is above 1, with
+    # a tent filter of that width, to prevent aliasing.
     block_x, block_y = max(1, math.floor(factor_x + 1e-9)), max(1, math.floor(factor_y + 1e-9))
     rest_x, rest_y = factor_x / block_x, factor_y / block_y
     x_first, y_first = math.floor(x * rest_x) - 2, math.floor(y * rest_y) - 2

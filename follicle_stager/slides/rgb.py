@@ -1,4 +1,4 @@
-"""Whatever a file holds becomes 8-bit RGB here, or a clear error."""
+"""Convert pixels of any supported kind to 8-bit RGB, or refuse them with a clear error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 def white_level(samples: NDArray[np.generic]) -> int:
-    """Full scale of 16-bit data: the smallest usual bit depth that holds its bright pixels.
+    """Full scale of 16-bit data: the largest value of the smallest usual bit depth that holds its bright pixels.
 
-    Cameras write 10, 12 or 14 bits into 16: dividing those by 65535 would give a black slide.
+    Cameras store 10, 12 or 14 bits in 16; dividing by 65535 would give a black slide.
     """
     bright = float(np.percentile(samples.astype(np.float64), 99.9))
     return next(top for bits in (8, 10, 12, 14, 16) if bright <= (top := 2**bits - 1) or bits == 16)
@@ -36,19 +36,19 @@ def to_rgb8(
     Parameters
     ----------
     pixels
-        (y, x) gray or palette indices, or (y, x, c) with c = 1, 3 or 4; uint8, uint16 or bool.
+        Grey values or palette indices, (y, x), or channels, (y, x, c) with c = 1 to 4; uint8, uint16 or bool.
     full_scale
         Value that becomes 255, for 16-bit input.
     palette
-        (n, 3) colours of a palette image.
+        Colours of a palette image, (n, 3).
     cmyk
-        The four channels are ink, not colour and transparency.
+        Whether the four channels are inks, not colours and transparency.
     alpha
-        A fourth channel is transparency; if not, it is left out.
+        Whether a fourth channel is transparency; if not, it is left out.
     premultiplied
-        Colours are weighted by the transparency already.
+        Whether the colours are already multiplied by the transparency.
     inverted
-        Zero is white (some gray TIFFs).
+        Whether 0 is white, as in some grey TIFFs.
 
     Returns
     -------
@@ -71,7 +71,7 @@ def to_rgb8(
     channels = eight.shape[2]
     if channels == 1:
         return np.repeat(eight, 3, axis=2)
-    if channels == 2:  # gray + alpha
+    if channels == 2:  # grey and alpha
         return over_white(np.repeat(eight[..., :1], 3, axis=2), eight[..., 1])
     if cmyk:
         ink = 255 - eight.astype(np.uint16)
@@ -82,7 +82,7 @@ def to_rgb8(
 
 
 def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplied: bool = False) -> NDArray[np.uint8]:
-    """Lay a transparent image on white glass (scanners leave unscanned areas transparent)."""
+    """Put a transparent image on a white background, because scanners leave unscanned areas transparent."""
     if alpha.min(initial=255) == 255:
         return np.ascontiguousarray(rgb)
     if premultiplied:
@@ -92,21 +92,21 @@ def over_white(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], *, premultiplie
 
 
 def check_pixels(path: object, dtype: np.dtype[np.generic], channels: int, *, gray_alpha: bool = False) -> None:
-    """Refuse what cannot be a brightfield picture.
+    """Refuse pixels that cannot be a brightfield image.
 
     Parameters
     ----------
     path
         Path of the slide, for messages.
     dtype, channels
-        Kind of its pixels, and how many channels they have.
+        Type of the pixels, and number of channels.
     gray_alpha
-        The file says that the second of two channels is transparency.
+        Whether the second of two channels is transparency.
 
     Raises
     ------
     SlideError
-        For float or 32-bit pixels, or a channel count that no picture of colours or gray has.
+        If pixels are not 8- or 16-bit, or the number of channels is impossible for a colour or grey image.
     """
     if dtype not in (np.uint8, np.uint16, np.bool_):
         raise SlideError(

@@ -1,4 +1,4 @@
-"""The TIFF family (tif, OME-TIFF, BigTIFF, svs, ndpi, scn, qptiff) through tifffile."""
+"""Read the TIFF family (tif, OME-TIFF, BigTIFF, svs, ndpi, scn, qptiff) with tifffile."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     Convert = Callable[[NDArray[np.generic]], NDArray[np.uint8]]
 
 
-# All other ways to store colours (Lab, LogLuv, raw cameras) would be read as if they were RGB.
+# Colour spaces that can be read. All others (Lab, LogLuv, raw camera data) would be read as if they were RGB.
 _PHOTOMETRIC = ("MINISBLACK", "MINISWHITE", "RGB", "PALETTE", "SEPARATED", "YCBCR")
-# Codecs that give RGB of what is stored as YCbCr.
+# Codecs that convert stored YCbCr to RGB.
 _TO_RGB = ("JPEG", "OJPEG", "JPEG_2000_LOSSY")
 
 
 class NeedsOpenSlide(Exception):
-    """Only OpenSlide shows this file as it is; the text says why."""
+    """Only OpenSlide reads this file correctly; the text says why."""
 
 
 def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
@@ -49,14 +49,14 @@ def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
     path
         The file.
     limits
-        What may be decoded at once.
+        Limits on the amount of data that is decoded at once.
 
     Raises
     ------
     SlideError
-        If it is not a TIFF, is cut off, or holds something else than one brightfield picture.
+        If the file is not a TIFF, is truncated, or does not hold exactly one brightfield image.
     NeedsOpenSlide
-        If it is of a kind that tifffile decodes otherwise than it was meant.
+        If tifffile would decode the file incorrectly.
     """
     try:
         tif = tifffile.TiffFile(path)
@@ -66,17 +66,17 @@ def open_tiff(path: Path, limits: SlidesConfig) -> Slide:
         ) from None
     except (OSError, MemoryError):
         raise
-    except Exception as error:  # a damaged header can make tifffile fail in any way
+    except Exception as error:  # with a damaged header, tifffile may raise anything
         raise SlideError(f"{path}: the TIFF header is damaged ({error}); copy or export it again.") from error
     try:
         return _opened(tif, path, limits)
     except (SlideError, NeedsOpenSlide, OSError, MemoryError):
         tif.close()
         raise
-    except ValueError as error:  # what the readers of metadata say
+    except ValueError as error:  # raised by the readers of metadata
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged: {error}. Copy or export it again.") from error
-    except Exception as error:  # same as above, for damage further in
+    except Exception as error:  # same as above, for damage after the header
         tif.close()
         raise SlideError(f"{path}: the TIFF is damaged ({error}); copy or export it again.") from error
 
@@ -120,14 +120,14 @@ def _converted(convert: Convert, read: Read, y0: int, y1: int, x0: int, x1: int)
 
 
 def _converter(series: Any, region: Region, full_scale: int, path: Path) -> Convert:
-    """What makes RGB of the pixels of a picture."""
+    """A function that converts the stored pixels of an image to RGB."""
     page, axes = series.keyframe, series.axes
     channels = int(series.shape[series.axes.index(next(a for a in axes if a in "SC"))]) if len(axes) > 2 else 1
     transparent = any(int(sample) in (1, 2) for sample in page.extrasamples)
     check_pixels(path, series.dtype, channels, gray_alpha=transparent)
     photometric, compression = getattr(page.photometric, "name", str(page.photometric)), page.compression.name
     if photometric not in _PHOTOMETRIC:
-        raise SlideError(f"{path}: its colours are stored as {photometric}; export it as RGB.")
+        raise SlideError(f"{path}: the colours are stored as {photometric}; export the slide as RGB.")
     if photometric == "PALETTE":
         colormap = np.asarray(page.colormap)
         palette = (colormap.T >> 8).astype(np.uint8) if colormap.max() > 255 else colormap.T.astype(np.uint8)
@@ -135,7 +135,7 @@ def _converter(series: Any, region: Region, full_scale: int, path: Path) -> Conv
     if compression == "APERIO_JP2000_YCBC":
         raise NeedsOpenSlide("its JPEG 2000 colours are stored as YCbCr")
     if photometric == "YCBCR" and compression not in _TO_RGB:
-        raise SlideError(f"{path}: colours are stored as {compression} YCbCr; export it as RGB.")
+        raise SlideError(f"{path}: the colours are stored as {compression} YCbCr; export the slide as RGB.")
     convert = functools.partial(
         to_rgb8,
         full_scale=full_scale,
@@ -146,22 +146,22 @@ def _converter(series: Any, region: Region, full_scale: int, path: Path) -> Conv
     )
     if "C" not in axes or channels == 1:
         return convert
-    # Channels of their own, not samples of one colour picture.
+    # Separate channels, not the samples of one colour image.
     order = rgb_order(region.channels) if len(region.channels) == channels == 3 else None
     if order is None and (channels != 3 or region.channels):
         raise SlideError(
-            f"{path}: it has {channels} channels that are not red, green and blue. Is it a fluorescence image? "
-            "Export the brightfield picture as 8-bit RGB."
+            f"{path}: the {channels} channels are not red, green and blue. Is it a fluorescence image? "
+            "Export the brightfield image as 8-bit RGB."
         )
     return functools.partial(_ordered, convert, list(order or (0, 1, 2)))
 
 
 def _full_scale(series: Any, read: Read) -> int:
-    """Value that is white."""
+    """Pixel value of white."""
     page = series.keyframe
     if series.dtype != np.uint16:
         return 255
-    if getattr(page.photometric, "name", "") == "MINISWHITE":  # its brightest pixels are ink
+    if getattr(page.photometric, "name", "") == "MINISWHITE":  # the largest values are ink
         bits = page.bitspersample if isinstance(page.bitspersample, int) else 16
         return int(2**bits - 1)
     return white_level(_sample(read, size_of(series)))
@@ -172,19 +172,19 @@ def _ordered(convert: Convert, order: list[int], pixels: NDArray[np.generic]) ->
 
 
 def _sample(read: Read, size: tuple[int, int], window: int = 128) -> NDArray[np.generic]:
-    """A few windows across a level, to see how bright it gets without decoding it all."""
+    """Pixels of a few windows across a level, to estimate its brightness without decoding all of it."""
     height, width = size
     parts = []
     for fy in (0.05, 0.35, 0.65, 0.95):
         for fx in (0.05, 0.35, 0.65, 0.95):
             y, x = int(fy * max(0, height - window)), int(fx * max(0, width - window))
             pixels = read(y, min(y + window, height), x, min(x + window, width))
-            parts.append((pixels[..., :3] if pixels.ndim == 3 else pixels).ravel())  # transparency is no brightness
+            parts.append((pixels[..., :3] if pixels.ndim == 3 else pixels).ravel())  # without transparency
     return np.concatenate(parts)
 
 
 def _pixel_size(tif: Any, level: Any) -> PixelSize | None:
-    """What a file says outside OME and SCN metadata."""
+    """Pixel size from metadata other than OME and SCN."""
     page = level.keyframe
     if tif.is_svs and (size := stated_mpp.from_aperio(page.description)):
         return size

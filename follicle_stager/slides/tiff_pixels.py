@@ -1,4 +1,4 @@
-"""Windows of one resolution of a TIFF: only the tiles or strips that a window touches are decoded."""
+"""Read windows of one resolution of a TIFF; only the tiles or strips that a window touches are decoded."""
 
 from __future__ import annotations
 
@@ -17,56 +17,59 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    #: ``read(y0, y1, x0, x1)`` -> pixels as they are stored, (y, x) or (y, x, channel)
+    #: ``read(y0, y1, x0, x1)`` -> pixels as stored in the file, (y, x) or (y, x, channel)
     Read = Callable[[int, int, int, int], NDArray[np.generic]]
 
-# A tile or strip that is larger is decoded once and kept: neighbouring windows would decode it again and again.
+# Tiles or strips larger than this are kept after decoding, because neighbouring windows would decode them again.
 _KEEP_BYTES = 8_000_000
-# Places of a picture that are looked at across and down; how many are compared; and their side in the larger one, px.
+# Number of positions read across and down an image, how many of them are compared, and their side in the larger image,
+# px.
 _PLACES, _COMPARED, _SIDE_PX = 16, 25, 96
-# So much may resampling, sharpening and JPEG change the mean colour of a place, as a share of full scale.
+# Largest mean and maximum difference in colour between the images, as a share of full scale; resampling, sharpening and
+# JPEG cause some.
 _MEAN_DIFFERENCE, _MAX_DIFFERENCE = 0.03, 0.15
-# A tile may be padded to whole blocks; one that is larger than this was made to fill the memory.
+# Largest ratio of the encoded to the declared area of a tile. Tiles may be padded to whole blocks; larger ones are made
+# to fill the memory.
 _PADDED = 4
 
 
 def size_of(series: Any) -> tuple[int, int]:
-    """Height and width of a picture, px."""
+    """Height and width of an image, px."""
     return int(series.shape[series.axes.index("Y")]), int(series.shape[series.axes.index("X")])
 
 
 def check_stored(series: Any, path: Path) -> None:
-    """Refuse a picture of which the file holds nothing, or not all.
+    """Refuse an image that the file does not hold completely.
 
     Raises
     ------
     SlideError
-        If the file is cut off, a part of the picture is missing, or no pixel is stored in it.
+        If the file is truncated, a part of the image is missing, or no pixels are stored.
     """
     stored = 0
     for page in series.pages:
         if page is None:
-            raise SlideError(f"{path}: a channel or plane of the picture is missing in the file; export it again.")
+            raise SlideError(f"{path}: a channel or plane of the image is missing in the file; export it again.")
         size_bytes = page.parent.filehandle.size
         parts = list(zip(page.dataoffsets, page.databytecounts, strict=False))
         stored += sum(int(count) for _, count in parts)
         needed = max((int(offset) + int(count) for offset, count in parts), default=0)
         if needed > size_bytes:
             raise SlideError(
-                f"{path}: the file is cut off: it has {size_bytes:,} bytes and needs {needed:,}. "
+                f"{path}: the file is truncated: it has {size_bytes:,} bytes, but needs {needed:,}. "
                 "Copy or export it again."
             )
     if not stored:
-        raise SlideError(f"{path}: the file describes a picture but holds no pixels of it; copy or export it again.")
+        raise SlideError(f"{path}: the file describes an image, but holds no pixels of it; copy or export it again.")
 
 
 def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
-    """A function that reads windows of a picture.
+    """Make a function that reads windows of an image.
 
     Parameters
     ----------
     series
-        One resolution, as tifffile has it; flat.
+        One resolution, a two-dimensional series of tifffile.
     path
         Path of the slide, for messages.
     max_decoded_mb
@@ -75,7 +78,7 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
     Raises
     ------
     SlideError
-        If a tile or strip is larger.
+        If a tile or strip is larger than ``max_decoded_mb``.
     """
     channel_first = series.axes[:1] in ("S", "C")
 
@@ -85,11 +88,11 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
         return np.asarray(source[y0:y1, x0:x1])
 
     for handle in {page.parent.filehandle for page in series.pages if page is not None}:
-        if handle.closed:  # another file of the same slide, which tifffile closed again
+        if handle.closed:  # tifffile closes the other files of a slide
             handle.open()
     page = series.keyframe
     if len(series.pages) == 1 and page.is_memmappable and series.dataoffset is not None:
-        stored = series.dtype.newbyteorder(page.parent.byteorder)  # tifffile names the native order
+        stored = series.dtype.newbyteorder(page.parent.byteorder)  # the dtype of tifffile has native byte order
         mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=series.dataoffset, shape=series.shape)
         return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(series.dtype, copy=False)
     _check_encoded(page, path)
@@ -98,9 +101,9 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
     chunk_bytes = math.prod(source.chunks) * series.dtype.itemsize
     if chunk_bytes > max_decoded_mb * 1e6:
         raise SlideError(
-            f"{path}: its tiles or strips are of {chunk['X']} x {chunk['Y']} px, {chunk_bytes / 1e6:,.0f} MB at once "
-            f"(limit: {max_decoded_mb:g}). Export it as a pyramid with tiles (in QuPath: File > Export images > OME "
-            "TIFF), or raise slides.max_decoded_mb in a --config file."
+            f"{path}: its tiles or strips have {chunk['X']} x {chunk['Y']} px, {chunk_bytes / 1e6:,.0f} MB at once "
+            f"(limit: {max_decoded_mb:g} MB). Export it as a pyramid with tiles (in QuPath: File > Export images > OME "
+            "TIFF), or increase slides.max_decoded_mb in a --config file."
         )
     if chunk_bytes <= _KEEP_BYTES:
         return functools.partial(window, source)
@@ -108,7 +111,7 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
 
 
 def _check_encoded(page: Any, path: Path) -> None:
-    """Let no tile be decoded that is far larger than the file says: its own header would fill the memory."""
+    """Prevent decoding of a tile that is far larger than declared in the file; it could fill the memory."""
     decode = page.decode
     if getattr(decode, "__name__", "") == "checked":
         return
@@ -120,7 +123,7 @@ def _check_encoded(page: Any, path: Path) -> None:
         size = encoded_size(data) if data is not None else None
         if size is not None and size[0] * size[1] > most:
             raise SlideError(
-                f"{path}: a tile of it is packed as {size[1]} x {size[0]} px, far more than the file says; it is not "
+                f"{path}: a tile is packed as {size[1]} x {size[0]} px, far more than the file says, so it is not "
                 "opened. Export the slide again."
             )
         return decode(data, *args, **kwargs)
@@ -129,7 +132,7 @@ def _check_encoded(page: Any, path: Path) -> None:
 
 
 def encoded_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width that a JPEG, PNG or JPEG 2000 says of itself; None of any other data."""
+    """Height and width in the header of a JPEG, PNG or JPEG 2000; None for any other data."""
     if data[:8] == b"\x89PNG\r\n\x1a\n":
         return int.from_bytes(data[20:24], "big"), int.from_bytes(data[16:20], "big")
     if data[:4] == b"\xff\x4f\xff\x51" or data[4:8] == b"jP  ":  # JPEG 2000: SIZ of the code stream
@@ -147,14 +150,14 @@ def encoded_size(data: bytes) -> tuple[int, int] | None:
 
 
 def _glass(series: Any) -> int:
-    """What stands for pixels that a scanner did not store: white."""
+    """Value of white, used for pixels that the scanner did not store."""
     if getattr(series.keyframe.photometric, "name", "") == "MINISWHITE" or series.dtype.kind != "u":
         return 0
     return int(np.iinfo(series.dtype).max)
 
 
 def _kept(read: Read, rows: int, columns: int, size: tuple[int, int]) -> Read:
-    """Read whole chunks, and keep the last one."""
+    """A function that reads windows from whole chunks and keeps the last chunk."""
     height, width = size
 
     @functools.lru_cache(maxsize=1)
@@ -176,16 +179,17 @@ def _kept(read: Read, rows: int, columns: int, size: tuple[int, int]) -> Read:
 
 
 def is_same_view(small: Read, small_size: tuple[int, int], large: Read, large_size: tuple[int, int]) -> bool:
-    """Whether two pictures show the same, one at a lower resolution: by their colours where either shows most.
+    """Whether two images show the same view, one at a lower resolution.
 
-    On glass all pictures are alike, so of many places those are compared that differ most from the rest.
+    Compares mean colours at the positions that differ most from the rest of the image; empty glass looks alike in all
+    images.
 
     Parameters
     ----------
     small, large
-        Read a window.
+        Functions that read a window of each image.
     small_size, large_size
-        Height and width.
+        Height and width of each image, px.
     """
     height, width = small_size
     factor_y, factor_x = large_size[0] / height, large_size[1] / width

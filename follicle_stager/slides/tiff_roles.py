@@ -1,7 +1,8 @@
-"""Which picture of a TIFF is the slide: by what its scanner or converter says of each, never by size or shape alone.
+"""Find the slide among the images of a TIFF, from the metadata of scanner or converter, never by size or shape alone.
 
-Files of scanners hold pictures beside the scan (label, macro, thumbnail), focal planes, and several scanned regions. A
-wrong choice would count a macro, or lose a section in silence; so whatever could be a second scan is refused by name.
+Besides the scan, files of scanners hold other images (label, macro, thumbnail), focal planes, or several scanned
+regions. A wrong choice would count a macro, or lose a section without notice. A file with an image that could be a
+second scan is therefore refused, and the message names it.
 """
 
 from __future__ import annotations
@@ -21,32 +22,32 @@ from follicle_stager.slides.tiff_pixels import is_same_view, reader, size_of
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Tags of NDPI: magnification (-1 of a macro, -2 of a map), and height of the focal plane above the glass, nm.
+# Tags of NDPI: magnification (-1 for a macro, -2 for a map), and height of the focal plane above the glass, nm.
 _NDPI_MAGNIFICATION, _NDPI_PLANE = 65421, 65424
-# A region lies within another picture if no more than this share of it is outside.
+# Largest share of a region that may lie outside an image that contains it.
 _OUTSIDE = 0.02
-# Each level rounds to whole pixels, so that a width is not quite halved.
+# Largest deviation from an exact halving, log2; levels are rounded to whole pixels.
 _NOT_HALVED = 0.03
-# Resolutions of one picture may differ by so much in width, µm.
+# Largest relative difference in width (µm) between resolutions of one image.
 _SAME_EXTENT = 0.03
-# No slide has more pictures; to compare them all would take minutes.
+# No slide has more images than this; comparing them all would take minutes.
 _MOST_PICTURES = 200
 
 
 @dataclass(frozen=True)
 class Region:
-    """A part of the glass that was scanned.
+    """A scanned part of the glass.
 
     Attributes
     ----------
     levels
         Series of tifffile, finest first.
     x_um, y_um
-        Place of its top-left corner on the glass; 0 where there is only one.
+        Position of the top-left corner on the glass, µm; 0 if there is only one region.
     size
-        Size of a pixel of the finest level, where the file says it for this region.
+        Pixel size of the finest level, if the file has one for this region.
     channels
-        Name and colour of each channel, as `ome.rgb_order` takes them.
+        Name and colour of each channel, as in `ome.rgb_order`.
     """
 
     levels: list[Any]
@@ -58,18 +59,18 @@ class Region:
 
 @dataclass
 class Scan:
-    """What was scanned, and what else is in the file.
+    """The scan and the other images of a file.
 
     Attributes
     ----------
     regions
-        Several only where all are at their places on one glass.
+        Scanned regions; several only if the position of each on the glass is known.
     beside
-        Pictures that are not searched, in words.
+        Names and sizes of images that are not searched.
     notes
-        What a reader of the slide should know.
+        Notes for the user of the slide.
     why
-        How it was decided, in words.
+        Reason for the choice of the scan, in words.
     """
 
     regions: list[Region]
@@ -79,21 +80,21 @@ class Scan:
 
 
 def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
-    """Find the slide among the pictures of a TIFF.
+    """Find the slide among the images of a TIFF.
 
     Parameters
     ----------
     tif
-        Open.
+        The file, opened by tifffile.
     path
-        The file.
+        Path of the file.
     max_decoded_mb
-        See `tiff_pixels.reader`.
+        Largest tile or strip that is decoded, MB; see `tiff_pixels.reader`.
 
     Raises
     ------
     SlideError
-        If there is no flat picture, or several of which each could be the slide.
+        If there is no two-dimensional image, or more than one image could be the slide.
     """
     files = _other_files(tif, path)  # before tifffile opens them
     kind = tif.series[0].kind if tif.series else ""
@@ -112,13 +113,13 @@ def find_scan(tif: Any, path: Path, *, max_decoded_mb: float) -> Scan:
 
 
 def in_words(series: Any, name: str = "") -> str:
-    """A picture in words: its name and size."""
+    """Name and size of an image, in words."""
     height, width = size_of(series)
-    return f"{name or series.name or 'picture'} ({width} x {height} px)"
+    return f"{name or series.name or 'image'} ({width} x {height} px)"
 
 
 def _by_name(tif: Any, path: Path, kind: str, max_decoded_mb: float) -> Scan:
-    """Aperio, PerkinElmer and Philips: tifffile knows the scan, which it calls Baseline."""
+    """The scan of an Aperio, PerkinElmer or Philips file, which tifffile calls Baseline."""
     scans = [series for series in tif.series if series.name == "Baseline"] or tif.series[:1]
     scan = scans[0]
     _check_flat(scan, path)
@@ -128,14 +129,14 @@ def _by_name(tif: Any, path: Path, kind: str, max_decoded_mb: float) -> Scan:
     for series in scan.levels[1:]:
         halved = math.log2(size_of(scan)[1] / max(1, size_of(series)[1]))
         fits = _is_flat(series) and _has_shape_of(series, scan) and not _is_called_beside(series.keyframe)
-        # Scanners halve; anything else of this shape may be a macro, so it is looked at.
+        # Scanners halve the resolution; any other image of this shape may be a macro, so its pixels are compared.
         if fits and abs(halved - round(halved)) > _NOT_HALVED:
             fits = _is_level(series, scan, path, max_decoded_mb)
         (levels if fits else beside).append(series)
     for series in tif.series:
         if series is scan:
             continue
-        # What stands where a thumbnail should stand is none if it is as large as the scan.
+        # An image at the position of the thumbnail that is as large as the scan is not a thumbnail.
         large = series.name == "Thumbnail" and _is_flat(series) and size_of(series)[1] >= 0.9 * size_of(scan)[1]
         (left if large else beside).append(series)
     if left:
@@ -144,7 +145,7 @@ def _by_name(tif: Any, path: Path, kind: str, max_decoded_mb: float) -> Scan:
 
 
 def _ndpi(tif: Any, path: Path) -> Scan:
-    """Hamamatsu: each page says its magnification and its focal plane; the plane nearest to the set one is read."""
+    """The scan of a Hamamatsu file, from the magnification and focal plane of each page; the plane nearest to 0."""
     pages, beside = [], []
     for page in tif.pages:
         magnification = page.tags.valueof(_NDPI_MAGNIFICATION)
@@ -167,7 +168,7 @@ def _ndpi(tif: Any, path: Path) -> Scan:
     levels, sizes = [scan], {size_of(scan)}
     for *_, page in sorted(pages, key=lambda own: -own[1]):
         series = _series_of(page)
-        # A level of another plane shows other tissue in focus.
+        # Levels of other focal planes are left out.
         same_plane = int(page.tags.valueof(_NDPI_PLANE) or 0) == height_nm
         if same_plane and size_of(series) not in sizes and _has_shape_of(series, scan):
             levels.append(series)
@@ -180,7 +181,7 @@ def _series_of(page: Any) -> Any:
 
 
 def _scn(tif: Any, path: Path) -> Scan:
-    """Leica: each image says where on the glass it was scanned; one that another one lies within is an overview."""
+    """The scan of a Leica file, from the position of each image on the glass; images around others are overviews."""
     collections = ElementTree.fromstring(tif.pages.first.description).findall("{*}collection")
     images = [image for c in collections for image in c.findall("{*}image") for _ in image.findall("{*}pixels")]
     found = []
@@ -210,13 +211,13 @@ def _scn(tif: Any, path: Path) -> Scan:
         if first is None or any(r.size is None or abs(r.size.mpp / first.mpp - 1) > 0.01 for r in regions):
             names = [in_words(r.levels[0]) for r in regions]
             raise _several(path, names, "at different resolutions")
-        note = [f"{len(regions)} scanned regions; all are searched, at their places on the glass"]
-        return Scan(regions, "all regions of an SCN that are no overview", beside, note)
-    return Scan([Region(regions[0].levels, size=first)], "the region of an SCN that is no overview", beside)
+        note = [f"{len(regions)} scanned regions; all are searched, at their positions on the glass"]
+        return Scan(regions, "all regions of an SCN that are not overviews", beside, note)
+    return Scan([Region(regions[0].levels, size=first)], "the region of an SCN that is not an overview", beside)
 
 
 def _ome_images(tif: Any) -> list[ome.OmeImage]:
-    """What OME metadata says of each series, in their order; nothing where the two do not go together."""
+    """OME metadata of each series, in the same order; empty if metadata and series do not match."""
     if not tif.is_ome:
         return []
     try:
@@ -224,7 +225,7 @@ def _ome_images(tif: Any) -> list[ome.OmeImage]:
     except ValueError:
         return []
     found = []
-    for series in tif.series:  # tifffile leaves out images of which it finds no pixels
+    for series in tif.series:  # tifffile leaves out images without pixels
         alike = [i for i in images if i.name == (series.name or "") and (i.height, i.width) == size_of(series)]
         if not alike:
             return []
@@ -234,7 +235,7 @@ def _ome_images(tif: Any) -> list[ome.OmeImage]:
 
 
 def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max_decoded_mb: float) -> Scan:
-    """OME-TIFF: names and pixel sizes tell the scan from pictures beside it."""
+    """The scan of an OME-TIFF; names and pixel sizes distinguish it from other images."""
     finest = min((image.mpp for image in images if image.mpp is not None), default=None)
     pairs = list(zip(images, tif.series, strict=True))
     scans = [(i, s) for i, s in pairs if not ome.is_beside(i.name) and not ome.is_overview(i.mpp, finest)]
@@ -253,42 +254,42 @@ def _ome(tif: Any, path: Path, images: list[ome.OmeImage], files: list[str], max
         raise _several(path, [in_words(best, image.name), *left])
     levels.sort(key=lambda level: -size_of(level)[0])
     beside = [in_words(s, i.name) for i, s in pairs if not any(s is level for level in levels)]
-    note = [f"parts of the picture are in {', '.join(files)}"] if files else []
+    note = [f"parts of the image are in {', '.join(files)}"] if files else []
     why = "the only image of the OME metadata" if len(pairs) == 1 else "names and pixel sizes in the OME metadata"
     return Scan([Region(levels, size=image.size, channels=image.channels)], why, beside, note)
 
 
 def _other_files(tif: Any, path: Path) -> list[str]:
-    """Other files that OME metadata names; only files beside the slide are read.
+    """Other files named in OME metadata; only files in the slide's folder are read.
 
     Raises
     ------
     SlideError
-        If it names one elsewhere, or one that is no regular file.
+        If the metadata names a file in another folder, or something that is not a regular file.
     """
     names = ome.other_files(tif.ome_metadata, path.name) if tif.is_ome else []
     for name in names:
         file = path.parent / name
         if file.resolve().parent != path.parent.resolve() or not file.is_file():
             raise SlideError(
-                f"{path}: its metadata says that a part of the picture is in {name!r}, which is no file in the slide's "
-                "own folder. Nothing else is read: put the parts beside it, or export it as one file."
+                f"{path}: according to its metadata, a part of the image is in {name!r}, which is not a file in the "
+                "slide's folder. Other folders are not read: move the part there, or export the slide as one file."
             )
     return names
 
 
 def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
-    """Any other TIFF: the first picture, and its reduced copies. A second picture is never left out in silence."""
+    """The scan of any other TIFF: its largest image with the reduced copies. Other images are noted or refused."""
     flat = [series for series in tif.series if _is_flat(series)]
     flat = [s for s in flat if not (s.keyframe.is_reduced or s.keyframe.is_mask)] or flat
     if not flat:
         raise _no_picture(tif, path)
     full = max(flat, key=lambda s: size_of(s)[0] * size_of(s)[1])
-    # In a file with tiles, strips hold label and macro; OpenSlide has the same rule.
+    # In a file with tiles, strips hold label and macro; OpenSlide uses the same rule.
     tiled = [s for s in flat if s.keyframe.is_tiled]
     if tiled and not full.keyframe.is_tiled:
         full = max(tiled, key=lambda s: size_of(s)[0] * size_of(s)[1])
-    # tifffile takes any page of half the size for a level; those within the first page are levels by the file's word.
+    # tifffile takes any page of half the size as a level; only sub-images of the first page are certain to be levels.
     levels = [full] + [level for level in full.levels[1:] if level.keyframe.is_subifd]
     beside: list[str] = []
     left: list[str] = []
@@ -305,18 +306,18 @@ def _plain(tif: Any, path: Path, max_decoded_mb: float) -> Scan:
             beside.append(in_words(series))
         elif page.is_reduced or (tiled and not page.is_tiled):
             beside.append(in_words(series))
-            note.append(f"not searched, since it is no scan by its tags: {in_words(series)}")
+            note.append(f"not searched, because according to its tags it is not a scan: {in_words(series)}")
         else:
             left.append(in_words(series))
     if left:
         raise _several(path, [in_words(full), *left])
     levels.sort(key=lambda level: -size_of(level)[0])
-    why = "the picture that is no reduced copy" if beside else "the picture of a TIFF"
+    why = "the image that is not a reduced copy" if beside else "the image of a TIFF"
     return Scan([Region(levels)], why, beside, note)
 
 
 def _is_called_beside(page: Any) -> bool:
-    """Whether a page's description or name says that it is a label, macro or the like."""
+    """Whether the description or name of a page says that it is a label, macro or similar image."""
     names = [str(page.description or "").splitlines()[:1], [str(page.tags.valueof(285) or "")]]
     return any(ome.is_beside(name) for given in names for name in given)
 
@@ -324,7 +325,7 @@ def _is_called_beside(page: Any) -> bool:
 def _is_level(
     small: Any, large: Any, path: Path, max_decoded_mb: float, mpp: tuple[float | None, float | None] = (None, None)
 ) -> bool:
-    """Whether a picture is another one at a lower resolution: the same shape, and the same view."""
+    """Whether an image is another one at a lower resolution: same shape and same view."""
     if not _is_flat(small) or not _has_shape_of(small, large):
         return False
     known = mpp[0] is not None and mpp[1] is not None and abs(mpp[0] / mpp[1] - 1) > 0.01
@@ -339,7 +340,7 @@ def _has_shape_of(small: Any, large: Any) -> bool:
         return False
     (small_h, small_w), (large_h, large_w) = size_of(small), size_of(large)
     factor_y, factor_x = large_h / small_h, large_w / small_w
-    # Each level rounds to whole pixels.
+    # The size of each level is rounded to whole pixels.
     tolerance = factor_x * factor_y * 1.5 / min(large_h, large_w) + 0.02 * factor_x
     return factor_x > 1.3 and abs(factor_x - factor_y) < tolerance
 
@@ -354,10 +355,10 @@ def _check_flat(series: Any, path: Path) -> None:
     sizes = dict(zip(series.axes, series.shape, strict=True))
     if sizes.get("Z", 1) > 1:
         raise SlideError(
-            f"{path}: the scan has {sizes['Z']} focal planes (z), and nobody said which one to count in; export one "
+            f"{path}: the scan has {sizes['Z']} focal planes (z), and it is unknown which one to count in; export one "
             "plane as 8-bit RGB."
         )
-    raise SlideError(f"{path}: the scan is no flat picture (axes {sizes}); export one plane as 8-bit RGB.")
+    raise SlideError(f"{path}: the scan is not a two-dimensional image (axes {sizes}); export one plane as 8-bit RGB.")
 
 
 def _no_picture(tif: Any, path: Path) -> SlideError:
@@ -367,21 +368,21 @@ def _no_picture(tif: Any, path: Path) -> SlideError:
         return _several(path, [size] * len(pages[0].pages))
     shapes = ", ".join(f"{series.axes} {series.shape}" for series in tif.series[:3]) or "nothing"
     return SlideError(
-        f"{path}: no flat brightfield picture in it (found {shapes}). "
-        "Stacks and time series must be exported as one plane of 8-bit RGB."
+        f"{path}: no two-dimensional brightfield image in the file (found {shapes}). "
+        "Export a stack or time series as one plane of 8-bit RGB."
     )
 
 
 def _several(path: Path, names: list[str], how: str = "") -> SlideError:
     listed = ", ".join(names[:6]) + (" ..." if len(names) > 6 else "")
     return SlideError(
-        f"{path}: the file holds {len(names)} pictures{' ' + how if how else ''} that each may be a section: {listed}. "
-        "Only one could be searched, and the others would be lost: export each as a file of its own."
+        f"{path}: the file holds {len(names)} images{' ' + how if how else ''} that may each be a section: {listed}. "
+        "Only one could be searched, and the others would be lost: export each as a separate file."
     )
 
 
 def _lies_within(box: tuple[float, ...], other: tuple[float, ...]) -> bool:
-    """Whether a box (left, top, right, bottom) lies within another one."""
+    """Whether a box (left, top, right, bottom) lies almost entirely within another one."""
     width = max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
     height = max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
     return width * height >= (1 - _OUTSIDE) * (box[2] - box[0]) * (box[3] - box[1])

@@ -1,20 +1,20 @@
-"""Where is the block? Each step of the ladder is asked whether fewer follicles take it in the knockout.
+"""Find the block: test for each step of the ladder whether fewer follicles take it in the knockout.
 
-RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has log ratio D_k = log RR_{k+1} -
-log RR_k: by how much the next rung is rarer than this one explains. A block after k lowers all later rungs alike, so
-D_k is below 0 and the steps beyond are about 0; where follicles are missing on every rung alike (depletion), no step
-differs.
+RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has the log ratio D_k = log RR_{k+1} -
+log RR_k, the change in the ratio from this rung to the next. A block after k reduces all later rungs by the same
+factor, so D_k is below 0 and the steps after it are about 0. If follicles are missing on every rung by the same factor
+(depletion), no step differs.
 
-Rules, and why:
+Rules and reasons:
 
-- **block after k**: D_k < 0, one-sided, Holm over all steps: of studies without any block at most 5 % show one.
-- **depletion**: the rates of all rungs that are seen have a common ratio below 1 (one-sided 5 %), and every step is
-  equivalent. With a block: that ratio over the rungs up to the first block.
-- **none**: the 90 % interval of every step lies within +- log(bound): two one-sided tests at 5 % each. Not to find a
-  block is not to show that there is none.
-- **inconclusive** otherwise; **not estimable** where fewer than two animals are in a group or no step has follicles.
+- **block after k**: D_k < 0, one-sided, Holm over all steps. At most 5 % of studies without a block show one.
+- **depletion**: the rates of all visible rungs have a common ratio below 1 (one-sided 5 %), and every step is
+  equivalent. With a block, the ratio is that of the rungs up to the first block.
+- **none**: the 90 % interval of every step lies within +- log(bound), which is two one-sided tests at 5 % each.
+  Failing to find a block does not show that there is none.
+- **inconclusive** otherwise; **not estimable** if a group has fewer than two animals, or no step has follicles.
 
-Counts at one age cannot tell slow entry from fast exit: a verdict says *block or delay*.
+Counts at one age cannot distinguish slow entry from fast exit, so a verdict says *block or delay*.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ if TYPE_CHECKING:
 
 _NAMES = tuple(RUNGS)
 _SECONDARY = _NAMES.index("secondary")
-#: Animals in a group below which nothing is estimated, and below which a warning is due.
+#: Smallest number of animals per group for estimates, and smallest number without a warning.
 _LEAST_ANIMALS, _FEW_ANIMALS = 2, 4
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of one mouse model.
+    """The verdict on one mouse model.
 
     Attributes
     ----------
     blocks
         Rungs after which follicles are blocked, earliest first.
     depletion
-        Whether fewer follicles are there before any block.
+        Whether there are fewer follicles already before any block.
     none
-        Whether a block of the size that matters is excluded at every step, and there is no depletion.
+        Whether a block of relevant size is excluded at every step, and there is no depletion.
     estimable
-        Whether anything could be said.
+        Whether a verdict is possible.
     sentence
-        In words, to quote.
+        The verdict as a sentence to quote.
     warnings
-        What a reader must know.
+        Limitations that a reader must know.
     """
 
     blocks: tuple[str, ...]
@@ -83,21 +83,21 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Arrest:
-    """All that was worked out for one mouse model.
+    """All results for one mouse model.
 
     Attributes
     ----------
     matrix
         The counts.
     steps
-        A row for each step: ``from``, ``to``, ``ratio`` with its 95 % interval, ``p`` (one-sided), ``p_holm``, the 90 %
-        interval, ``permutation_p``, and what the continuation ratio says, as a description.
+        Table with one row per step: ``from``, ``to``, ``ratio`` with its 95 % interval, ``p`` (one-sided), ``p_holm``,
+        the 90 % interval, ``permutation_p``, and ``continuation``, the continuation ratio, as a description.
     animals
-        A row for each animal: its counts, and log((antral of all kinds + 0.5)/(secondary + 0.5)).
+        Table with one row per animal: its counts, and log((antral of all kinds + 0.5)/(secondary + 0.5)).
     contrast
-        The primary contrast, secondary to antral of all kinds, named before the data are seen.
+        The primary contrast, secondary to antral of all kinds, which was specified before the data were seen.
     verdict
-        What follows.
+        The verdict.
     """
 
     matrix: CountMatrix
@@ -114,18 +114,18 @@ def find_arrest(
     errors: StageErrors | None = None,
     permute: bool = True,
 ) -> Arrest:
-    """Ask every step of the ladder, and say where the block is.
+    """Test every step of the ladder, and find the block.
 
     Parameters
     ----------
     matrix
         Counts of one mouse model.
     config
-        How the verdict is reached.
+        Limits for the verdict.
     errors
-        Of the stages that nobody judged; they are carried into the steps.
+        Staging errors of the follicles that were not judged; they are carried into the steps.
     permute
-        False leaves the permutation tests out, on which no verdict rests.
+        Whether permutation tests are done; no verdict depends on them.
     """
     config = config or ComparisonConfig()
     effects = [with_errors(matrix, errors, partial(_step, k=k)) for k in range(len(_NAMES) - 1)]
@@ -141,7 +141,7 @@ def find_arrest(
 
 
 def _step(matrix: CountMatrix, k: int) -> Effect | None:
-    """None where it cannot be estimated."""
+    """Effect of the step after rung k; None if it cannot be estimated."""
     if not matrix.seen[[k, k + 1]].all() or not _enough(matrix):
         return None
     c, e = matrix.counts, matrix.exposure
@@ -177,8 +177,8 @@ def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float, perm
     def statistic(knockout: NDArray[np.bool_]) -> float:
         return ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], knockout).log_ratio
 
-    # Continuation ratio, P(stage beyond | this or beyond): a description, since it shifts at earlier steps too when
-    # later stages are merely lost.
+    # Continuation ratio, P(stage beyond | this or beyond). It is only a description, because it also shifts at earlier
+    # steps if later stages are merely lost.
     beyond = [i for i in range(k + 1, len(_NAMES)) if matrix.seen[i]]
     continuation = ratio_of_ratios(c[:, beyond].sum(axis=1), e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
     return row | {
@@ -205,14 +205,14 @@ def _animals(matrix: CountMatrix) -> pd.DataFrame:
 
 
 def _log_ratios(matrix: CountMatrix) -> NDArray[np.float64]:
-    """One zero-safe number per animal: antral of all kinds over secondary."""
+    """Zero-safe log ratio of antral follicles of all kinds to secondary ones, (n,), one per animal."""
     antral = matrix.counts[:, _SECONDARY + 1 :].sum(axis=1)
     ratios: NDArray[np.float64] = np.log((antral + HALF) / (matrix.counts[:, _SECONDARY] + HALF))
     return ratios
 
 
 def _contrast(matrix: CountMatrix, permute: bool, errors: StageErrors | None) -> dict[str, float]:
-    """Secondary to antral of all kinds, named before the data: the model's ratio, and each animal's own number."""
+    """The primary contrast, secondary to antral of all kinds: the model's ratio, and a test of the animals' ratios."""
     names = ("ratio", "low", "high", "p_two_sided", "log_ratio_difference", "permutation_p")
     if not _enough(matrix) or not matrix.seen[_SECONDARY:].all():
         return dict.fromkeys(names, math.nan)
@@ -244,7 +244,7 @@ def _verdict(
     name = matrix.genotypes[1]
     n = int(matrix.knockout.sum()), int((~matrix.knockout).sum())
     if not _enough(matrix):
-        why = f"{name}: not estimable with {n[0]} knockout and {n[1]} control animals; two of each are the least."
+        why = f"{name}: not estimable with {n[0]} knockout and {n[1]} control animals; at least two of each are needed."
         return Verdict((), False, False, False, why)
     known = {k: e for k, e in enumerate(effects) if e is not None}
     if not known:
@@ -258,10 +258,10 @@ def _verdict(
     depletion = fewer and (bool(blocks) or same)
     warnings = []
     if min(n) < _FEW_ANIMALS:
-        warnings.append(f"{min(n)} animals in a group: four or more are advised, and intervals rest on few.")
+        warnings.append(f"{min(n)} animals in a group: four or more are advised, as few give uncertain intervals.")
     missing = [f"{_words(k)} to {_words(k + 1)}" for k in range(len(effects)) if k not in known]
     if missing:
-        warnings.append(f"Not asked, since a stage cannot be seen or has no follicles: {', '.join(missing)}.")
+        warnings.append(f"Not tested, because a stage cannot be seen or has no follicles: {', '.join(missing)}.")
     sentence = _sentence(name, matrix.genotypes[0], known, blocks, depletion, same, common, config)
     return Verdict(
         blocks=tuple(_NAMES[k] for k in blocks),
@@ -274,23 +274,23 @@ def _verdict(
 
 
 def _without_steps(matrix: CountMatrix, config: ComparisonConfig, errors: StageErrors | None) -> Verdict:
-    """A group without follicles takes no step, but may have fewer of all."""
+    """Verdict if no step can be tested: a group without follicles can still have a depletion."""
     name, common = matrix.genotypes[1], _common(matrix, len(_NAMES) - 1, errors)
     if common is None or common.p_lower > config.alpha:
         why = f"{name}: not estimable, as no two neighbouring stages have follicles in both groups."
         return Verdict((), False, False, False, why)
-    why = "no step can be asked, as a group has none of neighbouring stages"
+    why = "no step can be tested, as a group has no follicles of neighbouring stages"
     return Verdict((), True, False, True, f"{name}: " + _fewer(True, common, "fewer follicles, {}; " + why + "."))
 
 
 def _common(matrix: CountMatrix, upto: int, errors: StageErrors | None) -> Effect | None:
-    """Rate ratio of all rungs that are seen, up to one of them."""
+    """Rate ratio of all visible rungs up to ``upto``."""
     rungs = [i for i in range(upto + 1) if matrix.seen[i]]
 
     def together(m: CountMatrix) -> Effect | None:
         if not rungs or not m.counts[:, rungs].sum():
             return None
-        # The exposure of an animal is alike on all rungs but for the height of nuclei, which groups share.
+        # An animal's exposures differ between rungs only by the height of nuclei, which is the same in both groups.
         return rate_ratio(m.counts[:, rungs].sum(axis=1), m.exposure[:, rungs].mean(axis=1), m.knockout)
 
     return with_errors(matrix, errors, together)
@@ -314,17 +314,17 @@ def _sentence(
                 f"{name}: block or delay after the {_words(k)} stage (the step to {_words(k + 1)} is taken {times:.2f} "
                 f"times as often as in {control}, 95 % interval {low:.2f} to {high:.2f})"
             )
-        return "; ".join(parts) + "." + _fewer(depletion, common, " Before it, too, there are fewer follicles: {}.")
-    steps = "every step" if len(known) == len(_NAMES) - 1 else f"each of the {len(known)} steps that could be asked"
+        return "; ".join(parts) + "." + _fewer(depletion, common, " There are also fewer follicles before it: {}.")
+    steps = "every step" if len(known) == len(_NAMES) - 1 else f"each of the {len(known)} steps that could be tested"
     if depletion:
-        alike = f"fewer follicles on all rungs{_fewer(True, common, ', {}')}, and no block"
-        return f"{name}: {alike}: {steps} is taken alike."
+        alike = f"fewer follicles at all stages{_fewer(True, common, ', {}')}, but no block"
+        return f"{name}: {alike}: {steps} is taken as often as in controls."
     ratio = config.equivalence_ratio
     if same:
         return f"{name}: no block; {steps} is taken as often as in {control}, within a factor of {ratio:g} (90 %)."
     return (
-        f"{name}: inconclusive. No step is surely blocked, and a difference by a factor of {ratio:g} is not excluded "
-        "at every step; more animals or sections would tell."
+        f"{name}: inconclusive. No step is significantly blocked, but a difference by a factor of {ratio:g} is not "
+        "excluded at every step; count more animals or sections."
     )
 
 
@@ -332,11 +332,13 @@ def _fewer(said: bool, common: Effect | None, text: str) -> str:
     if not said or common is None:
         return ""
     low, high = (_exp(v) for v in common.interval())
-    return text.format(f"{_exp(common.log_ratio):.2f} times as many as in controls, {low:.2f} to {high:.2f}")
+    return text.format(
+        f"{_exp(common.log_ratio):.2f} times as many as in controls, 95 % interval {low:.2f} to {high:.2f}"
+    )
 
 
 def _exp(value: float) -> float:
-    """Infinity where a number is too large, no error."""
+    """Exponential; infinite, without an error, if the result is too large."""
     return float(np.exp(value))
 
 

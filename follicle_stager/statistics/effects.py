@@ -1,9 +1,9 @@
-"""Ratios of rates between two groups of a few animals, zero-safe, with intervals that allow for over-dispersion.
+"""Rate ratios between two groups of a few animals: zero-safe, with intervals that allow for overdispersion.
 
-A rate is a group's sum of counts over its sum of exposures. Half a follicle is added to each sum: for two groups that
-is Firth's penalised likelihood (1993, doi 10.1093/biomet/80.1.27), so that a group without any gives a finite estimate.
-Animals differ by more than chance: variances are multiplied by the dispersion of the animals (Pearson, at least 1), and
-intervals use Student's t with n - 2 degrees of freedom.
+A rate is a group's sum of counts divided by its sum of exposures. Half a follicle is added to each sum. For two groups
+this is Firth's penalised likelihood (1993, doi 10.1093/biomet/80.1.27), and a group without follicles gives a finite
+estimate. Animals differ by more than chance: variances are multiplied by the dispersion of the animals (Pearson, at
+least 1), and intervals use Student's t with n - 2 degrees of freedom.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: Added to each group's sum.
+#: Number of follicles added to each group's sum.
 HALF = 0.5
-# More regroupings than this are drawn at random.
+# Largest number of regroupings that are all tested; of more, this many are drawn at random.
 _ALL_REGROUPINGS = 20_000
 
 
@@ -35,11 +35,11 @@ class Effect:
     Attributes
     ----------
     log_ratio, se, df
-        Estimate, standard error, degrees of freedom.
+        Estimate, standard error and degrees of freedom.
     dispersion
-        Of the animals; 1 where they differ by chance alone.
+        Dispersion of the animals; 1 if they differ by chance only.
     added
-        Whether a sum was 0, so that the half that is added makes the estimate.
+        Whether a group's sum was 0, so that the estimate depends on the added half.
     """
 
     log_ratio: float
@@ -49,30 +49,30 @@ class Effect:
     added: bool
 
     def interval(self, level: float = 0.95) -> tuple[float, float]:
-        """Two-sided interval of the log ratio."""
+        """Two-sided confidence interval of the log ratio."""
         reach = float(stats.t.ppf(0.5 + level / 2, self.df)) * self.se
         return self.log_ratio - reach, self.log_ratio + reach
 
     @property
     def p_lower(self) -> float:
-        """One-sided: how likely so low a ratio is if there is no difference."""
+        """One-sided p value: probability of such a low ratio or a lower one without a difference."""
         return float(stats.t.cdf(self.log_ratio / self.se, self.df))
 
     @property
     def p_two_sided(self) -> float:
-        """Two-sided."""
+        """Two-sided p value."""
         return 2 * min(self.p_lower, 1 - self.p_lower)
 
 
 def rate_ratio(counts: Values, exposure: Values, knockout: NDArray[np.bool_]) -> Effect:
-    """Log of the rate ratio of knockout to control (quasi-Poisson).
+    """Log rate ratio of knockout to control (quasi-Poisson).
 
     Parameters
     ----------
     counts, exposure
-        (n,) of each animal.
+        Count and exposure of each animal, (n,).
     knockout
-        (n,) bool.
+        (n,) bool; True for knockouts.
     """
     groups = (knockout, ~knockout)
     sums = np.array([counts[g].sum() for g in groups])
@@ -88,16 +88,16 @@ def ratio_of_ratios(
 ) -> Effect:
     """Log of (upper/lower in the knockout) / (upper/lower in the control): quasi-binomial, given each animal's sum.
 
-    What is common to both counts of an animal (its size, how much of it was cut) drops out.
+    Factors common to both counts of an animal (its size, the sampled fraction) cancel out.
 
     Parameters
     ----------
     upper, lower
-        (n,) counts of the two stages.
+        Counts of the two stages, (n,).
     upper_exposure, lower_exposure
-        (n,) their exposures.
+        Exposures of the two stages, (n,).
     knockout
-        (n,) bool.
+        (n,) bool; True for knockouts.
     """
     groups = (knockout, ~knockout)
     tops = np.array([upper[g].sum() for g in groups])
@@ -119,23 +119,23 @@ def ratio_of_ratios(
 def permutation_p(
     statistic: Callable[[NDArray[np.bool_]], float], knockout: NDArray[np.bool_], *, seed: int = 0
 ) -> tuple[float, bool]:
-    """Two-sided p of a difference, by giving the animals to the groups in every other way.
+    """Two-sided p value of a difference, by permuting the animals between the groups.
 
     Parameters
     ----------
     statistic
-        From who is a knockout to a signed difference.
+        Function that takes a grouping, (n,) bool, and returns a signed difference.
     knockout
-        (n,) bool, as it is.
+        The actual grouping, (n,) bool; True for knockouts.
     seed
-        Of the draws, where there are too many ways.
+        Seed of the random draws, used if there are too many regroupings.
 
     Returns
     -------
     p : float
-        Share of the ways that differ at least as much.
+        Share of the regroupings with a difference at least as large.
     exact : bool
-        Whether all ways were looked at.
+        Whether all regroupings were tested.
     """
     n, k = len(knockout), int(knockout.sum())
     observed = abs(statistic(knockout)) - 1e-9
@@ -155,7 +155,7 @@ def permutation_p(
 
 
 def holm(p: Values) -> Values:
-    """Holm's adjusted p values (1979); NaN stays NaN and is not counted."""
+    """Adjusted p values after Holm (1979); NaN stays NaN and does not count."""
     adjusted = np.full(len(p), np.nan)
     known = np.flatnonzero(np.isfinite(p))
     order = known[np.argsort(p[known])]

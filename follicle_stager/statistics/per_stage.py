@@ -1,10 +1,9 @@
-"""Each stage on its own: rate ratio of knockout to control by a negative-binomial model; a permutation test beside it.
+"""Rate ratios of knockout to control for single stages, by a negative-binomial model and a permutation test.
 
-The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. Maximum
-likelihood takes animals that differ for too alike when they are few; as with a normal variance, the factor n/(n - p)
-mends that, for n animals and p coefficients (docs/statistics.md shows intervals with it and without). Where a group has
-no follicle of a stage, or the model has no answer, the zero-safe quasi-Poisson ratio of `effects` stands instead, and
-the table says so.
+The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. With few animals,
+maximum likelihood underestimates their variance. As for a normal variance, the factor n/(n - p) corrects this, for n
+animals and p coefficients (docs/statistics.md shows intervals with and without it). If a group has no follicles of a
+stage, or the model does not converge, the zero-safe quasi-Poisson ratio of `effects` is used, and the table says so.
 """
 
 from __future__ import annotations
@@ -42,30 +41,30 @@ def per_stage(
     errors: StageErrors | None = None,
     permute: bool = True,
 ) -> pd.DataFrame:
-    """Rate ratios of the rungs; below them, of what stands beside the ladder: ``unsure`` and ``atretic``.
+    """Compute rate ratios of the rungs, followed by those of ``unsure`` and ``atretic`` follicles.
 
     Parameters
     ----------
     matrix
         Counts of one mouse model.
     covariates
-        A row for each animal, in its order; numbers are taken as they are, text as categories. Off by default: weight
-        and estrous stage may be what the genotype acts through.
+        Table with one row per animal, in the order of ``matrix``; numbers are used as they are, text as categories.
+        None by default, because weight and estrous stage may be affected by the genotype.
     errors
-        Of the stages that nobody judged; they are carried into the rungs.
+        Staging errors of the follicles that were not judged; they are carried into the rungs.
     permute
-        False leaves the permutation tests out.
+        Whether permutation tests are done.
 
     Returns
     -------
     DataFrame
-        ``stage``, mean counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the rungs),
-        ``permutation_p``, ``method``, and ``se`` of the log ratio with the ``variance_factor`` that it has in it.
+        ``stage``, sums of counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the
+        rungs), ``permutation_p``, ``method``, ``se`` of the log ratio, and the ``variance_factor`` included in it.
 
     Raises
     ------
     UserError
-        If there are too few animals for the covariates, or one is missing.
+        If there are too few animals for the covariates, or a covariate is missing, constant or redundant.
     """
     design = _design(matrix, covariates)
 
@@ -123,7 +122,7 @@ def _columns_of(effect: Effect) -> dict[str, float]:
 def _fitted(
     y: NDArray[np.float64], exposure: NDArray[np.float64], knockout: NDArray[np.bool_], design: NDArray[np.float64]
 ) -> tuple[Effect, str]:
-    """Rate ratio, and by which method."""
+    """Rate ratio, and the method that was used."""
     fitted = _negative_binomial(y, design, exposure) if min(y[knockout].sum(), y[~knockout].sum()) else None
     if fitted is not None:
         return fitted, _MODEL
@@ -134,7 +133,7 @@ def _fitted(
 def _negative_binomial(
     y: NDArray[np.float64], design: NDArray[np.float64], exposure: NDArray[np.float64]
 ) -> Effect | None:
-    """The model's answer, with Student's t instead of the normal distribution, as animals are few; None without one."""
+    """Effect by the model, with Student's t instead of the normal distribution, for few animals; None if it fails."""
     import statsmodels.api as sm
     from statsmodels.discrete.discrete_model import NegativeBinomial
 
@@ -145,7 +144,7 @@ def _negative_binomial(
             warnings.simplefilter("ignore")
             poisson = sm.GLM(y, design, family=sm.families.Poisson(), offset=offset).fit()
             result, k, factor = poisson, 1, 1.0
-            if poisson.pearson_chi2 > df:  # else the animals differ less than by chance, and theta is infinite
+            if poisson.pearson_chi2 > df:  # otherwise there is no overdispersion, and theta is infinite
                 negative = NegativeBinomial(y, design, offset=offset).fit(
                     start_params=[*poisson.params, 0.1], disp=0, maxiter=200
                 )
@@ -162,7 +161,7 @@ def _negative_binomial(
 
 
 def _by_profile(y: NDArray[np.float64], design: NDArray[np.float64], offset: NDArray[np.float64]) -> Any:
-    """The same model, its dispersion sought along its own likelihood: slower, and it does not lose its way."""
+    """Fit the same model with its dispersion found by profile likelihood, which is slower but more robust."""
     import statsmodels.api as sm
     from scipy.optimize import minimize_scalar
 
@@ -181,7 +180,7 @@ def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.
     if design.shape[1] > 2 and len(design) - design.shape[1] < 2:
         raise UserError(f"{len(design)} animals are too few for these covariates; leave some out.")
     if np.linalg.matrix_rank(design) < design.shape[1]:
-        raise UserError("A covariate says the same as the group or as another one; leave it out.")
+        raise UserError("A covariate says the same as the group or as another covariate; leave it out.")
     return design
 
 

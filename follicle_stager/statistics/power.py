@@ -1,4 +1,4 @@
-"""How many animals does a study need? Studies are drawn from the virtual ovary's animal model, and judged."""
+"""Estimate how many animals a study needs, by simulating studies from the virtual ovary's animal model."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Design:
-    """A study that could be made.
+    """The design of a study.
 
     Attributes
     ----------
     control, knockout
-        What their ovaries hold.
+        Ovaries of the two genotypes.
     ovaries, interval, thickness_um
-        What is cut and counted of an animal.
+        Ovaries per animal, sampling interval, and thickness of a section, µm.
     wrong_stage
         Share of follicles of each rung that are staged one rung too early or too late, half each.
     """
@@ -74,7 +74,7 @@ class Design:
                     for stages in RUNGS.values()
                 ]
             )
-        with np.errstate(divide="ignore"):  # of a whole block nothing comes through
+        with np.errstate(divide="ignore"):  # there are no follicles after a complete block
             logs = np.log(np.array(by_rung, dtype=np.float64))
         return np.asarray(logs[1] - logs[0])
 
@@ -82,30 +82,30 @@ class Design:
 def simulate_verdicts(
     design: Design, animals: int, *, studies: int, seed: int = 1, carried: bool = False, single_stages: bool = False
 ) -> dict[str, float]:
-    """Draw studies of a design, and say what their verdicts are worth.
+    """Simulate studies of a design, and measure how often their verdicts are right.
 
     Parameters
     ----------
     design
-        Of the studies.
+        Design of the studies.
     animals
-        Of each group.
+        Number of animals per group.
     studies
-        How many are drawn.
+        Number of studies.
     seed
-        Of everything.
+        Seed of the simulation.
     carried
-        Whether the errors of stage are carried along; how often they occur is then known.
+        Whether staging errors are carried into the results; their true frequency is then used.
     single_stages
-        Whether the models of single stages are judged too, which takes much longer.
+        Whether the models of single stages are evaluated too, which takes much longer.
 
     Returns
     -------
     dict
-        Shares of the studies: ``any_block``, ``right`` (exactly the planted blocks), each kind of verdict,
-        ``chi_square`` (a test over follicles would say p < 0.05); and ``coverage`` of the 95 % intervals of the steps.
-        Of single stages: ``any_stage`` (Holm's p < 0.05 for one of them), ``stage_coverage``, and ``plain_coverage``
-        without the variance factor.
+        Shares of the studies: ``any_block``, ``right`` (exactly the true blocks), each kind of verdict,
+        ``chi_square`` (p < 0.05 in a test over follicles); and ``coverage`` of the 95 % intervals of the steps.
+        For single stages: ``any_stage`` (Holm's p < 0.05 for at least one), ``stage_coverage``, and
+        ``plain_coverage`` without the variance factor.
     """
     rng = np.random.default_rng([seed, animals])
     kinds: Counter[str] = Counter()
@@ -146,7 +146,7 @@ def simulate_verdicts(
 
 
 def _held(table: pd.DataFrame, log_ratios: NDArray[np.float64]) -> list[bool]:
-    """Which intervals of a table hold the truth."""
+    """Whether each interval of a table contains the true ratio."""
     low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
     known = np.isfinite(low)
     true = np.exp(log_ratios)[known]
@@ -154,12 +154,23 @@ def _held(table: pd.DataFrame, log_ratios: NDArray[np.float64]) -> list[bool]:
 
 
 def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: int = 1) -> pd.DataFrame:
-    """How often studies of several sizes find the planted block, and nothing else.
+    """Estimate how often studies of several sizes find exactly the true block.
+
+    Parameters
+    ----------
+    design
+        Design of the studies.
+    animals
+        Numbers of animals per group.
+    studies
+        Number of simulated studies of each size.
+    seed
+        Seed of the simulation.
 
     Returns
     -------
     DataFrame
-        ``animals`` per group, ``power`` (exactly the planted block), ``other_block``, and the other verdicts.
+        ``animals`` per group, ``power`` (exactly the true block), ``other_block``, and the other verdicts.
     """
     rows = []
     for n in animals:
@@ -179,13 +190,13 @@ def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: i
 
 
 def _known(matrix: CountMatrix, design: Design) -> StageErrors:
-    """The errors of a study of which nothing was judged, and all is known of how often they occur."""
+    """Staging errors of a study without judged follicles, for which the frequency of errors is known."""
     nothing_false = np.array([[0.0, 1e6]] * len(RUNGS))
     return StageErrors(np.zeros_like(matrix.counts), matrix.counts, 200 * moves(design.wrong_stage), nothing_false)
 
 
 def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
-    """Counts after a share of the follicles was staged one rung too early or too late."""
+    """Counts in which a share of the follicles is staged one rung too early or too late."""
     if not share:
         return matrix
     counts = np.zeros_like(matrix.counts)
@@ -195,7 +206,7 @@ def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> Co
 
 
 def moves(share: float) -> NDArray[np.float64]:
-    """Where follicles of each rung are called, (true, called), if a share is called a rung too early or too late."""
+    """Probability of each called rung, (true, called), if a share is called one rung too early or too late."""
     n = len(RUNGS)
     called = (1 - share) * np.eye(n) + share / 2 * (np.eye(n, k=1) + np.eye(n, k=-1))
     return np.asarray(called / called.sum(axis=1, keepdims=True))

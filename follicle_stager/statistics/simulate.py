@@ -1,8 +1,8 @@
-"""Counts of animals drawn from the virtual ovary's animal model, without drawing a single pixel.
+"""Simulate counts of animals from the virtual ovary's animal model, without rendering images.
 
-Numbers per ovary follow `phantom.GenotypeModel`: means per stage with block and depletion planted, an animal's own
-factor (``animal_cv``), and one of each stage (``stage_cv``). Of an ovary every k-th section is counted, in which
-follicles show their nucleus (T + h)/(k T) times.
+Numbers per ovary follow `phantom.GenotypeModel`: means per stage with block and depletion applied, a factor for each
+animal (``animal_cv``), and one for each stage of an animal (``stage_cv``). Every k-th section of an ovary is counted,
+so a follicle shows its nucleus (T + h)/(k T) times on average (T section thickness, h height of the nucleus).
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def simulate_matrix(
     control, knockout
         The genotypes.
     rng
-        Everything is drawn from it.
+        Source of all randomness.
     animals
-        Controls and knockouts.
+        Numbers of controls and knockouts.
     ovaries
-        CountKind of each animal.
+        Number of ovaries counted per animal.
     interval
-        Every how many-th section is counted.
+        Sampling interval; 10 counts every tenth section.
     thickness_um
-        Of a section.
+        Thickness of a section, µm.
     """
     seen = {
         name: [(stage, _shown(control, stage, interval, thickness_um)) for stage in stages if stage in control.stages]
@@ -72,18 +72,18 @@ def simulate_matrix(
 
 
 def _shown(genotype: GenotypeModel, stage: object, interval: int, thickness_um: float) -> float:
-    """How often a follicle of a stage is counted."""
+    """Expected number of sections in which a follicle of a stage is counted."""
     height = float(np.mean(genotype.stages[stage].nucleus_um))  # type: ignore[index]
     return (thickness_um + height) / (interval * thickness_um)
 
 
 def _factor(rng: np.random.Generator, cv: float) -> float:
-    """Gamma of mean 1."""
+    """Gamma variate with mean 1."""
     return float(rng.gamma(1 / cv**2, cv**2)) if cv else 1.0
 
 
 def chi_square_p(counts: NDArray[np.float64], knockout: NDArray[np.bool_]) -> float:
-    """Pearson's test of genotype against stage over follicles: wrong, since follicles are no animals; to compare."""
+    """Compute the p value of Pearson's chi-square test over follicles, for comparison only: the units are animals."""
     from scipy import stats
 
     table = np.array([counts[knockout].sum(axis=0), counts[~knockout].sum(axis=0)])

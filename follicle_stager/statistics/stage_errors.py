@@ -1,13 +1,12 @@
-"""The software's own errors of stage, carried into the steps of the ladder.
+"""Carry the staging errors of the software into the steps of the ladder.
 
-Follicles that nobody judged were staged by the software, which takes some for their neighbours on the ladder, or what
-is no follicle for one. How often it calls a follicle of one rung another is learned from the study's judged follicles,
-with what it did on the exam (`confusion.csv`, written by docs/make_accuracy.py) as a start. From it follows, for each
-group, how many follicles of each rung there must be to give what was called (expectation maximisation), and the true
-rungs of the unjudged ones are drawn many times: multiple imputation (Rubin 1987). So what was judged counts as it is,
-and a study that nobody corrected has wider intervals. Which of the called ones are no follicles cannot be seen from
-their numbers: of each rung that is called it is the share of the exam, and of what a person rejected in this study.
-Follicles that were not found are in none of it.
+The software staged the follicles that no person judged. It assigns some of them to a neighbouring rung, and takes some
+other structures for follicles. The confusion between rungs is estimated from the study's judged follicles, with the
+results on the exam (`confusion.csv`, written by docs/make_accuracy.py) as the prior. For each group, expectation
+maximisation then estimates the true numbers that explain the called ones. The true rungs of the unjudged follicles are
+drawn many times: multiple imputation (Rubin 1987). Judged follicles count unchanged, and a study without corrections
+has wider intervals. The share of false follicles cannot be estimated from the counts. For each called rung, it comes
+from the exam and from the claims that a person rejected in this study. Follicles that were not found are not included.
 """
 
 from __future__ import annotations
@@ -30,25 +29,25 @@ if TYPE_CHECKING:
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
 
 _RUNG_OF = {stage.value: i for i, stages in enumerate(RUNGS.values()) for stage in stages}
-#: Follicles of a rung that the exam's experience is worth: other slides are other slides.
+#: Weight of the exam as the prior, in follicles per rung; it is small, because other slides differ from the exam.
 _PRIOR_WEIGHT = 20.0
 _DRAWS, _ROUNDS = 40, 200
 
 
 @dataclass(frozen=True)
 class StageErrors:
-    """What is known of the stages of a model's follicles.
+    """Judged and unjudged follicles of a mouse model, and the frequency of staging errors.
 
     Attributes
     ----------
     judged
-        (n, 5) follicles of each animal whose stage a person gave or accepted, by rung.
+        Numbers of follicles with a stage that a person gave or accepted, per animal and rung, (n, 5).
     called
-        (n, 5) the others, by the rung that the software called.
+        Numbers of the other follicles, per animal and rung called by the software, (n, 5).
     confusion
-        (5, 5) Dirichlet parameters: rows are true rungs, columns the rung that is called.
+        Dirichlet parameters, (5, 5): rows are true rungs, columns are called rungs.
     false
-        (5, 2) beta parameters of each rung that is called: no follicles, and follicles.
+        Beta parameters of each called rung, (5, 2): not follicles, and follicles.
     """
 
     judged: NDArray[np.float64]
@@ -57,7 +56,7 @@ class StageErrors:
     false: NDArray[np.float64]
 
     def imputed(self, matrix: CountMatrix, *, seed: int = 0) -> Iterator[CountMatrix]:
-        """The counts, drawn anew again and again as they may truly be."""
+        """Generate imputed counts: repeated random draws of the true counts."""
         rng = np.random.default_rng(seed)
         rungs = np.flatnonzero(matrix.seen)
         for _ in range(_DRAWS):
@@ -75,18 +74,18 @@ class StageErrors:
 def stage_errors(
     follicles: pd.DataFrame, rejected: pd.DataFrame, matrix: CountMatrix, *, kind: CountKind
 ) -> StageErrors | None:
-    """Collect what is known of the stages; None where every follicle was judged.
+    """Collect judged and unjudged follicles and the errors; None if every follicle was judged.
 
     Parameters
     ----------
     follicles
-        Of the study, a row each.
+        Table of the study's follicles, one row each.
     rejected
-        What a person said is no follicle, see `Counts`.
+        Table of claims that a person rejected as not follicles, see `Counts`.
     matrix
-        The model's counts, whose animals are meant.
+        Counts of the mouse model, which define its animals.
     kind
-        What is counted.
+        Kind of follicles that is counted.
     """
     own = _counted(follicles, matrix, kind)
     own = own[own["stage"].isin(_RUNG_OF)]
@@ -108,7 +107,7 @@ def stage_errors(
 
 
 def _counted(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> pd.DataFrame:
-    """Those of a model that are counted."""
+    """The rows of a mouse model's follicles that are counted."""
     own = follicles[follicles["model"].fillna("") == matrix.model]
     if kind != "profiles":
         own = own[own["countable"] == Countable.YES.value]
@@ -116,7 +115,7 @@ def _counted(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> p
 
 
 def pooled(effects: list[Effect]) -> Effect:
-    """One effect from those of imputed counts: Rubin's rules, with the degrees of freedom of the animals."""
+    """Pool the effects of imputed counts by Rubin's rules, with the degrees of freedom of the animals."""
     values = np.array([e.log_ratio for e in effects])
     within = float(np.mean([e.se**2 for e in effects]))
     between = float(values.var(ddof=1))
@@ -131,7 +130,7 @@ def pooled(effects: list[Effect]) -> Effect:
 def with_errors(
     matrix: CountMatrix, errors: StageErrors | None, effect: Callable[[CountMatrix], Effect | None]
 ) -> Effect | None:
-    """An effect of the counts as they are, or with the errors of stage carried into it; None where there is none."""
+    """An effect of the counts, with staging errors carried into it if given; None if it cannot be estimated."""
     plain = effect(matrix)
     if plain is None or errors is None:
         return plain
@@ -140,7 +139,7 @@ def with_errors(
 
 
 def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(true | called), (true, called), for the mix of true rungs that explains what was called best."""
+    """P(true | called), (true, called), for the mixture of true rungs that best explains the called ones."""
     mix = np.full(len(share), 1 / len(share))
     joint = share
     for _ in range(_ROUNDS):
@@ -152,7 +151,7 @@ def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) 
 
 
 def _prior() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The exam's confusion and false claims, worth `_PRIOR_WEIGHT` follicles of each rung."""
+    """Confusion and false claims on the exam, with a weight of `_PRIOR_WEIGHT` follicles per rung."""
     with files("follicle_stager.statistics").joinpath("confusion.csv").open(encoding="utf-8") as file:
         table = pd.read_csv(file, index_col=0)
     real, none = (table.loc[rows, list(RUNGS)].to_numpy(np.float64) for rows in (list(RUNGS), ["none"]))

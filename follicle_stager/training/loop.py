@@ -1,7 +1,7 @@
-"""The training loop: patches in, checkpoints, a log and at the end the network out.
+"""The training loop: it takes patches and writes checkpoints, a log and finally the network.
 
-A run is a folder: ``settings.json``, ``checkpoint.pt``, ``log.csv``, ``log.png`` and ``<name>.onnx``. The same command
-goes on from the checkpoint; every step's patches, turns and colours depend on the seed and its number alone.
+A run is a folder with ``settings.json``, ``checkpoint.pt``, ``log.csv``, ``log.png`` and ``<name>.onnx``. The same
+command continues from the checkpoint. Patches, rotations and colours of a step depend only on the seed and its number.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Weight of each class in the loss: what is small or decides a stage counts more.
+#: Weight of each class in the loss; classes that are small or decide the stage have larger weights.
 _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
     "outside": 0.5,
     "other tissue": 0.5,
@@ -46,11 +46,11 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
     "fluid": 2.0,
     "dying granulosa": 1.5,
 }
-#: Weights of border, centre and rays beside the classes.
+#: Weights of border, centre and rays in the loss, relative to the classes.
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
-# Settings that change nothing in the weights.
+# Settings that do not affect the weights.
 _NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um"}
-#: Validation: shards that no run trains on, and how often they are looked at.
+#: Number of validation shards, which no run trains on, and of steps between validations.
 _VALIDATION_SHARDS, _VALIDATION_STEPS = 3, 1000
 
 
@@ -61,23 +61,23 @@ def train(
     patches: Path,
     on_step: Callable[[int, dict[str, float]], None] = lambda step, losses: None,
 ) -> Path:
-    """Train a network, or go on where an earlier call stopped.
+    """Train a network, or continue an earlier run.
 
     Parameters
     ----------
     settings
-        Of the run.
+        Settings of the run.
     folder
-        Of the run.
+        Folder of the run.
     patches
-        Where rendered patches are kept; runs can share it.
+        Folder in which rendered patches are kept; runs can share it.
     on_step
-        Called with the step's number and its losses.
+        Function that is called with the number of steps done and the losses of the last one.
 
     Returns
     -------
     Path
-        The exported network.
+        File of the exported network.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def _claim(folder: Path, settings: TrainSettings) -> None:
 
 
 def _batches(settings: TrainSettings, shards: Shards, start: int) -> Iterator[tuple[int, list[Arrays]]]:
-    """Steps from ``start``: each block of patches ``reuse`` times, in a new order each time."""
+    """Steps from ``start`` and their patches: each block ``reuse`` times, in a new order each time."""
     per_block = PER_BLOCK * PER_SHARD * settings.reuse // settings.batch
     for step in range(start, settings.steps):
         block, place = divmod(step, per_block)
         if step % 20 == 0 or step == start:
-            # More threads than processors wait for each other: what the workers leave is the network's.
+            # The network uses the cores that the workers leave free; more threads than cores would wait for each other.
             torch.set_num_threads(max(1, (os.cpu_count() or 1) - shards.busy))
         if place == 0 or step == start:
             arrays = shards.block(block)
@@ -131,12 +131,12 @@ class _Run:
         wanted = settings.device
         self._device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
         torch.manual_seed(settings.seed)
-        # Weights that are read below need none of ImageNet's.
+        # ImageNet weights are not needed if weights are read below.
         encoder = "lite" if settings.start and settings.encoder == "imagenet" else settings.encoder
         self.net = build(encoder, settings.widths).to(self._device)
         if settings.start:
             read_onnx(self.net, Path(settings.start))
-        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # its stubs do not know it
+        self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in the stubs
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), settings.learning_rate, weight_decay=settings.weight_decay
         )
@@ -157,7 +157,7 @@ class _Run:
         return self.folder / "checkpoint.pt"
 
     def learn(self, patches: list[Arrays], step: int) -> dict[str, float]:
-        """One step."""
+        """Make one training step, and return its losses."""
         self.net.train()
         x, target = self._prepare(patches, np.random.default_rng([self.settings.seed, 2, step]))
         half = self._device.type == "cuda"
@@ -195,7 +195,7 @@ class _Run:
         aim = target["centre"].float() / 254
         centre = functional.binary_cross_entropy_with_logits(answer.centre.float(), aim, reduction="none")
         centre = (centre * known).sum() / known.sum().clamp(min=1)
-        # The middle of a follicle draws its outline; a pixel at the edge has rays of nearly no length.
+        # Pixels near the centre count more, because they determine the outline; at the edge, rays are very short.
         follicle = target["follicle"]
         weight = torch.where(follicle == 1, 0.2 + aim, torch.where(follicle == 2, 0.3, 0.0))
         away = functional.smooth_l1_loss(answer.rays.float(), target["rays"], beta=0.1, reduction="none").mean(1)
@@ -203,7 +203,7 @@ class _Run:
         return {"classes": classes, "border": _BORDER * border, "centre": _CENTRE * centre, "rays": _RAYS * rays}
 
     def save(self) -> None:
-        """Checkpoint and log; the validation figures now and then."""
+        """Write checkpoint and log, with validation figures at intervals."""
         count = self.step - (int(self.log[-1]["step"]) if self.log else 0)
         row: dict[str, float] = {"step": self.step, "seconds": round(self._seconds(), 1)}
         row |= {name: round(value / count, 4) for name, value in self._sums.items()}
@@ -232,7 +232,7 @@ class _Run:
         self.step, self.log = state["step"], state["log"]
 
     def _seconds(self) -> float:
-        """Time spent, also by the calls before this one."""
+        """Total time of the run in seconds, including earlier calls."""
         now = time.perf_counter()
         spent = now - self._started
         self._started = now
@@ -272,10 +272,10 @@ class _Run:
 
 
 def _shown(picture: NDArray[np.uint8], rng: np.random.Generator | None) -> NDArray[np.float32]:
-    """A patch as the network sees it.
+    """Convert a patch to the network's input, with random variation of the stain.
 
-    A slide's stain is measured over all of its tissue, a patch's over what it shows: the difference, and what differs
-    between slides, is covered by varying it.
+    The stain of a slide is measured over all of its tissue, but that of a patch only over the patch. The variation
+    covers this difference, and differences between slides.
     """
     bright = picture.reshape(-1, 3)
     white = np.maximum(np.percentile(bright, 99.5, axis=0), 200.0)

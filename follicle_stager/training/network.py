@@ -1,4 +1,4 @@
-"""A whole network: each scale trained, calibrated, and put into one folder."""
+"""Train all scales of a network, calibrate them, and put them into one folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.training.settings import Recipe
 
-#: Of the slides on which probabilities are calibrated; no run trains on ovaries of this seed.
+#: Seed of the calibration slides; no run trains on ovaries of this seed.
 _CALIBRATION_SEED = 20261124
 _CALIBRATION: dict[str, Any] = {
     "models": {"HE": "H&E", "H": "hematoxylin", "PAS": "PAS"},
@@ -44,23 +44,23 @@ def train_network(
     patches: Path,
     on_step: Callable[[str, int, dict[str, float]], None] = lambda scale, step, losses: None,
 ) -> Path:
-    """Train, calibrate and export a network; what an earlier call finished is kept.
+    """Train, calibrate and export a network; results of an earlier call are kept.
 
     Parameters
     ----------
     recipe
-        What to train.
+        Recipe of the network.
     folder
-        Gets a run for each scale, and ``network/`` with what `detection.network.model` loads.
+        Folder for the run of each scale, and for ``network/``, which `detection.network.model` loads.
     patches
-        Where rendered patches are kept; networks can share it.
+        Folder in which rendered patches are kept; networks can share it.
     on_step
-        Called with the scale's name, the number of steps done, and the losses.
+        Function that is called with the scale's name, the number of steps done, and the losses.
 
     Returns
     -------
     Path
-        The network's folder.
+        Folder of the network.
     """
     weights = {}
     for settings in recipe.scales:
@@ -70,7 +70,7 @@ def train_network(
     known = [
         Scale(
             file=f"{settings.name}.onnx",
-            sha256="0" * 64,  # of the file: `describe_network` fills it in
+            sha256="0" * 64,  # `describe_network` fills it in
             mpp=settings.mpp,
             smallest_um=settings.smallest_um,
             largest_um=settings.claims_to_um or settings.largest_um,
@@ -97,13 +97,13 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
     Parameters
     ----------
     folder
-        To write to.
+        Folder to write to.
     name
-        Of the network.
+        Name of the network.
     weights
-        ONNX file of each scale, by its name.
+        ONNX file of each scale, by name.
     scales
-        What else is to be said of each, in the same order.
+        Descriptions of the scales, in the same order.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""All choices of one training run, from a TOML file."""
+"""All settings of a training run, read from a TOML file."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class TrainSettings(BaseModel):
-    """One network for one scale; lengths are µm."""
+    """Settings for the network of one scale; lengths are µm."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
-    """Of the network: its files are called so."""
+    """Name of the network, used for its files."""
     mpp: Positive
-    """µm/px that slides are brought to."""
+    """Pixel size, µm/px, to which slides are resampled."""
     mpp_spread: Annotated[float, Field(ge=0, le=1)] = 0.25
-    """Sections are rendered from ``mpp / (1 + spread)`` to ``mpp * (1 + spread)``: scales are off."""
+    """Spread of the pixel size, against wrong scales: from ``mpp / (1 + spread)`` to ``mpp * (1 + spread)``."""
     smallest_um: Positive
-    """Diameter of the smallest follicles that are looked for."""
+    """Diameter of the smallest follicles to find."""
     largest_um: Positive
-    """... and of the largest."""
+    """Diameter of the largest follicles to find."""
     claims_to_um: Positive | None = None
-    """Diameter of about the largest that the network may claim, where a coarser scale knows larger ones better."""
+    """Approximate largest diameter that the network may claim, if a coarser scale is better for larger follicles."""
     stages: tuple[Stage, ...] = LADDER
-    """Of the follicles that patches are laid over."""
+    """Stages of the follicles that patches are placed on."""
     without: tuple[Ingredient, ...] = ()
-    """What the virtual sections lack, to see what each is worth."""
+    """Ingredients that the virtual sections lack, to measure their effect."""
     patch_px: Count = 256
-    """Side of a training patch."""
+    """Side of a training patch, px."""
     batch: Count = 4
-    """Patches per step: on a few processors many small steps learn faster than few large ones."""
+    """Patches per step; on a few processors, many small steps learn faster than few large ones."""
     steps: Count = 8000
     reuse: Count = 3
-    """How often each patch is seen, turned, mirrored and recoloured; 1 for always fresh ones."""
+    """How often each patch is used, each time rotated, mirrored and recoloured; 1 for new patches only."""
     learning_rate: Positive = 2e-3
-    """Highest; it rises for the first twentieth and falls to nothing."""
+    """Highest learning rate; it rises during the first twentieth of the steps and then falls to almost 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     encoder: Literal["imagenet", "lite", "plain"] = "imagenet"
-    """Way down of the network: EfficientNet-Lite0 from ImageNet or from random weights, or plain convolutions."""
+    """Encoder: EfficientNet-Lite0 with ImageNet or random weights, or plain convolutions."""
     widths: tuple[Count, ...] = (32, 64, 112, 160)
-    """Channels at 1/4, 1/8, 1/16 and (plain) 1/32 of the resolution."""
+    """Numbers of channels at 1/4, 1/8, 1/16 and (plain) 1/32 of the resolution."""
     start: str = ""
-    """ONNX file of this architecture whose weights the run starts from, instead of those of ``encoder``."""
+    """ONNX file of the same architecture; the run starts from its weights instead of those of ``encoder``."""
     study: str = ""
-    """Study folder: half of the patches are then from its corrected slides."""
+    """Study folder; half of the patches come from its corrected slides."""
     seed: int = 1
-    """Of weights, order and turns."""
+    """Seed of weights, order and rotations."""
     data_seed: int = 1
-    """Of the virtual ovaries: runs that share it, and all that patches depend on, share patches."""
+    """Seed of the virtual ovaries; runs with the same seed and patch settings share patches."""
     workers: Annotated[int, Field(ge=1, le=64)] = 2
-    """Processes that render."""
+    """Number of processes that render patches."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    """``auto`` takes a GPU where there is one."""
+    """Device for training; ``auto`` uses a GPU if there is one."""
     checkpoint_steps: Count = 100
-    """Steps between checkpoints: so much is lost by an interruption."""
+    """Steps between checkpoints, the most that an interruption can lose."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -80,30 +80,30 @@ class TrainSettings(BaseModel):
 
 
 class Recipe(BaseModel):
-    """A network: one training run for each scale."""
+    """Recipe of a network: one training run for each scale."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9-]+$")]
     scales: tuple[TrainSettings, ...] = Field(min_length=1)
     calibration_animals: Count = 2
-    """Virtual animals per stain and group on whose slides probabilities are calibrated."""
+    """Virtual animals per stain and group for the calibration of probabilities."""
 
 
 def load_recipe(path: Path, **given: object) -> Recipe:
-    """Read what shall be trained from TOML.
+    """Read a recipe from TOML.
 
     Parameters
     ----------
     path
-        ``name`` of the network, settings for all scales, and a table ``[[scales]]`` for each with its own.
+        TOML file with the ``name`` of the network, settings for all scales, and a table ``[[scales]]`` for each scale.
     **given
-        Settings that stand instead of the file's, for all scales.
+        Settings that replace those of the file, for all scales.
 
     Raises
     ------
     UserError
-        If the file is missing, no TOML, or has an unknown name or a value out of range.
+        If the file is missing, is not TOML, or has an unknown name or a value out of range.
     """
     values = read_values(path)
     own = {name: values.pop(name) for name in list(values) if name in Recipe.model_fields}

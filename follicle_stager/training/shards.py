@@ -1,7 +1,7 @@
-"""Training patches on disk: rendered by worker processes while the network learns, read back in blocks.
+"""Training patches on disk, rendered by worker processes during training and read in blocks.
 
-Shard ``i`` holds 64 patches of one virtual ovary and depends on the settings and ``i`` alone. So the number of workers
-changes nothing, an interrupted run finds its patches again, and runs that differ in the network share them.
+Shard ``i`` holds 64 patches of one virtual ovary and depends only on the settings and ``i``. The number of workers
+therefore has no effect, an interrupted run finds its patches again, and runs with different networks share them.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from follicle_stager.training.settings import TrainSettings
 
 PER_SHARD = 64
-#: Shards that are in memory at once, and the order of whose patches is shuffled.
+#: Number of shards that are in memory at once; their patches are shuffled together.
 PER_BLOCK = 32
-# What patches depend on; all other settings may differ between runs that share them.
+# Settings that patches depend on; all others may differ between runs that share patches.
 _PATCH_SETTINGS = ("mpp", "mpp_spread", "smallest_um", "largest_um", "stages", "without", "patch_px", "data_seed")
 
 #: Arrays by name, one row per patch.
@@ -44,7 +44,7 @@ Arrays = dict[str, "NDArray[np.uint8]"]
 
 
 def patch_key(settings: TrainSettings) -> str:
-    """Short hash of what patches depend on: the name of their folder."""
+    """Short hash of everything that patches depend on, used as the name of their folder."""
     chosen = settings.model_dump(mode="json", include=set(_PATCH_SETTINGS))
     chosen |= {"renderer": renderer_id(), "targets": inspect.getsource(targets)}
     if settings.study:  # the slides may have been corrected further, so these patches are not shared
@@ -53,7 +53,7 @@ def patch_key(settings: TrainSettings) -> str:
 
 
 def render_shard(settings: TrainSettings, number: int) -> Arrays:
-    """Render the patches of one shard with their targets; half of them from a study, if one is given."""
+    """Render the patches of one shard with their targets; with a study, half of them come from it."""
     spread = 1 + settings.mpp_spread
     stream = patches(
         [settings.data_seed, number],
@@ -77,16 +77,16 @@ def render_shard(settings: TrainSettings, number: int) -> Arrays:
 
 
 class Shards:
-    """The patches of a run: workers render ahead, the network reads behind.
+    """The patches of a run, which workers render ahead of the training.
 
     Parameters
     ----------
     folder
-        Where patches are kept.
+        Folder in which patches are kept.
     settings
-        Of the run.
+        Settings of the run.
     count
-        Shards in all.
+        Total number of shards.
     """
 
     def __init__(self, folder: Path, settings: TrainSettings, count: int) -> None:
@@ -113,11 +113,11 @@ class Shards:
 
     @property
     def busy(self) -> int:
-        """How many workers still render."""
+        """Number of workers that are still rendering."""
         return sum(worker.is_alive() for worker in self._workers)
 
     def block(self, number: int) -> Arrays:
-        """Patches of a block, when all are rendered."""
+        """Patches of a block; waits until all are rendered."""
         first = number * PER_BLOCK
         shards = [self._read(i) for i in range(first, min(first + PER_BLOCK, self._count))]
         return {name: np.concatenate([s[name] for s in shards]) for name in shards[0]}
@@ -127,8 +127,8 @@ class Shards:
         while not path.exists():
             if any(worker.exitcode for worker in self._workers):
                 raise UserError(
-                    f"{self._folder}: a process that renders training patches died (see above). Start the same "
-                    "command again: it goes on from its checkpoint."
+                    f"{self._folder}: a process that renders training patches died (see above). Run the same "
+                    "command again; it continues from its checkpoint."
                 )
             time.sleep(0.2)
         with np.load(path, allow_pickle=False) as stored:
@@ -139,7 +139,7 @@ def _work(folder: Path, settings: TrainSettings, numbers: range) -> None:
     parent = multiprocessing.parent_process()
     for number in numbers:
         if parent is not None and not parent.is_alive():
-            return  # it was killed, and nobody waits for more
+            return  # the parent was killed
         path = _path(folder, number)
         if path.exists():
             continue
@@ -153,7 +153,7 @@ def _path(folder: Path, number: int) -> Path:
 
 
 def turned(arrays: Arrays, rows: NDArray[np.intp], rng: np.random.Generator) -> Iterator[Arrays]:
-    """Patches at random one of the eight ways to lay them down."""
+    """Patches in random orientation: one of four rotations, mirrored or not."""
     for row in rows:
         quarter, mirrored = int(rng.integers(4)), bool(rng.integers(2))
         out = {}
@@ -168,7 +168,7 @@ def turned(arrays: Arrays, rows: NDArray[np.intp], rng: np.random.Generator) -> 
 
 
 def _turn_rays(rays: NDArray[np.uint8], quarter: int, mirrored: bool) -> NDArray[np.uint8]:
-    """Which ray points where after a turn (against the clock, y down) and a mirroring of x."""
+    """Reorder the rays after quarter turns (counter-clockwise, y down) and a mirroring of x."""
     n = len(rays)
     rays = np.roll(rays, -quarter * n // 4, axis=0)
     return np.roll(rays[::-1], n // 2 + 1, axis=0) if mirrored else rays

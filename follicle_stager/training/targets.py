@@ -1,4 +1,4 @@
-"""What the network shall answer for a patch: from the exact truth of the virtual ovary, or from a person's outlines."""
+"""Desired output of the network for a patch, from the truth of the virtual ovary or from a person's outlines."""
 
 from __future__ import annotations
 
@@ -39,30 +39,30 @@ _CLASS_OF = np.full(len(CODE), layout.OTHER, np.uint8)
 for _class, _names in _OF_KIND.items():
     _CLASS_OF[[CODE[name] for name in _names]] = _class
 
-#: A profile smaller than this (µm across) shows too little of anything.
+#: Diameter of the smallest profile that can be recognised, µm.
 _SMALLEST_UM = 12.0
-#: Width of the border that is to be found, µm (one standard deviation).
+#: Width of the border in the target, µm (one standard deviation).
 _BORDER_UM = 2.5
-#: Rays are stored as bytes: the logarithm of pixels between these.
+#: Range of the rays, px; their logarithm is stored as bytes.
 _SHORTEST, _LONGEST = 0.5, 600.0
 
 
 @dataclass(frozen=True, eq=False)
 class Target:
-    """Answers for one patch, as bytes.
+    """Desired output for one patch, as bytes.
 
     Attributes
     ----------
     classes
-        (y, x) at half the patch's resolution; `layout.IGNORE` where truth is ambiguous.
+        Class of each pixel, (y, x) at half the patch's resolution; `layout.IGNORE` where truth is ambiguous.
     border
-        (y, x) 0-255, at half the resolution.
+        Border, (y, x) at half the resolution, 0-255.
     centre
-        (y, x) 0-254 at a quarter; `layout.IGNORE` where truth is ambiguous.
+        Centre, (y, x) at a quarter, 0-254; `layout.IGNORE` where truth is ambiguous.
     rays
-        (ray, y, x) at a quarter, see `decode_rays`.
+        Rays, (ray, y, x) at a quarter, see `decode_rays`.
     follicle
-        (y, x) at a quarter: 0 none, 1 recognisable, 2 cut beside oocyte and fluid.
+        Kind of follicle, (y, x) at a quarter: 0 none, 1 recognisable, 2 without oocyte and fluid in the section.
     """
 
     classes: NDArray[np.uint8]
@@ -73,32 +73,32 @@ class Target:
 
 
 def encode_rays(distance_px: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Distances (px) as bytes, with a relative error of 1.4 %."""
+    """Encode distances (px) as bytes, with a relative error of 1.4 %."""
     share = np.log(np.clip(distance_px, _SHORTEST, _LONGEST) / _SHORTEST) / np.log(_LONGEST / _SHORTEST)
     return np.asarray(np.round(255 * share), np.uint8)
 
 
 def decode_rays(byte: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Logarithm of the distance in px."""
+    """Decode bytes to the logarithm of the distance in px."""
     return np.asarray(np.log(_SHORTEST) + byte.astype(np.float32) / 255 * np.log(_LONGEST / _SHORTEST), np.float32)
 
 
 class Seen(NamedTuple):
-    """A follicle that a patch shows: corners of its outline, (n, 2) px of the patch; whether it can be recognised."""
+    """A follicle in a patch: corners of its outline, (n, 2), px of the patch; and whether it is recognisable."""
 
     ring: NDArray[np.float64]
     recognisable: bool
 
 
 def make_target(patch: Patch, *, smallest_um: float, largest_um: float) -> Target:
-    """Work out what the network shall answer for a patch of a virtual ovary.
+    """Make the target for a patch of a virtual ovary.
 
     Parameters
     ----------
     patch
-        From `phantom.patches`; its side is a multiple of 4.
+        Patch from `phantom.patches`; its side is a multiple of 4.
     smallest_um, largest_um
-        See `target_of`.
+        Range of diameters, µm, see `target_of`.
     """
     size = patch.kind.shape[0]
     classes = _CLASS_OF[patch.kind][:: layout.FINE, :: layout.FINE].copy()
@@ -113,19 +113,19 @@ def make_target(patch: Patch, *, smallest_um: float, largest_um: float) -> Targe
 def target_of(
     classes: NDArray[np.uint8], seen: Sequence[Seen], mpp: float, *, smallest_um: float, largest_um: float
 ) -> Target:
-    """Add borders, middles and rays to a map of tissue.
+    """Add borders, centres and rays to a map of classes.
 
     Parameters
     ----------
     classes
-        (y, x) at half the patch's resolution; changed where follicles are too small.
+        Class of each pixel, (y, x) at half the patch's resolution; changed where follicles are too small.
     seen
-        The follicles.
+        Follicles in the patch.
     mpp
-        µm per pixel of the patch.
+        Pixel size of the patch, µm/px.
     smallest_um, largest_um
-        Follicles of this diameter are looked for at this scale. Smaller ones are ignored: a few pixels tell nothing.
-        Of larger ones the tissue counts, the outline does not: they do not fit into view.
+        Range of diameters to find at this scale, µm. Smaller follicles are ignored, because they have too few pixels.
+        For larger ones, which do not fit into view, only the classes are used, not the outline.
     """
     half = classes.shape[0]
     size, quarter = half * layout.FINE, half * layout.FINE // layout.COARSE
@@ -166,8 +166,8 @@ def target_of(
 
 
 def _paint(classes: NDArray[np.uint8], own: NDArray[np.bool_], p: Profile, patch: Patch) -> None:
-    """Tell apart granulosa of healthy, dying and cut follicles, and the oocyte's nucleus."""
-    # Where cells came apart there is nothing, and it is granulosa all the same.
+    """Mark the granulosa of healthy, dying and cut follicles, and the oocyte's nucleus."""
+    # Gaps between separated cells count as granulosa.
     granulosa = own & np.isin(classes, (layout.GRANULOSA, layout.DYING, layout.OUTSIDE))
     if not p.recognisable:
         classes[granulosa] = layout.CUT
@@ -181,13 +181,13 @@ def _paint(classes: NDArray[np.uint8], own: NDArray[np.bool_], p: Profile, patch
 
 
 def _to_px(outline: Polygon, patch: Patch) -> NDArray[np.float64]:
-    """Corners in pixels of the patch, (n, 2) as x, y; 0 is the patch's edge."""
+    """Corners of an outline in px of the patch, (n, 2), x and y; 0 is the patch's edge."""
     corners = np.asarray(outline.exterior.coords)[:-1]
     return np.asarray((corners - (patch.x_um, patch.y_um)) / patch.mpp)
 
 
 def filled(ring: NDArray[np.float64], side: int, step: int) -> NDArray[np.bool_]:
-    """Pixels of a square map, ``step`` px of the patch each, whose centres lie in a ring (n, 2) of px."""
+    """Mask of a ring (n, 2), px of the patch, on a square map with ``step`` px of the patch per pixel."""
     mask = np.zeros((side, side), bool)
     mask[layout.pixels_inside(ring, step, mask.shape)] = True
     return mask
@@ -207,7 +207,7 @@ def _soft(border: NDArray[np.bool_], mpp: float) -> NDArray[np.uint8]:
 
 @compiled
 def ray_distances(at, ring, cos, sin):
-    """Distance from points (n, 2) along rays to the last crossing of a closed ring (m, 2), (n, ray)."""
+    """Distance from points (n, 2) along rays to the last crossing with a closed ring (m, 2); result (n, ray)."""
     out = np.zeros((at.shape[0], cos.size))
     m = ring.shape[0]
     for i in range(at.shape[0]):
@@ -217,7 +217,7 @@ def ray_distances(at, ring, cos, sin):
                 ax, ay = ring[j, 0] - at[i, 0], ring[j, 1] - at[i, 1]
                 n = j + 1 if j + 1 < m else 0
                 bx, by = ring[n, 0] - at[i, 0], ring[n, 1] - at[i, 1]
-                # Across the ray, both ends: it is crossed where the sign changes.
+                # Offset of both ends of the edge from the ray; the edge crosses the ray's line if their signs differ.
                 a, b = ay * cos[k] - ax * sin[k], by * cos[k] - bx * sin[k]
                 if (a > 0) == (b > 0):
                     continue

@@ -1,4 +1,4 @@
-"""A network's weights as ONNX, and back: what is shipped can be trained further."""
+"""Write a network's weights as ONNX, and read them back, so that a shipped network can be trained further."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-# Weights are stored in half precision under the name with this ending.
+# Ending of the names of weights that are stored in half precision.
 _HALF = "_half"
-# Fewer values than this stay as they are.
+# Arrays with fewer values than this stay in single precision.
 _FEW = 64
 
 
 def write_onnx(net: nn.Module, path: Path) -> None:
-    """Write a network; its weights keep their names and are stored in half precision."""
+    """Write a network as ONNX; its weights keep their names and are stored in half precision."""
     free = {0: "batch", 2: "y", 3: "x"}
     half, quarter = {0: "batch", 1: "half_y", 2: "half_x"}, {0: "batch", 1: "quarter_y", 2: "quarter_x"}
     exported = Exported(net).to("cpu").eval()
     with replacing(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the exporter, about itself
+        warnings.simplefilter("ignore")  # the exporter warns about itself
         torch.onnx.export(
             exported,
             (torch.zeros(1, 3, 8 * STEP, 8 * STEP),),
             str(temporary),
             dynamo=False,
             opset_version=17,
-            training=torch.onnx.TrainingMode.PRESERVE,  # else names and normalisation layers are folded away
+            training=torch.onnx.TrainingMode.PRESERVE,  # keeps names and normalisation layers
             do_constant_folding=False,
             input_names=["picture"],
             output_names=list(Answer._fields),
@@ -57,7 +57,7 @@ def write_onnx(net: nn.Module, path: Path) -> None:
 
 
 def _halve(network: onnx.ModelProto) -> None:
-    """Weights in half precision, brought back to single precision when the network is loaded."""
+    """Convert weights to half precision; a Cast node converts them back when the network is loaded."""
     casts = []
     for weight in network.graph.initializer:
         values = onnx.numpy_helper.to_array(weight)
@@ -71,29 +71,31 @@ def _halve(network: onnx.ModelProto) -> None:
 
 
 def read_onnx(net: nn.Module, path: Path) -> None:
-    """Put the weights of a written network into one of the same architecture.
+    """Load weights from an ONNX file into a network of the same architecture.
 
     Raises
     ------
     UserError
-        If the file is missing or holds another network.
+        If the file is missing, is not ONNX, or holds another architecture.
     """
     try:
         network = onnx.load(str(path))
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; check the path of the network to start from.") from None
     except Exception as error:  # protobuf raises many kinds
-        raise UserError(f"{path}: this is no ONNX network ({error}).") from None
+        raise UserError(f"{path}: this is not an ONNX network ({error}); give the ONNX file of a network.") from None
     values = {
         weight.name.removesuffix(_HALF).removeprefix("net."): torch.from_numpy(
             onnx.numpy_helper.to_array(weight).astype(np.float32)
         )
         for weight in network.graph.initializer
     }
-    # Of weights that are equal the exporter writes one.
+    # The exporter writes equal weights only once.
     same = {n.output[0].removeprefix("net."): n.input[0] for n in network.graph.node if n.op_type == "Identity"}
     values |= {name: values[of] for name, alias in same.items() if (of := alias.removeprefix("net.")) in values}
     own = {name: value.shape for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")}
     if any(name not in values or values[name].shape != shape for name, shape in own.items()):
-        raise UserError(f"{path}: this network has another architecture than the recipe's encoder and widths.")
+        raise UserError(
+            f"{path}: this network has another architecture than the recipe; change encoder and widths of the recipe."
+        )
     net.load_state_dict({name: values[name] for name in own}, strict=False)

@@ -438,7 +438,7 @@ class TestStudies:
         verdict = compare(counts_of(rows)).arrests[0].verdict
         assert verdict.kind == "depletion"
         assert "fewer follicles, 0.0" in verdict.sentence
-        assert "no step can be asked" in verdict.sentence
+        assert "no step can be tested" in verdict.sentence
 
     def test_thicknesses_that_differ_need_heights(self):
         counts = counts_of(study_rows())

@@ -1,10 +1,10 @@
-"""From the network's maps to follicles: one outline for each oocyte, and for each middle of a follicle without one.
+"""Convert the network's maps to follicles: one outline per oocyte, and per follicle centre without an oocyte.
 
-Every pixel inside a follicle says where the outline is (`rays`). The pixels of a seed vote, twice: first those of the
-seed, then those around the middle of what was found, since an oocyte lies off the middle of an antral follicle and
-looks at its far side from far away. Near the median vote the closed path along the predicted `border` is the outline.
-(Rays alone are rounder than follicles are; a path around the oocyte alone loses antral ones. docs/network-detector.md
-has the figures.)
+Every pixel inside a follicle predicts the distance to the outline (`rays`). Pixels vote twice: first those of the seed,
+then those around the centre of the outline found by the first vote. The second vote is needed because the oocyte of an
+antral follicle lies off its centre, far from the opposite side. The outline is the closed path along the predicted
+`border` near the median vote. (Rays alone give outlines that are too round, and a path around the oocyte alone loses
+antral follicles; docs/network-detector.md has the figures.)
 """
 
 from __future__ import annotations
@@ -26,34 +26,34 @@ if TYPE_CHECKING:
 
     from follicle_stager.detection.network.model import Maps, Scale
 
-# An oocyte: pixels of at least this probability, one of them of at least that.
+# Smallest probability of the pixels of an oocyte, and of the largest of them.
 _OOCYTE, _OOCYTE_PEAK = 0.4, 0.6
-# The middle of a follicle: a local maximum of at least this.
+# Smallest value of the local maximum at the centre of a follicle.
 _CENTRE = 0.35
-# Pixels that vote for an outline.
+# Largest number of pixels that vote for an outline.
 _VOTERS = 40
-# The outline is looked for between these shares of the rays' vote, in so many steps; a step from one direction to the
-# next costs so much of the border's probability.
+# Range in which the outline is traced, as a ratio to the rays' vote; number of steps in it; and cost of a step between
+# neighbouring directions, in units of the border's probability.
 _TRACED, _STEPS, _STEP_COST = (0.65, 1.4), 48, 0.02
 _TURNS = np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES
 _SMALLEST_OOCYTE_UM = 7.0
-# Share of the surroundings of an oocyte that has to be zona rather than anything else.
+# Smallest share of the pixels around an oocyte that have zona as the most likely class.
 _ZONA_DRAWN = 0.2
 _SMALLEST_FLUID_UM2 = 60.0
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Maps of a window and where they lie.
+    """Maps of a window and their position.
 
     Attributes
     ----------
     maps
-        From the network.
+        Maps from the network.
     x_um, y_um
-        Top-left corner on the slide.
+        Top-left corner on the slide, µm.
     mpp
-        µm per pixel of the picture; the maps are coarser, see `layout`.
+        Pixel size of the image, µm/px; the maps are coarser, see `layout`.
     """
 
     maps: Maps
@@ -64,14 +64,14 @@ class Window:
 
 @dataclass(frozen=True, eq=False)
 class _Seed:
-    """Where a follicle may be.
+    """A possible follicle.
 
     Attributes
     ----------
     voters
-        (n, 2) rows and columns of ``centre`` whose rays are asked.
+        Rows and columns of the voting pixels in ``centre``, (n, 2).
     oocyte, probability
-        Its oocyte (µm) and how sure that is; None and 0 where no oocyte is seen.
+        Outline of the oocyte (µm) and its mean probability; None and 0 without an oocyte.
     """
 
     voters: NDArray[np.intp]
@@ -81,7 +81,7 @@ class _Seed:
 
 @dataclass(frozen=True, eq=False)
 class _Around:
-    """What a seed's pixels agree on: middle (x, y) and distance of the outline along `ANGLES`, px; disagreement."""
+    """Vote of a seed's pixels: centre (x, y) and distance to the outline along `ANGLES`, px; and disagreement."""
 
     seed: _Seed
     at: NDArray[np.float64]
@@ -90,20 +90,20 @@ class _Around:
 
 
 def find_in(window: Window, scale: Scale) -> list[FoundFollicle]:
-    """Follicles of a window; they may overlap.
+    """Find the follicles of a window; they may overlap.
 
     Parameters
     ----------
     window
-        The network's answer.
+        The network's maps.
     scale
-        Which sizes are looked for, and how a score is worked out.
+        Range of sizes, and coefficients of the score.
     """
     around: list[_Around] = []
     taken = np.zeros(window.maps.centre.shape, bool)
     for seeds in (_oocytes(window), _middles(window, scale)):
         for seed in seeds:
-            # A middle that an oocyte's follicle covers is no other follicle.
+            # A centre inside a follicle that was already found is not another follicle.
             if seed.oocyte is None and taken[tuple(seed.voters[0])]:
                 continue
             own = _agree(window, seed, scale)
@@ -140,7 +140,7 @@ def _middles(window: Window, scale: Scale) -> list[_Seed]:
 
 
 def _agree(window: Window, seed: _Seed, scale: Scale) -> _Around | None:
-    """Ask a seed's pixels, then those around the middle of what they say; None if its size is out of range."""
+    """Let a seed's pixels vote, then those around the resulting centre; None if the size is out of range."""
     maps, voters = window.maps, seed.voters
     for _ in range(2):
         chosen = voters[np.argsort(-maps.centre[voters[:, 0], voters[:, 1]], kind="stable")[:_VOTERS]]
@@ -155,9 +155,9 @@ def _agree(window: Window, seed: _Seed, scale: Scale) -> _Around | None:
 
 
 def _traced(window: Window, around: list[_Around]) -> NDArray[np.float64]:
-    """Distance (n, N_ANGLES) px to the outline: the closed path along the predicted border nearest to the rays' vote.
+    """Distance to the outline, (n, N_ANGLES), px: the closed path along the predicted border near the rays' vote.
 
-    The rays know which follicle is meant and about where it ends, the border knows exactly.
+    The rays select the follicle and its approximate size; the border gives the exact outline.
     """
     if not around:
         return np.empty((0, N_ANGLES))
@@ -171,7 +171,7 @@ def _traced(window: Window, around: list[_Around]) -> NDArray[np.float64]:
 
 
 def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.float64]) -> FoundFollicle | None:
-    """A follicle with what speaks for it and what is in it."""
+    """A follicle with its evidence, score and contents; None if its outline is empty."""
     maps, seed = window.maps, around.seed
     ring = _ring(around.at, radius, _TURNS)
     outline = Polygon(ring * window.mpp + (window.x_um, window.y_um)).buffer(0)
@@ -213,9 +213,10 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
 def _zona(
     window: Window, part: NDArray[np.float32], half: tuple[NDArray[np.intp], NDArray[np.intp]], top: int, left: int
 ) -> Polygon | None:
-    """Outer border of oocyte and zona of a follicle with the pixels ``half``; None where no zona is drawn around it.
+    """Outer border of oocyte and zona in a follicle with the pixels ``half``; None without a visible zona.
 
-    Without that rule the border is the oocyte's, a little further out: too far to tell flat from cuboidal cells.
+    Without this rule the border would be that of the oocyte, moved outwards a little: too far to distinguish flat from
+    cuboidal cells.
     """
     oocyte = part[layout.OOCYTE] + part[layout.NUCLEUS]
     inside = np.zeros(oocyte.shape, bool)
@@ -234,30 +235,30 @@ def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[
 def consensus(
     rays: NDArray[np.float32], voters: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """The outline that pixels agree on.
+    """Compute the outline that pixels vote for.
 
     Parameters
     ----------
     rays
-        (ray, y, x) px.
+        Distances to the outline, (ray, y, x), px.
     voters
-        (n, 2) row and column.
+        Rows and columns of the voting pixels, (n, 2).
 
     Returns
     -------
     at
-        (2,) x and y of the middle, px of the picture.
+        Centre of the outline, x and y, (2,), px of the image.
     radius
-        (ray,) from there to the outline, px.
+        Distance from the centre to the outline, (ray,), px.
     spread
-        Mean disagreement as a share of the radius: the middle half of the votes.
+        Mean interquartile range of the votes, as a share of the radius.
     """
     own = rays[:, voters[:, 0], voters[:, 1]].astype(np.float64)
     points = (voters[:, ::-1] + 0.5) * layout.COARSE
     ends_x = points[:, 0] + own * np.cos(layout.ANGLES)[:, None]
     ends_y = points[:, 1] + own * np.sin(layout.ANGLES)[:, None]
     at = np.array([ends_x.mean(), ends_y.mean()])
-    # Each voter's polygon in polar view around the common middle.
+    # Each voter's polygon in polar coordinates around the common centre.
     dx, dy = ends_x - at[0], ends_y - at[1]
     turn, away = np.arctan2(dy, dx), np.hypot(dx, dy)
     votes = np.empty_like(away)
@@ -269,16 +270,16 @@ def consensus(
 
 
 def contours(window: Window, probability: NDArray[np.floating], top: int, left: int) -> list[Polygon]:
-    """Areas of probability above one half, µm, without their holes.
+    """Outlines of the areas with a probability above one half, µm; holes are filled.
 
     Parameters
     ----------
     window
-        Where the map lies.
+        Window that the map belongs to.
     probability
-        (y, x) part of a map at half resolution.
+        Part of a map at half resolution, (y, x).
     top, left
-        Its first row and column.
+        First row and column of this part.
     """
     mpp = layout.FINE * window.mpp
     return areas_above(probability, 0.5, x_um=window.x_um + left * mpp, y_um=window.y_um + top * mpp, mpp=mpp)

@@ -1,14 +1,14 @@
-"""What the network is shown and what it answers: the one place that training and inference share.
+"""Input and output of the network, as used by training and inference.
 
-It is shown optical density per colour, divided by the slide's own (`shown`), and answers with
+The input is the optical density per colour, divided by that of the slide (`shown`). The outputs are
 
 - ``classes`` (class, y, x) at half the resolution: the kind of tissue of each pixel, see `CLASSES`;
-- ``border`` (y, x) at half the resolution: how likely a follicle's outline runs here;
-- ``centre`` (y, x) at a quarter: 1 in the middle of a follicle that can be recognised, falling to 0 at its outline;
-- ``rays`` (ray, y, x) at a quarter: distance to the outline of the follicle that the pixel lies in, in `N_RAYS`
-  directions, as the logarithm of pixels (star-convex polygons: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30);
-- ``texture`` (channel, y, x) at a sixteenth: what the picture looks like inside the network, with mean 0 and SD 1 over
-  what it learned from.
+- ``border`` (y, x) at half the resolution: probability that the outline of a follicle runs here;
+- ``centre`` (y, x) at a quarter: 1 at the centre of a recognisable follicle, decreasing to 0 at its outline;
+- ``rays`` (ray, y, x) at a quarter: distance from a pixel inside a follicle to its outline, in `N_RAYS` directions, as
+  the logarithm of pixels (star-convex polygons: Schmidt et al. 2018, doi 10.1007/978-3-030-00934-2_30);
+- ``texture`` (channel, y, x) at a sixteenth: features of the network that describe the appearance of the image, with
+  mean 0 and SD 1 over the training data.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from skimage.draw import polygon
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Kinds of tissue. ``cut granulosa`` is of a follicle that is cut beside oocyte and fluid: nobody can say its stage.
+#: Kinds of tissue. ``cut granulosa`` belongs to a follicle without oocyte and fluid in this section, so its stage is
+#: unknown.
 CLASSES = (
     "outside",
     "other tissue",
@@ -36,31 +37,31 @@ CLASSES = (
 )
 OUTSIDE, OTHER, OOCYTE, NUCLEUS, ZONA, GRANULOSA, FLUID, CUT, DYING, LUTEAL = range(len(CLASSES))
 
-#: Where truth is ambiguous: no loss.
+#: Label of pixels with an ambiguous truth; they do not contribute to the loss.
 IGNORE = 255
 
 N_RAYS = 32
 #: Directions of the rays, radians from x towards y (down).
 ANGLES = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
-#: A window's side is a multiple of this many pixels, and starts at one: the deepest layer of the network.
+#: Sides and positions of windows are multiples of this many pixels, the step of the network's deepest layer.
 STEP = 32
-#: Further away (px) than this the picture hardly changes an answer: so much is shown around what is asked for.
+#: Width of the context around a window, px; pixels further away hardly change the output.
 REACH = 128
-#: Pixels of the picture per pixel of ``classes`` and ``border``, and of ``centre`` and ``rays``.
+#: Image pixels per pixel of ``classes`` and ``border``, and per pixel of ``centre`` and ``rays``.
 FINE, COARSE = 2, 4
 
 
 def shown(rgb: NDArray[np.uint8], white: NDArray[np.floating], full: NDArray[np.floating]) -> NDArray[np.float32]:
-    """What the network is shown of a picture, (3, y, x) float32 from -1 (dense) to 1 (glass).
+    """Convert an image to the network's input, (3, y, x) float32 from -1 (dense) to 1 (glass).
 
     Parameters
     ----------
     rgb
-        (y, x, 3) uint8.
+        Image, (y, x, 3) uint8.
     white
-        (3,) brightness of empty glass.
+        Brightness of empty glass, (3,).
     full
-        (3,) optical density of the slide, from `stain.density_full`: stains and scanners differ in it.
+        Optical density of the slide, (3,), from `stain.density_full`; it differs between stains and scanners.
     """
     grey = np.maximum(np.arange(256.0), 1.0)[:, None]
     density = np.maximum(np.log(white / grey), 0) / full
@@ -71,6 +72,6 @@ def shown(rgb: NDArray[np.uint8], white: NDArray[np.floating], full: NDArray[np.
 def pixels_inside(
     ring: NDArray[np.floating], step: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Rows and columns of a map, ``step`` px of the picture per pixel, that lie in a ring (n, 2) of x and y, px."""
+    """Rows and columns of a map, with ``step`` image px per pixel, inside a ring of x and y, (n, 2), image px."""
     rows, columns = polygon(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=shape)
     return rows, columns

@@ -1,7 +1,7 @@
 """A trained network on disk: a folder with ``network.toml`` and one ONNX file for each scale.
 
-The description names each file's SHA-256; weights that do not match are refused. ONNX holds arithmetic and nothing that
-could run.
+The description contains each file's SHA-256, and weights that do not match are refused. An ONNX file holds arithmetic
+only, no code that could be executed.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 #: The weights that come with the package.
 SHIPPED = Path(__file__).resolve().parents[2] / "models"
 DESCRIPTION = "network.toml"
-# Longest side of what is worked out at once, px, besides what is shown around it: some 400 MB of memory, which ONNX
-# Runtime keeps for the next one. Larger tiles look at less twice, but to touch new memory costs more than that.
+# Longest side of a tile without its context, px. It needs about 400 MB of memory, which ONNX Runtime keeps for the next
+# tile. Larger tiles would compute less context twice, but allocating new memory takes more time than that saves.
 _TILE_PX = 1280
 
 
@@ -46,20 +46,20 @@ class Scale(BaseModel):
     file: Annotated[str, Field(pattern=r"^[\w-]+\.onnx$")]
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     mpp: Positive
-    """Slides are brought to it."""
+    """Pixel size, µm/px, to which slides are resampled."""
     smallest_um: Positive
-    """Follicles of this diameter are looked for,"""
+    """Smallest diameter of follicles."""
     largest_um: Positive
-    """... up to this one."""
+    """Largest diameter of follicles."""
     familiar_to: Positive | None = None
-    """A section whose mean texture is further from 0 than this is unlike all that the network learned from."""
+    """Limit of strangeness, SDs; a section above it is unlike all sections that the network learned from."""
     intercept: float = 0.0
     weights: dict[str, float] = {}
-    """Logistic regression from what a claim is made of to the probability that it is a follicle."""
+    """Logistic regression from the evidence of a claim to the probability that it is a follicle."""
 
 
 class Description(BaseModel):
-    """What ``network.toml`` says."""
+    """The content of ``network.toml``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,7 +69,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True, eq=False)
 class Maps:
-    """What the network answers for a window, see `layout`: probabilities, and rays in px of the window."""
+    """Output of the network for a window, see `layout`: probabilities, and rays in px of the window."""
 
     classes: NDArray[np.float32]
     border: NDArray[np.float32]
@@ -79,19 +79,19 @@ class Maps:
 
 
 class Network:
-    """One scale, ready to run.
+    """One scale of a network, ready to run.
 
     Parameters
     ----------
     folder
-        Of the description.
+        Folder of the description.
     scale
-        Which of its scales.
+        Scale to run, from that description.
 
     Raises
     ------
     UserError
-        If the file is missing or another than described.
+        If the weights are missing or do not match the description.
     """
 
     def __init__(self, folder: Path, scale: Scale) -> None:
@@ -104,35 +104,34 @@ class Network:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != scale.sha256:
             raise UserError(
-                f"{path}: these are not the weights that {folder / DESCRIPTION} describes (SHA-256 differs): the file "
-                "is damaged or was exchanged. Install follicle-stager again, or export the network again."
+                f"{path}: these are not the weights that {folder / DESCRIPTION} describes (SHA-256 differs). The file "
+                "is damaged or was replaced. Install follicle-stager again, or export the network again."
             )
         options = onnxruntime.SessionOptions()
-        # A process of a batch has neighbours; a single one may use the machine.
+        # A process of a batch shares the machine with others; a single process may use all cores.
         options.intra_op_num_threads = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
-        options.enable_mem_pattern = False  # windows differ in size, and a plan for each would be kept
+        options.enable_mem_pattern = False  # windows differ in size, and a memory plan for each size would be kept
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         if len(self._session.get_outputs()) != len(fields(Maps)):
             raise UserError(f"{path}: this network was trained by another version of follicle-stager; train it again.")
         self.scale = scale
 
     def __call__(self, shown: NDArray[np.float32], tissue: NDArray[np.bool_] | None = None) -> Maps:
-        """Answer for a window.
+        """Compute the maps of a window.
 
-        It is worked out tile by tile, each with what lies around it: memory is bounded, and what is further away than
-        `layout.REACH` hardly changes anything.
+        The window is processed in tiles to limit memory, each with `layout.REACH` px of context around it.
 
         Parameters
         ----------
         shown
-            (3, y, x) from `layout.shown`; sides are multiples of `layout.STEP`.
+            Input, (3, y, x), from `layout.shown`; sides are multiples of `layout.STEP`.
         tissue
-            (y, x) where to look; what is far from it is answered with zeros.
+            (y, x) bool; True where to look. The maps are 0 far from it.
         """
         height, width = (side // STEP for side in shown.shape[1:])
         wanted = np.ones((height, width), bool)
         if tissue is not None:
-            # Borders of follicles at the rim run a little outside.
+            # Outlines of follicles at the rim of the tissue may lie slightly outside it.
             blocks = tissue[: height * STEP, : width * STEP].reshape(height, STEP, width, STEP).any(axis=(1, 3))
             wanted = ndi.maximum_filter(blocks, 3) if blocks.any() else wanted
         parts = [
@@ -154,7 +153,7 @@ class Network:
 
 @dataclass(frozen=True)
 class _Part:
-    """A stretch of a window's side, px: from ``start`` to ``stop``, worked out from ``first`` to ``last``."""
+    """A part of a window's side, px: ``start`` to ``stop``, and ``first`` to ``last`` with its context."""
 
     start: int
     stop: int
@@ -163,7 +162,7 @@ class _Part:
 
     @classmethod
     def of(cls, blocks: slice, length: int) -> _Part:
-        """A stretch of `layout.STEP` px blocks of a side."""
+        """The part that covers a range of blocks of `layout.STEP` px, on a side of ``length`` px."""
         start, stop = blocks.start * STEP, blocks.stop * STEP
         return cls(start, stop, max(0, start - REACH), min(length, stop + REACH))
 
@@ -172,18 +171,18 @@ class _Part:
         return slice(self.first, self.last)
 
     def own(self, step: int) -> slice:
-        """Its place in a map of the whole window with ``step`` px per pixel."""
+        """Position of the part in a map of the whole window with ``step`` px per pixel."""
         return slice(self.start // step, self.stop // step)
 
     def kept(self, step: int) -> slice:
-        """Its place in the map that was worked out."""
+        """Position of the part in the map of its tile."""
         return slice((self.start - self.first) // step, (self.stop - self.first) // step)
 
 
 def _boxes(wanted: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
-    """Boxes without overlap, none larger than a tile, that hold all that is wanted and little else.
+    """Non-overlapping boxes, none larger than a tile, that cover all wanted blocks and few others.
 
-    What is wanted is cut across its longer side until it fits; each piece loses its empty rim.
+    The bounding box is cut across its longer side until it fits, and each piece is cropped to its wanted blocks.
     """
     rows, columns = np.nonzero(wanted)
     if not len(rows):
@@ -202,7 +201,7 @@ def _boxes(wanted: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
 
 
 def can_run() -> bool:
-    """Whether networks can run here."""
+    """Whether networks can run here: ONNX Runtime is installed."""
     return importlib.util.find_spec("onnxruntime") is not None
 
 
@@ -212,7 +211,7 @@ def describe(folder: Path = SHIPPED) -> Description:
     Raises
     ------
     UserError
-        If there is none, or it is damaged.
+        If the description is missing or damaged.
     """
     path = folder / DESCRIPTION
     try:
@@ -223,12 +222,12 @@ def describe(folder: Path = SHIPPED) -> Description:
 
 @functools.lru_cache(maxsize=4)
 def load(folder: Path, index: int) -> Network:
-    """One scale of the network in a folder; loaded once per process."""
+    """Load one scale of the network in a folder; the last four are cached."""
     return Network(folder, describe(folder).scales[index])
 
 
 def toml_of(description: Description) -> str:
-    """A description as TOML."""
+    """A network's description as TOML text."""
 
     def text(value: Any) -> str:
         return f'"{value}"' if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)
