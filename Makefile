@@ -18,7 +18,7 @@ test: $(VENV)/dev.done xvfb
 
 .PHONY: review-pictures
 review-pictures: $(VENV)/dev.done xvfb
-	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python docs/make_review_pictures.py
+	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python tools/make_review_pictures.py
 
 bench: $(VENV)/dev.done
 	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
@@ -29,14 +29,14 @@ fuzz: $(VENV)/dev.done
 
 # Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
 accuracy: $(VENV)/base.done
-	$(BIN)/python docs/make_accuracy.py
+	$(BIN)/python tools/make_accuracy.py
 
 # Trains the coarse scale again without one ingredient after the other, and writes docs/ablation.md.
 ablation: $(VENV)/dev.done
-	$(BIN)/python docs/make_ablation.py
+	$(BIN)/python tools/make_ablation.py
 
 contact-sheet: $(VENV)/base.done
-	$(BIN)/python docs/make_contact_sheet.py
+	$(BIN)/python tools/make_contact_sheet.py
 
 example-slides: $(VENV)/base.done
 	rm -rf example_slides

@@ -2,7 +2,7 @@
 
 Follicles that nobody judged were staged by the software, which takes some for their neighbours on the ladder, or what
 is no follicle for one. How often it calls a follicle of one rung another is learned from the study's judged follicles,
-with what it did on the exam (`confusion.csv`, written by docs/make_accuracy.py) as a start. From it follows, for each
+with what it did on the exam (`confusion.csv`, written by tools/make_accuracy.py) as a start. From it follows, for each
 group, how many follicles of each rung there must be to give what was called (expectation maximisation), and the true
 rungs of the unjudged ones are drawn many times: multiple imputation (Rubin 1987). So what was judged counts as it is,
 and a study that nobody corrected has wider intervals. Which of the called ones are no follicles cannot be seen from

@@ -1,6 +1,6 @@
 """Write docs/accuracy.md: both detectors on the frozen evaluation cohort, and the virtual ovary against theory.
 
-    python docs/make_accuracy.py [--work build/accuracy] [--jobs 2]
+    python tools/make_accuracy.py [--work build/accuracy] [--jobs 2]
 
 The cohort is rendered from ``evaluation_v3.json`` and compared with ``evaluation_v3.csv`` (its fingerprints) first:
 another renderer would make another exam. ``--freeze`` writes the fingerprints anew; that makes a new version of the
@@ -39,7 +39,7 @@ from follicle_stager.study.sampling import abercrombie
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 NAME = "evaluation_v3"
 NATIVE_MPP, COARSER_MPP = 0.5, (1.0, 1.5)
 OVARIES = 200

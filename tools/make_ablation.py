@@ -1,6 +1,6 @@
 """Write docs/ablation.md: what each ingredient of the training is worth, and how much chance changes.
 
-    python docs/make_ablation.py [--work build/ablation] [--jobs 2] [--only VARIANT ...]
+    python tools/make_ablation.py [--work build/ablation] [--jobs 2] [--only VARIANT ...]
 
 Trains the coarse scale of the shipped recipe again and again, each time without one ingredient, and the whole network
 from three seeds, for fewer steps than the recipe's: about three hours on two cores. An interrupted command goes on

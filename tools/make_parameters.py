@@ -1,4 +1,4 @@
-"""Write docs/parameters.md from the parameter objects' own docstrings:  python docs/make_parameters.py."""
+"""Write docs/parameters.md from the parameter objects' own docstrings:  python tools/make_parameters.py."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from follicle_stager.phantom import biology, cohort
 if TYPE_CHECKING:
     from types import ModuleType
 
+PAGE = Path(__file__).parents[1] / "docs" / "parameters.md"
+
 HEAD = """# Parameters
 
-Made from the code by `python docs/make_parameters.py`: every parameter with its default. [M] marks values that are
+Made from the code by `python tools/make_parameters.py`: every parameter with its default. [M] marks values that are
 widely used or were set by looking, and are no sourced standard.
 
 ## Finding and staging
@@ -63,7 +65,7 @@ Each stage, `control.stages.<stage>.<name>`; ranges are from the youngest to the
 
 def main() -> None:
     """Write the page."""
-    Path(__file__).with_name("parameters.md").write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 def page() -> str:

@@ -1,6 +1,6 @@
 """Write the tables of docs/statistics.md: what the verdicts are worth, on simulated studies.
 
-    python docs/make_statistics.py [--studies 1000] [--single-stages]
+    python tools/make_statistics.py [--studies 1000] [--single-stages]
 
 About thirteen minutes on one core. Only what stands between the two marks of the page is written.
 """
@@ -17,7 +17,7 @@ from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import Stage
 from follicle_stager.statistics.power import Design, power, simulate_verdicts
 
-BEGIN, END = "<!-- tables: docs/make_statistics.py -->", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables: tools/make_statistics.py -->", "<!-- end of tables -->"
 #: CV of an animal's follicles, and of each stage beside it.
 SPREADS = {"like OvSim's young mice (CV 15 %, stages 10 %)": (0.15, 0.10), "wide (35 %, 30 %)": (0.35, 0.30)}
 PLANTED = {
