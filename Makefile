@@ -4,10 +4,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo test bench fuzz accuracy ablation contact-sheet example-slides clean
+.PHONY: demo check test bench fuzz accuracy ablation contact-sheet example-slides docs pages dist clean
 
 demo: $(VENV)/base.done
 	$(BIN)/follicle-stager demo --out demo_study
+
+# What to run before each commit: style, types, and the quick tests (tools/quick_tests.txt leaves out slow ones).
+check: $(VENV)/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -q -n 2 --dist loadfile @tools/quick_tests.txt
 
 test: $(VENV)/dev.done xvfb
 	$(BIN)/ruff check .
@@ -18,7 +25,7 @@ test: $(VENV)/dev.done xvfb
 
 .PHONY: review-pictures
 review-pictures: $(VENV)/dev.done xvfb
-	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python docs/make_review_pictures.py
+	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python tools/make_review_pictures.py
 
 bench: $(VENV)/dev.done
 	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
@@ -29,14 +36,31 @@ fuzz: $(VENV)/dev.done
 
 # Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
 accuracy: $(VENV)/base.done
-	$(BIN)/python docs/make_accuracy.py
+	$(BIN)/python tools/make_accuracy.py
 
 # Trains the coarse scale again without one ingredient after the other, and writes docs/ablation.md.
 ablation: $(VENV)/dev.done
-	$(BIN)/python docs/make_ablation.py
+	$(BIN)/python tools/make_ablation.py
 
 contact-sheet: $(VENV)/base.done
-	$(BIN)/python docs/make_contact_sheet.py
+	$(BIN)/python tools/make_contact_sheet.py
+
+# The documentation site, in docs/_build/html.
+docs: $(VENV)/docs.done
+	$(BIN)/sphinx-build -b html -W --keep-going docs docs/_build/html
+
+# The pages that are written from the code: run it after a change of commands, parameters or tables.
+pages: $(VENV)/base.done
+	$(BIN)/python tools/make_cli.py
+	$(BIN)/python tools/make_parameters.py
+	$(BIN)/python tools/make_tables.py
+
+# Builds the packages, and runs the demo from the wheel in an empty environment.
+dist: $(VENV)/dev.done
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tools/try_wheel.py dist
 
 example-slides: $(VENV)/base.done
 	rm -rf example_slides
@@ -56,6 +80,11 @@ $(VENV)/dev.done: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[napari,wsi,train,dev]"
 	touch $@ $(VENV)/base.done
 
+$(VENV)/docs.done: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@ $(VENV)/base.done
+
 # napari's tests need a screen and Qt's system libraries; where they cannot be had, the tests are skipped, and say so.
 QT_PACKAGES := xvfb libgl1-mesa-dri libegl1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-keysyms1 \
   libxcb-shape0 libxcb-image0 libxcb-render-util0 libdbus-1-3
@@ -67,4 +96,4 @@ xvfb:
 	else echo "Not installed, and not root: $(QT_PACKAGES). The napari tests will be skipped."; fi
 
 clean:
-	rm -rf $(VENV) demo_study build dist
+	rm -rf $(VENV) demo_study build dist docs/_build

@@ -2,7 +2,7 @@
 
 The software staged the follicles that no person judged. It assigns some of them to a neighbouring rung, and takes some
 other structures for follicles. The confusion between rungs is estimated from the study's judged follicles, with the
-results on the exam (`confusion.csv`, written by docs/make_accuracy.py) as the prior. For each group, expectation
+results on the exam (`confusion.csv`, written by tools/make_accuracy.py) as the prior. For each group, expectation
 maximisation then estimates the true numbers that explain the called ones. The true rungs of the unjudged follicles are
 drawn many times: multiple imputation (Rubin 1987). Judged follicles count unchanged, and a study without corrections
 has wider intervals. The share of false follicles cannot be estimated from the counts. For each called rung, it comes

@@ -367,7 +367,7 @@ def test_tables_are_loaded_as_they_stand_and_every_column_is_documented(desk):
     tables = load_study(desk.study.path)
     assert tables.section.query("stage == 'preovulatory'")["n_profiles"].sum() == 1
     page = (Path(__file__).parents[2] / "docs" / "tables.md").read_text(encoding="utf-8")
-    assert markdown() in page, "python docs/make_tables.py writes it"
+    assert markdown() in page, "python tools/make_tables.py writes it"
     assert tables.animal["interval"].dtype == float, "whatever the sheet holds"
     # Another program wrote a score that cannot be.
     path = desk.study.slide_folder(desk.study.slide_ids()[0]) / "follicles.geojson"

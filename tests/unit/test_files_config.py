@@ -94,10 +94,10 @@ def test_bad_config_is_named(tmp_path, text, message):
 
 
 def test_parameters_are_documented():
-    """docs/parameters.md is what docs/make_parameters.py writes, and each parameter says what it is."""
-    docs = Path(__file__).parents[2] / "docs"
-    page = runpy.run_path(str(docs / "make_parameters.py"))["page"]()
-    assert (docs / "parameters.md").read_text(encoding="utf-8") == page
+    """docs/parameters.md is what tools/make_parameters.py writes, and each parameter says what it is."""
+    root = Path(__file__).parents[2]
+    page = runpy.run_path(str(root / "tools" / "make_parameters.py"))["page"]()
+    assert (root / "docs" / "parameters.md").read_text(encoding="utf-8") == page
     assert not [line for line in page.splitlines() if line.endswith("|  |")]
     for part, values in Config().model_dump().items():
         for name, default in values.items():

@@ -174,7 +174,7 @@ class TestVerdict:
 
 
 def test_no_block_is_rarely_found_and_a_planted_one_mostly():
-    """``docs/make_statistics.py`` does it a thousand times; the follicle-level test is wrong in every third study."""
+    """``tools/make_statistics.py`` does it a thousand times; the follicle-level test is wrong in every third study."""
     rng = np.random.default_rng(3)
     null = GenotypeModel()
     found = [find_arrest(simulate_matrix(null, null, rng)).verdict.blocks for _ in range(80)]

@@ -1,6 +1,6 @@
 """Write docs/accuracy.md: both detectors on the frozen evaluation cohort, and the virtual ovary against theory.
 
-    python docs/make_accuracy.py [--work build/accuracy] [--jobs 2]
+    python tools/make_accuracy.py [--work build/accuracy] [--jobs 2]
 
 The cohort is rendered from ``evaluation_v3.json`` and compared with ``evaluation_v3.csv`` (its fingerprints) first:
 another renderer would make another exam. ``--freeze`` writes the fingerprints anew; that makes a new version of the
@@ -38,7 +38,7 @@ from follicle_stager.study.sampling import abercrombie
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DOCS = Path(__file__).parent
+DOCS = Path(__file__).parents[1] / "docs"
 NAME = "evaluation_v3"
 NATIVE_MPP, COARSER_MPP = 0.5, (1.0, 1.5)
 OVARIES = 200
@@ -47,8 +47,8 @@ _ROUNDING = 0.01
 #: Detectors, and what has to be said of each.
 DETECTORS = ("classical", "network")
 NOTES = {
-    "classical": "It draws an oocyte with its zona, the truth without: hence the low Dice of oocytes.",
-    "network": "It learned from randomised sections of other ovaries: looks and faults of the exam are not among them.",
+    "classical": "It outlines an oocyte with its zona, and the truth does not: hence the low Dice of oocytes.",
+    "network": "It was trained on randomised sections of other ovaries, with other appearances and artefacts.",
 }
 
 
@@ -149,16 +149,16 @@ def _draws_as_before(folder: Path, jobs: int) -> bool:
 
 TITLE = """# Accuracy
 
-Written by `make accuracy` (about 20 minutes on two cores); every number comes from that command. All of it is on
-**synthetic** sections: it says what a detector can do where the truth is known, and is no evidence about your tissue.
-Real sections: [network-detector.md](network-detector.md), [classical-detector.md](classical-detector.md). What the
-figures mean: `follicle_stager/evaluation`.
+This page is written by `make accuracy` (about 20 minutes on two cores), and every number on it comes from that
+command. All sections are **synthetic**. The results show what a detector can do if the truth is known. They are not
+evidence about your tissue. For real sections, see [The network detector](network-detector.md) and [The classical
+detector](classical-detector.md). The figures are defined in `follicle_stager/evaluation`.
 
-Rules of the count: outlines match at IoU 0.5, one to one, as many as possible. A cap that shows neither oocyte nor
-fluid is neutral: nobody could stage it (the counts per section include claims on caps). A follicle's stage is what its
-section shows: an antral one whose section shows no fluid is secondary, one with little fluid early antral.
-Average precision is COCO's, at IoU 0.25, over Primordial / Primary / Secondary /
-Tertiary. Intervals are 95 %, by bootstrap over animals.
+Rules: outlines match at IoU 0.5, one to one, with as many matches as possible. A cap that shows neither oocyte nor
+fluid is neutral, because nobody could stage it (but the counts per section include claims on caps). The stage of a
+follicle is the stage that its section shows: an antral follicle is secondary if the section shows no fluid, and early
+antral with little fluid. Average precision is that of COCO, at IoU 0.25, over Primordial / Primary / Secondary /
+Tertiary. Intervals are 95 % intervals by bootstrap over animals.
 """
 
 
@@ -169,14 +169,14 @@ def exam(cohort: Path) -> str:
     sections = profiles.groupby(["slide", "section"]).ngroups
     per_stage = ", ".join(f"{s.label} {int((seen['stage'] == s.value).sum())}" for s in LADDER)
     return f"""
-## The exam: `{NAME}`
+## The evaluation cohort: `{NAME}`
 
 `docs/{NAME}.json` (plan and seed) and `docs/{NAME}.csv` (fingerprints): {profiles["slide"].nunique()} slides of as many
-animals, {sections} sections at 0.5 µm/px; two mouse models x control and knockout (70 % blocked after the secondary
-stage) x three stains x two animals: number 1 with few faults (each with probability 0.08), number 2 with many (0.4).
-Recognisable profiles: {per_stage}; {int((~profiles["recognisable"]).sum())} caps besides.
+animals, {sections} sections at 0.5 µm/px. Two mouse models x control and knockout (70 % blocked after the secondary
+stage) x three stains x two animals. Animal 1 has few artefacts (each with probability 0.08), animal 2 has many (0.4).
+Recognisable profiles: {per_stage}. In addition, {int((~profiles["recognisable"]).sum())} caps.
 
-Nothing may be trained or tuned on it.
+Nothing may be trained or tuned on this cohort.
 """
 
 
@@ -194,8 +194,8 @@ def scales(results: dict[str, Evaluation]) -> str:
     return f"""
 ## The network at lower magnification
 
-The slides of the exam, averaged down as a scanner of lower magnification would see them. At more than 0.65 µm/px
-primordial and transitional follicles are not available.
+The slides of the evaluation cohort, averaged to the resolution of a scanner with lower magnification. At more than
+0.65 µm/px, primordial and transitional follicles are not available.
 
 {_compared(results)}
 """
@@ -207,8 +207,8 @@ def detector(name: str, whole: Evaluation, pairs: Sequence[SlidePair]) -> str:
         "H&E": [p for p in pairs if "-HE-" in p.animal],
         "hematoxylin": [p for p in pairs if "-H-" in p.animal],
         "PAS": [p for p in pairs if "-PAS-" in p.animal],
-        "few faults": [p for p in pairs if p.animal.endswith("1")],
-        "many faults": [p for p in pairs if p.animal.endswith("2")],
+        "few artefacts": [p for p in pairs if p.animal.endswith("1")],
+        "many artefacts": [p for p in pairs if p.animal.endswith("2")],
         "Igfals": [p for p in pairs if p.animal.startswith("Igfals")],
         "Igf1r": [p for p in pairs if p.animal.startswith("Igf1r")],
     }
@@ -220,7 +220,7 @@ def detector(name: str, whole: Evaluation, pairs: Sequence[SlidePair]) -> str:
 
 {_headline(whole)}
 
-### By stain, faults and model
+### By stain, artefacts and model
 
 {_compared(results)}
 
@@ -282,9 +282,9 @@ def stereology() -> str:
     return f"""
 ## The virtual ovary against stereology
 
-{OVARIES} small virtual ovaries, cut at 5 µm in a random direction with a random start; every k-th section is taken and
-follicles are counted where their nucleus shows. Counts times the interval are too high by (T + h)/T, and Abercrombie's
-correction with the stage's own mean nucleus height h is right, within its sampling error.
+{OVARIES} small virtual ovaries are cut at 5 µm in a random direction with a random start. Every k-th section is
+taken, and follicles are counted if their nucleus is visible. Counts times the interval are too high by the factor (T
++ h)/T. Abercrombie's correction with the mean nucleus height h of each stage is right, within its sampling error.
 
 {markdown(pd.DataFrame(rows), digits=3)}
 """

@@ -1,4 +1,4 @@
-"""Write docs/parameters.md from the parameter objects' own docstrings:  python docs/make_parameters.py."""
+"""Write docs/parameters.md from the parameter objects' own docstrings:  python tools/make_parameters.py."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from follicle_stager.phantom import biology, cohort
 if TYPE_CHECKING:
     from types import ModuleType
 
+PAGE = Path(__file__).parents[1] / "docs" / "parameters.md"
+
 HEAD = """# Parameters
 
-Made from the code by `python docs/make_parameters.py`: every parameter with its default. [M] marks values that are
-widely used or were set by looking, and are no sourced standard.
+This page lists all parameters with their defaults. `python tools/make_parameters.py` writes it from the code. [M] marks
+values that are widely used or were set by eye and have no published source.
 
 ## Finding and staging
 
-Change them in a TOML file and give it with `--config my.toml`; each study keeps the ones that it was made with in
+To change parameters, write them into a TOML file and use `--config my.toml`. Each study records its parameters in
 `study.toml`.
 
 ```toml
@@ -35,7 +37,7 @@ min_score = 0.3
 OVARY = """
 ## The virtual ovary
 
-For `follicle-stager phantom FOLDER --config my.toml`; the cohort keeps them in `truth/plan.json`.
+For `follicle-stager phantom FOLDER --config my.toml`. The cohort records its parameters in `truth/plan.json`.
 
 ```toml
 animals = 6
@@ -48,22 +50,22 @@ animal_cv = 0.3
 per_ovary = 2
 ```
 
-`ovary = "adult"` (or `--ovary adult`) starts from a cycling adult ovary of 2 - 2.5 mm with corpora lutea; without it
-the ovary is a small one, before the first ovulation, as in this table.
+`ovary = "adult"` (or `--ovary adult`) starts from a cycling adult ovary of 2 - 2.5 mm with corpora lutea. The default
+is a small ovary before the first ovulation, as in this table.
 
 | parameter | default | what it is |
 |---|---|---|
 """
 
 STAGE = """
-Each stage, `control.stages.<stage>.<name>`; ranges are from the youngest to the oldest of the stage:
+For each stage, `control.stages.<stage>.<name>`. Ranges go from the youngest to the oldest follicles of the stage:
 
 """
 
 
 def main() -> None:
     """Write the page."""
-    Path(__file__).with_name("parameters.md").write_text(page(), encoding="utf-8")
+    PAGE.write_text(page(), encoding="utf-8")
 
 
 def page() -> str:

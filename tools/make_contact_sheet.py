@@ -1,6 +1,6 @@
 """Draw docs/contact_sheet.jpg: what the virtual ovary makes of each stage, stain and look-alike.
 
-python docs/make_contact_sheet.py
+python tools/make_contact_sheet.py
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def main() -> None:
     columns = [_column(ovary, *place) for place in places]
     half = (len(columns) + 1) // 2
     sheet = np.vstack([np.hstack(columns[:half]), np.hstack(columns[half:])])
-    Image.fromarray(sheet).save(Path(__file__).parent / "contact_sheet.jpg", quality=80)
+    Image.fromarray(sheet).save(Path(__file__).parents[1] / "docs" / "contact_sheet.jpg", quality=80)
 
 
 def _column(ovary: Ovary, label: str, x: float, y: float, z: float, width: float) -> np.ndarray:

@@ -1,11 +1,11 @@
-"""Write docs/ablation.md: what each ingredient of the training is worth, and how much chance changes.
+"""Write docs/ablation.md: what each part of the training contributes, and how much is chance.
 
-    python docs/make_ablation.py [--work build/ablation] [--jobs 2] [--only VARIANT ...]
+    python tools/make_ablation.py [--work build/ablation] [--jobs 2] [--only VARIANT ...]
 
 Trains the coarse scale of the shipped recipe again and again, each time without one ingredient, and the whole network
-from three seeds, for fewer steps than the recipe's: about three hours on two cores. An interrupted command goes on
-where it stopped: what was scored stands in docs/ablation.csv, and is trained again only if its row is deleted or it is
-named. Needs the extra ``train``.
+from three seeds, for fewer steps than the recipe's: about three hours on two cores. An interrupted command
+continues where it stopped: a variant with a row in docs/ablation.csv is trained again only if the row is deleted or the
+variant is named. Needs the extra ``train``.
 """
 
 from __future__ import annotations
@@ -52,47 +52,52 @@ VARIANTS: dict[str, dict[str, Any]] = {
 WHOLE = tuple(name for name in VARIANTS if name.startswith("the recipe"))
 #: Steps of the coarse and the fine scale, instead of the recipe's.
 STEPS = (2560, 2048)
-CLASSICAL, BEST_CASE = "nothing: classical detector", "nothing: all that it could propose, perfectly verified"
+CLASSICAL, BEST_CASE = "no training: classical detector", "no training: all candidates, perfectly verified"
 ROWS = DOCS / "ablation.csv"
 
-TEXT = """# What each ingredient is worth
+TEXT = """# Ablation: what each part of the training contributes
 
-Written by `make ablation` (about three hours on two cores); one row of `ablation.csv` is one training run.
+This page is written by `make ablation` (about three hours on two cores). One row of `ablation.csv` is one training
+run.
 
 ## The coarse scale
 
-1.5 µm/px, primary follicles and larger; {coarse} steps instead of the recipe's {recipe_coarse}, so that all can be
-compared. Seeds 2 and 3 are other weights, another order and other virtual ovaries: what they differ by is chance.
-*Random looks* are colours, contrasts and textures far beyond the natural range (without them: those of good slides);
-*faults* are folds, tears, dust and the like; *look-alikes* are corpora lutea, vessels and atretic follicles.
-Probabilities of all are calibrated on the same virtual slides, which have all three.
+1.5 µm/px, primary follicles and larger. {coarse} steps instead of the {recipe_coarse} of the recipe, so that all
+variants can be compared. Seeds 2 and 3 have other initial weights, another order and other virtual ovaries: their
+differences are due to chance. *Random looks* are colours, contrasts and textures far beyond the natural range
+(without them: those of good slides). *Faults* are artefacts such as folds, tears and dust. *Look-alikes* are corpora
+lutea, vessels and atretic follicles. The probabilities of all variants are calibrated on the same virtual slides,
+which have all three.
 
-Scores: the slides of the exam ([accuracy.md](accuracy.md)) at 1.5 µm/px, stages that can be seen there, outlines
-at IoU 0.5. For the classical detector they are at their own 0.5 µm/px; *all that it could propose* is each of its
-candidates at next to no threshold, as if a verifier took the right ones and no other. And the real hematoxylin section
-of [network-detector.md](network-detector.md), where the picture is at hand: boxes of growing follicles found at IoU
-0.5, how many of them with the right stage, and claims besides.
+Scores: the slides of the evaluation cohort ([Accuracy](accuracy.md)) at 1.5 µm/px, for the stages that can be seen
+there, with outlines matched at IoU 0.5. The classical detector is scored at the original 0.5 µm/px. *All candidates,
+perfectly verified* takes every candidate of the classical detector at almost no threshold and assumes that a verifier
+accepts exactly the right ones. The columns *real* are for the real hematoxylin section of [The network
+detector](network-detector.md), if the picture is available: boxes of growing follicles found at IoU 0.5, how many of
+them have the right stage, and other claims.
 
 {table}
 
 ## Three seeds of the whole network
 
-Both scales, {coarse} and {fine} steps instead of {recipe_coarse} and {recipe_fine}; the exam at its own 0.5 µm/px, all
-stages. The shipped network has learned longer: its figures are in [accuracy.md](accuracy.md).
+Both scales, {coarse} and {fine} steps instead of {recipe_coarse} and {recipe_fine}; the evaluation cohort at the
+original 0.5 µm/px, all stages. The supplied network was trained longer; its results are in [Accuracy](accuracy.md).
 
 {seeds}
 
-## Read (November 2026)
+## Interpretation (November 2026)
 
-- Chance: the three seeds of the coarse scale have F1 0.93 to 0.94, and 3 or 4 of the 4 real boxes staged right. Smaller
-  differences between rows say nothing.
-- Look-alikes are what carries most: without them precision and F1 are the lowest, primary follicles suffer (AP 0.74
-  against 0.78 to 0.83), and of the real boxes two are staged right.
-- Random looks *cost* on this exam (F1 0.96 without them): its slides have natural looks, and a network that saw only
-  such learns them in fewer steps. They are kept as an insurance for stains that nobody rendered; that they help there
-  is not shown by this table, and on the one real section they make no difference.
-- Faults make no difference to the exam beyond chance; without them there is one false claim on the real section.
-- Classical candidates, perfectly verified, reach recall 0.84: no verifying network can make up for what they miss.
+- Chance: the three seeds of the coarse scale have F1 0.93 to 0.94, and 3 or 4 of the 4 real boxes have the right
+  stage. Smaller differences between rows have no meaning.
+- Look-alikes matter most: without them, precision and F1 are the lowest, primary follicles get worse (AP 0.74 instead
+  of 0.78 to 0.83), and only two of the real boxes have the right stage.
+- Random looks *reduce* the score on this cohort (F1 is 0.96 without them). Its slides look natural, and a network
+  that has seen only such slides needs fewer steps to learn them. Random looks are kept as a precaution for stains
+  that were not rendered. This table does not show that they help there, and on the one real section they make no
+  difference.
+- Faults make no difference beyond chance on the cohort. Without them, there is one false claim on the real section.
+- The candidates of the classical detector, perfectly verified, reach a recall of 0.84. No verifying network can
+  recover the follicles that they miss.
 """
 
 

@@ -1,6 +1,6 @@
 """Take the pictures of docs/review.md: napari with the panel, on two of the example slides.
 
-    xvfb-run -a -s "-screen 0 1700x1100x24" python docs/make_review_pictures.py [--work build/review]
+    xvfb-run -a -s "-screen 0 1700x1100x24" python tools/make_review_pictures.py [--work build/review]
 
 Needs the extra ``napari`` and a screen (Xvfb is one).
 """
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from qtpy.QtWidgets import QWidget
 
-PICTURES = Path(__file__).parent / "review"
+PICTURES = Path(__file__).parents[1] / "docs" / "review"
 SLIDES = ("Igfals_KO_1", "Igfals_WT_1")
 
 

@@ -1,4 +1,4 @@
-"""Write the columns of docs/tables.md from the schemas:  python docs/make_tables.py."""
+"""Write the columns of docs/tables.md from the schemas:  python tools/make_tables.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from follicle_stager.study.schemas import markdown
 
-PAGE = Path(__file__).parent / "tables.md"
-BEGIN, END = "<!-- columns: docs/make_tables.py -->\n", "<!-- end of columns -->\n"
+PAGE = Path(__file__).parents[1] / "docs" / "tables.md"
+BEGIN, END = "<!-- columns: tools/make_tables.py -->\n", "<!-- end of columns -->\n"
 
 
 def page(text: str) -> str:

@@ -1,8 +1,8 @@
-"""Write the tables of docs/statistics.md: what the verdicts are worth, on simulated studies.
+"""Write the tables of docs/statistics.md: how well the verdicts perform, on simulated studies.
 
-    python docs/make_statistics.py [--studies 1000] [--single-stages]
+    python tools/make_statistics.py [--studies 1000] [--single-stages]
 
-About thirteen minutes on one core. Only what stands between the two marks of the page is written.
+About thirteen minutes on one core. Only the part between the two marks of the page is written.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import Stage
 from follicle_stager.statistics.power import Design, power, simulate_verdicts
 
-BEGIN, END = "<!-- tables: docs/make_statistics.py -->", "<!-- end of tables -->"
+BEGIN, END = "<!-- tables: tools/make_statistics.py -->", "<!-- end of tables -->"
 #: CV of an animal's follicles, and of each stage beside it.
-SPREADS = {"like OvSim's young mice (CV 15 %, stages 10 %)": (0.15, 0.10), "wide (35 %, 30 %)": (0.35, 0.30)}
+SPREADS = {
+    "Similar animals, as OvSim's young mice (CV 15 %, stages 10 %)": (0.15, 0.10),
+    "Variable animals (CV 35 %, stages 30 %)": (0.35, 0.30),
+}
 PLANTED = {
     "none": {},
     "block after primary, 70 %": {"block_after": Stage.PRIMARY, "block_probability": 0.7},
     "block after secondary, 70 %": {"block_after": Stage.SECONDARY, "block_probability": 0.7},
     "block after secondary, 50 %": {"block_after": Stage.SECONDARY, "block_probability": 0.5},
     "block after early antral, 70 %": {"block_after": Stage.EARLY_ANTRAL, "block_probability": 0.7},
-    "block after secondary, 70 %, the blocked die": {
+    "block after secondary, 70 %, blocked follicles die": {
         "block_after": Stage.SECONDARY,
         "block_probability": 0.7,
         "accumulate": 0.0,
@@ -53,7 +56,7 @@ def main() -> None:
         text = page.read_text(encoding="utf-8")
         write_text(page, text[: text.index("### Single stages")] + single + text[text.index(END) :])
         return
-    parts = [f"Each row: {studies} simulated studies of two ovaries an animal, every 10th section of 5 µm.\n"]
+    parts = [f"Each row: {studies} simulated studies with two ovaries per animal and every 10th section of 5 µm.\n"]
     for title, spread in SPREADS.items():
         rows = []
         for planted, given in PLANTED.items():
@@ -61,50 +64,50 @@ def main() -> None:
                 share = simulate_verdicts(_design(spread, given), n, studies=studies)
                 rows.append({"planted": planted, "animals per group": n} | _columns(share))
                 print(rows[-1], flush=True)
-        parts += [f"### Animals {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
-    parts += ["### Animals that a study needs\n", markdown(_needed(studies), digits=2), ""]
-    parts += ["### A tenth of the stages wrong\n", markdown(_wrong_stages(studies), digits=2), ""]
+        parts += [f"### {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
+    parts += ["### Animals per group and power\n", markdown(_needed(studies), digits=2), ""]
+    parts += ["### A tenth of the follicles staged wrongly\n", markdown(_wrong_stages(studies), digits=2), ""]
     text = page.read_text(encoding="utf-8")  # only now: somebody may have written to it meanwhile
     head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
     write_text(page, head + "\n\n" + "\n".join(parts) + "\n" + single + tail)
 
 
 def _wrong_stages(studies: int) -> pd.DataFrame:
-    """What carrying the errors of stage along is worth; a fifteenth of the studies, since each is drawn forty times."""
+    """The effect of propagating staging errors; a fifteenth of the studies, since each is drawn forty times."""
     rows = []
     for planted in ("none", "block after secondary, 70 %"):
         design = _design((0.15, 0.10), PLANTED[planted], wrong_stage=0.1)
         for n in (6, 12):
-            for name, carried in (("as they come", False), ("errors carried along", True)):
+            for name, carried in (("uncorrected", False), ("errors propagated", True)):
                 share = simulate_verdicts(design, n, studies=max(20, studies // 15), carried=carried)
                 columns = {"any block": share["any_block"], "exactly the planted blocks": share["right"]}
-                columns |= {"intervals that hold": share["coverage"]}
+                columns |= {"interval coverage": share["coverage"]}
                 rows.append({"planted": planted, "animals per group": n, "stages": name} | columns)
     return pd.DataFrame(rows)
 
 
 def _single_stages(studies: int) -> pd.DataFrame:
-    """The models of single stages, of a fifth of the studies; with errors carried along of a fifteenth."""
+    """The models of single stages, of a fifth of the studies; with errors propagated of a fifteenth."""
     rows = []
-    even, wide = SPREADS.values()
+    similar, variable = SPREADS.values()
     for planted in ("none", "block after secondary, 70 %"):
-        for animals, spread in (("even", even), ("wide", wide)):
+        for animals, spread in (("similar", similar), ("variable", variable)):
             for n in (4, 6):
                 design = _design(spread, PLANTED[planted])
                 share = simulate_verdicts(design, n, studies=studies // 5, single_stages=True)
-                rows.append(_of_stages(planted, animals, n, "all right", share))
-        design = _design(even, PLANTED[planted], wrong_stage=0.1)
-        for name, carried in (("a tenth wrong, as they come", False), ("a tenth wrong, carried along", True)):
+                rows.append(_of_stages(planted, animals, n, "all correct", share))
+        design = _design(similar, PLANTED[planted], wrong_stage=0.1)
+        for name, carried in (("a tenth wrong, uncorrected", False), ("a tenth wrong, errors propagated", True)):
             few = max(20, studies // 15)
             share = simulate_verdicts(design, 6, studies=few, single_stages=True, carried=carried)
-            rows.append(_of_stages(planted, "even", 6, name, share))
+            rows.append(_of_stages(planted, "similar", 6, name, share))
         print(pd.DataFrame(rows).to_string(), flush=True)
     return pd.DataFrame(rows)
 
 
 def _of_stages(planted: str, animals: str, n: int, stages: str, share: dict[str, float]) -> dict[str, object]:
     columns = {"planted": planted, "animals": animals, "animals per group": n, "stages": stages}
-    columns |= {"any stage differs": share["any_stage"], "intervals that hold": share["stage_coverage"]}
+    columns |= {"any stage different": share["any_stage"], "interval coverage": share["stage_coverage"]}
     return columns | {"without the factor n/(n - 2)": share["plain_coverage"]}
 
 
@@ -120,7 +123,7 @@ def _columns(share: dict[str, float]) -> dict[str, object]:
         "any block": share["any_block"],
         "exactly the planted blocks": share["right"],
         **{f"verdict {kind}": share.get(kind, 0.0) for kind in kinds},
-        "intervals that hold": share["coverage"],
+        "interval coverage": share["coverage"],
         "chi-square over follicles, p < 0.05": share["chi_square"],
     }
 
