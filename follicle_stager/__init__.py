@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import lazy_loader
 
-__version__ = "0.3.0"
+from follicle_stager.version import __version__
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,

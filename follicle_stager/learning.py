@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-import follicle_stager
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.evaluation import weighted_kappa
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.staging import learned
 from follicle_stager.staging.criteria import stage_by_criteria
 from follicle_stager.study import section_animals
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,7 +91,7 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
     scores, difference = compare(examples, held_out, criteria)
     stager = learned.fit(examples.measurements, examples.stages, examples.animals, criteria)
     card = learned.Card(
-        software=f"follicle-stager {follicle_stager.__version__}",
+        software=f"follicle-stager {__version__}",
         follicles=len(examples.stages),
         animals=len(set(examples.animals)),
         data_sha256=examples.sha256,

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-import follicle_stager
 from follicle_stager.cli import studies, trials  # noqa: F401  they add their verbs to the application
 from follicle_stager.cli.common import app, err, out
 from follicle_stager.errors import UserError, describe_os_error
+from follicle_stager.version import __version__
 
 __all__ = ["app", "main"]
 
@@ -30,7 +30,7 @@ def _root(
     logging.getLogger("tifffile").setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if version:
-        out.print(f"follicle-stager {follicle_stager.__version__}")
+        out.print(f"follicle-stager {__version__}")
         raise typer.Exit
 
 

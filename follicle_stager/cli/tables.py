@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-import follicle_stager
 from follicle_stager.stages import TABLE_ROWS, Stage, Status
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -62,7 +62,7 @@ def follicle_table(slide_id: str, follicles: Iterable[Follicle]) -> Table:
 
 def parts_table(parts: Iterable[Part]) -> Table:
     """What the installation consists of."""
-    table = Table("part", "version", "for", title=f"follicle-stager {follicle_stager.__version__}")
+    table = Table("part", "version", "for", title=f"follicle-stager {__version__}")
     for part in parts:
         table.add_row(part.name, escape(part.version), part.purpose)
     return table

@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import follicle_stager
 from follicle_stager.annotations import (
     in_words,
     read_geojson,
@@ -29,6 +28,7 @@ from follicle_stager.files import check_regular, replacing
 from follicle_stager.matching import valid
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import Status
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -89,7 +89,7 @@ class Standing:
 
 def software() -> str:
     """Name and version that edits are signed with."""
-    return f"follicle-stager {follicle_stager.__version__}"
+    return f"follicle-stager {__version__}"
 
 
 def predictions(folder: Path, run_id: str) -> Path:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import jinja2
 from PIL import Image
 
-import follicle_stager
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
@@ -20,6 +19,7 @@ from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, Status
 from follicle_stager.statistics.matrix import KIND_WORDS
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,7 +88,7 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
     template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
     page = template.render(
         title=study.path.resolve().name,
-        version=follicle_stager.__version__,
+        version=__version__,
         date=datetime.now(UTC).date().isoformat(),
         count=KIND_WORDS[comparison.kind],
         models=models,
@@ -186,7 +186,7 @@ def _methods(study: Study, comparison: Comparison, detector: str) -> dict[str, s
     config = study.config
     staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
     return {
-        "version": follicle_stager.__version__,
+        "version": __version__,
         "detector": detector.split(" ")[0],
         "min_score": f"{config.detection.min_score:g}",
         "staged": staged,

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import follicle_stager
 from follicle_stager.config import Config, changes, dump_config, load_config
 from follicle_stager.corrections.log import EditLog, read_edits
 from follicle_stager.corrections.rerun import carry_over
@@ -45,6 +44,7 @@ from follicle_stager.study import at_work
 from follicle_stager.study.content import SlideContent, read_content
 from follicle_stager.study.pictures import find_picture, relative_path
 from follicle_stager.study.runs import Run, content_of, read_run, write_run
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -321,7 +321,7 @@ class Study:
             source=str(source.resolve()),
             source_in_study=relative_path(source, self.path),
             content=content_of(source),
-            software=f"follicle-stager {follicle_stager.__version__}",
+            software=f"follicle-stager {__version__}",
             python=platform.python_version(),
             config=config.fingerprint(),
             detector=detector_id(config),

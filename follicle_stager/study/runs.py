@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-import follicle_stager
 from follicle_stager.config import explain
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
@@ -16,6 +15,7 @@ from follicle_stager.files import check_regular, read_json, write_text
 from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
 from follicle_stager.stages import Stage
 from follicle_stager.staging import stager_id
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -116,7 +116,7 @@ def write_run(folder: Path, run: Run) -> None:
 
 def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
     """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
-    settings = f"{follicle_stager.__version__} {config.fingerprint()} {detector_id(config)} {mpp}"
+    settings = f"{__version__} {config.fingerprint()} {detector_id(config)} {mpp}"
     name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 

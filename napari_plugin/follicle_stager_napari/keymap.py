@@ -3,14 +3,46 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from follicle_stager_napari.reviewer import Reviewer
+    from follicle_stager.review import Desk
+
+
+class Window(Protocol):
+    """What keys act on; `reviewer.Reviewer` is one."""
+
+    desk: Desk
+    open_gallery: Callable[[], None]
+    open_help: Callable[[], None]
+
+    def give(self, stage: Stage) -> None:
+        """Give the chosen follicles a stage."""
+
+    def go(self, step: int) -> None:
+        """Go to the next follicle, or the one before."""
+
+    def take_back(self) -> None:
+        """Undo."""
+
+    def do_again(self) -> None:
+        """Redo."""
+
+    def propose(self) -> None:
+        """Add the follicle under the pointer."""
+
+    def draw(self, what: str) -> None:
+        """Let the mouse draw."""
+
+    def hide(self) -> None:
+        """Hide the outlines, or show them."""
+
+    def open_next(self, step: int) -> None:
+        """Open the next slide, or the one before."""
 
 
 @dataclass(frozen=True)
@@ -34,11 +66,11 @@ class Action:
     key: str
     label: str
     tip: str
-    do: Callable[[Reviewer], object]
+    do: Callable[[Window], object]
     stage: Stage | None = None
 
 
-def _give(stage: Stage) -> Callable[[Reviewer], object]:
+def _give(stage: Stage) -> Callable[[Window], object]:
     return lambda r: r.give(stage)
 
 
