@@ -11,6 +11,7 @@ import hashlib
 import json
 import tomllib
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,7 +22,6 @@ from follicle_stager.stages import Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -270,7 +270,7 @@ class Config(_Part):
         ]
 
 
-def load_config(path: Path) -> Config:
+def load_config(path: str | Path) -> Config:
     """Read a configuration from TOML.
 
     Raises
@@ -278,7 +278,7 @@ def load_config(path: Path) -> Config:
     UserError
         If the file is missing, no TOML, or has an unknown name or a value out of range.
     """
-    values = read_values(path)
+    values = read_values(Path(path))
     try:
         return Config.model_validate(values)
     except ValidationError as error:

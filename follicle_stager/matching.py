@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.spatial.distance import cdist
+from scipy.sparse import coo_matrix
+from scipy.sparse.csgraph import connected_components
+from scipy.spatial import cKDTree
 from shapely import STRtree, area, intersection
 from shapely.geometry import box
 
@@ -56,14 +58,21 @@ def valid(area: BaseGeometry) -> BaseGeometry:
 def overlaps(found: Sequence[BaseGeometry], true: Sequence[BaseGeometry]) -> NDArray[np.float64]:
     """IoU of every found outline with every true one, (found, true)."""
     values = np.zeros((len(found), len(true)))
-    if not found or not true:
-        return values
-    found, true = ([valid(g) for g in side] for side in (found, true))
-    tree = STRtree(true)
-    for i, outline in enumerate(found):
-        for j in tree.query(outline, predicate="intersects"):
-            values[i, j] = iou(outline, true[int(j)])
+    first, second, shared = _overlapping_pairs(found, true)
+    values[first, second] = shared
     return values
+
+
+def _overlapping_pairs(
+    found: Sequence[BaseGeometry], true: Sequence[BaseGeometry]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Pairs of outlines that touch, by place, and their IoU; far fewer than all pairs."""
+    a, b = (np.array([valid(outline) for outline in side], object) for side in (found, true))
+    if not len(a) or not len(b):
+        return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
+    first, second = STRtree(b).query(a, predicate="intersects")
+    shared = area(intersection(a[first], b[second]))
+    return first, second, shared / np.maximum(area(a[first]) + area(b[second]) - shared, 1e-300)
 
 
 def overlapping(
@@ -115,8 +124,9 @@ def match_outlines(
     list of Match
         ``value`` is the IoU.
     """
-    overlap = overlaps(found, true)
-    return _most_pairs(overlap, overlap, overlap >= max(min_iou, 1e-9))
+    first, second, shared = _overlapping_pairs(found, true)
+    near = shared >= max(min_iou, 1e-9)
+    return _most_pairs(first[near], second[near], shared[near], gain=shared[near])
 
 
 def match_points(found: ArrayLike, true: ArrayLike, *, max_distance: float) -> list[Match]:
@@ -135,13 +145,37 @@ def match_points(found: ArrayLike, true: ArrayLike, *, max_distance: float) -> l
         ``value`` is the distance.
     """
     a, b = (np.asarray(points, float).reshape(-1, 2) for points in (found, true))
-    distance = cdist(a, b)
-    return _most_pairs(1 - distance / max(max_distance, 1e-9), distance, distance <= max_distance)
+    if not len(a) or not len(b):
+        return []
+    near = cKDTree(a).sparse_distance_matrix(cKDTree(b), max_distance, output_type="coo_matrix")
+    distance = np.asarray(near.data, np.float64)
+    gain = 1 - distance / max(max_distance, 1e-9)
+    return _most_pairs(near.row.astype(np.intp), near.col.astype(np.intp), distance, gain=gain)
 
 
-def _most_pairs(gain: NDArray[np.float64], value: NDArray[np.float64], allowed: NDArray[np.bool_]) -> list[Match]:
-    """Assignment with the most allowed pairs, and among those the largest gain (0-1 a pair)."""
-    # A pair counts 1 plus so little for its gain that all gains together are less than one pair.
-    worth = np.where(allowed, 1 + gain / (sum(gain.shape) + 1), 0)
-    rows, columns = linear_sum_assignment(worth, maximize=True)
-    return [Match(int(i), int(j), float(value[i, j])) for i, j in zip(rows, columns, strict=True) if allowed[i, j]]
+def _most_pairs(
+    first: NDArray[np.intp], second: NDArray[np.intp], value: NDArray[np.float64], *, gain: NDArray[np.float64]
+) -> list[Match]:
+    """Assignment with the most of these pairs, and among those the largest gain (0-1 a pair).
+
+    Objects that no chain of pairs connects do not compete, so each group is solved for itself: the work grows with the
+    number of objects, and not with its cube.
+    """
+    if not len(first):
+        return []
+    rows, columns = int(first.max()) + 1, int(second.max()) + 1
+    graph = coo_matrix((np.ones(len(first)), (first, rows + second)), shape=(rows + columns,) * 2)
+    group = connected_components(graph, directed=False)[1][first]
+    order = np.argsort(group, kind="stable")
+    matches = []
+    for own in np.split(order, np.flatnonzero(np.diff(group[order])) + 1):
+        i, at_i = np.unique(first[own], return_inverse=True)
+        j, at_j = np.unique(second[own], return_inverse=True)
+        # A pair counts 1 plus so little for its gain that all gains together are less than one pair.
+        worth, known = np.zeros((len(i), len(j))), np.full((len(i), len(j)), np.nan)
+        worth[at_i, at_j] = 1 + gain[own] / (len(i) + len(j) + 1)
+        known[at_i, at_j] = value[own]
+        for r, c in zip(*linear_sum_assignment(worth, maximize=True), strict=True):
+            if worth[r, c]:
+                matches.append(Match(int(i[r]), int(j[c]), float(known[r, c])))
+    return sorted(matches, key=lambda m: m.found)

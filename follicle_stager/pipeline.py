@@ -97,7 +97,7 @@ def process_slide(
     follicles = []
     for index, claim in enumerate(found):
         progress("measuring", index, len(found))
-        follicle = examiner.judged(claim)
+        follicle = examiner.assessed(claim)
         if follicle is not None:
             follicles.append(follicle)
     progress("measuring", len(found), len(found))
@@ -191,14 +191,14 @@ class Examiner:
         area_um = self._slide.pixel_size.to_um(area)
         claims, _ = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
         found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
-        return [follicle for follicle in map(self.judged, found) if follicle is not None]
+        return [follicle for follicle in map(self.assessed, found) if follicle is not None]
 
     def proposed(self, x: float, y: float) -> Follicle | None:
         """The likeliest follicle around a point (level-0 pixels), however unlikely; None where nothing is seen."""
         at = self._slide.pixel_size.to_um(Point(x, y))
         around = [c for c in self._claims_at((at.x, at.y, at.x, at.y)) if c.outline.contains(at)]
         best = max(around, key=lambda c: c.score, default=None)
-        return self.judged(best) if best is not None else None
+        return self.assessed(best) if best is not None else None
 
     def measured(self, outline: Polygon) -> Follicle | None:
         """Measure and stage what an outline (level-0 pixels) holds, for instance one that a person drew.
@@ -217,13 +217,13 @@ class Examiner:
         claim = FoundFollicle(area, None, 1.0)  # a person says that it is a follicle
         if likeness.max() >= _SAME:
             claim = _clipped(claims[int(likeness.argmax())], area)
-        found = self.judged(claim)
+        found = self.assessed(claim)
         if found is None:
             return None
         shape, said = replace(found.shape, outline=outline), replace(found.assessment, score=1.0)
         return Follicle.predicted(found.section_id, shape, said)
 
-    def judged(self, claim: FoundFollicle) -> Follicle | None:
+    def assessed(self, claim: FoundFollicle) -> Follicle | None:
         """A claim, looked into, measured and staged; None if it lies on no section."""
         owner = _section_of(claim.outline, self.overview.sections)
         if owner is None:

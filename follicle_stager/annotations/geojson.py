@@ -15,6 +15,7 @@ import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,7 +41,6 @@ from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -54,7 +54,7 @@ _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
-def write_geojson(path: Path, follicles: Iterable[Follicle]) -> None:
+def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
     """Write follicles as QuPath annotations.
 
     Parameters
@@ -65,7 +65,7 @@ def write_geojson(path: Path, follicles: Iterable[Follicle]) -> None:
         Outlines in level-0 pixels.
     """
     numbered = enumerate(follicles, start=1)
-    _write(path, [feature for number, f in numbered for feature in follicle_features(f, f"F{number:04d}")])
+    _write(Path(path), [feature for number, f in numbered for feature in follicle_features(f, f"F{number:04d}")])
 
 
 def follicle_features(follicle: Follicle, name: str = "") -> list[dict[str, Any]]:
@@ -102,12 +102,12 @@ class Outlines:
     left_out: Counter[str] = field(default_factory=Counter)
 
 
-def read_geojson(path: Path) -> list[Follicle]:
+def read_geojson(path: str | Path) -> list[Follicle]:
     """Read follicles; see `read_outlines`, which also says what is left out."""
     return read_outlines(path).follicles
 
 
-def read_outlines(path: Path) -> Outlines:
+def read_outlines(path: str | Path) -> Outlines:
     """Read follicles from QuPath GeoJSON, or from ImageJ's ROIs.
 
     Parameters
@@ -126,7 +126,18 @@ def read_outlines(path: Path) -> Outlines:
     UserError
         If the file cannot be read; the message names the feature.
     """
+    path = Path(path)
     return _outlines(read_features(path), path)
+
+
+def as_written(follicles: Iterable[Follicle]) -> list[Follicle]:
+    """Follicles as they are after they were written and read: rounded, so that memory and disk hold the same."""
+    return follicles_of([feature for f in follicles for feature in follicle_features(f)], "follicles")
+
+
+def as_sections_are_written(sections: Iterable[Section]) -> list[Section]:
+    """Sections as they are after they were written and read."""
+    return sections_of([section_feature(s) for s in sections], "sections")
 
 
 def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Follicle]:

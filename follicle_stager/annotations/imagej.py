@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,14 +19,13 @@ from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.records import Follicle
 
 
-def write_rois(path: Path, follicles: Iterable[Follicle]) -> None:
+def write_rois(path: str | Path, follicles: Iterable[Follicle]) -> None:
     """Write follicles as ImageJ ROIs, named by their number and stage; rejected ones are left out.
 
     Parameters
@@ -46,7 +45,7 @@ def write_rois(path: Path, follicles: Iterable[Follicle]) -> None:
         roi.roitype = ROI_TYPE.POLYGON
         roi.stroke_color = bytes((255, *follicle.stage.color))
         rois.append(roi)
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         temporary.unlink()  # roifile adds to a zip that exists
         roiwrite(temporary, rois)
 

@@ -202,11 +202,9 @@ def _count(
 ) -> fs.Counts:
     """Count, keep the sample sheet if another one was given, write the tables and show them."""
     from follicle_stager.cli.tables import count_tables
-    from follicle_stager.study import keep_sheet
 
     counts = fs.count(study, sheet, contents=contents)
-    notes = keep_sheet(study, sheet) if sheet is not None else ()
-    fs.write_counts(study, counts)
+    notes = fs.write_counts(study, counts, sheet)
     out.print(*count_tables(counts, notes), sep="\n")
     return counts
 

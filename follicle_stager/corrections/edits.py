@@ -17,7 +17,14 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from follicle_stager.annotations.geojson import follicle_features, follicles_of, section_feature, sections_of
+from follicle_stager.annotations.geojson import (
+    as_sections_are_written,
+    as_written,
+    follicle_features,
+    follicles_of,
+    section_feature,
+    sections_of,
+)
 from follicle_stager.errors import UserError
 from follicle_stager.files import parse_json
 from follicle_stager.records import Follicle, Section
@@ -128,8 +135,8 @@ class Edit:
     ) -> Edit:
         """A new edit, of this moment."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        sections = tuple(sections_before), tuple(sections_of([section_feature(s) for s in sections_after], "sections"))
-        return cls(kind, tuple(before), _rounded(after), author, now, run_id, software, of, *sections)
+        sections = tuple(sections_before), tuple(as_sections_are_written(sections_after))
+        return cls(kind, tuple(before), tuple(as_written(after)), author, now, run_id, software, of, *sections)
 
     @property
     def changes(self) -> bool:
@@ -210,11 +217,6 @@ class Edit:
                 f"{where}: this is no edit ({why}). Restore the file from a copy; or delete this line, and that one "
                 "correction is lost."
             ) from None
-
-
-def _rounded(follicles: Iterable[Follicle]) -> tuple[Follicle, ...]:
-    """Follicles as they are when they were written and read: so those in memory and on disk are the same."""
-    return tuple(follicles_of([x for f in follicles for x in follicle_features(f)], "follicles"))
 
 
 def another_id(made: str, taken: Container[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
+from follicle_stager.annotations.geojson import as_sections_are_written, as_written
 from follicle_stager.corrections.edits import Edit, Kind, State, another_id
 from follicle_stager.corrections.log import read_edits
 from follicle_stager.corrections.sections import carried
@@ -63,10 +64,12 @@ def carry_over(
     paths = predictions(folder, new_run), predicted_sections(folder, new_run)
     corrected = edits_of(read_edits(folder), new_run)
     # What was corrected stays as it was found then: the same run finds the same.
-    if not (corrected and all(path.exists() for path in paths)):
+    if corrected and all(path.exists() for path in paths):
+        state = State.of(read_geojson(paths[0]), read_sections(paths[1]))
+    else:
         write_sections(paths[1], found.sections)
         write_geojson(paths[0], found.follicles)  # last: this is the run
-    state = State.of(read_geojson(paths[0]), read_sections(paths[1]))
+        state = State.of(as_written(found.follicles), as_sections_are_written(found.sections))
     told: tuple[str, ...] = ()
     if old is not None and (old.touched or old.touched_sections or corrected):
         before, after, orphans = reattach(old, list(state.follicles.values()))

@@ -295,10 +295,11 @@ def _predicted_sections(folder: Path, run_id: str) -> list[Section]:
 def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
     """States that the files were in, the last one first."""
     state = predicted.copy()
-    saved = [predicted]
-    for edit in edits:
+    places = [n for n, edit in enumerate(edits) if edit.kind in (Kind.SAVED, Kind.IMPORT, Kind.REATTACH)]
+    saved, wanted = [predicted], set(places[-_SAVES:])
+    for place, edit in enumerate(edits):
         edit.apply(state)
-        if edit.kind in (Kind.SAVED, Kind.IMPORT, Kind.REATTACH):
+        if place in wanted:
             saved.append(state.copy())
     return saved[: -_SAVES - 1 : -1]
 

@@ -15,7 +15,7 @@ from shapely.ops import unary_union
 
 from follicle_stager.detection.cavities import trace_cavities
 from follicle_stager.detection.found import FoundFollicle
-from follicle_stager.detection.oocytes import judge_oocytes, trace_oocytes
+from follicle_stager.detection.oocytes import score_oocytes, trace_oocytes
 from follicle_stager.detection.outlines import trace_outlines
 from follicle_stager.detection.polar import Contours
 from follicle_stager.detection.seeds import find_seeds
@@ -65,7 +65,7 @@ def _from_oocytes(field: Field, config: ClassicalConfig, *, min_score: float) ->
     if not len(seeds):
         return []
     oocytes = trace_oocytes(field, seeds, max_diameter_um=1.3 * high_um)
-    evidence = judge_oocytes(field, oocytes)
+    evidence = score_oocytes(field, oocytes)
     score = evidence.score()
     fits = (evidence.diameter_um >= 0.9 * low_um) & (evidence.diameter_um <= 1.2 * high_um)
     chosen = np.nonzero(fits & (score >= min_score))[0]

@@ -122,7 +122,7 @@ def trace_oocytes(field: Field, seeds: Seeds, *, max_diameter_um: float) -> Cont
     return contours
 
 
-def judge_oocytes(field: Field, contours: Contours) -> OocyteEvidence:
+def score_oocytes(field: Field, contours: Contours) -> OocyteEvidence:
     """Measure the evidence for and against each contour being an oocyte."""
     radius = contours.radius[:, :, None]
     inside = np.maximum(radius * np.sqrt(np.linspace(0.02, 1, 30)) - 1.5, 0)

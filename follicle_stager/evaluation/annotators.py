@@ -111,13 +111,12 @@ def weighted_kappa(a: Sequence[int], b: Sequence[int], steps: int) -> float:
 
 def kappa_of(crossed: NDArray[np.float64], *, quadratic: bool = False) -> float:
     """Kappa of a square table of counts, plain or with quadratic weights; NaN where chance explains nothing."""
-    total = crossed.sum()
-    if not total:
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    if not crossed.sum():
         return float("nan")
-    at = np.arange(len(crossed))
-    cost = (at[:, None] - at[None, :]) ** 2.0 if quadratic else 1 - np.eye(len(crossed))
-    expected = float((cost * np.outer(crossed.sum(axis=1), crossed.sum(axis=0))).sum()) / total**2
-    return 1 - float((cost * crossed).sum()) / total / expected if expected else float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(cohens_kappa(crossed, wt="quadratic" if quadratic else None, return_results=False))
 
 
 def _crossed(a: Sequence[int], b: Sequence[int], size: int) -> NDArray[np.float64]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations import in_words, read_outlines
@@ -16,7 +17,6 @@ from follicle_stager.study.sources import folded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
     from follicle_stager.records import Follicle
 
@@ -25,10 +25,10 @@ _ENDINGS = (".geojson", ".json", ".zip")
 
 
 def load_pairs(
-    predicted: Path,
-    truth: Path,
+    predicted: str | Path,
+    truth: str | Path,
     *,
-    criterion: Criterion,
+    criterion: Criterion | None = None,
     mpp: float | None = None,
     told: Callable[[str], None] = lambda said: None,
 ) -> list[SlidePair]:
@@ -60,6 +60,7 @@ def load_pairs(
         If something cannot be read or compared, slides of the truth have no result, or a distance is asked for without
         µm/px.
     """
+    predicted, truth, criterion = Path(predicted), Path(truth), criterion or Criterion()
     if mpp is not None and not 0 < mpp < math.inf:
         raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
     if mpp is not None and _is_study(predicted):

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-#: Verdicts on a claim.
+#: Outcomes of a claim.
 MISSED, HIT, IGNORED = 0, 1, 2
 
 
-def judge(
+def match_claims(
     overlap: NDArray[np.float64], scores: NDArray[np.float64], ignored: NDArray[np.bool_], *, min_iou: float
 ) -> NDArray[np.int64]:
     """Decide for each claim whether it is a hit; in order of score, each takes the free object with the best overlap.
@@ -42,22 +42,22 @@ def judge(
     out = np.full(len(scores), MISSED)
     free = np.ones(overlap.shape[1], bool)
     for claim in np.argsort(-scores, kind="stable"):
-        for among, verdict in ((~ignored, HIT), (ignored, IGNORED)):
+        for among, outcome in ((~ignored, HIT), (ignored, IGNORED)):
             possible = np.flatnonzero(free & among & (overlap[claim] >= min_iou))
             if len(possible):
                 free[possible[overlap[claim, possible].argmax()]] = False
-                out[claim] = verdict
+                out[claim] = outcome
                 break
     return out
 
 
-def average_precision(scores: Sequence[float] | NDArray[np.float64], verdicts: NDArray[np.int64], n_true: int) -> float:
+def average_precision(scores: Sequence[float] | NDArray[np.float64], outcomes: NDArray[np.int64], n_true: int) -> float:
     """Mean precision over 101 levels of recall, all slides together.
 
     Parameters
     ----------
-    scores, verdicts
-        Scores and verdicts of all claims, see `judge`.
+    scores, outcomes
+        Scores and outcomes of all claims, see `match_claims`.
     n_true
         Number of true objects that count.
 
@@ -69,7 +69,7 @@ def average_precision(scores: Sequence[float] | NDArray[np.float64], verdicts: N
     if n_true == 0:
         return float("nan")
     order = np.argsort(-np.asarray(scores, float), kind="stable")
-    judged = np.asarray(verdicts)[order]
+    judged = np.asarray(outcomes)[order]
     judged = judged[judged != IGNORED]
     hits = np.cumsum(judged == HIT)
     recall, precision = hits / n_true, hits / np.arange(1, len(judged) + 1)

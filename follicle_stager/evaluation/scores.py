@@ -16,7 +16,7 @@ import pandas as pd
 from shapely import distance, line_interpolate_point
 
 from follicle_stager.evaluation.annotators import kappa_of
-from follicle_stager.evaluation.precision import average_precision, judge
+from follicle_stager.evaluation.precision import average_precision, match_claims
 from follicle_stager.matching import iou, match_outlines, match_points, overlaps, valid
 from follicle_stager.stages import FOUR_CLASSES, LADDER, Countable, Health, Stage
 
@@ -173,7 +173,7 @@ class SlidePair:
             overlap = overlaps([f.outline for f in claims], [t.outline for t, _ in true])
             scores = np.array([f.score for f in claims])
             ignored = np.array([i for _, i in true], bool)
-            out[name] = (scores, judge(overlap, scores, ignored, min_iou=PROTOCOL_IOU), int((~ignored).sum()))
+            out[name] = (scores, match_claims(overlap, scores, ignored, min_iou=PROTOCOL_IOU), int((~ignored).sum()))
         return out
 
     def _section_of(self, f: Follicle) -> str:

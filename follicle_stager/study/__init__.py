@@ -7,7 +7,7 @@ from follicle_stager.study.runs import Run
 from follicle_stager.study.samples import Sample, SampleSheet, read_samples
 from follicle_stager.study.sources import SlideSource, list_slides
 from follicle_stager.study.sums import Counts
-from follicle_stager.study.tables import keep_sheet, load_study, write_counts
+from follicle_stager.study.tables import load_study, write_counts
 
 __all__ = [
     "Counts",
@@ -19,7 +19,6 @@ __all__ = [
     "Study",
     "Tally",
     "count",
-    "keep_sheet",
     "list_slides",
     "load_study",
     "read_samples",

@@ -19,6 +19,7 @@ import contextlib
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.config import Config, changes, dump_config, load_config
@@ -48,7 +49,6 @@ from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from PIL.Image import Image
 
@@ -161,7 +161,7 @@ class Study:
             yield
 
     @classmethod
-    def open(cls, path: Path) -> Study:
+    def open(cls, path: str | Path) -> Study:
         """Open a study that exists.
 
         Raises
@@ -169,6 +169,7 @@ class Study:
         StudyError
             If there is none.
         """
+        path = Path(path)
         if not (path / "study.toml").is_file():
             raise StudyError(f"{path}: this is no study folder (no study.toml in it); run 'follicle-stager run' first.")
         return cls(path)

@@ -103,7 +103,7 @@ class SampleSheet:
     invalid: tuple[str, ...]
 
     @classmethod
-    def read(cls, path: Path) -> SampleSheet:
+    def read(cls, path: str | Path) -> SampleSheet:
         """Read a sheet: CSV, or Excel's xlsx; see `read_table`.
 
         Raises
@@ -111,6 +111,7 @@ class SampleSheet:
         SampleSheetError
             If the file is no table, or lacks a column.
         """
+        path = Path(path)
         table, rows, invalid = _read_table(path), [], []
         for line, row in table.rows:
             try:

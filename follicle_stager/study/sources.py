@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import StudyError
@@ -14,7 +15,6 @@ from follicle_stager.slides.groups import group_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class SlideSource:
     parts: tuple[Path, ...] = ()
 
 
-def list_slides(path: Path) -> list[SlideSource]:
+def list_slides(path: str | Path) -> list[SlideSource]:
     """Slides of a folder (not of its subfolders), or a single one.
 
     Parameters
@@ -55,6 +55,7 @@ def list_slides(path: Path) -> list[SlideSource]:
     StudyError
         If the path is missing, or the folder holds no slide.
     """
+    path = Path(path)
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; check the path.")
     known = format_of(path)

@@ -38,8 +38,23 @@ def load_study(path: str | PathLike[str]) -> Counts:
     return checked(count(Study.open(Path(path))))
 
 
-def write_counts(study: Study, counts: Counts) -> None:
+def write_counts(study: Study, counts: Counts, sheet: SampleSheet | None = None) -> tuple[str, ...]:
     """Write ``tables/follicles.csv`` and ``counts_by_*.csv``.
+
+    Parameters
+    ----------
+    study
+        Study that was counted.
+    counts
+        Its counts.
+    sheet
+        Sample sheet with which it was counted, if that is not the study's own; it becomes the study's own. A different
+        one, which a person may have edited, is kept beside it.
+
+    Returns
+    -------
+    tuple of str
+        What a person must know, in words.
 
     Raises
     ------
@@ -48,20 +63,15 @@ def write_counts(study: Study, counts: Counts) -> None:
     """
     sweep(study.path)
     checked(counts)
+    told = _keep_sheet(study.samples_path, sheet) if sheet is not None else ()
     write_csv(study.tables / "follicles.csv", counts.follicles)
     for name in ("section", "ovary", "animal", "genotype"):
         write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
+    return told
 
 
-def keep_sheet(study: Study, sheet: SampleSheet) -> tuple[str, ...]:
-    """Make a sample sheet the study's own. A different one, which a person may have edited, is kept beside it.
-
-    Returns
-    -------
-    tuple of str
-        What a person must know.
-    """
-    path, told = study.samples_path, tuple[str, ...]()
+def _keep_sheet(path: Path, sheet: SampleSheet) -> tuple[str, ...]:
+    told: tuple[str, ...] = ()
     if path.exists() and read_text(path) == sheet.text:
         return told
     with replacing(path) as temporary:  # on a full disk this fails, and the old one stays

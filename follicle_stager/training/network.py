@@ -118,7 +118,7 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
             temporary.write_bytes(content)
         update = {"file": f"{own}.onnx", "sha256": hashlib.sha256(content).hexdigest()}
         described.append(scale.model_copy(update=update))
-    write_text(folder / model.DESCRIPTION, model.toml_of(model.Description(name=name, scales=tuple(described))))
+    write_text(folder / model.DESCRIPTION, model.Description(name=name, scales=tuple(described)).as_toml())
     return folder
 
 

@@ -477,3 +477,46 @@ class TestBadInput:
         shown = self.fails(cli, "stage", cohort, "--out", study, code=1)
         assert "the disk is full" in shown
         assert len(Study(study).slide_ids()) == 1
+
+
+def test_a_run_reads_the_sheet_and_each_outline_once(cohort, tmp_path, cli, monkeypatch):
+    """Counting, comparing and the report share what was read."""
+    from collections import Counter
+
+    from follicle_stager.annotations import geojson
+    from follicle_stager.study import samples
+
+    reads = Counter()
+
+    def counting(module, name):
+        real = getattr(module, name)
+
+        def read(path, *args):
+            reads[path.name] += 1
+            return real(path, *args)
+
+        monkeypatch.setattr(module, name, read)
+
+    counting(geojson, "read_features")
+    counting(samples, "read_table")
+    code, said = cli(
+        "run", cohort, "--samples", cohort / "samples.csv", "--out", tmp_path / "s", "--detector", "classical"
+    )
+    assert code == 0, said
+    assert reads.pop("samples.csv") == 1
+    slides = len(list((tmp_path / "s" / "slides").iterdir()))
+    assert len(reads) == 2 * slides, "follicles and sections of each slide, as the run found them"
+    assert set(reads.values()) == {1}
+
+
+def test_a_report_says_which_pictures_are_missing(finished, tmp_path, cli):
+    study = Study.open(shutil.copytree(finished[0], tmp_path / "study"))
+    slide = study.slide_ids()[0]
+    path = study.slide_folder(slide) / "run.json"
+    path.write_text(path.read_text().replace(".ome.tif", ".gone.ome.tif"), encoding="utf-8")
+    code, said = cli("report", study.path)
+    assert code == 0
+    assert f"{slide}: " in said
+    assert "gone.ome.tif was not found" in said
+    page = (study.path / "report.html").read_text(encoding="utf-8")
+    assert "gone.ome.tif" in page

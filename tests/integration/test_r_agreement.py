@@ -18,9 +18,9 @@ from scipy import stats
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS, Stage
 from follicle_stager.statistics import find_arrest
-from follicle_stager.statistics.comparison import R_SCRIPT
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.simulate import simulate_matrix
+from follicle_stager.statistics.write import R_SCRIPT
 
 
 def simulated():

@@ -31,7 +31,7 @@ from follicle_stager.evaluation import (
     match_points,
     weighted_kappa,
 )
-from follicle_stager.evaluation.precision import average_precision, judge
+from follicle_stager.evaluation.precision import average_precision, match_claims
 from follicle_stager.evaluation.scores import boundary_distance
 from follicle_stager.phantom import write_cohort
 from follicle_stager.records import Follicle, Section
@@ -120,7 +120,7 @@ class TestAveragePrecision:
             ]
             from follicle_stager.matching import overlaps
 
-            verdicts.append(judge(overlaps(*shapes), values, ignored, min_iou=0.25))
+            verdicts.append(match_claims(overlaps(*shapes), values, ignored, min_iou=0.25))
             scores.append(values)
             n_true += int((~ignored).sum())
         ours = average_precision(np.concatenate(scores), np.concatenate(verdicts), n_true)

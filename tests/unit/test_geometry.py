@@ -12,7 +12,7 @@ from shapely.affinity import rotate, scale, translate
 from shapely.geometry import Point, Polygon, box
 
 from follicle_stager.detection import FoundFollicle, resolve_overlaps
-from follicle_stager.detection.oocytes import judge_oocytes, trace_oocytes
+from follicle_stager.detection.oocytes import score_oocytes, trace_oocytes
 from follicle_stager.detection.polar import N_ANGLES, Contours, best_closed_path
 from follicle_stager.detection.seeds import find_seeds
 from follicle_stager.evaluation import match_outlines
@@ -119,7 +119,7 @@ def test_round_and_long_oocytes_are_traced(aspect):
     field = Field(rgb, np.ones(rgb.shape[:2], bool), stain, 1.0, 0.0, 0.0)
     seeds = find_seeds(field, min_diameter_um=20, max_diameter_um=85, min_response=0.03)
     traced = trace_oocytes(field, seeds, max_diameter_um=110)
-    score = judge_oocytes(field, traced).score()
+    score = score_oocytes(field, traced).score()
     oocyte = scale(Point(110, 110).buffer(20), aspect, 1)
     best = int(score.argmax())
     assert score[best] > 0.4

@@ -145,7 +145,7 @@ class TestOnDisk:
     def test_a_description_survives_writing(self, tmp_path):
         weights = {"centre": 2.5, "cut": -3.125}
         described = Description(name="net", scales=(SCALE.model_copy(update={"intercept": -1.5, "weights": weights}),))
-        (tmp_path / model.DESCRIPTION).write_text(model.toml_of(described), encoding="utf-8")
+        (tmp_path / model.DESCRIPTION).write_text(described.as_toml(), encoding="utf-8")
         assert model.describe(tmp_path) == described
 
     def test_other_weights_than_described_are_refused(self, tmp_path):
@@ -185,13 +185,13 @@ class TestChoice:
 
     def test_a_network_without_a_fine_scale_sees_no_primordials(self, tmp_path):
         described = Description(name="coarse", scales=(SCALE,))
-        (tmp_path / model.DESCRIPTION).write_text(model.toml_of(described), encoding="utf-8")
+        (tmp_path / model.DESCRIPTION).write_text(described.as_toml(), encoding="utf-8")
         config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)})
         assert Stage.PRIMORDIAL not in visible_stages(config, 0.5)
 
     def test_a_network_with_a_fine_scale_alone_sees_none_on_a_coarse_slide(self, tmp_path):
         fine = SCALE.model_copy(update={"mpp": 0.5, "smallest_um": 12, "largest_um": 75})
-        (tmp_path / model.DESCRIPTION).write_text(model.toml_of(Description(name="fine", scales=(fine,))), "utf-8")
+        (tmp_path / model.DESCRIPTION).write_text(Description(name="fine", scales=(fine,)).as_toml(), "utf-8")
         config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)})
         assert visible_stages(config, 0.5) == LADDER
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.5)

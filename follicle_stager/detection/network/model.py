@@ -13,7 +13,7 @@ import multiprocessing
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -22,7 +22,7 @@ from scipy import ndimage as ndi
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
-from follicle_stager.files import check_regular
+from follicle_stager.files import as_toml, check_regular
 from follicle_stager.geometry import equal_parts
 
 if TYPE_CHECKING:
@@ -65,6 +65,10 @@ class Description(BaseModel):
 
     name: str
     scales: tuple[Scale, ...] = Field(min_length=1)
+
+    def as_toml(self) -> str:
+        """Text of ``network.toml``."""
+        return as_toml(self.model_dump(mode="json", exclude_none=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +139,7 @@ class Network:
             blocks = tissue[: height * STEP, : width * STEP].reshape(height, STEP, width, STEP).any(axis=(1, 3))
             wanted = ndi.maximum_filter(blocks, 3) if blocks.any() else wanted
         parts = [
-            tuple(_Part.of(s, side) for s, side in zip(box, shown.shape[1:], strict=True)) for box in _boxes(wanted)
+            tuple(_Span.of(s, side) for s, side in zip(box, shown.shape[1:], strict=True)) for box in _boxes(wanted)
         ]
         whole: list[NDArray[np.float32]] = []
         for rows, columns in parts:
@@ -152,7 +156,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _Span:
     """A part of a window's side, px: ``start`` to ``stop``, and ``first`` to ``last`` with its context."""
 
     start: int
@@ -161,7 +165,7 @@ class _Part:
     last: int
 
     @classmethod
-    def of(cls, blocks: slice, length: int) -> _Part:
+    def of(cls, blocks: slice, length: int) -> _Span:
         """The part that covers a range of blocks of `layout.STEP` px, on a side of ``length`` px."""
         start, stop = blocks.start * STEP, blocks.stop * STEP
         return cls(start, stop, max(0, start - REACH), min(length, stop + REACH))
@@ -224,21 +228,3 @@ def describe(folder: Path = SHIPPED) -> Description:
 def load(folder: Path, index: int) -> Network:
     """Load one scale of the network in a folder; the last four are cached."""
     return Network(folder, describe(folder).scales[index])
-
-
-def toml_of(description: Description) -> str:
-    """A network's description as TOML text."""
-
-    def text(value: Any) -> str:
-        return f'"{value}"' if isinstance(value, str) else f"{value:.6g}" if isinstance(value, float) else str(value)
-
-    lines = [f'name = "{description.name}"']
-    for scale in description.scales:
-        values = scale.model_dump(exclude_none=True)
-        weights = values.pop("weights")
-        lines += ["", "[[scales]]", *(f"{name} = {text(value)}" for name, value in values.items())]
-        if weights:
-            lines.append(
-                "weights = { " + ", ".join(f"{name} = {text(value)}" for name, value in weights.items()) + " }"
-            )
-    return "\n".join(lines) + "\n"

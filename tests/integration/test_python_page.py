@@ -1,0 +1,82 @@
+"""The scripts of docs/howto-python.md do what the page says, as they are printed there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from follicle_stager.annotations import read_geojson, read_outlines
+from follicle_stager.study import Study
+
+ROOT = Path(__file__).parents[2]
+SCRIPTS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto-python.md").read_text(encoding="utf-8"), re.S)
+HEAVY = {"numpy", "pandas", "scipy", "skimage", "shapely", "matplotlib", "sklearn", "pydantic", "zarr"}
+CHOSEN = ("Igfals-WT-1", "Igfals-WT-2", "Igfals-KO-1", "Igfals-KO-2")
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory):
+    """A folder with four of the example slides and their sheet."""
+    folder = tmp_path_factory.mktemp("desk")
+    (folder / "slides").mkdir()
+    header, *rows = (ROOT / "example_slides" / "samples.csv").read_text(encoding="utf-8").splitlines()
+    chosen = [row for row in rows if row.split(",")[1] in CHOSEN]
+    for row in chosen:
+        shutil.copy(ROOT / "example_slides" / row.split(",")[0], folder / "slides")
+    (folder / "slides" / "samples.csv").write_text("\n".join([header, *chosen]) + "\n", encoding="utf-8")
+    return folder
+
+
+def run(script, folder):
+    path = folder / "script.py"
+    path.write_text(script, encoding="utf-8")
+    command = [sys.executable, "-X", "utf8", path.name]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, encoding="utf-8", check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_folder_then_its_counts(desk):
+    folder, one, _, statistics = SCRIPTS
+    said = run(folder, desk)
+    assert all(f"{slide} done" in said for slide in Study.open(desk / "study").slide_ids())
+    assert (desk / "study" / "tables" / "counts_by_animal.csv").is_file()
+
+    said = run(one, desk)
+    follicles = read_geojson(desk / "Igfals_WT_1.geojson")
+    assert len(said.splitlines()) == len(follicles) == len(Study.open(desk / "study").follicles("Igfals_WT_1"))
+    assert len(read_outlines(desk / "Igfals_WT_1.zip").follicles) == len(follicles)
+
+    said = run(statistics, desk)
+    assert re.search(r"Igfals: antral / secondary, .* t = -?\d+\.\d+, p = \d\.\d+", said)
+    assert len(pd.read_csv(desk / "counts_for_R.csv")) == len(CHOSEN)
+
+
+def test_the_library_is_imported_when_it_is_used():
+    code = (
+        "import sys, follicle_stager as fs\n"
+        f"heavy = {HEAVY} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+        "missing = [name for name in fs.__all__ if not hasattr(fs, name)]\n"
+        "assert not missing, missing\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_needs_no_numbers():
+    """``--help`` answers at once: what computes is imported by the verb that needs it."""
+    code = (
+        "import sys\n"
+        "sys.argv = ['follicle-stager', '--help']\n"
+        "from follicle_stager.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        f"heavy = {HEAVY} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,55 @@
+"""The table of slide formats feeds all who must know what can be read."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import tomllib
+from pathlib import Path
+
+import follicle_stager_napari
+import pytest
+import yaml
+
+from follicle_stager.doctor import parts
+from follicle_stager.slides import FORMATS, SLIDE_SUFFIXES, is_slide, slide_name
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_each_ending_is_of_one_format():
+    assert len(set(SLIDE_SUFFIXES)) == len(SLIDE_SUFFIXES)
+    assert all(re.fullmatch(r"\.[a-z0-9]+", suffix) for suffix in SLIDE_SUFFIXES)
+
+
+def test_the_plugin_offers_each_ending_to_napari():
+    manifest = Path(follicle_stager_napari.__file__).with_name("napari.yaml")
+    readers = yaml.safe_load(manifest.read_text(encoding="utf-8"))["contributions"]["readers"]
+    offered = {
+        folders: [
+            p
+            for r in readers
+            if r["command"].endswith("read_slide")
+            for p in r["filename_patterns"]
+            if r["accepts_directories"] == folders
+        ]
+        for folders in (False, True)
+    }
+    for folders, patterns in offered.items():
+        assert patterns == [f"*{s}" for f in FORMATS if f.is_folder == folders for s in f.suffixes]
+
+
+@pytest.mark.parametrize("known", FORMATS, ids=lambda f: f.name)
+def test_its_library_is_a_dependency_of_the_extra_that_is_said(known):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = project["optional-dependencies"][known.extra] if known.extra else project["dependencies"]
+    assert any(re.match(rf"{re.escape(known.library)}\b", line) for line in needed)
+    importlib.metadata.version(known.library)
+    (row,) = [part for part in parts() if part.name == known.library]
+    assert known.name in row.purpose
+
+
+@pytest.mark.parametrize("suffix", SLIDE_SUFFIXES)
+def test_a_file_of_each_ending_is_a_slide_and_has_a_name(suffix):
+    assert is_slide(Path(f"a{suffix.upper()}"))
+    assert slide_name(f"some.name{suffix}") == "some.name"
