@@ -88,8 +88,8 @@ class SlidePair:
         if self.criterion.distance_um is None:
             matches = match_outlines(*outlines, min_iou=self.criterion.min_iou)
         else:
-            scale = self.mpp or 1.0
-            centres = [[(p.centroid.x * scale, p.centroid.y * scale) for p in side] for side in outlines]
+            mpp = self.mpp or 1.0
+            centres = [[(p.centroid.x * mpp, p.centroid.y * mpp) for p in side] for side in outlines]
             matches = match_points(*centres, max_distance=self.criterion.distance_um)
         return {m.true: m.found for m in matches}
 
@@ -346,8 +346,8 @@ def _stages(truths: pd.DataFrame, claims: pd.DataFrame) -> pd.DataFrame:
             continue
         right = (true["found_stage"] == stage).sum()
         # Claims on unrecognisable follicles are neutral.
-        counted = claimed[claimed["kind"] != "cap"]
-        precision, recall = _share(right, len(counted)), _share(right, len(true))
+        real = claimed[claimed["kind"] != "cap"]
+        precision, recall = _share(right, len(real)), _share(right, len(true))
         rows.append(
             {
                 "stage": stage.value,

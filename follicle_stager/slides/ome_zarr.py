@@ -162,11 +162,11 @@ def _image_folder(path: Path) -> tuple[Path, str, list[str]]:
     if not images:
         raise ValueError("no multiscale image in it")
     called = _names(path, len(images))
-    scales = [_scale_of(folder) for folder, _ in images]
-    finest = min((mpp for mpp in scales if mpp is not None), default=None)
+    mpps = [_mpp_of(folder) for folder, _ in images]
+    finest = min((mpp for mpp in mpps if mpp is not None), default=None)
     scans: list[tuple[Path, str]] = []
     beside: list[tuple[Path, str]] = []
-    for (folder, name), own, mpp in zip(images, called, scales, strict=True):
+    for (folder, name), own, mpp in zip(images, called, mpps, strict=True):
         other = ome.is_beside(own) or ome.is_overview(mpp, finest)
         (beside if other else scans).append((folder, f"image {name} {own}".strip()))
     if not scans:
@@ -193,7 +193,7 @@ def _names(path: Path, count: int) -> list[str]:
     return [""] * count
 
 
-def _scale_of(folder: Path) -> float | None:
+def _mpp_of(folder: Path) -> float | None:
     multiscale = _attributes(folder)["multiscales"][0]
     axes = [str(a["name"]) if isinstance(a, dict) else str(a) for a in multiscale.get("axes", "tczyx")]
     units = {a["name"]: a.get("unit") for a in multiscale.get("axes", []) if isinstance(a, dict)}

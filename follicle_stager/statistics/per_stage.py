@@ -68,8 +68,8 @@ def per_stage(
     """
     design = _design(matrix, covariates)
 
-    def fit(counted: CountMatrix, i: int) -> Effect:
-        return _fitted(counted.counts[:, i], counted.exposure[:, i], counted.knockout, design)[0]
+    def fit(drawn: CountMatrix, i: int) -> Effect:
+        return _fitted(drawn.counts[:, i], drawn.exposure[:, i], drawn.knockout, design)[0]
 
     rows = []
     for i, name in enumerate(RUNGS):

@@ -87,7 +87,7 @@ def stage_errors(
     kind
         Kind of follicles that is counted.
     """
-    own = _counted(follicles, matrix, kind)
+    own = _of_kind(follicles, matrix, kind)
     own = own[own["stage"].isin(_RUNG_OF)]
     place = {animal: i for i, animal in enumerate(matrix.animals)}
     judged, called = np.zeros_like(matrix.counts), np.zeros_like(matrix.counts)
@@ -100,13 +100,13 @@ def stage_errors(
         if not unjudged and status != Status.ADDED and predicted in _RUNG_OF:
             confusion[_RUNG_OF[stage], _RUNG_OF[predicted]] += 1
             false[_RUNG_OF[predicted], 1] += 1
-    for predicted in _counted(rejected, matrix, kind)["stage_predicted"]:
+    for predicted in _of_kind(rejected, matrix, kind)["stage_predicted"]:
         if predicted in _RUNG_OF:
             false[_RUNG_OF[predicted], 0] += 1
     return StageErrors(judged, called, confusion, false) if called.any() else None
 
 
-def _counted(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> pd.DataFrame:
+def _of_kind(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> pd.DataFrame:
     """The rows of a mouse model's follicles that are counted."""
     own = follicles[follicles["model"].fillna("") == matrix.model]
     if kind != "profiles":
