@@ -26,8 +26,8 @@ import random, sys
 from pathlib import Path
 from shapely.geometry import LineString, Point
 from follicle_stager.errors import UserError
-from follicle_stager.records import Follicle
 from follicle_stager.corrections import ReviewSession
+from follicle_stager.records import Follicle, Shape
 from follicle_stager.stages import Countable, Health, Stage
 session = ReviewSession(Path(sys.argv[1]), "run1", author="Ada")
 chance = random.Random(int(sys.argv[2]))
@@ -42,7 +42,7 @@ while True:
         lambda: session.set_countable([one.id], chance.choice(list(Countable))),
         lambda: session.accept([one.id]),
         lambda: session.delete([one.id]),
-        lambda: session.add(make_follicle("", "s section 1", Point(x + 50, y).buffer(9))),
+        lambda: session.add(Follicle("", "s section 1", Shape(Point(x + 50, y).buffer(9)))),
         lambda: session.reshape(one.id, one.outline.buffer(1)),
         lambda: session.split(one.id, LineString([(x, y - 500), (x + 1, y + 500)])),
         lambda: session.merge([f.id for f in session.follicles if f.outline.intersects(one.outline)]),

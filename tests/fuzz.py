@@ -115,6 +115,10 @@ def mutate_bytes(content: bytes, chance: random.Random) -> bytes:
     return bytes(changed)
 
 
+# How a TIFF begins: classic and BigTIFF, little and big endian.
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
 def mutate_tiff(path: Path, chance: random.Random) -> None:
     """Give tags of a TIFF other values, in place."""
     try:
@@ -180,7 +184,7 @@ def attempt(seed: int, base: Path, work: Path) -> None:
         if source.is_dir():
             file = chance.choice(sorted(p for p in target.rglob("*") if p.is_file()))
             _damage(file, chance)
-        elif source.suffix not in (".png", ".jpg", ".bmp") and chance.random() < 0.6:
+        elif source.read_bytes()[:4] in _TIFF and chance.random() < 0.6:
             mutate_tiff(target, chance)
         else:
             target.write_bytes(mutate_bytes(target.read_bytes(), chance))

@@ -23,7 +23,7 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
     Parameters
     ----------
     path
-        TIFF family, OME-Zarr folder, PNG, JPEG, or a format of OpenSlide (extra ``wsi``).
+        Slide of one of the formats in `formats.FORMATS`.
     mpp
         µm per pixel; stands instead of what the file says.
     limits

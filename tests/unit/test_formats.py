@@ -36,7 +36,8 @@ def test_the_plugin_offers_each_ending_to_napari():
         for folders in (False, True)
     }
     for folders, patterns in offered.items():
-        assert patterns == [f"*{s}" for f in FORMATS if f.is_folder == folders for s in f.suffixes]
+        endings = [f"*{s}" for f in FORMATS if f.is_folder == folders for s in f.suffixes]
+        assert patterns == endings, f"napari.yaml, filename_patterns of read_slide: write {endings}"
 
 
 @pytest.mark.parametrize("known", FORMATS, ids=lambda f: f.name)
@@ -53,3 +54,9 @@ def test_its_library_is_a_dependency_of_the_extra_that_is_said(known):
 def test_a_file_of_each_ending_is_a_slide_and_has_a_name(suffix):
     assert is_slide(Path(f"a{suffix.upper()}"))
     assert slide_name(f"some.name{suffix}") == "some.name"
+
+
+def test_the_documentation_names_each_ending():
+    text = (ROOT / "docs" / "files.md").read_text(encoding="utf-8").lower()
+    missing = [suffix for suffix in SLIDE_SUFFIXES if not re.search(rf"(?<!\w){suffix[1:]}(?!\w)", text)]
+    assert not missing, f"docs/files.md, Slides: write {missing}"
