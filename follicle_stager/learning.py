@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from follicle_stager.config import StagingConfig
-    from follicle_stager.records import Follicle, Measurements
+    from follicle_stager.measurements import Measurements
+    from follicle_stager.records import Follicle
     from follicle_stager.study import Study
 
 _FOLDS = 8

@@ -10,7 +10,7 @@ from scipy import ndimage as ndi
 from shapely import contains_xy
 
 from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
-from follicle_stager.records import Measurements
+from follicle_stager.measurements import Measurements
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

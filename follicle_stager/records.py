@@ -10,101 +10,22 @@ Outlines are shapely polygons in level-0 pixels (x right, y down); measurements 
 
 from __future__ import annotations
 
-import math
 import uuid
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
 from follicle_stager.stages import LADDER, Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from shapely.geometry import MultiPolygon, Polygon
 
+    from follicle_stager.measurements import Measurements
     from follicle_stager.pixel_size import PixelSize
 
 NOT_OVARY = "no ovary"
 _NAMESPACE = uuid.UUID("6f1c1f0e-7a51-5b0e-9a55-0f0111c1e001")
-
-
-@dataclass(frozen=True, eq=False)
-class Measurements:
-    """What was measured in one shape; NaN where it could not be. Two are equal if all numbers are, NaN included.
-
-    Attributes
-    ----------
-    diameter_um, long_axis_um, short_axis_um
-        Follicle: diameter of the circle of equal area, and two perpendicular axes.
-    oocyte_um, oocyte_long_um, oocyte_short_um
-        Oocyte: diameter of the circle of equal area, and two perpendicular axes.
-    nucleus_um
-        Oocyte nucleus: diameter of the circle of equal area.
-    nucleus_contrast
-        How clearly the nucleus stands out, units of hematoxylin.
-    layers, layers_iqr
-        Granulosa layers: nuclei met per ray, median over rays, and the interquartile range.
-    two_layers_fraction
-        Share of rays that meet at least two layers.
-    granulosa_um
-        Thickness of the granulosa outside the zona, median over rays.
-    cuboidal_fraction
-        Share of rays on which the granulosa is at least as high as a cuboidal cell.
-    fluid_fraction
-        Fluid area / (follicle area - area of oocyte and zona).
-    fluid_spaces
-        Number of fluid spaces.
-    largest_space_fraction
-        Largest fluid space / (follicle area - area of oocyte and zona).
-    granulosa_nuclei
-        Number of nuclei found in the granulosa.
-    pyknotic_fraction
-        Share of these nuclei that are small and very dark.
-    surface_distance_um
-        Distance from the outline to the border of the section.
-    dying_fraction
-        Share of the granulosa that looks like that of an atretic follicle; only the network measures it.
-    """
-
-    diameter_um: float = math.nan
-    long_axis_um: float = math.nan
-    short_axis_um: float = math.nan
-    oocyte_um: float = math.nan
-    oocyte_long_um: float = math.nan
-    oocyte_short_um: float = math.nan
-    nucleus_um: float = math.nan
-    nucleus_contrast: float = math.nan
-    layers: float = math.nan
-    layers_iqr: float = math.nan
-    two_layers_fraction: float = math.nan
-    granulosa_um: float = math.nan
-    cuboidal_fraction: float = math.nan
-    fluid_fraction: float = math.nan
-    fluid_spaces: float = math.nan
-    largest_space_fraction: float = math.nan
-    granulosa_nuclei: float = math.nan
-    pyknotic_fraction: float = math.nan
-    surface_distance_um: float = math.nan
-    dying_fraction: float = math.nan
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """Names of all measurements, in the order of the tables."""
-        return tuple(f.name for f in fields(cls))
-
-    def items(self) -> Iterator[tuple[str, float]]:
-        """Names and values, in the order of the tables."""
-        return iter(vars(self).items())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Measurements) and self._key == other._key
-
-    def __hash__(self) -> int:
-        return hash(self._key)
-
-    @property
-    def _key(self) -> tuple[float | None, ...]:
-        return tuple(None if math.isnan(value) else value for value in vars(self).values())
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from follicle_stager.records import Assessment, Follicle, Judgement, Measurements, Prediction, Shape
+from follicle_stager.measurements import Measurements
+from follicle_stager.records import Assessment, Follicle, Judgement, Prediction, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 _SHAPE = ("outline", "oocyte", "nucleus", "fluid")

@@ -28,15 +28,8 @@ from follicle_stager.annotations.imagej import features_of_rois, is_rois
 from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
 from follicle_stager.files import read_json, write_text
-from follicle_stager.records import (
-    Assessment,
-    Follicle,
-    Judgement,
-    Measurements,
-    Prediction,
-    Section,
-    Shape,
-)
+from follicle_stager.measurements import Measurements
+from follicle_stager.records import Assessment, Follicle, Judgement, Prediction, Section, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:

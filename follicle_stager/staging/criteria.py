@@ -25,7 +25,7 @@ from follicle_stager.stages import LADDER, Countable, Health, Stage
 
 if TYPE_CHECKING:
     from follicle_stager.config import StagingConfig
-    from follicle_stager.records import Measurements
+    from follicle_stager.measurements import Measurements
 
 
 def stage_by_criteria(m: Measurements, config: StagingConfig) -> Assessment:

@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from follicle_stager.config import StagingConfig
 from follicle_stager.errors import UserError
 from follicle_stager.files import check_regular, read_json, replacing, write_text
-from follicle_stager.records import Measurements
+from follicle_stager.measurements import Measurements
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging.criteria import doubts, stage_by_criteria, stage_probabilities
 

@@ -14,7 +14,8 @@ import pandas as pd
 
 from follicle_stager.errors import StudyError
 from follicle_stager.matching import overlapping
-from follicle_stager.records import NOT_OVARY, Measurements
+from follicle_stager.measurements import Measurements
+from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
 from follicle_stager.study.assignment import SECTION_KEYS, AssignedSection, assign_sections, named, with_owners
 from follicle_stager.study.samples import Sample, SampleSheet

@@ -23,7 +23,8 @@ from follicle_stager.cli.tables import count_tables
 from follicle_stager.config import Config
 from follicle_stager.errors import SampleSheetError, StudyError, UserError
 from follicle_stager.files import write_text
-from follicle_stager.records import Assessment, Measurements, Section, follicle_id
+from follicle_stager.measurements import Measurements
+from follicle_stager.records import Assessment, Section, follicle_id
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Stage, Status
 from follicle_stager.study import Study
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from follicle_stager.config import StagingConfig
-from follicle_stager.records import Measurements
+from follicle_stager.measurements import Measurements
 from follicle_stager.stages import Countable, Health, Stage
 from follicle_stager.staging import stage_by_criteria
 

@@ -16,7 +16,8 @@ from follicle_stager.annotations import read_geojson, write_geojson, write_secti
 from follicle_stager.config import Config, StagingConfig, dump_config, load_config
 from follicle_stager.errors import UserError
 from follicle_stager.learning import Examples, collect, compare, learn
-from follicle_stager.records import Measurements, Section, follicle_id
+from follicle_stager.measurements import Measurements
+from follicle_stager.records import Section, follicle_id
 from follicle_stager.stages import LADDER, Stage, Status
 from follicle_stager.staging import learned, stage_follicle
 from follicle_stager.staging.criteria import stage_by_criteria, stage_probabilities

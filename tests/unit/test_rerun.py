@@ -17,8 +17,9 @@ from follicle_stager.corrections import Kind
 from follicle_stager.corrections.log import EditLog, read_edits
 from follicle_stager.corrections.standing import FOLLICLES
 from follicle_stager.errors import UserError
+from follicle_stager.measurements import Measurements
 from follicle_stager.pixel_size import PixelSize
-from follicle_stager.records import Assessment, Measurements, Section, Shape, SlideResult, follicle_id
+from follicle_stager.records import Assessment, Section, Shape, SlideResult, follicle_id
 from follicle_stager.stages import LADDER, Health, Stage, Status
 from follicle_stager.study import Study
 

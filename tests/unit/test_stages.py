@@ -14,8 +14,8 @@ from shapely.geometry import Point
 
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.config import StagingConfig
+from follicle_stager.measurements import Measurements
 from follicle_stager.phantom import biology
-from follicle_stager.records import Measurements
 from follicle_stager.report import figures
 from follicle_stager.stages import FOUR_CLASSES, LADDER, RUNGS, TABLE_ROWS, Stage, read_class
 from follicle_stager.staging import learned
