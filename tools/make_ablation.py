@@ -57,45 +57,47 @@ ROWS = DOCS / "ablation.csv"
 
 TEXT = """# Ablation: what each part of the training contributes
 
-This page is written by `make ablation` (about three hours on two cores). One row of `ablation.csv` is one training
-run.
+This page is written by `make ablation` (about three hours on two cores). Parts of the training are left out in turn,
+to see what each of them contributes. One row of `ablation.csv` is one training run.
 
 ## The coarse scale
 
-1.5 µm/px, primary follicles and larger. {coarse} steps instead of the {recipe_coarse} of the recipe, so that all
-variants can be compared. Seeds 2 and 3 have other initial weights, another order and other virtual ovaries: their
-differences are due to chance. *Random looks* are colours, contrasts and textures far beyond the natural range
-(without them: those of good slides). *Faults* are artefacts such as folds, tears and dust. *Look-alikes* are corpora
-lutea, vessels and atretic follicles. The probabilities of all variants are calibrated on the same virtual slides,
-which have all three.
+The coarse scale works at 1.5 µm/px and finds primary and larger follicles. All variants are trained for {coarse}
+steps instead of the {recipe_coarse} of the recipe, so that they can be compared. Seeds 2 and 3 have other initial
+weights, another order of the training patches and other virtual ovaries: their differences are due to chance. *Random
+looks* are colours, contrasts and textures far beyond the natural range (without them, slides look like good real
+ones). *Faults* are artefacts such as folds, tears and dust. *Look-alikes* are corpora lutea, vessels and atretic
+follicles. The probabilities of all variants are calibrated on the same virtual slides, which have all three.
 
-Scores: the slides of the evaluation cohort ([Accuracy](accuracy.md)) at 1.5 µm/px, for the stages that can be seen
-there, with outlines matched at IoU 0.5. The classical detector is scored at the original 0.5 µm/px. *All candidates,
-perfectly verified* takes every candidate of the classical detector at almost no threshold and assumes that a verifier
-accepts exactly the right ones. The columns *real* are for the real hematoxylin section of [The network
-detector](network-detector.md), if the picture is available: boxes of growing follicles found at IoU 0.5, how many of
-them have the right stage, and other claims.
+Scores are those on the slides of the evaluation cohort ([Accuracy](accuracy.md)) at 1.5 µm/px, for the stages that
+can be seen at this resolution, with outlines matched at IoU 0.5. The classical detector is scored at the original 0.5
+µm/px. *All candidates, perfectly verified* takes every candidate of the classical detector, at a threshold of almost
+zero, and assumes that a verifying network accepts exactly the right ones. The columns *real* are for the real
+hematoxylin section of [The network detector](network-detector.md), if the picture is available: boxes of growing
+follicles found at IoU 0.5, how many of them have the right stage, and other claims.
 
 {table}
 
 ## Three seeds of the whole network
 
-Both scales, {coarse} and {fine} steps instead of {recipe_coarse} and {recipe_fine}; the evaluation cohort at the
-original 0.5 µm/px, all stages. The supplied network was trained longer; its results are in [Accuracy](accuracy.md).
+Both scales are trained, for {coarse} and {fine} steps instead of {recipe_coarse} and {recipe_fine}. Scores are those
+on the evaluation cohort at the original 0.5 µm/px, for all stages. The supplied network was trained longer; its
+results are in [Accuracy](accuracy.md).
 
 {seeds}
 
 ## Interpretation (November 2026)
 
 - Chance: the three seeds of the coarse scale have F1 0.93 to 0.94, and 3 or 4 of the 4 real boxes have the right
-  stage. Smaller differences between rows have no meaning.
+  stage. Differences between rows that are not larger than these have no meaning.
 - Look-alikes matter most: without them, precision and F1 are the lowest, primary follicles get worse (AP 0.74 instead
   of 0.78 to 0.83), and only two of the real boxes have the right stage.
 - Random looks *reduce* the score on this cohort (F1 is 0.96 without them). Its slides look natural, and a network
   that has seen only such slides needs fewer steps to learn them. Random looks are kept as a precaution for stains
   that were not rendered. This table does not show that they help there, and on the one real section they make no
   difference.
-- Faults make no difference beyond chance on the cohort. Without them, there is one false claim on the real section.
+- Training with faults makes no difference beyond chance on the cohort. Without it, there is one false claim on the
+  real section.
 - The candidates of the classical detector, perfectly verified, reach a recall of 0.84. No verifying network can
   recover the follicles that they miss.
 """

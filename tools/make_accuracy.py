@@ -47,8 +47,9 @@ _ROUNDING = 0.01
 #: Detectors, and what has to be said of each.
 DETECTORS = ("classical", "network")
 NOTES = {
-    "classical": "It outlines an oocyte with its zona, and the truth does not: hence the low Dice of oocytes.",
-    "network": "It was trained on randomised sections of other ovaries, with other appearances and artefacts.",
+    "classical": "This detector outlines an oocyte with its zona. The truth leaves the zona out: hence the low Dice of "
+    "oocytes.",
+    "network": "The network was trained on randomised sections of other ovaries, with other appearances and artefacts.",
 }
 
 
@@ -154,11 +155,12 @@ command. All sections are **synthetic**. The results show what a detector can do
 evidence about your tissue. For real sections, see [The network detector](network-detector.md) and [The classical
 detector](classical-detector.md). The figures are defined in `follicle_stager/evaluation`.
 
-Rules: outlines match at IoU 0.5, one to one, with as many matches as possible. A cap that shows neither oocyte nor
-fluid is neutral, because nobody could stage it (but the counts per section include claims on caps). The stage of a
-follicle is the stage that its section shows: an antral follicle is secondary if the section shows no fluid, and early
-antral with little fluid. Average precision is that of COCO, at IoU 0.25, over Primordial / Primary / Secondary /
-Tertiary. Intervals are 95 % intervals by bootstrap over animals.
+Rules: outlines match at IoU 0.5, one to one, with as many matches as possible. A cap shows neither oocyte nor fluid,
+so nobody could stage it. It is therefore neutral: neither a missed follicle nor a false claim (but the counts per
+section include claims on caps). The stage of a follicle is the stage that its section shows: an antral follicle is
+secondary if the section shows no fluid, and early antral if it shows little. Average precision is computed as in
+COCO, at IoU 0.25, for the classes Primordial / Primary / Secondary / Tertiary. Intervals are 95 % intervals by
+bootstrap over animals. The [glossary](glossary.md) explains the terms.
 """
 
 
@@ -172,8 +174,9 @@ def exam(cohort: Path) -> str:
 ## The evaluation cohort: `{NAME}`
 
 `docs/{NAME}.json` (plan and seed) and `docs/{NAME}.csv` (fingerprints): {profiles["slide"].nunique()} slides of as many
-animals, {sections} sections at 0.5 µm/px. Two mouse models x control and knockout (70 % blocked after the secondary
-stage) x three stains x two animals. Animal 1 has few artefacts (each with probability 0.08), animal 2 has many (0.4).
+animals, {sections} sections at 0.5 µm/px. The cohort combines two mouse models x control and knockout (70 % of the
+follicles blocked after the secondary stage) x three stains x two animals. Animal 1 of each pair has few artefacts
+(each with probability 0.08), animal 2 has many (0.4).
 Recognisable profiles: {per_stage}. In addition, {int((~profiles["recognisable"]).sum())} caps.
 
 Nothing may be trained or tuned on this cohort.
@@ -194,8 +197,8 @@ def scales(results: dict[str, Evaluation]) -> str:
     return f"""
 ## The network at lower magnification
 
-The slides of the evaluation cohort, averaged to the resolution of a scanner with lower magnification. At more than
-0.65 µm/px, primordial and transitional follicles are not available.
+These are the slides of the evaluation cohort, reduced (by averaging pixels) to the resolution of a scanner with
+lower magnification. At more than 0.65 µm/px, primordial and transitional follicles cannot be seen.
 
 {_compared(results)}
 """
@@ -283,8 +286,9 @@ def stereology() -> str:
 ## The virtual ovary against stereology
 
 {OVARIES} small virtual ovaries are cut at 5 µm in a random direction with a random start. Every k-th section is
-taken, and follicles are counted if their nucleus is visible. Counts times the interval are too high by the factor (T
-+ h)/T. Abercrombie's correction with the mean nucleus height h of each stage is right, within its sampling error.
+taken, and follicles are counted if the nucleus of their oocyte is visible. With T for the thickness of the section
+and h for the mean height of the nuclei of a stage, the counts multiplied by the interval are too high by the factor
+(T + h)/T. Abercrombie's correction with h gives the true number, within its sampling error.
 
 {markdown(pd.DataFrame(rows), digits=3)}
 """

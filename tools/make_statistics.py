@@ -20,7 +20,7 @@ from follicle_stager.statistics.power import Design, power, simulate_verdicts
 BEGIN, END = "<!-- tables: tools/make_statistics.py -->", "<!-- end of tables -->"
 #: CV of an animal's follicles, and of each stage beside it.
 SPREADS = {
-    "Similar animals, as OvSim's young mice (CV 15 %, stages 10 %)": (0.15, 0.10),
+    "Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)": (0.15, 0.10),
     "Variable animals (CV 35 %, stages 30 %)": (0.35, 0.30),
 }
 PLANTED = {
@@ -56,7 +56,9 @@ def main() -> None:
         text = page.read_text(encoding="utf-8")
         write_text(page, text[: text.index("### Single stages")] + single + text[text.index(END) :])
         return
-    parts = [f"Each row: {studies} simulated studies with two ovaries per animal and every 10th section of 5 µm.\n"]
+    parts = [
+        f"Each row summarises {studies} simulated studies with two ovaries per animal and every 10th section of 5 µm.\n"
+    ]
     for title, spread in SPREADS.items():
         rows = []
         for planted, given in PLANTED.items():

@@ -75,7 +75,8 @@ def test_the_sentences_of_the_readme_have_the_figures_of_that_page(accuracy, rea
     sections = re.search(r"(\d+) sections at", accuracy).group(1)
     for sentence in (
         f"It was tested on {sections} other synthetic sections",
-        f"Another {caps['true']} caps, which nobody could stage, are not in the table; {caps['found']} of them are",
+        f"A further {caps['true']} follicles are [caps](docs/glossary.md), which nobody could stage. They are not in "
+        f"the table; {caps['found']} of them are",
         f"{percent['secondary']} % too high for secondary follicles, {percent['antral']} % for antral, "
         f"{percent['early antral']} % for early antral, and {percent['primordial']} % for primordial ones.",
         f"Of {atretic['true']} atretic follicles, {atretic['called atretic']} are recognised as atretic.",
