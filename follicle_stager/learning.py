@@ -214,14 +214,14 @@ def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[i
 
 
 def _figures(true: Sequence[Stage], given: Sequence[Stage]) -> dict[str, float]:
-    secondary = [g for t, g in zip(true, given, strict=True) if t == Stage.SECONDARY]
+    secondary = [g for t, g in zip(true, given, strict=True) if t.rung == "secondary"]
     antral = [g for t, g in zip(true, given, strict=True) if t.antral]
     ladder = [(LADDER.index(t), LADDER.index(g)) for t, g in zip(true, given, strict=True) if g in LADDER]
     return {
         "right_stage": float(np.mean([t == g for t, g in zip(true, given, strict=True)])),
         "weighted_kappa": weighted_kappa([t for t, _ in ladder], [g for _, g in ladder], len(LADDER)),
         "secondary_called_antral": _share([g.antral for g in secondary]),
-        "antral_called_secondary": _share([g == Stage.SECONDARY for g in antral]),
+        "antral_called_secondary": _share([g.rung == "secondary" for g in antral]),
     }
 
 

@@ -1,8 +1,7 @@
 """Stages of follicle growth, in one table: name, colour, classes of other protocols, rung of the ladder.
 
 Stage and health are two fields (a follicle can be secondary *and* atretic), so ``atretic`` is no stage. The criteria of
-the stages and their sources are in ``staging/criteria.py``. A new stage is a row of `Stage`, and a rule there; the test
-``tests/unit/test_stages.py`` names every other place that must know it.
+the stages and their sources are in ``staging/criteria.py``. docs/architecture.md has the recipe for a new stage.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ results are in [Accuracy](accuracy.md).
 
 - Chance: the three seeds of the coarse scale have F1 0.93 to 0.94, and 3 or 4 of the 4 real boxes have the right
   stage. Differences between rows that are not larger than these have no meaning.
-- Look-alikes matter most: without them, precision and F1 are the lowest, primary follicles get worse (AP 0.74 instead
+- Look-alikes matter most: without them, F1 is the lowest, primary follicles get worse (AP 0.74 instead
   of 0.78 to 0.83), and only two of the real boxes have the right stage.
 - Random looks *reduce* the score on this cohort (F1 is 0.96 without them). Its slides look natural, and a network
   that has seen only such slides needs fewer steps to learn them. Random looks are kept as a precaution for stains

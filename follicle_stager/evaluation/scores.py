@@ -285,7 +285,8 @@ def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
     tallies = [p.tally for p in pairs]
     n = {name: sum(t.sums[name] for t in tallies) for name in tallies[0].sums}
     given = sum((t.given for t in tallies), np.zeros_like(tallies[0].given))
-    antral, secondary = [_GIVEN.index(s) for s in LADDER if s.antral], [_GIVEN.index(Stage.SECONDARY)]
+    antral = [_GIVEN.index(s) for s in LADDER if s.antral]
+    secondary = [_GIVEN.index(s) for s in LADDER if s.rung == "secondary"]
 
     def called(true: list[int], as_: list[int] | None = None) -> float:
         return float(given[true].sum() if as_ is None else given[np.ix_(true, as_)].sum())

@@ -222,7 +222,7 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         f["theca"] = draw(model.theca_um)
         wall = f["layers"] * f["layer"]
         f["radius"] = draw(model.diameter_um) / 2 if model.diameter_um else f["oocyte"] + f["zona"] + wall
-        large = stage in (Stage.SECONDARY, Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY)
+        large = stage.antral or stage.rung == "secondary"
         # Most follicles are nearly round; some are compressed to ovals, together with their oocytes.
         f["bumps"] = _bumps(rng, 5, 0.20 if rng.random() < 0.65 else 0.45, 0.03)
         f["oocyte_bumps"] = _bumps(rng, 4, 0.0, 0.03)
@@ -238,7 +238,7 @@ def _grow(rng: np.random.Generator, stage: Stage, model: StageModel, number: int
         if stage == Stage.TRANSITIONAL:
             # Flat cells on one side, cuboidal ones on the other: some have begun to grow, the others not.
             offset = rng.uniform(0.35, 0.6) * wall
-        if stage in (Stage.EARLY_ANTRAL, Stage.ANTRAL, Stage.PREOVULATORY):
+        if stage.antral:
             f["fluid"] = 1 if stage == Stage.EARLY_ANTRAL else 2
             f["cumulus"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else rng.uniform(14, 30)
             f["wall"] = rng.uniform(12, 20) if stage == Stage.EARLY_ANTRAL else min(wall, 0.4 * f["radius"])

@@ -13,7 +13,7 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from follicle_stager.stages import LADDER, Stage
+from follicle_stager.stages import LADDER, RUNGS, Stage
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -229,7 +229,9 @@ class GenotypeModel(_Ranged):
         means = {s: (1 - self.depletion) * m.per_ovary for s, m in self.stages.items()}
         if self.block_after is None:
             return means
-        later = [s for s in LADDER if s in means and LADDER.index(s) > LADDER.index(self.block_after)]
+        rungs = list(RUNGS)
+        blocked_rung = rungs.index(self.block_after.rung)
+        later = [s for s in LADDER if s in means and rungs.index(s.rung) > blocked_rung]
         blocked = sum(means[s] for s in later) * self.block_probability
         for stage in later:
             means[stage] *= 1 - self.block_probability

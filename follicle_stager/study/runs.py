@@ -6,14 +6,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 
 from follicle_stager.config import explain
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, read_json, write_text
 from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
-from follicle_stager.stages import Stage
+from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stager_id
 from follicle_stager.version import __version__
 
@@ -79,6 +79,13 @@ class Run(BaseModel):
     quality: dict[str, float] = {}
     flags: tuple[str, ...] = ()
     seconds: dict[str, float] = {}
+
+    @field_validator("visible_stages")
+    @classmethod
+    def _whole_rungs(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+        """A run of an older version may not know a stage that shares its rung with one that was visible."""
+        rungs = {stage.rung for stage in stages}
+        return tuple(stage for stage in LADDER if stage.rung in rungs)
 
     @property
     def pixel_size(self) -> PixelSize | None:

@@ -111,3 +111,43 @@ def test_the_aims_of_the_network_are_compared_with_the_figures_of_that_page(accu
                 continue
             number = float(said.removesuffix(" %")) / (100 if said.endswith("%") else 1)
             assert number == pytest.approx(float(value), abs=0.0051), (name, figure)
+
+
+def rows_of(text, heading):
+    """All rows of a table, as dicts of its cells: in some, the first cells are not unique."""
+    text = text[text.index(f"{heading}\n") :]
+    lines = text[text.index("\n|") + 1 :].split("\n\n")[0].strip().split("\n")
+    head, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def span(rows, column):
+    """The range of a column, in percent."""
+    values = [100 * float(row[column]) for row in rows]
+    return f"{min(values):.0f} to {max(values):.0f} %"
+
+
+def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    summary = " ".join(page[page.index("**Summary.**") : page.index("## In R")].split())
+    similar = rows_of(page, "### Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)")
+    variable = rows_of(page, "### Variable animals (CV 35 %, stages 30 %)")
+    block_of_70 = [
+        [r for r in rows if "block after" in r["planted"] and "70 %" in r["planted"] and r["animals per group"] == "4"]
+        for rows in (similar, variable)
+    ]
+    exact = "exactly the planted blocks"
+    wrong = rows_of(page, "### A tenth of the follicles staged wrongly")
+    blocked = {
+        how: [r for r in wrong if r["planted"] != "none" and r["stages"] == how]
+        for how in ("uncorrected", "errors propagated")
+    }
+    for sentence in (
+        f"in {span([r for r in similar if r['planted'] == 'none'], 'any block')} of studies of similar animals",
+        f"with 4 animals per group in {span(block_of_70[0], exact)} of studies of similar animals, and in "
+        f"{span(block_of_70[1], exact)} of studies of variable animals.",
+        f"Intervals cover the truth {span(similar + variable, 'interval coverage')} of the time.",
+        f"intervals cover the truth in {span(blocked['errors propagated'], 'interval coverage')} of studies instead of "
+        f"{span(blocked['uncorrected'], 'interval coverage')}.",
+    ):
+        assert sentence in summary

@@ -16,11 +16,13 @@ from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.config import StagingConfig
 from follicle_stager.measurements import Measurements
 from follicle_stager.phantom import biology
+from follicle_stager.phantom.sectioning import _stage_seen
 from follicle_stager.report import figures
 from follicle_stager.stages import FOUR_CLASSES, LADDER, RUNGS, TABLE_ROWS, Stage, read_class
 from follicle_stager.staging import learned
 from follicle_stager.staging.criteria import stage_probabilities
 from follicle_stager.statistics.stage_errors import _prior
+from follicle_stager.study import Run
 from follicle_stager.study.schemas import FOLLICLES, SCHEMAS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -48,7 +50,7 @@ def test_it_is_written_and_read_by_its_name(stage, tmp_path):
 def test_the_criteria_know_the_ladder():
     m = replace(Measurements(), diameter_um=100.0, fluid_fraction=0.0, largest_space_fraction=0.0)
     fits = stage_probabilities(m, StagingConfig())
-    assert list(fits) == list(LADDER)
+    assert list(fits) == list(LADDER), "staging/criteria.py, stage_probabilities: one entry for each stage"
     assert sum(fits.values()) == pytest.approx(1)
     assert {f"criteria_{stage.value}" for stage in LADDER} <= set(learned.FEATURES)
 
@@ -72,12 +74,32 @@ def test_the_statistics_count_each_on_its_rung():
 
 
 def test_the_virtual_ovary_grows_each():
-    assert set(biology.STAGES) == set(LADDER)
+    assert set(biology.STAGES) == set(LADDER), "phantom/biology.py, STAGES"
+    assert set(biology.small_ovary().stages) == set(LADDER), "phantom/biology.py, small_ovary"
+
+
+@pytest.mark.parametrize("stage", [s for s in LADDER if not s.antral])
+def test_a_reader_sees_follicles_without_fluid_as_they_are(stage):
+    assert _stage_seen(stage, Point(0, 0).buffer(60), None, ()) == stage, "phantom/sectioning.py, _stage_seen"
+
+
+@pytest.mark.parametrize("stage", biology.BLOCKS)
+def test_a_block_leaves_its_own_rung_alone(stage):
+    free, blocked = biology.GenotypeModel(), biology.GenotypeModel(block_after=stage, block_probability=0.5)
+    for own in RUNGS[stage.rung]:
+        assert blocked.means()[own] >= free.means()[own]
+
+
+def test_a_run_that_saw_one_stage_of_a_rung_saw_the_rung():
+    """A study of a version that did not know a stage counts its rung all the same."""
+    run = Run(visible_stages=(Stage.PRIMARY, Stage.ANTRAL))
+    assert run.visible_stages == (Stage.PRIMARY, Stage.ANTRAL, Stage.PREOVULATORY)
 
 
 def test_the_window_has_a_key_for_each():
-    assert {action.stage for action in STAGES} == set(Stage)
+    assert {action.stage for action in STAGES} == set(Stage), "keymap.py, STAGES"
     assert len({action.key for action in STAGES}) == len(STAGES)
+    assert all(len(action.key) == 1 for action in STAGES), "one key each: 1 to 9 are the ladder and corpus luteum"
 
 
 def test_the_documentation_names_each():
