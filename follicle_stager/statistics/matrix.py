@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 #: What is counted: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
 CountKind = Literal["countable", "healthy", "profiles"]
 KIND_WORDS: dict[CountKind, str] = {
-    "countable": "follicles whose oocyte nucleus shows",
-    "healthy": "follicles whose oocyte nucleus shows, without atretic ones",
+    "countable": "follicles with a visible oocyte nucleus",
+    "healthy": "follicles with a visible oocyte nucleus, without atretic ones",
     "profiles": "follicle profiles",
 }
 

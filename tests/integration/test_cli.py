@@ -263,9 +263,9 @@ def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
     )
     code, shown = cli("review", mine, "--take-in", theirs)
     assert code == 0
-    assert f"{slide}: 1 corrections taken in" in shown
+    assert f"{slide}: 1 corrections added" in shown
     assert "set_stage by Grace" in shown
-    assert f"{other}: 1 corrections taken in" in shown
+    assert f"{other}: 1 corrections added" in shown
     stages = {f.id: f.stage for f in Study.open(mine).follicles(slide)}
     assert (stages[one], stages[two]) == (Stage.ANTRAL, Stage.PREOVULATORY)
     assert Stage.ANTRAL in {f.stage for f in Study.open(mine).follicles(other) if f.status == Status.CORRECTED}
@@ -393,7 +393,7 @@ class TestBadInput:
             cli, "compare", study, "--covariates", "age_days"
         )
         outlines = next(study.glob("slides/*/follicles.geojson"))
-        assert "ends in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
+        assert "must end in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
         assert "0 follicles of 0 animals are judged" in self.fails(cli, "learn", study)
         assert "write whole numbers" in self.fails(cli, "power", "--animals", "few")
         assert "2 animals at least" in self.fails(cli, "power", "--animals", "1")
