@@ -334,7 +334,7 @@ def test_another_picture_of_the_same_name_replaces_none(cli, tmp_path):
     assert cli("stage", tmp_path / "a" / "x.tif", *options)[0] == 0
     code, shown = cli("stage", tmp_path / "b" / "x.tif", *options)
     assert code == 2
-    assert "has a slide x already" in shown
+    assert "already has a slide x" in shown
     (tmp_path / "a" / "x.tif").rename(tmp_path / "x.tif")  # the same picture, moved
     assert cli("stage", tmp_path / "x.tif", *options, "--min-score", 0.6)[0] == 0
 

@@ -390,7 +390,7 @@ def test_counts_of_a_slide_are_those_that_it_was_left_with(desk):
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], ("nobody", "L"))
     desk.open_next()
-    with pytest.raises(UserError, match="was given to nobody L, and the sample sheet has no row"):
+    with pytest.raises(UserError, match="was assigned to nobody L, but the sample sheet has no such row"):
         desk.counts()
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], None)

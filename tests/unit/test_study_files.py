@@ -133,7 +133,7 @@ class TestOtherFiles:
     def test_outlines_that_another_program_took_away_are_said(self, study):
         (study.slide_folder("s") / "follicles.geojson").write_text('{"type": "FeatureCollection", "features": []}')
         notes = count_study(study).notes
-        assert any("2 follicles are not in follicles.geojson any more" in note for note in notes)
+        assert any("2 follicles were removed from follicles.geojson" in note for note in notes)
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
     def test_an_overlay_is_a_jpeg_or_an_error(self, tmp_path, content):
