@@ -365,7 +365,7 @@ def test_the_list_of_sections_is_never_behind(many, sit_down):
     sections._table.selectAll()
     sections._merge()
     sections._merge()
-    assert "Merging needs two" in person.panel._message.text()
+    assert "Merging needs at least two" in person.panel._message.text()
     assert len(person.desk.tissue.sections) == 1
     person.press(".")
     sections._include(False)  # before the list is filled anew

@@ -244,7 +244,7 @@ class TestCounts:
         with opened(study) as session:
             session.set_included(["ovary_s1"], True)
         assert not write("false"), "as JSON has it"
-        with pytest.raises(UserError, match="included is yes or no"):
+        with pytest.raises(UserError, match="included must be yes or no"):
             write('"perhaps"')
 
     def test_numbers_for_names_and_a_region_that_is_in_the_file(self, study):
@@ -343,7 +343,7 @@ class TestNextRun:
         with opened(study) as session:
             session.set_included(["ovary_s3"], False, "pen")
         told = save(study, "B", PIECES[:2], PIECES[:2])
-        assert told == ("changed before and not found again, kept as it was: section ovary_s3",)
+        assert told == ("changed before, not found again, and kept: section ovary_s3",)
         assert save(study, "A") == ()
         assert [s.reason for s in study.sections(SLIDE)] == ["", "", "pen"]
 

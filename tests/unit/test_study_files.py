@@ -107,7 +107,9 @@ class TestOtherFiles:
         lines = path.read_text().splitlines()
         lines[1] = json.dumps(json.loads(lines[1]) | change)
         path.write_text("\n".join(lines) + "\n")
-        with pytest.raises(UserError, match=r"edits\.jsonl: line 2: this is no edit .*[Rr]estore the file from a copy"):
+        with pytest.raises(
+            UserError, match=r"edits\.jsonl: line 2: this is not an edit .*[Rr]estore the file from a copy"
+        ):
             count_study(study)
 
     @pytest.mark.parametrize("text", ["x = " + "[" * 900 + "]" * 900, "x = " + "9" * 5000, "[detection", "a = 1"])
@@ -286,7 +288,7 @@ class TestFigures:
 
 
 def test_an_edit_is_text(tmp_path):
-    with pytest.raises(UserError, match="line 1: this is no edit"):
+    with pytest.raises(UserError, match="line 1: this is not an edit"):
         Edit.from_line(b'{"of": null, "kind": "saved", "before": [], "after": []}', "line 1")
 
 
