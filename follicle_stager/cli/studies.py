@@ -47,7 +47,7 @@ def run(
     min_score: MinScore = None,
     detector: Detector = None,
 ) -> None:
-    """Find and stage the follicles on all slides, count them per animal, and report where the knockouts arrest."""
+    """Find, stage and count the follicles on all slides; report where growth is blocked in the knockouts."""
     config = _config(out_folder, config_file, min_score, detector)
     sources, sheet = fs.list_slides(slides), fs.SampleSheet.read(samples)
     study, outcomes = _process(sources, out_folder, sheet, config, mpp, jobs)
@@ -112,7 +112,7 @@ def compare(
     counted: Count = "countable",
     covariates: Covariates = "",
 ) -> None:
-    """Report whether and where the knockouts arrest; write the tables: models, Prism, and a script for R."""
+    """Report whether and where growth is blocked in the knockouts; write tables (also for Prism) and an R script."""
     study = fs.Study.open(study_folder)
     _compare(study, _counts(study), counted, covariates)
 

@@ -51,9 +51,13 @@ def power(
     ] = "secondary",
     block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that are blocked.")] = 0.7,
     animals: Annotated[str, typer.Option("--animals", help="Numbers of animals per group to try.")] = "3,4,6,8,12",
-    animal_cv: Annotated[float, typer.Option("--animal-cv", min=0, help="CV of follicles between animals.")] = 0.15,
+    animal_cv: Annotated[
+        float, typer.Option("--animal-cv", min=0, help="CV of follicle numbers between animals.")
+    ] = 0.15,
     stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="Additional CV of each stage.")] = 0.10,
-    interval: Annotated[int, typer.Option("--interval", min=1, help="Sampling interval of the sections.")] = 10,
+    interval: Annotated[
+        int, typer.Option("--interval", min=1, help="Sampling interval k: every k-th section is counted.")
+    ] = 10,
     ovaries: Annotated[int, typer.Option("--ovaries", min=1, max=2, help="Ovaries counted per animal.")] = 2,
     wrong_stage: Annotated[
         float, typer.Option("--wrong-stage", min=0, max=1, help="Share of follicles staged one step off.")
@@ -90,18 +94,24 @@ def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder for the cohort.")],
     animals: Annotated[int | None, typer.Option("--animals", help="Animals per group.")] = None,
     sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, evenly spaced.")] = None,
-    interval: Annotated[int | None, typer.Option("--interval", help="Instead: sampling interval.")] = None,
+    interval: Annotated[
+        int | None, typer.Option("--interval", help="Instead: sampling interval k, every k-th section.")
+    ] = None,
     ovary: Annotated[str | None, typer.Option("--ovary", help="small (the default) or adult.")] = None,
     block_after: Annotated[
         str | None,
         typer.Option("--block-after", help="Planted arrest: none, primary, secondary or early_antral."),
     ] = None,
     block: Annotated[float | None, typer.Option("--block", help="Share of follicles that are blocked there.")] = None,
-    depletion: Annotated[float | None, typer.Option("--depletion", help="Share of all follicles missing.")] = None,
+    depletion: Annotated[
+        float | None, typer.Option("--depletion", help="Share of all follicles that are missing.")
+    ] = None,
     mpp: Annotated[float | None, typer.Option("--mpp", help="µm per pixel.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="faithful, or randomised for training.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Also write label images.")] = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Random seed of the whole cohort.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random seed; the same seed gives the same cohort.")
+    ] = None,
     config_file: Annotated[
         Path | None, typer.Option("--config", help="All parameters as TOML, or a truth/plan.json.")
     ] = None,
@@ -194,7 +204,8 @@ def train(
         typer.Option("--from-study", help="Instead: fine-tune the network on a study's corrected slides."),
     ] = None,
     patches: Annotated[
-        Path | None, typer.Option("--patches", help="Folder for rendered patches, can be shared (default: in --out).")
+        Path | None,
+        typer.Option("--patches", help="Folder for rendered patches; runs can share it (default: in --out)."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render patches.")] = PROCESSORS,
 ) -> None:

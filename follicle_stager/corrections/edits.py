@@ -97,7 +97,7 @@ class Edit:
     run_id, software
         Run whose follicles were corrected, and version of the software.
     of
-        For ``undo`` and ``redo``, id of the edit; for ``saved`` and ``import``, name and SHA-256 of the file.
+        Id of the edit that is undone or redone; for ``saved`` and ``import``, name and SHA-256 of the file.
     sections_before, sections_after
         Sections that are removed, and sections that take their place.
     id

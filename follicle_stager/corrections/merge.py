@@ -75,7 +75,7 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
             continue
         if edit.of in {c.id for c in conflicts}:  # the undo of an edit that was left out
             continue
-        if edit.kind == Kind.REATTACH:  # here, the replay must not start anew at this edit
+        if edit.kind == Kind.REATTACH:  # in this log, the replay must not start at this edit
             edit = replace(edit, kind=Kind.IMPORT)
         if edit.kind == Kind.FIND:  # both may have searched the same part
             there = {f.id for f in session.follicles}

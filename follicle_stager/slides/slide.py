@@ -68,7 +68,7 @@ class Slide:
     notes
         Notes for the user (e.g. focal planes that were left out).
     origin
-        How the slide was opened.
+        Library and reason for the choice of the image.
     """
 
     def __init__(

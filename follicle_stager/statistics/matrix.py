@@ -41,12 +41,12 @@ class CountMatrix:
     counts
         Whole numbers, (n, 5); NaN if a stage cannot be seen on the slides.
     exposure
-        Number of counted follicles per follicle of one ovary, up to a common factor, (n, 5); the models use it as an
-        offset. See `count_matrices`.
+        Expected number of counted follicles per follicle of one ovary, up to a common factor, (n, 5); the models use
+        it as an offset. See `count_matrices`.
     genotypes
         Names of control and knockout.
     exposure_note
-        How the exposure was calculated, in words.
+        Explanation of the exposure, in words.
     beside
         Counts and exposures, (n,) each, of profiles on no rung (``unsure``), and of dying ones on the ladder
         (``atretic``).

@@ -396,7 +396,7 @@ class TestBadInput:
         assert "must end in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
         assert "0 follicles of 0 animals are judged" in self.fails(cli, "learn", study)
         assert "write whole numbers" in self.fails(cli, "power", "--animals", "few")
-        assert "2 animals at least" in self.fails(cli, "power", "--animals", "1")
+        assert "at least 2 animals" in self.fails(cli, "power", "--animals", "1")
         assert "block_after" in self.fails(cli, "power", "--block-after", "antral")
 
     def test_missing_path(self, cli, tmp_path):

@@ -145,7 +145,7 @@ class TestCounts:
             session.assign({"ovary_s3": ("m1", "L"), "ovary_s2": ("m2", "R"), "ovary_s1": ("m2", "L")})
         counts = count_study(study)
         assert counts.notes[0] == (
-            "ovary_s1: counted as m2 L, as a person said; by the order of the sample sheet it would be m1 L"
+            "ovary_s1: counted as m2 L, as a person decided; by the order of the sample sheet, it would be m1 L"
         )
         table = counts.section
         own = table[table["stage"] == "secondary"]
