@@ -87,9 +87,7 @@ def features_of_rois(path: Path) -> list[dict[str, Any]]:
                 if sum(part.file_size for part in names) > MAX_TEXT_BYTES:
                     raise UserError(f"{path}: its ROIs are too large to be read.")
                 rois = [ImagejRoi.frombytes(packed.read(part)) for part in names]
-                for roi, part in zip(
-                    rois, names, strict=True
-                ):  # like ImageJ, use the file name of a ROI without a name
+                for roi, part in zip(rois, names, strict=True):  # like ImageJ, use the file name if there is none
                     roi.name = _class_in(roi.name) or _class_in(PurePosixPath(part.filename).stem)
         if not rois:
             raise UserError(f"{path}: there is no ROI in it; save ROIs with ImageJ's ROI manager, or use GeoJSON.")

@@ -132,10 +132,7 @@ class Reviewer:
         self._ids = [f.id for f in self.desk.follicles]
         _, words, _ = label_layer((), self.desk.pixel_size)
         self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
-        bare = {
-            "name": options["name"],
-            **scale_options(self.desk.pixel_size),
-        }  # without outlines there are no features
+        bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outlines, so no features
         self.layer = self.viewer.add_shapes(data or None, ndim=2, **(options if data else bare))
         self.layer.mode = "select"
         self.layer.events.help.connect(self._hint)
