@@ -1,7 +1,7 @@
-"""Many slides: skip what is finished, work in processes, let one bad slide not cost the others.
+"""Process many slides: skip finished ones, use several processes, and continue if one slide fails.
 
-Each slide is independent and seeded by nothing, so results do not depend on the number of workers. Processes are
-spawned (Windows and macOS know no other way), and talk back through a queue.
+Slides are independent and use no random seed, so results do not depend on the number of workers. Processes are spawned
+(as Windows and macOS require), and report through a queue.
 """
 
 from __future__ import annotations
@@ -31,33 +31,35 @@ if TYPE_CHECKING:
 
     from follicle_stager.study.runs import Run
 
-    #: ``(slide_id, step, done, total)``, or None at the end
+    #: ``(slide_id, step, done, total)``, or None at the end.
     Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
-    #: ``on_progress(slide_id, step, done, total)``
+    #: ``on_progress(slide_id, step, done, total)``.
     OnProgress = Callable[[str, str, int, int], None]
 
 log = logging.getLogger(__name__)
 
-# Windows cannot wait for more.
+# Windows cannot wait for more processes.
 _MAX_WORKERS = 61
 _BROKEN = (
-    "{path}: the working process was ended by the system, most likely for lack of memory; "
+    "{path}: the process was ended by the system, probably because memory ran out; "
     "run the same command again with fewer --jobs (finished slides are kept)."
 )
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one slide ended.
+    """Outcome of one slide.
 
     Attributes
     ----------
+    slide_id
+        Name of the slide in the study.
     state
-        ``done``, ``kept`` (finished before) or ``failed``.
+        State: ``done``, ``kept`` (finished before) or ``failed``.
     message
-        Why it failed, for a person.
+        Reason of a failure, for the user.
     follicles, sections
-        How many were found.
+        Numbers of follicles and sections found.
     flags
         Quality warnings.
     """
@@ -91,40 +93,41 @@ def process_folder(
     on_done: Callable[[Outcome], None] = lambda outcome: None,
     told: Callable[[str], None] = lambda said: None,
 ) -> tuple[Study, list[Outcome]]:
-    """Find and stage the follicles of all slides of a folder, into a study.
+    """Find and stage the follicles on all slides of a folder, and save them in a study.
 
-    The same call goes on where an earlier one stopped: slides that the same configuration has finished are kept.
+    A repeated call continues an interrupted one: slides finished with the same configuration are kept.
 
     Parameters
     ----------
     slides
-        Folder of slides, one slide, or slides as `list_slides` gives them.
+        Folder of slides, one slide, or slides as returned by `list_slides`.
     study_folder
         Folder of the study; it is made if it does not exist.
     samples
         Sample sheet, or its path. It is checked before the first slide is read; its column ``mpp`` gives pixel sizes.
     config
-        All parameters; if it is None those of the study, or the defaults for a new one.
+        All parameters; if None, those of the study, or the defaults for a new study.
     mpp
-        µm per pixel of all slides, instead of what their files say.
+        Pixel size of all slides, µm/px, used instead of the value in their files.
     jobs
-        Number of processes; with 1, all work is done in this one.
+        Number of processes; with 1, all work is done in the calling process.
     on_progress, on_done
-        Called in this process, never two at a time.
+        Functions that are called in the calling process, never two at a time.
     told
-        Called with what a person must know, in words.
+        Function that is called with notes for the user.
 
     Returns
     -------
     study : Study
+        Study with the results.
     outcomes : list of Outcome
-        In the order of the slides. A slide that fails is an outcome, not an exception.
+        Outcomes in the order of the slides. A slide that fails is an outcome, not an exception.
 
     Raises
     ------
     UserError
-        If there are no slides, the sample sheet does not match them, the folder holds something else, or a run with
-        other settings is at work in it.
+        If there are no slides, the sample sheet does not match them, the folder contains something else, or a run with
+        other settings is in progress in it.
     """
     folder = Path(study_folder)
     if config is None:
@@ -136,7 +139,7 @@ def process_folder(
         scales = {s.slide: s.mpp for s in sheet.for_slides(sources) if s.mpp is not None}
     study = Study.create(folder, config, told=told)
     with study.running(config, mpp=mpp):
-        # One that began in the same moment may have written its settings before it was refused.
+        # Another run that began at the same moment may have written its settings before it was refused.
         Study.create(folder, config)
         outcomes = run_batch(
             study,
@@ -166,29 +169,30 @@ def run_batch(
     Parameters
     ----------
     study
-        Where results go. Slides that the same configuration has finished are kept.
+        Study for the results. Slides finished with the same configuration are kept.
     sources
-        The slides.
+        Slides to process.
     config
         All parameters.
     mpp
-        µm/px that stands instead of the file's: one for all, or by slide id.
+        Pixel size, µm/px, used instead of the value in the files: one for all slides, or by slide id.
     jobs
-        Number of processes; 1 works in this one.
+        Number of processes; with 1, all work is done in the calling process.
     find
-        False: slides that were never searched get their sections and no follicle, for a person to go on from.
+        Whether to search for follicles. If False, slides that were never searched only get their sections, as a start
+        for manual work.
     on_progress, on_done
-        Called in this process, never two at a time.
+        Functions that are called in the calling process, never two at a time.
 
     Returns
     -------
     list of Outcome
-        In the order of ``sources``. A slide that fails is an outcome, not an exception.
+        Outcomes in the order of ``sources``. A slide that fails is an outcome, not an exception.
 
     Raises
     ------
     StudyError
-        If a run with other settings is at work in the study.
+        If a run with other settings is in progress in the study.
     """
     tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
     outcomes: dict[str, Outcome] = {}
@@ -210,8 +214,8 @@ def run_batch(
                 finish(_work(task, advance))
         else:
             broken = _run_in_processes(tasks, min(jobs, len(tasks), _MAX_WORKERS), advance, finish)
-            # A worker that the system ended takes the whole pool with it. Each slide that was open or waiting then gets
-            # a process of its own, so that only the one that breaks again has failed.
+            # If the system ends one worker, the whole pool breaks. Each unfinished slide then gets a process of its
+            # own, so that only a slide that breaks again counts as failed.
             for task in broken:
                 if _run_in_processes([task], 1, advance, finish):
                     finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
@@ -221,7 +225,7 @@ def run_batch(
 def _run_in_processes(
     tasks: list[_Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
 ) -> list[_Job]:
-    """Work in spawned processes; returns the jobs that were lost because a process was ended from outside."""
+    """Work in spawned processes; return the jobs that were lost because the system ended a process."""
     context = multiprocessing.get_context("spawn")
     messages: Messages = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
@@ -236,7 +240,7 @@ def _run_in_processes(
             except BrokenProcessPool:
                 broken.append(futures[future])
     except BaseException:
-        # Ctrl+C: finished slides are on disk, writes are atomic, and nobody wants to wait for the others.
+        # Ctrl+C: finished slides are on disk, and writes are atomic, so do not wait for the other slides.
         executor.shutdown(wait=False, cancel_futures=True)
         for child in multiprocessing.active_children():
             child.terminate()
@@ -254,12 +258,12 @@ def _listen(messages: Messages, on_progress: OnProgress) -> None:
         on_progress(*message)
 
 
-# Set in each worker when it starts.
+# Queue of a worker process, set when it starts.
 _messages: Messages | None = None
 
 
 def _start_worker(messages: Messages) -> None:
-    """Set up a process of ours: Ctrl+C is the parent's business, and when the parent is gone, so is this one."""
+    """Set up a worker process: the parent handles Ctrl+C, and the worker ends when the parent has ended."""
     global _messages
     _messages = messages
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -287,7 +291,7 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
         return Outcome(slide_id, "failed", f"{path}: not enough memory; try --jobs 1.")
     except OSError as error:
         return Outcome(slide_id, "failed", f"{path}: {describe_os_error(error)}")
-    except Exception as error:  # a defect on one slide must not cost the others; the traceback goes to the log
+    except Exception as error:  # an error on one slide must not stop the others; the traceback goes to the log
         log.error("slide %s: %s", slide_id, traceback.format_exc())
         return Outcome(
             slide_id,
@@ -297,7 +301,7 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
 
 
 def _same_picture(task: _Job, before: Run) -> bool:
-    """Whether the slide that the study has is this one: the same file, or a copy of it that was moved."""
+    """Whether the slide in the study is this slide: the same file, or a copy of it in another place."""
     same_file = not before.source or (task.study.path / before.source).resolve() == task.source.path.resolve()
     return same_file or before.content in ("", content_of(task.source.path))
 
@@ -307,17 +311,17 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
     try:
         before = task.study.run(slide_id) if task.study.has_run(slide_id) else None
-    except StudyError:  # damaged: this run writes it anew
+    except StudyError:  # damaged: this run writes it again
         before = None
-    # Asked before the slide is opened: opening a PNG decodes it, and a resumed study has many that are done.
+    # Check this before opening the slide: opening a PNG decodes it, and a resumed study has many finished slides.
     if before is not None and (before.run_id == run_id or not task.find):
         if _same_picture(task, before):
             task.study.moved_to(slide_id, task.source.path)
         return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
     if before is not None and not _same_picture(task, before):
         raise StudyError(
-            f"{task.source.path}: this study has a slide {slide_id} already, which is {before.source}. Rename one of "
-            "the two pictures, or give another folder for the results."
+            f"{task.source.path}: this study already has a slide {slide_id}, which is {before.source}. Rename one of "
+            "the two images, or choose another folder for the results."
         )
     with open_slide(task.source.path, mpp=task.mpp, limits=task.config.slides) as slide:
         result = process_slide(

@@ -1,8 +1,7 @@
-"""One configuration, a part per step; saved beside every result.
+"""The configuration, with one part per step; it is saved with every result.
 
-The same names and defaults serve the command line, Python and the plugin. Lengths are µm. Values marked [M]
-are widely used or were set here by looking, and are no sourced standard; change them in ``study.toml`` or with
-``--config FILE.toml``.
+The command line, Python and the plugin use the same names and defaults. Lengths are µm. Values marked [M] are widely
+used or were set by eye and have no published source; change them in ``study.toml`` or with ``--config FILE.toml``.
 """
 
 from __future__ import annotations
@@ -34,69 +33,71 @@ class _Part(BaseModel):
 
 
 def _check_order(part: BaseModel, *names: str) -> None:
-    """Refuse ranges that are upside down."""
+    """Raise an error if the lower end of a range is not below the upper end."""
     for low, high in pairwise(names):
         if getattr(part, low) >= getattr(part, high):
             raise ValueError(f"{low} must be smaller than {high}")
 
 
 class SlidesConfig(_Part):
-    """What may be read of a slide's file; larger pictures are refused before they fill the memory or take hours."""
+    """Size limits for slides; larger images are refused before they fill the memory or take hours."""
 
     max_decoded_mb: Positive = 500.0
-    """Largest picture that is decoded at once (PNG, JPEG, BMP), and largest tile or strip of a TIFF, MB."""
+    """Largest image that is decoded at once (PNG, JPEG, BMP), and largest tile or strip of a TIFF, MB."""
     max_overview_mpx: Positive = 1000.0
-    """Largest picture that is looked through as a whole, millions of pixels: the coarsest resolution of a slide."""
+    """Largest image that is processed as a whole, millions of pixels: the lowest resolution of a slide."""
     max_area_mm2: Positive = 6000.0
-    """Largest area of a slide; a glass of 26 x 76 mm has 1976, one of 52 x 76 mm has 3952."""
+    """Largest area of a slide, mm²; a glass slide of 26 x 76 mm has 1976, one of 52 x 76 mm has 3952."""
 
 
 class TissueConfig(_Part):
-    """What is tissue, and what is a section."""
+    """How tissue and sections are found."""
 
     overview_mpp: Positive = 4.0
-    """µm/px at which tissue is told from glass."""
+    """Resolution at which tissue is separated from glass, µm/px."""
     min_section_mm2: Positive = 0.05
-    """Smaller pieces are debris [M]. A section of a prepubertal mouse ovary has 0.3 mm² and more."""
+    """Smallest section, mm²; smaller pieces are debris [M]. A section of a prepubertal mouse ovary has 0.3 mm² or
+    more."""
     join_gap_um: Positive = 80.0
-    """Pieces closer than this are one torn section [M]."""
+    """Largest gap within a torn section, µm: pieces closer than this are one section [M]."""
 
 
 class DetectionConfig(_Part):
     """How follicles are found."""
 
     detector: str = "auto"
-    """``network`` needs onnxruntime; ``classical`` needs no weights; ``auto`` is the network where it can run."""
+    """``network`` needs onnxruntime; ``classical`` needs no weights; ``auto`` is the network if it can run."""
     min_score: Fraction = 0.4
-    """The detection threshold: lower finds more follicles and claims more that are none. The network's score is the
-    probability that a claim is a follicle, on virtual sections."""
+    """Detection threshold: a lower one finds more follicles and makes more false claims. The score of the network is
+    the probability that a claim is a follicle, on virtual sections."""
     working_mpp: Positive = 1.0
-    """µm/px at which follicles are measured: granulosa nuclei (6-7 µm) are still told apart."""
+    """Resolution at which follicles are measured, µm/px: granulosa nuclei (6-7 µm) can still be distinguished."""
     max_mpp: Positive = 3.0
-    """Coarser slides are refused: layers of granulosa (7 µm) cannot be told apart on them, µm/px."""
+    """Lowest resolution, µm/px; coarser slides are refused, because granulosa layers (7 µm) cannot be distinguished
+    on them."""
 
 
 class NetworkConfig(_Part):
     """Parameters of the network detector."""
 
     folder: str = ""
-    """Folder of another network than the one that comes with the package."""
+    """Folder of a network to use instead of the one in the package."""
 
 
 class ClassicalConfig(_Part):
     """Parameters of the classical detector."""
 
     min_oocyte_um: Positive = 20.0
-    """Smallest oocyte that is looked for, µm. Primordial ones have 12-20 µm [M]; at 12 and below they are looked for
-    too, with many false claims for each true one (docs/classical-detector.md)."""
+    """Diameter of the smallest oocyte that is searched for, µm. Primordial ones have 12-20 µm [M]; with 12 or less,
+    they are searched for too, with many false claims for each true one (docs/classical-detector.md)."""
     max_oocyte_um: Positive = 85.0
-    """Largest oocyte, µm: 72 in a Graafian follicle (Griffin 2006), with zona."""
+    """Diameter of the largest oocyte, µm: 72 in a Graafian follicle (Griffin 2006), plus the zona."""
     min_seed: Fraction = 0.03
-    """Response of the disc-in-ring filter from which a spot is looked at more closely."""
+    """Smallest response of the disc-in-ring filter at which a spot is examined further."""
     min_cavity_um: Positive = 60.0
-    """Smallest cavity from which an antral follicle is looked for without its oocyte, µm [M]."""
+    """Smallest cavity at which an antral follicle is searched for without its oocyte, µm [M]."""
     max_follicle_um: Positive = 600.0
-    """Largest follicle, µm; preovulatory ones pass 400."""
+    """Diameter of the largest follicle, µm; preovulatory ones exceed 400."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -108,25 +109,27 @@ class ContentsConfig(_Part):
     """Fluid spaces and oocyte nucleus inside a follicle."""
 
     fluid_min_area_um2: Positive = 250.0
-    """Smallest fluid space: 18 µm across; smaller gaps are between cells of any secondary follicle [M]."""
+    """Smallest fluid space, µm²: 18 µm in diameter; every secondary follicle has smaller gaps between its cells
+    [M]."""
     fluid_min_width_um: Positive = 6.0
-    """Narrower clefts are shrinkage or cracks [M]."""
+    """Smallest width of a fluid space, µm; narrower clefts are shrinkage or cracks [M]."""
     oocyte_margin_um: Positive = 5.0
-    """Nearer to the oocyte a gap is zona or shrinkage [M]; the zona is 5-8 µm thick [M]."""
+    """Distance to the oocyte within which a gap is zona or shrinkage, µm [M]; the zona is 5-8 µm thick [M]."""
     outline_margin_um: Positive = 5.0
-    """Nearer to the outline a gap is shrinkage: the basal layer is never fluid."""
+    """Distance to the outline within which a gap is shrinkage, µm: the basal layer is never fluid."""
     nucleus_min_radius_um: Positive = 4.0
-    """Smallest visible part of an oocyte nucleus."""
+    """Radius of the smallest visible part of an oocyte nucleus, µm."""
     nucleus_max_radius_um: Positive = 15.0
-    """Largest: the nucleus of a growing oocyte has 20-30 µm."""
+    """Radius of the largest oocyte nucleus, µm: the nucleus of a growing oocyte has a diameter of 20-30 µm."""
     nucleus_min_share: Fraction = 0.22
-    """... and at least this share of the oocyte's radius: smaller spots are granules or cells at the border [M]."""
+    """Smallest radius of the nucleus as a share of the oocyte's radius: smaller spots are granules or cells at the
+    border [M]."""
     oocyte_min_share: Fraction = 0.2
-    """A body that fills less of the detector's contour is not taken for the oocyte."""
+    """Smallest share of the detector's contour that an oocyte fills; a smaller object is not taken for the oocyte."""
     oocyte_max_excess: Positive = 0.25
-    """Hematoxylin above the oocyte's middle from which a pixel is a cell and no cytoplasm."""
+    """Hematoxylin above that of the oocyte's middle at which a pixel is a cell and not cytoplasm."""
     nucleus_min_contrast: Positive = 0.13
-    """Hematoxylin of nucleus minus cytoplasm from which the nucleus counts as seen [M]."""
+    """Smallest hematoxylin of nucleus minus cytoplasm at which the nucleus counts as visible [M]."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -135,57 +138,60 @@ class ContentsConfig(_Part):
 
 
 class MorphometryConfig(_Part):
-    """Cell sizes for counting layers."""
+    """Cell sizes for counting granulosa layers and pyknotic nuclei."""
 
     nucleus_radius_um: Positive = 3.0
-    """Of a granulosa nucleus [M]."""
+    """Radius of a granulosa nucleus, µm [M]."""
     nucleus_min_response: Positive = 0.06
-    """Least contrast of a nucleus, hematoxylin units."""
+    """Smallest contrast of a nucleus, hematoxylin units."""
     cell_pitch_um: Positive = 7.0
-    """Distance between neighbouring granulosa nuclei [M]; also the width of a ray."""
+    """Distance between neighbouring granulosa nuclei, µm [M]; also the width of a ray."""
     cuboidal_um: Positive = 5.5
-    """Granulosa at least this high is cuboidal, below it is flat [M]."""
+    """Smallest height of cuboidal granulosa, µm; below it, granulosa is flat [M]."""
     pyknotic_darkness: Positive = 1.5
-    """A pyknotic nucleus is darker than the lower quartile of the follicle's nuclei by this factor [M]."""
+    """Factor by which a pyknotic nucleus is darker than the lower quartile of the follicle's nuclei [M]."""
     pyknotic_compactness: Positive = 1.1
-    """... and small: ratio of the responses at 0.6 of the nuclear size and at nuclear size [M]."""
+    """Smallest ratio of the responses at 0.6 of the nuclear size and at nuclear size: a pyknotic nucleus is also small
+    [M]."""
     pyknosis_min_nuclei: Annotated[int, Field(ge=1)] = 15
-    """Fewer nuclei give no fraction."""
+    """Smallest number of nuclei from which a pyknotic fraction is calculated."""
 
 
 class StagingConfig(_Part):
     """Thresholds of the stage table.
 
-    The table is from the literature; the numbers that turn it into measurements are [M] throughout.
+    The table is from the literature; all numbers that turn it into measurements are [M].
     """
 
     two_layers_min_fraction: Fraction = 0.35
-    """Share of rays with two nuclei or more from which there are two layers. Nuclei missed in the section lower
-    the count, so it is below one half."""
+    """Share of rays with two or more nuclei at which there are two layers. It is below one half because nuclei that
+    are missed in the section lower the count."""
     two_layers_min_um: Positive = 12.5
-    """Granulosa thickness from which there are two layers: two cells of 6-7 µm."""
+    """Granulosa thickness at which there are two layers, µm: two cells of 6-7 µm."""
     cuboidal_complete: Fraction = 0.75
-    """Share of the single layer that is cuboidal from which it is primary."""
+    """Cuboidal share of the single layer at which a follicle is primary."""
     cuboidal_none: Fraction = 0.25
-    """... and below which it is primordial; between the two it is transitional."""
+    """Cuboidal share of the single layer below which a follicle is primordial; between the two shares it is
+    transitional."""
     fluid_min_fraction: Share = 0.015
-    """Fluid share of the granulosa's area from which there is fluid."""
+    """Share of fluid in the granulosa's area at which a follicle has fluid."""
     antral_min_fraction: Share = 0.20
-    """Share of the largest space from which it is one large cavity; below it the follicle is early antral."""
+    """Share of the largest fluid space in the granulosa's area at which it is one large cavity; below it, the follicle
+    is early antral."""
     preovulatory_um: Positive = 400.0
-    """Griffin 2006."""
+    """Diameter at which an antral follicle is preovulatory, µm (Griffin 2006)."""
     max_layers_iqr: Positive = 3.0
-    """Spread of the layer count above which it says nothing."""
+    """Interquartile range of the layer count above which the count is not used."""
     min_probability: Fraction = 0.55
-    """Below it the answer is unsure."""
+    """Smallest probability of a stage; below it, the stage is unsure."""
     pyknosis_max_fraction: Fraction = 0.20
-    """Above it a follicle is atretic; 15-20 % were reported in follicles called intact."""
+    """Share of pyknotic nuclei above which a follicle is atretic; 15-20 % were reported in follicles called intact."""
     dying_max_fraction: Fraction = 0.5
-    """Network: above this share of dying granulosa a follicle is atretic [M]."""
+    """Share of dying granulosa above which a follicle is atretic (network) [M]."""
     oocyte_min_aspect: Fraction = 0.55
-    """Short by long axis below which an oocyte is misshapen, a weak sign of atresia."""
+    """Ratio of short to long axis below which an oocyte is misshapen, a weak sign of atresia."""
     classifier: str = ""
-    """Folder of a classifier that ``learn`` made of your corrections; it then stages instead of the criteria."""
+    """Folder of a classifier that ``learn`` made from your corrections; it replaces the criteria."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -194,21 +200,22 @@ class StagingConfig(_Part):
 
 
 class CountingConfig(_Part):
-    """How counts become numbers of follicles. Also ``count`` and what comes after it read these in ``study.toml``."""
+    """How counts become numbers of follicles. ``count`` and later commands read these from ``study.toml``, too."""
 
     nucleus_height_um: dict[Stage, Positive] = {}
-    """Mean height of a stage's oocyte nuclei, as {secondary = 17.0}; others are worked out of their profiles."""
+    """Mean height of the oocyte nuclei of a stage, µm, as {secondary = 17.0}; for stages without a value, it is
+    estimated from their profiles."""
     lost_cap_um: NotNegative = 0.0
-    """A nucleus that reaches into a section by less than this is not seen, on either side [M]."""
+    """Depth up to which a nucleus may reach into a section without being seen, on either side, µm [M]."""
 
 
 class ComparisonConfig(_Part):
     """How the verdict is reached."""
 
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Share of studies without a block in which one may be found."""
+    """Significance level: the largest share of studies without an arrest in which one is found."""
     equivalence_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
-    """A step whose ratio lies surely between 1/this and this is no block [M]."""
+    """Limit of equivalence: a step is not blocked if the interval of its ratio lies between 1/limit and limit [M]."""
 
 
 class Config(_Part):
@@ -228,7 +235,7 @@ class Config(_Part):
     @model_validator(mode="before")
     @classmethod
     def _of_older_versions(cls, values: Any) -> Any:
-        """Versions before 0.3 had the parameters of all detectors in one part."""
+        """Move parameters of older files: versions before 0.3 had those of all detectors in one part."""
         if not isinstance(values, dict) or not isinstance(values.get("detection"), dict):
             return values
         moved = {name: ("classical", name) for name in ClassicalConfig.model_fields} | {
@@ -248,7 +255,7 @@ class Config(_Part):
         Parameters
         ----------
         **parts
-            Values by name, for each part: ``detection={"min_score": 0.3}``.
+            New values by name, for each part: ``detection={"min_score": 0.3}``.
 
         Raises
         ------
@@ -264,7 +271,7 @@ class Config(_Part):
             raise UserError(f"{explain(error)}. The names and defaults are in docs/parameters.md.") from None
 
     def fingerprint(self) -> str:
-        """Short hash of all values that a slide's follicles depend on: equal for equal settings."""
+        """Short hash of all values that affect the follicles of a slide; equal settings have the same hash."""
         return hashlib.sha256(self.model_dump_json(exclude={"slides", "counting", "comparison"}).encode()).hexdigest()[
             :12
         ]
@@ -276,7 +283,7 @@ def load_config(path: str | Path) -> Config:
     Raises
     ------
     UserError
-        If the file is missing, no TOML, or has an unknown name or a value out of range.
+        If the file is missing or not TOML, or if a name is unknown or a value is out of range.
     """
     values = read_values(Path(path))
     try:
@@ -286,7 +293,7 @@ def load_config(path: str | Path) -> Config:
 
 
 def explain(error: ValidationError) -> str:
-    """Say which parameters are wrong, and how to write them."""
+    """Return a message that says which parameters are wrong, and how to write them."""
     said = {
         "extra_forbidden": "there is no such parameter",
         "tuple_type": "write a range, like [220, 310]",
@@ -308,7 +315,7 @@ def read_values(path: Path) -> dict[str, Any]:
     Raises
     ------
     UserError
-        If the file is missing or neither.
+        If the file is missing or cannot be read as either.
     """
     if path.suffix.lower() == ".json":
         values = read_json(path)
@@ -316,15 +323,15 @@ def read_values(path: Path) -> dict[str, Any]:
         text = read_text(path)
         try:
             values = tomllib.loads(text)
-        except (ValueError, RecursionError) as error:  # no TOML, a number of thousands of digits, too deep
-            raise UserError(f"{path}: this is not valid TOML ({error}); mend that line, or restore the file.") from None
+        except (ValueError, RecursionError) as error:  # not TOML, a number with thousands of digits, deep nesting
+            raise UserError(f"{path}: this is not valid TOML ({error}); correct or restore the file.") from None
     if not isinstance(values, dict):
-        raise UserError(f"{path}: this holds no named parameters.")
+        raise UserError(f"{path}: the file contains no named parameters.")
     return values
 
 
 def changes(before: Config, after: Config) -> dict[str, str]:
-    """Parameters in which two configurations differ, by name, and how, in words."""
+    """Parameters that differ between two configurations: the difference in words, by name."""
     old, new = (config.model_dump(mode="json") for config in (before, after))
     return {
         f"{part}.{name}": f"{part}.{name} was {_shown(old[part][name])}, now {_shown(value)}"

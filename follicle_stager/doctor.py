@@ -1,4 +1,4 @@
-"""What this installation can read and run, and how a slide is read."""
+"""Describe what this installation can read and run, and how a slide is read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from follicle_stager.detection.network import model
 from follicle_stager.errors import how_to_install
 from follicle_stager.slides import FORMATS, open_slide
 
-# Packages that do something else than read slides: what for, and the extra that brings them.
+# Packages with other purposes than reading slides: purpose, and the extra that installs them.
 _OTHERS = {
     "imagecodecs": ("compressed TIFF", ""),
     "numba": ("virtual ovaries", ""),
@@ -27,7 +27,7 @@ _OTHERS = {
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the installation: its name, its version or what is missing, and what it is for."""
+    """A part of the installation: its name, its version or how to install it, and its purpose."""
 
     name: str
     version: str
@@ -35,7 +35,7 @@ class Part:
 
 
 def parts() -> list[Part]:
-    """List what this installation consists of: packages, detector, weights and machine."""
+    """List the parts of this installation: packages, detector, weights and machine."""
     readers: dict[str, tuple[str, str]] = {}
     for known in FORMATS:
         names, _ = readers.get(known.library, ("", ""))
@@ -55,12 +55,12 @@ def parts() -> list[Part]:
 
 
 def describe_slide(path: Path) -> dict[str, str]:
-    """Say how a slide is read: what opens it, which picture of the file is searched, at what pixel size, and why.
+    """Describe how a slide is read: the library, the image of the file that is searched, its pixel size, and why.
 
     Raises
     ------
     SlideError
-        If it cannot be read.
+        If the slide cannot be read.
     """
     with open_slide(path) as slide:
         size = slide.stated_pixel_size

@@ -1,7 +1,7 @@
-"""Learn a lab's own staging from its corrections: collect what was judged, hold animals back, compare, write.
+"""Learn a lab's own staging from its corrections: collect judged follicles, hold out animals, compare, write.
 
-The classifier takes over only where it beats the criteria on animals that it did not see, with the answers that it
-would give: ``unsure`` counts as not right, for both.
+The classifier replaces the criteria only if it is better on held-out animals, by the answers that both would give:
+``unsure`` counts as wrong.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _FOLDS = 8
 
 @dataclass(frozen=True)
 class Examples:
-    """Follicles that a person staged: of each its measurements, stage and animal."""
+    """Follicles that a person staged: measurements, stage and animal of each."""
 
     measurements: tuple[Measurements, ...]
     stages: tuple[Stage, ...]
@@ -44,25 +44,26 @@ class Examples:
 
     @property
     def sha256(self) -> str:
-        """Of all that is learned from."""
+        """Hash of all training data."""
         text = "\n".join(map(repr, zip(self.measurements, self.stages, self.animals, strict=True)))
         return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What came of learning.
+    """Result of learning.
 
     Attributes
     ----------
     folder
-        Of the classifier.
+        Folder of the classifier.
     card
-        How it was made.
+        Description of the classifier and how it was made.
     scores
-        ``figure``, ``criteria``, ``classifier``; on animals that the classifier had not seen.
+        Scores on held-out animals: ``figure``, ``criteria``, ``classifier``.
     difference
-        Of the share with the right stage, classifier minus criteria: mean over animals, and its 95 % interval.
+        Difference in the share with the right stage, classifier minus criteria: mean over animals, and the limits of
+        its 95 % interval.
     """
 
     folder: Path
@@ -72,19 +73,21 @@ class Learned:
 
 
 def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, total: None, seed: int = 0) -> Learned:
-    """Learn from what was judged in a study, and write the classifier to its folder ``staging``.
+    """Learn from the judgements in a study, and write the classifier to its folder ``staging``.
 
     Parameters
     ----------
     study
-        With corrections.
+        Study with corrections.
     progress
-        Called with the number of parts of the animals that were held back, and of all.
+        Function that is called with the number of finished folds and the number of all folds.
+    seed
+        Not used.
 
     Raises
     ------
     UserError
-        If too little was judged.
+        If too few follicles were judged.
     """
     criteria = study.config.staging.model_copy(update={"classifier": ""})
     examples = collect(study)
@@ -112,17 +115,17 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
 
 
 def collect(study: Study) -> Examples:
-    """Follicles of a study that a person judged and gave a stage of the ladder.
+    """Collect the follicles of a study that a person judged and that have a stage of the ladder.
 
     Raises
     ------
     UserError
-        If they are of fewer than two animals.
+        If they are from fewer than two animals.
     """
     if not study.samples_path.is_file():
         raise StudyError(
-            f"{study.samples_path}: no such file; animals are held back to see whether learning helps, and the sample "
-            "sheet says which slide is of which animal. 'follicle-stager count --samples' puts one into the study."
+            f"{study.samples_path}: no such file; the sample sheet says which slide belongs to which animal, and "
+            "animals are held out to test the classifier. 'follicle-stager count --samples' adds one to the study."
         )
     rows: list[tuple[Measurements, Stage, str]] = []
     for slide_id, animals in section_animals(study).items():
@@ -133,8 +136,8 @@ def collect(study: Study) -> Examples:
         ]
     if (count := len({animal for *_, animal in rows})) < 2:
         raise UserError(
-            f"{study.path}: {len(rows)} follicles of {count} animals are judged; follicles of at least 2 animals are "
-            "needed, so that one can be held back. Judge some in 'follicle-stager review'."
+            f"{study.path}: {len(rows)} follicles of {count} animals are judged; at least 2 animals are needed, to "
+            "hold one out. Judge some in 'follicle-stager review'."
         )
     return Examples(*(tuple(column) for column in zip(*rows, strict=True)))
 
@@ -142,24 +145,24 @@ def collect(study: Study) -> Examples:
 def compare(
     examples: Examples, held_out: Sequence[Stage], criteria: StagingConfig
 ) -> tuple[pd.DataFrame, tuple[float, float, float]]:
-    """Set the answers of criteria and classifier against the person's stages.
+    """Compare the answers of criteria and classifier with the person's stages.
 
     Parameters
     ----------
     examples
-        What the person said.
+        Follicles with the person's stages.
     held_out
-        What the classifier says of each, learned from animals other than its own.
+        Answer of the classifier for each follicle, learned from other animals.
     criteria
-        Their parameters.
+        Parameters of the criteria.
 
     Returns
     -------
     scores : DataFrame
-        ``figure``, ``criteria``, ``classifier``.
+        Scores: ``figure``, ``criteria``, ``classifier``.
     difference : tuple of float
-        Of an animal's share with the right stage, classifier minus criteria: mean over animals and the 95 % interval of
-        Student's t, since animals are few.
+        Difference in an animal's share with the right stage, classifier minus criteria: mean over animals, and the
+        limits of the 95 % interval by Student's t, as there are few animals.
     """
     answers = {
         "criteria": [stage_by_criteria(m, criteria).stage for m in examples.measurements],
@@ -178,7 +181,7 @@ def compare(
 
 
 def _staged_by_person(follicle: Follicle) -> bool:
-    """Whether a person gave the stage, and not only another outline, health or nucleus."""
+    """Whether a person gave the stage, and did not only change outline, health or nucleus."""
     said = follicle.status == Status.ACCEPTED or (
         follicle.status in (Status.CORRECTED, Status.ADDED) and follicle.stage != follicle.assessment.stage
     )
@@ -186,7 +189,7 @@ def _staged_by_person(follicle: Follicle) -> bool:
 
 
 def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[int, int], None]) -> list[Stage]:
-    """What a classifier that did not see its animal says of each follicle."""
+    """Answer for each follicle by a classifier that was learned from other animals."""
     from sklearn.model_selection import GroupKFold
 
     n, animals = len(examples.stages), np.array(examples.animals)
@@ -201,7 +204,7 @@ def _held_out(examples: Examples, criteria: StagingConfig, progress: Callable[[i
                 [examples.animals[i] for i in seen],
                 criteria,
             )
-        except UserError:  # without these animals too little is left: the criteria would have decided
+        except UserError:  # without these animals there are too few follicles: the criteria decide
             stager = None
         for i in back:
             m = examples.measurements[i]
@@ -230,6 +233,6 @@ def _share(hits: Sequence[bool]) -> float:
 
 
 def _plain(value: object) -> float | None:
-    """JSON knows no NaN."""
+    """A number for JSON, which has no NaN."""
     number = float(str(value))
     return round(number, 4) if np.isfinite(number) else None

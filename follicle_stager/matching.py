@@ -1,7 +1,7 @@
-"""Which found follicle is which true one: one to one, and as many pairs as possible.
+"""Match found and true follicles one to one, with as many pairs as possible.
 
-Greedy matching (nearest first) can take a partner away from an object that has no other; the number of pairs then
-depends on the order. Maximum-cardinality matching does not.
+Greedy matching (nearest first) can take the only possible partner away from an object, so the number of pairs depends
+on the order. With maximum-cardinality matching, it does not.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
     from shapely.geometry.base import BaseGeometry
 
 
-#: Outlines that share more than this part of the smaller one may be of one follicle, which is then counted twice.
-#: Neighbours that were outlined too generously share less: a small follicle that reaches a quarter of its diameter into
-#: a large one shares a fifth of itself, and two of one size share a seventh.
+#: Shared part of the smaller outline above which two outlines may show one follicle, which is then counted twice.
+#: Neighbours with too large outlines share less: a small follicle that reaches a quarter of its diameter into a large
+#: one shares a fifth of its area, and two follicles of equal size share a seventh.
 OVERLAP_LIMIT = 0.3
 
 
 @dataclass(frozen=True)
 class Match:
-    """A pair of indices, and how well they agree: IoU of outlines, or distance of points."""
+    """A pair of indices with a measure of agreement: IoU of outlines, or distance of points."""
 
     found: int
     true: int
@@ -51,7 +51,7 @@ def box_iou(a: BaseGeometry, b: BaseGeometry) -> float:
 
 
 def valid(area: BaseGeometry) -> BaseGeometry:
-    """An area that may be measured: a drawn outline can cross itself, and is then taken for its parts."""
+    """A valid version of an area: a drawn outline that crosses itself is replaced by its parts."""
     return area if area.is_valid else area.buffer(0)
 
 
@@ -78,21 +78,21 @@ def _overlapping_pairs(
 def overlapping(
     outlines: Sequence[BaseGeometry], of: Sequence[int] | None = None, *, limit: float = OVERLAP_LIMIT
 ) -> list[tuple[int, int]]:
-    """Pairs of outlines that share more than ``limit`` of the smaller one; one that lies within another shares all.
+    """Pairs of outlines that share more than ``limit`` of the smaller one; an outline inside another shares all.
 
     Parameters
     ----------
     outlines
         Outlines on one slide.
     of
-        Only pairs that one of these is in, by place; None for all pairs.
+        Indices of outlines; only pairs with one of these are returned. None returns all pairs.
     limit
         Shared part of the smaller outline.
 
     Returns
     -------
     list of (int, int)
-        Places of both outlines, the lower one first; each pair once.
+        Indices of both outlines, the lower one first; each pair once.
     """
     asked = np.arange(len(outlines)) if of is None else np.asarray(of, int)
     if not len(asked):
@@ -117,12 +117,12 @@ def match_outlines(
     found, true
         Outlines in the same coordinates.
     min_iou
-        Least overlap of a pair; 0.25 is that of the public four-class protocol.
+        Smallest IoU of a pair; the public four-class protocol uses 0.25.
 
     Returns
     -------
     list of Match
-        ``value`` is the IoU.
+        Pairs; ``value`` is the IoU.
     """
     first, second, shared = _overlapping_pairs(found, true)
     near = shared >= max(min_iou, 1e-9)
@@ -130,19 +130,19 @@ def match_outlines(
 
 
 def match_points(found: ArrayLike, true: ArrayLike, *, max_distance: float) -> list[Match]:
-    """Match points one to one: as many pairs as possible, then the least total distance.
+    """Match points one to one: as many pairs as possible, then the smallest total distance.
 
     Parameters
     ----------
     found, true
-        (n, 2) and (m, 2) positions in the same unit.
+        Positions, (n, 2) and (m, 2), in the same unit.
     max_distance
-        Points further apart are no pair.
+        Largest distance of a pair, same unit.
 
     Returns
     -------
     list of Match
-        ``value`` is the distance.
+        Pairs; ``value`` is the distance.
     """
     a, b = (np.asarray(points, float).reshape(-1, 2) for points in (found, true))
     if not len(a) or not len(b):

@@ -1,4 +1,4 @@
-"""From outlines to measurements, in µm."""
+"""Measure outlines, in µm."""
 
 from __future__ import annotations
 
@@ -41,21 +41,22 @@ def measure(
     Parameters
     ----------
     field
-        A window that holds the follicle.
+        Image window that contains the follicle.
     outline, oocyte, nucleus, fluid, section
-        µm on the slide.
+        Outlines, µm on the slide.
     zona
-        Outer border of the zona pellucida, which is no granulosa; without it the oocyte is taken to hold it.
+        Outer border of the zona pellucida, which is not granulosa; if None, the oocyte is assumed to include it.
     nucleus_contrast
-        From `detection.contents.find_nucleus`.
+        Contrast of the nucleus, from `detection.contents.find_nucleus`.
     config
         Cell sizes.
     dying_fraction
-        From the network.
+        Share of dying granulosa, from the network.
 
     Returns
     -------
     Measurements
+        All measurements of the follicle.
     """
     nan = float("nan")
     long_axis, short_axis = two_axes(outline)
@@ -99,7 +100,7 @@ def measure(
 
 @dataclass(frozen=True)
 class Nuclei:
-    """Nuclei of a region: centres (µm), darkness and size; arrays of length n."""
+    """Nuclei of a region: centres (µm), darkness and compactness; arrays of length n."""
 
     x: NDArray[np.float64]
     y: NDArray[np.float64]
@@ -107,9 +108,9 @@ class Nuclei:
     compactness: NDArray[np.float64]
 
     def pyknotic_fraction(self, config: MorphometryConfig) -> float:
-        """Share of nuclei that are small and much darker than ordinary ones.
+        """Share of nuclei that are small and much darker than normal ones.
 
-        The lower quartile stands for the ordinary nucleus: in an atretic follicle the median may be dying itself.
+        The lower quartile represents the normal nucleus, because in an atretic follicle the median may be dying.
         """
         if len(self.x) < config.pyknosis_min_nuclei:
             return float("nan")
@@ -123,15 +124,16 @@ def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -
     Parameters
     ----------
     field
-        A window that holds the region.
+        Image window that contains the region.
     region
-        µm on the slide.
+        Region to search, µm on the slide.
     config
-        Nuclear radius and least response.
+        Nuclear radius and smallest response.
 
     Returns
     -------
     Nuclei
+        Nuclei in the region.
     """
     sigma = config.nucleus_radius_um / np.sqrt(2) / field.mpp
     capped = np.minimum(field.hematoxylin, 2.0)
@@ -158,10 +160,10 @@ def _rays(
     fluid: tuple[Polygon, ...],
     config: MorphometryConfig,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nuclei met and granulosa thickness on each ray from the oocyte and its zona (``inner``) outwards.
+    """Number of nuclei and granulosa thickness on each ray from the oocyte and its zona (``inner``) outwards.
 
-    A ray is as wide as a cell, so it meets about one nucleus of every layer that it crosses. Distances are taken
-    along rays from the oocyte's centre; where fluid lies on the ray it is no thickness.
+    A ray is as wide as a cell, so it meets about one nucleus in every layer that it crosses. Distances are measured
+    along rays from the centre of the oocyte; fluid on a ray does not count as thickness.
     """
     angles = np.arange(N_RAYS) * 2 * np.pi / N_RAYS
     reach = np.arange(1.0, max(outline.hausdorff_distance(centre), 2.0) + 1, 1.0)

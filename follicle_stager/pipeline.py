@@ -1,6 +1,6 @@
-"""One slide, the steps in order: survey, find, settle, measure, stage. No file is written here.
+"""Process one slide: survey, find, resolve overlaps, measure, stage. No file is written here.
 
-The core knows no screen: a caller hears of progress through a callback, and can stop by raising from it.
+This module has no user interface: it reports progress through a callback, which can raise an exception to stop it.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from follicle_stager.detection.search import Box
     from follicle_stager.slides import Slide
 
-    #: ``progress(step, done, total)``
+    #: ``progress(step, done, total)``.
     Progress = Callable[[str, int, int], None]
 
-# Least overlap of what a person drew with a claim whose oocyte and fluid it takes.
+# Smallest IoU at which a drawn outline gets the oocyte and fluid of a claim.
 _SAME = 0.5
-_NOT_SEARCHED = "not searched as a whole: only what a person added or looked for is there"
-# As far around a part of a slide claims are looked for that may win over those in it.
+_NOT_SEARCHED = "not searched as a whole: contains only follicles that a person added or searched for"
+# Margin around a searched area: claims in it can win over overlapping claims inside.
 _AROUND_UM = 150.0
 
 
@@ -57,24 +57,26 @@ def process_slide(
     Parameters
     ----------
     slide
-        An open slide.
+        Open slide.
     config
-        All parameters; the defaults if it is None.
+        All parameters; if None, the defaults.
     slide_id
-        Name of the slide in the study; that of its file if it is empty.
+        Name of the slide in the study; if empty, the name of its file.
     find
-        False: only its sections, for a person who goes on from there; they are doubtful then.
+        Whether to search for follicles. If False, only the sections are found, as a start for manual work; they are
+        then marked as doubtful.
     progress
-        Called with the step's name, the number of parts done, and the number in all.
+        Function that is called with the name of the step, the number of finished parts, and the number of all parts.
 
     Returns
     -------
     SlideResult
+        Sections and follicles of the slide.
 
     Raises
     ------
     SlideError
-        If µm/px is unknown, the slide has no tissue, or pixels cannot be read.
+        If µm/px is unknown or too coarse, the slide has no tissue, or pixels cannot be read.
     """
     config, slide_id = config or Config(), slide_id or slide_name(slide.path)
     seconds: dict[str, float] = {}
@@ -103,7 +105,7 @@ def process_slide(
     progress("measuring", len(found), len(found))
     doubts = [_doubt(strange) if find else _NOT_SEARCHED for strange in strangeness]
     sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, doubts, strict=True)]
-    # Numbers on the overlay count section by section, each from the top.
+    # Number the follicles on the overlay section by section, each from the top.
     order = {section.section_id: section.order for section in sections}
     follicles.sort(key=lambda f: (order[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
     seconds["measuring"] = time.perf_counter() - started
@@ -126,12 +128,12 @@ def process_slide(
 
 
 class Examiner:
-    """A slide whose tissue and stains are known: it can be searched and measured, as a whole or in part.
+    """A slide with known tissue and stains, which can be searched and measured as a whole or in part.
 
     Parameters
     ----------
     slide
-        An open slide.
+        Open slide.
     config
         All parameters.
     slide_id
@@ -140,11 +142,11 @@ class Examiner:
     Attributes
     ----------
     overview
-        The survey, µm.
+        Survey of the slide, µm.
     sections
-        Its sections, in level-0 pixels.
+        Sections of the slide, in level-0 pixels.
     visible_stages
-        Stages that can be told here.
+        Stages that can be recognized at this resolution.
 
     Raises
     ------
@@ -155,7 +157,7 @@ class Examiner:
     def __init__(self, slide: Slide, config: Config, *, slide_id: str) -> None:
         if slide.pixel_size.mpp > config.detection.max_mpp:
             raise SlideError(
-                f"{slide.path}: {slide.pixel_size.mpp:.3g} µm/px is too coarse to tell stages "
+                f"{slide.path}: {slide.pixel_size.mpp:.3g} µm/px is too coarse for staging "
                 f"(limit {config.detection.max_mpp:g}); scan or export it at a higher resolution."
             )
         self._slide, self._config = slide, config
@@ -169,7 +171,7 @@ class Examiner:
     def search(
         self, *, within: Box | None = None, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> tuple[list[FoundFollicle], NDArray[np.float64]]:
-        """All claims (in a box, µm), overlapping ones included, and how strange each section is: 1 is the limit."""
+        """All claims (in a box, µm), including overlapping ones, and the strangeness of each section (limit 1)."""
         claims: list[FoundFollicle] = []
         strangeness = np.full(len(self.sections), np.nan)
         looks = passes(self._config, self._slide.pixel_size.mpp)
@@ -187,34 +189,34 @@ class Examiner:
     def within(
         self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Follicle]:
-        """Find the follicles whose middle lies in an area (level-0 pixels)."""
+        """Find the follicles with their centre in an area (level-0 pixels)."""
         area_um = self._slide.pixel_size.to_um(area)
         claims, _ = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
         found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
         return [follicle for follicle in map(self.assessed, found) if follicle is not None]
 
     def proposed(self, x: float, y: float) -> Follicle | None:
-        """The likeliest follicle around a point (level-0 pixels), however unlikely; None where nothing is seen."""
+        """The most probable follicle around a point (level-0 pixels), however improbable; None if there is none."""
         at = self._slide.pixel_size.to_um(Point(x, y))
         around = [c for c in self._claims_at((at.x, at.y, at.x, at.y)) if c.outline.contains(at)]
         best = max(around, key=lambda c: c.score, default=None)
         return self.assessed(best) if best is not None else None
 
     def measured(self, outline: Polygon) -> Follicle | None:
-        """Measure and stage what an outline (level-0 pixels) holds, for instance one that a person drew.
+        """Measure and stage the content of an outline (level-0 pixels), for example one that a person drew.
 
-        Oocyte and fluid are those of the claim that is most like it, if one overlaps enough.
+        Oocyte and fluid are taken from the claim with the largest overlap, if this is large enough.
 
         Returns
         -------
         Follicle
-            In this very outline, as if a run had found it; None if it lies on no section.
+            Follicle with exactly this outline, as if a run had found it; None if it lies on no section.
         """
         area = valid(self._slide.pixel_size.to_um(outline))
         area = max(getattr(area, "geoms", [area]), key=lambda part: part.area)
         claims = self._claims_at(area.bounds)
         likeness = overlaps([c.outline for c in claims], [area])[:, 0] if claims else np.zeros(1)
-        claim = FoundFollicle(area, None, 1.0)  # a person says that it is a follicle
+        claim = FoundFollicle(area, None, 1.0)  # a person decided that it is a follicle
         if likeness.max() >= _SAME:
             claim = _clipped(claims[int(likeness.argmax())], area)
         found = self.assessed(claim)
@@ -224,7 +226,7 @@ class Examiner:
         return Follicle.predicted(found.section_id, shape, said)
 
     def assessed(self, claim: FoundFollicle) -> Follicle | None:
-        """A claim, looked into, measured and staged; None if it lies on no section."""
+        """Examine, measure and stage a claim; None if it lies on no section."""
         owner = _section_of(claim.outline, self.overview.sections)
         if owner is None:
             return None
@@ -254,8 +256,8 @@ class Examiner:
         )
         said = stage_follicle(measurements, config.staging)
         if said.stage in LADDER and said.stage not in self.visible_stages:
-            # It would be counted where the table says that such follicles cannot be seen.
-            why = f"looks {said.stage.label.lower()}, which cannot be told at {slide.pixel_size.mpp:.2g} µm/px"
+            # Otherwise it would be counted although the table says that this stage cannot be seen.
+            why = f"looks {said.stage.label.lower()}, which cannot be recognized at {slide.pixel_size.mpp:.2g} µm/px"
             said = replace(said, stage=Stage.UNSURE, reasons=(*said.reasons, why))
         to_px = slide.pixel_size.to_px
         shape = Shape(
@@ -267,7 +269,7 @@ class Examiner:
         return Follicle.predicted(self.sections[owner].section_id, shape, replace(said, score=claim.score))
 
     def _claims_at(self, box: Box) -> list[FoundFollicle]:
-        """All claims, likely or not, that could reach into a box, µm."""
+        """All claims, whatever their score, that could reach into a box, µm."""
         everything = self._config.with_options(detection={"min_score": 0.0})
         return [
             claim
@@ -277,17 +279,17 @@ class Examiner:
 
 
 def _doubt(strangeness: float) -> str:
-    """Why a section is doubtful; what was not measured is not."""
+    """Reason why a section is doubtful; empty if it is not, or if the strangeness is NaN."""
     if not strangeness > 1:
         return ""
     return (
-        "unlike all sections that the detector knows (too coarse, out of focus, another stain or tissue, or a wrong "
-        "µm/px?): check its follicles before you count them"
+        "differs from all sections that the detector knows (too coarse, out of focus, another stain or tissue, or a "
+        "wrong µm/px?): check its follicles before you count them"
     )
 
 
 def _clipped(claim: FoundFollicle, outline: Polygon) -> FoundFollicle:
-    """A claim in another outline: what of its contents lies there."""
+    """A claim in another outline, with the parts of its contents that lie inside."""
 
     def inside(polygon: Polygon | None) -> Polygon | None:
         shared = polygon.intersection(outline) if polygon is not None else Polygon()
@@ -309,7 +311,7 @@ def _clipped(claim: FoundFollicle, outline: Polygon) -> FoundFollicle:
 
 
 def _section_of(outline: Polygon, sections: list[MultiPolygon]) -> int | None:
-    """Index of the section that holds most of an outline; None if it lies on none."""
+    """Index of the section that contains most of an outline; None if it lies on no section."""
     shares = [s.intersection(outline).area for s in sections]
     best = int(np.argmax(shares))
     return best if shares[best] > 0.3 * outline.area else None

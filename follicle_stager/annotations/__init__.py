@@ -1,4 +1,4 @@
-"""Outlines in and out of other programs."""
+"""Read and write outlines of other programs."""
 
 from follicle_stager.annotations.geojson import (
     Outlines,

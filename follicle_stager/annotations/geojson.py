@@ -1,10 +1,10 @@
 """QuPath's GeoJSON: full-resolution pixels, closed rings, one feature per object.
 
-A follicle is an annotation whose class is its stage. Its oocyte, nucleus and fluid spaces are features of their own
-that name the follicle in their metadata, so QuPath shows them and nothing is hidden from a person. If a person drew
-another outline, the feature also has a member ``prediction``, which other programs ignore: the shape that the run
-found, and what was measured in it. Reading accepts what QuPath and people write: a bare list, a single feature, no
-classification, merged outlines, both ways to write measurements; `objects` says which objects are follicles.
+A follicle is an annotation whose class is its stage. Its oocyte, nucleus and fluid spaces are separate features with
+the id of the follicle in their metadata, so QuPath shows them, too. If a person drew another outline, the feature also
+has a member ``prediction``, which other programs ignore: the predicted shape and its measurements. The reader accepts
+what QuPath and people write: a bare list, a single feature, no classification, merged outlines, and both ways to write
+measurements; `objects` decides which objects are follicles.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-# Coordinates are written to a hundredth of a pixel.
+# Coordinates are rounded to a hundredth of a pixel.
 _PER_PX = 100
 _OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
-# What both the software and a person say of a follicle.
+# Properties that both the software and a person determine.
 _JUDGED = ("stage", "health", "countable")
-# What people write for it.
+# Values that people write for ``included``.
 _INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
@@ -53,7 +53,7 @@ def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
     Parameters
     ----------
     path
-        File to write, atomically.
+        File, which is written atomically.
     follicles
         Outlines in level-0 pixels.
     """
@@ -62,14 +62,19 @@ def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
 
 
 def follicle_features(follicle: Follicle, name: str = "") -> list[dict[str, Any]]:
-    """The features of one follicle: itself first, then its oocyte, nucleus and fluid spaces.
+    """The features of one follicle: first the follicle, then its oocyte, nucleus and fluid spaces.
 
     Parameters
     ----------
     follicle
-        Outlines in level-0 pixels; they are rounded to 0.01, and numbers to four places.
+        Follicle, outlines in level-0 pixels; they are rounded to 0.01 px, and numbers to four decimal places.
     name
-        That QuPath shows.
+        Name that QuPath shows.
+
+    Returns
+    -------
+    list of dict
+        GeoJSON features.
     """
     parts = [("Oocyte", follicle.oocyte), ("Nucleus", follicle.nucleus)]
     parts += [("Fluid", space) for space in follicle.fluid]
@@ -86,9 +91,9 @@ class Outlines:
     Attributes
     ----------
     follicles
-        In the order of the file.
+        Follicles in the order of the file.
     left_out
-        How many objects of each kind are none; `objects.in_words` says it.
+        Numbers of objects that are not follicles, by kind; `objects.in_words` makes a text of it.
     """
 
     follicles: list[Follicle]
@@ -96,7 +101,7 @@ class Outlines:
 
 
 def read_geojson(path: str | Path) -> list[Follicle]:
-    """Read follicles; see `read_outlines`, which also says what is left out."""
+    """Read follicles; see `read_outlines`, which also returns what is left out."""
     return read_outlines(path).follicles
 
 
@@ -106,13 +111,14 @@ def read_outlines(path: str | Path) -> Outlines:
     Parameters
     ----------
     path
-        A file of this software, or objects that a person exported from QuPath (also compressed, in UTF-16, or in
-        Windows' cp1252); ``.zip`` and ``.roi`` are ROIs, named by their stage.
+        File of this software, or objects exported from QuPath (also compressed, in UTF-16, or in Windows' cp1252);
+        ``.zip`` and ``.roi`` are ROIs, named by their stage.
 
     Returns
     -------
     Outlines
-        Classes that are no stage become ``unsure``. An object of several polygons is several follicles.
+        Follicles; those with a class that is not a stage are ``unsure``. An object of several polygons gives several
+        follicles.
 
     Raises
     ------
@@ -134,7 +140,7 @@ def as_sections_are_written(sections: Iterable[Section]) -> list[Section]:
 
 
 def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Follicle]:
-    """The follicles of a list of features; ``where`` they are from is for messages. See `read_outlines`."""
+    """The follicles of a list of features; ``where`` is their origin, for messages. See `read_outlines`."""
     return _outlines(features, where).follicles
 
 
@@ -152,17 +158,17 @@ def _outlines(features: Sequence[dict[str, Any]], where: Path | str) -> Outlines
                 own = one.outlines if one.part == "Fluid" else one.outlines[:1]
                 owner = one.metadata.get("follicle")
                 if not isinstance(owner, str | None):
-                    raise TypeError(f"the follicle of a part is {owner}, and no id")
+                    raise TypeError(f"the follicle of a part is {owner}, not an id")
                 (parts.setdefault(owner, []) if owner else loose).extend((one.part, p) for p in own)
                 continue
             for index, outline in enumerate(one.outlines):
                 follicle = _follicle(one, outline)
-                if index or follicle.id in ids:  # a copy has the id of the first
+                if index or follicle.id in ids:  # a copy has the id of the original
                     follicle = replace(follicle, id=outline_id(outline))
                 follicles.append(follicle)
                 ids.add(follicle.id)
         except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
-            raise UserError(f"{where}: feature {one.number} holds something that cannot be read ({error}).") from None
+            raise UserError(f"{where}: feature {one.number} cannot be read ({error}).") from None
     left_out["parts of no follicle"] += _give_parts(follicles, loose, parts)
     return Outlines([_with_parts(f, parts.get(f.id, [])) for f in follicles], +left_out)
 
@@ -170,7 +176,7 @@ def _outlines(features: Sequence[dict[str, Any]], where: Path | str) -> Outlines
 def _give_parts(
     follicles: Sequence[Follicle], loose: Sequence[tuple[str, Polygon]], parts: dict[str, list[tuple[str, Polygon]]]
 ) -> int:
-    """Give oocytes and the like that name no follicle to the smallest one around them; returns how many have none."""
+    """Assign parts without a follicle id to the smallest follicle around them; return the number of parts left over."""
     if not loose:
         return 0
     tree, lost = STRtree([f.outline for f in follicles]), 0
@@ -218,14 +224,14 @@ def read_sections(path: Path) -> list[Section]:
 
 
 def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Section]:
-    """The sections of a list of features; ``where`` they are from is for messages. See `read_sections`."""
+    """The sections of a list of features; ``where`` is their origin, for messages. See `read_sections`."""
     sections = []
     for number, feature in enumerate(features, start=1):
         try:
             sections.append(_section(feature))
         except KeyError as error:
-            said = f"{error} is missing, or no value that it can have" if error.args else "something is missing"
-            raise UserError(f"{where}: section {number} cannot be read ({said}); included is yes or no.") from None
+            said = f"{error} is missing or not allowed" if error.args else "something is missing"
+            raise UserError(f"{where}: section {number} cannot be read ({said}); included must be yes or no.") from None
         except (TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
             raise UserError(f"{where}: section {number} cannot be read ({error}).") from None
     return sections
@@ -240,13 +246,13 @@ def _section(feature: dict[str, Any]) -> Section:
             raise ValueError(f"there is no {key!r}; did you mean {meant[0]!r}?")
     section_id, area_mm2 = metadata["section_id"], float(properties["measurements"]["Area mm2"])
     if not isinstance(section_id, str) or not section_id:
-        raise TypeError(f"{section_id!r} is no section_id")
+        raise TypeError(f"{section_id!r} is not a section_id")
     if not 0 <= area_mm2 < math.inf:
-        raise ValueError(f"{area_mm2} is no area")
+        raise ValueError(f"{area_mm2} is not an area")
     geometry = as_geometry(feature["geometry"])
     if not np.isfinite(get_coordinates(geometry)).all():
-        raise ValueError("a coordinate is no number")
-    if not geometry.is_valid:  # rounding can fold a sharp corner over itself, and nothing can be cut of that
+        raise ValueError("a coordinate is not a number")
+    if not geometry.is_valid:  # rounding can fold a sharp corner over itself, which makes cutting fail
         geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
     return Section(
         section_id=section_id,
@@ -306,7 +312,7 @@ def _areas(shape: Shape) -> tuple[tuple[str, Polygon | None], ...]:
 
 
 def _numbers(said: Assessment, others: Mapping[str, float] | None = None) -> dict[str, float]:
-    """Score, measurements and probabilities as QuPath shows them; it reads no NaN, and JSON has none."""
+    """Score, measurements and probabilities as QuPath shows them; NaN is left out, as JSON has no NaN."""
     numbers = {"Score": said.score, **dict(said.measurements.items() if said.measurements is not None else ())}
     numbers |= {f"P {stage.label}": p for stage, p in said.probabilities.items()}
     return {name: round(v, 4) for name, v in (numbers | dict(others or {})).items() if math.isfinite(v)}
@@ -329,7 +335,7 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
 
 
 def _part_id(follicle_id: str, part: str) -> str:
-    """A UUID of a part of a follicle, whose own id may be any text."""
+    """A UUID for a part of a follicle; the id of the follicle may be any text."""
     try:
         return str(uuid.uuid5(uuid.UUID(follicle_id), part))
     except ValueError:
@@ -345,13 +351,13 @@ def _rounded(xy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _write(path: Path, features: list[dict[str, Any]]) -> None:
-    # One feature a line: a person can read it, and a comparison of two versions says what changed.
+    # Write one feature per line, so that people can read the file and compare versions.
     lines = ",\n".join(json.dumps(f, ensure_ascii=False) for f in features)
     write_text(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n')
 
 
 def read_features(path: Path) -> list[dict[str, Any]]:
-    """Features of a GeoJSON file, children included, as they are written; ROIs of ImageJ as such features."""
+    """Features of a GeoJSON file as written, including child objects; ImageJ ROIs are converted to such features."""
     if is_rois(path):
         return features_of_rois(path)
     try:
@@ -363,7 +369,7 @@ def read_features(path: Path) -> list[dict[str, Any]]:
     if isinstance(data, dict):
         data = data.get("features", [data])
     if not isinstance(data, list) or not all(isinstance(f, dict) and "geometry" in f for f in data):
-        raise UserError(f"{path}: this is JSON, but no list of GeoJSON features.")
+        raise UserError(f"{path}: this is JSON, but not a list of GeoJSON features.")
     features: list[dict[str, Any]] = []
     waiting = list(reversed(data))
     while waiting:
@@ -376,7 +382,7 @@ def read_features(path: Path) -> list[dict[str, Any]]:
 
 
 def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
-    """A follicle without its oocyte, nucleus and fluid, which are features of their own."""
+    """A follicle without its oocyte, nucleus and fluid, which are separate features."""
     metadata, properties = one.metadata, one.properties
     stage, health = read_class(one.label)
     stage, own_id, shape = stage or Stage.UNSURE, str(one.feature.get("id") or ""), Shape(outline)
@@ -412,13 +418,13 @@ def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
 
 
 def _read_numbers(values: Mapping[str, Any], reasons: str, *, ours: bool) -> tuple[Assessment, dict[str, float]]:
-    """What `_numbers` wrote, and the numbers of other programs."""
+    """Read values that `_numbers` wrote, and separate the numbers of other programs."""
     numbers = {name: float(v) for name, v in values.items() if isinstance(v, int | float)}
     score = numbers.pop("Score", 1.0)
     if not 0 <= score <= 1:
         if ours:
-            raise ValueError(f"Score is {score:g}, and no probability")
-        score = 1.0  # another program's, of something else
+            raise ValueError(f"Score is {score:g}, not a probability")
+        score = 1.0  # another program's score with another meaning
     labels = {f"P {stage.label}": stage for stage in Stage}
     probabilities = {labels[name]: numbers.pop(name) for name in list(numbers) if name in labels}
     measured = {name: numbers.pop(name) for name in Measurements.names() if name in numbers}
@@ -432,7 +438,7 @@ def _read_numbers(values: Mapping[str, Any], reasons: str, *, ours: bool) -> tup
 
 
 def _with_answers(said: Assessment, metadata: Mapping[str, Any], when: str, judgement: Judgement) -> Assessment:
-    """An assessment with its stage, health and countable; versions before 0.3 wrote the stage only."""
+    """An assessment with its stage, health and countable; versions before 0.3 wrote only the stage."""
     return replace(
         said,
         stage=Stage(metadata.get(f"stage_{when}", judgement.stage)),
@@ -444,12 +450,12 @@ def _with_answers(said: Assessment, metadata: Mapping[str, Any], when: str, judg
 def _area(written: dict[str, Any]) -> Polygon:
     area = as_geometry(written)
     if not isinstance(area, Polygon) or area.is_empty or not np.isfinite(get_coordinates(area)).all():
-        raise ValueError("the predicted shape is no outline")
+        raise ValueError("the predicted shape is not an outline")
     return area
 
 
 def outline_id(outline: Polygon) -> str:
-    """A UUID for an outline that came without one, or with another's."""
+    """A UUID for an outline without an id, or with the id of another outline."""
     return str(uuid.uuid5(uuid.NAMESPACE_OID, outline.wkt))
 
 

@@ -1,4 +1,4 @@
-"""ImageJ ROIs: one polygon a follicle, in a zip that ImageJ's ROI manager reads and writes."""
+"""ImageJ ROIs: one polygon per follicle, in a zip file of ImageJ's ROI manager."""
 
 from __future__ import annotations
 
@@ -26,47 +26,47 @@ if TYPE_CHECKING:
 
 
 def write_rois(path: str | Path, follicles: Iterable[Follicle]) -> None:
-    """Write follicles as ImageJ ROIs, named by their number and stage; rejected ones are left out.
+    """Write follicles as ImageJ ROIs, named by number and stage; rejected ones are left out.
 
     Parameters
     ----------
     path
-        A ``.zip``, written atomically.
+        File ``.zip``, which is written atomically.
     follicles
-        Outlines in level-0 pixels, in the order of the file: numbers are those of the overlay.
+        Outlines in level-0 pixels, in the order of the file, so that the numbers are those of the overlay.
     """
     rois = []
     for number, follicle in enumerate(follicles, start=1):
         if follicle.status == Status.REJECTED:
             continue
         ring = np.asarray(follicle.outline.exterior.coords)[:-1, :2]
-        # The number makes each name unique: ImageJ keeps one of two that are called the same.
+        # The number makes each name unique: of two ROIs with the same name, ImageJ keeps only one.
         roi = ImagejRoi.frompoints(ring, name=f"{number:04d} {follicle.stage.label}")
         roi.roitype = ROI_TYPE.POLYGON
         roi.stroke_color = bytes((255, *follicle.stage.color))
         rois.append(roi)
     with replacing(Path(path)) as temporary:
-        temporary.unlink()  # roifile adds to a zip that exists
+        temporary.unlink()  # roifile would add to an existing zip
         roiwrite(temporary, rois)
 
 
 def is_rois(path: Path) -> bool:
-    """Whether a file is one of ImageJ's, by its name."""
+    """Whether a file contains ImageJ ROIs, by its name."""
     return path.suffix.lower() in (".zip", ".roi")
 
 
 def features_of_rois(path: Path) -> list[dict[str, Any]]:
-    """Read ROIs as GeoJSON features; a ROI's name, without numbers, is its class.
+    """Read ROIs as GeoJSON features; the name of a ROI, without numbers, becomes its class.
 
     Parameters
     ----------
     path
-        A ``.zip`` of the ROI manager, or one ``.roi``.
+        File ``.zip`` of the ROI manager, or one ``.roi``.
 
     Returns
     -------
     list of dict
-        Level-0 pixels. Ovals become polygons; lines and points stay what they are.
+        Features in level-0 pixels. Ovals become polygons; lines and points are not changed.
 
     Raises
     ------
@@ -80,21 +80,21 @@ def features_of_rois(path: Path) -> list[dict[str, Any]]:
             rois[0].name = _class_in(rois[0].name) or _class_in(path.stem)
         else:
             with zipfile.ZipFile(path) as packed:
-                # What macOS adds to a zip is no ROI.
+                # Skip files that macOS adds to a zip.
                 names = [p for p in packed.infolist() if re.search(r"(^|/)[^./][^/]*\.roi$", p.filename, re.IGNORECASE)]
                 names = [part for part in names if not part.filename.startswith("__MACOSX/")]
                 if sum(part.file_size for part in names) > MAX_TEXT_BYTES:
                     raise UserError(f"{path}: its ROIs are too large to be read.")
                 rois = [ImagejRoi.frombytes(packed.read(part)) for part in names]
-                for roi, part in zip(rois, names, strict=True):  # ImageJ too shows the name of the file then
+                for roi, part in zip(rois, names, strict=True):  # like ImageJ, use the file name if there is none
                     roi.name = _class_in(roi.name) or _class_in(PurePosixPath(part.filename).stem)
         if not rois:
-            raise UserError(f"{path}: there is no ROI in it; save them with ImageJ's ROI manager, or give GeoJSON.")
+            raise UserError(f"{path}: there is no ROI in it; save ROIs with ImageJ's ROI manager, or use GeoJSON.")
         return [_feature(roi) for roi in rois]
     except UserError:
         raise
-    except Exception as error:  # damaged ROIs fail in any way
-        raise UserError(f"{path}: these are no ROIs of ImageJ that can be read ({error}); save them again.") from None
+    except Exception as error:  # damaged ROIs can raise any exception
+        raise UserError(f"{path}: these are not readable ImageJ ROIs ({error}); save them again.") from None
 
 
 def _feature(roi: ImagejRoi) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def _feature(roi: ImagejRoi) -> dict[str, Any]:
 
 
 def _class_in(name: str | None) -> str:
-    """A ROI's name without the numbers that ImageJ and people add."""
+    """The name of a ROI without the numbers that ImageJ and people add."""
     return re.sub(r"^[\d\s_-]+|[\d\s_-]+$", "", name or "")
 
 

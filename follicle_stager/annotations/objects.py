@@ -1,7 +1,7 @@
-"""Which objects of a GeoJSON are follicles, and which are something else: QuPath's rules, in one place.
+"""Rules for which objects of a GeoJSON file are follicles.
 
 QuPath writes all objects of a slide into one file: annotations that a person drew, detections and cells of programs,
-tiles, points, the outline of the tissue. What is left out is counted by its kind, so that it can be said.
+tiles, points, the outline of the tissue. Objects that are left out are counted by kind, for messages.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from shapely.geometry.base import BaseGeometry
 
-#: Classes of what lies within a follicle, and words for them.
+#: Classes of the parts of a follicle, and words for them.
 PARTS = ("Oocyte", "Nucleus", "Fluid")
 _PART_OF_WORD = {"oocyte": "Oocyte", "nucleus": "Nucleus", "fluid": "Fluid", "antrum": "Fluid"}
 
-# With more the geometry of one feature could take minutes.
+# Limits for the geometry of one feature; with more, it could take minutes.
 _MAX_CORNERS = 200_000
 _MAX_PARTS = 10_000
-# What programs make, and no person draws as a follicle; "object" and "path" are what QuPath 0.2 wrote around it.
+# Types of objects that programs make; QuPath 0.2 wrote them with "Path" in front and "Object" behind.
 _OTHER_TYPES = ("cell", "tile", "root", "tma core", "tmacore")
-# Outlines that hold follicles.
+# Classes of outlines that contain follicles.
 _TISSUE = {"section", "ovary", "ovaries", "tissue", "region", "cortex", "medulla"}
-# An outline of no stage around so many follicles is that of the tissue.
+# Number of follicles from which an outline without a stage around them is tissue.
 _AROUND = 2
 
 
@@ -46,15 +46,15 @@ class MarkedObject:
     Attributes
     ----------
     feature, number
-        As it is written, and which one of the file, from 1.
+        Feature as written, and its number in the file, from 1.
     properties, metadata
-        What the feature says; empty where it says nothing.
+        Properties and metadata of the feature; empty if it has none.
     label
-        Its class; where it has none, the name if that is a stage.
+        Class of the object; without a class, its name if this is a stage, a part of a follicle, or tissue.
     part
-        Of `PARTS`, which it is; empty for a follicle.
+        Part of a follicle, one of `PARTS`; empty for a follicle.
     outlines, points
-        Its polygons, and its points.
+        Polygons and points of the object.
     """
 
     feature: dict[str, Any]
@@ -69,14 +69,14 @@ class MarkedObject:
 
 @dataclass
 class Objects:
-    """What a file holds.
+    """Objects of a file.
 
     Attributes
     ----------
     marked
         Follicles and their parts.
     left_out
-        How many of each kind are something else.
+        Numbers of other objects, by kind.
     """
 
     marked: list[MarkedObject] = field(default_factory=list)
@@ -84,18 +84,19 @@ class Objects:
 
 
 def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objects:
-    """Tell follicles and their parts from all other objects.
+    """Separate follicles and their parts from all other objects.
 
     Parameters
     ----------
     features
-        Features of a GeoJSON.
+        Features of a GeoJSON file.
     where
-        They are from, for messages.
+        Origin of the features, for messages.
 
     Returns
     -------
     Objects
+        Follicles with their parts, and the numbers of other objects.
 
     Raises
     ------
@@ -110,7 +111,7 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
             label = class_of(properties)
             other = kind_of_other(properties, metadata, label, str(feature.get("id") or ""))
         except (AttributeError, TypeError, ValueError, KeyError) as error:
-            raise UserError(f"{where}: feature {number} holds something that cannot be read ({error}).") from None
+            raise UserError(f"{where}: feature {number} cannot be read ({error}).") from None
         if other:
             objects.left_out[other] += 1
             continue
@@ -128,13 +129,13 @@ def sort_objects(features: Iterable[dict[str, Any]], where: Path | str) -> Objec
 
 
 def part_of(label: str) -> str:
-    """Which part of a follicle a class names: ``"Oocyte"``, ``"Follicle: oocyte"``; empty for none."""
+    """Part of a follicle that a class names, such as ``"Oocyte"`` or ``"Follicle: oocyte"``; empty if none."""
     words = [_PART_OF_WORD.get(part.strip().lower(), "") for part in label.split(":")]
     return next((part for part in reversed(words) if part), "")
 
 
 def _around_follicles(marked: list[MarkedObject]) -> set[int]:
-    """Numbers of objects of no stage that hold several follicles of one: the tissue, or a part of it."""
+    """Numbers of objects without a stage that contain several follicles with a stage: tissue, or a part of it."""
     unclear = [one for one in marked if _is_unclear(one) and one.outlines]
     staged = [one for one in marked if read_class(one.label)[0] is not None]
     places = [p for one in staged for p in (*one.points, *(o.representative_point() for o in one.outlines))]
@@ -153,23 +154,23 @@ def _is_unclear(one: MarkedObject) -> bool:
 
 
 def in_words(left_out: Mapping[str, int]) -> str:
-    """What was left out, in one line; empty where nothing was."""
+    """Numbers of objects that were left out, in one line; empty if there are none."""
     return ", ".join(f"{kind}: {n}" for kind, n in sorted(left_out.items()) if n)
 
 
 def class_of(properties: Mapping[str, Any]) -> str:
-    """Class of an object as it is written, with colons between its parts; without one the name, if that says it.
+    """Class of an object as written, with colons between its parts; without a class, the name if this is one.
 
     Raises
     ------
     TypeError
-        If the class is no text.
+        If the class is not text.
     """
     given = properties.get("classification") or {}
     names = (given.get("names") or [given.get("name") or ""]) if isinstance(given, dict) else given
     names = [names] if isinstance(names, str) else names
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"the class is {given}, and no text")
+        raise TypeError(f"the class is {given}, not text")
     label = ": ".join(names)
     name = str(properties.get("name") or "")
     said = read_class(name)[0] is not None or part_of(name) or name.strip().lower() in _TISSUE
@@ -177,21 +178,26 @@ def class_of(properties: Mapping[str, Any]) -> str:
 
 
 def kind_of_other(properties: Mapping[str, Any], metadata: Mapping[str, Any], label: str, identity: str = "") -> str:
-    """Of which kind an object is that is no follicle and no part of one; empty for one that may be.
+    """Kind of an object that is neither a follicle nor a part of one; empty if it may be one.
 
     Parameters
     ----------
     properties, metadata
-        What the feature says.
+        Properties and metadata of the feature.
     label
-        Its class, see `class_of`.
+        Class of the object, see `class_of`.
     identity
-        Its id: QuPath 0.2 wrote the kind of object there.
+        Id of the object: QuPath 0.2 wrote the type of the object there.
+
+    Returns
+    -------
+    str
+        Kind in words, or empty.
     """
     if "stage" in metadata or "follicle" in metadata:  # this software wrote it
         return ""
     parts = [part.strip().lower() for part in label.split(":")]
-    if any(part.endswith("*") for part in parts):  # QuPath leaves such classes out of all that it measures
+    if any(part.endswith("*") for part in parts):  # QuPath ignores such classes in its measurements
         return f"class {label}"
     written = properties.get("objectType") or properties.get("object_type") or ""
     if not written and identity.startswith("Path") and identity.endswith("Object"):
@@ -213,14 +219,14 @@ def _geometry(where: Path | str, number: int, feature: dict[str, Any]) -> BaseGe
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
         raise UserError(f"{where}: the geometry of feature {number} cannot be read ({error}).") from None
     if corners > _MAX_CORNERS:
-        raise UserError(f"{where}: feature {number} has {corners} corners, which no outline of a follicle has.")
+        raise UserError(f"{where}: feature {number} has {corners} corners, too many for the outline of a follicle.")
     if not np.isfinite(get_coordinates(geometry)).all():
-        raise UserError(f"{where}: the geometry of feature {number} holds a coordinate that is no number.")
+        raise UserError(f"{where}: the geometry of feature {number} has a coordinate that is not a number.")
     return geometry
 
 
 def _parts_of(geometry: BaseGeometry) -> tuple[tuple[Polygon, ...], tuple[Point, ...]]:
-    """Polygons and points of a geometry, the largest polygon first: follicles that were merged are several."""
+    """Polygons and points of a geometry, the largest polygon first; merged follicles give several polygons."""
     outlines: list[Polygon] = []
     points: list[Point] = []
     waiting: list[BaseGeometry] = [geometry]

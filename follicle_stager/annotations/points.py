@@ -1,6 +1,6 @@
-"""Positions and classes that a person set: QuPath's measurement tables, GeoJSON, and ImageJ's ROIs.
+"""Read positions and classes that a person marked: QuPath's measurement tables, GeoJSON, and ImageJ ROIs.
 
-The class names stay as they were written: two annotators may use names that are no stages of ours.
+Class names are not changed: two annotators may use other names than our stages.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CLASS_COLUMNS = ("Class", "Classification", "Name")
 
 @dataclass(frozen=True)
 class Annotation:
-    """Something that a person marked: centre in µm, and what it was called."""
+    """An object that a person marked: centre, µm, and class name."""
 
     x_um: float
     y_um: float
@@ -34,14 +34,14 @@ class Annotation:
 
 @dataclass(frozen=True)
 class Marks:
-    """What somebody marked on a slide.
+    """Marks of one person on a slide.
 
     Attributes
     ----------
     annotations
-        In the order of the file.
+        Marks in the order of the file.
     left_out
-        How many objects of each kind are none; `objects.in_words` says it.
+        Numbers of objects that are not marks, by kind; `objects.in_words` makes a text of it.
     """
 
     annotations: list[Annotation]
@@ -49,7 +49,7 @@ class Marks:
 
 
 def read_annotations(path: Path, *, mpp: float | None = None) -> list[Annotation]:
-    """Read marks of one slide; see `read_marks`, which also says what is left out."""
+    """Read marks of one slide; see `read_marks`, which also returns what is left out."""
     return read_marks(path, mpp=mpp).annotations
 
 
@@ -59,16 +59,16 @@ def read_marks(path: Path, *, mpp: float | None = None) -> Marks:
     Parameters
     ----------
     path
-        ``.geojson`` or ``.json`` (also ``.gz``), ``.zip`` or ``.roi``; anything else is read as a table, see
+        File ``.geojson`` or ``.json`` (also ``.gz``), ``.zip`` or ``.roi``; any other file is read as a table, see
         `read_table`. Numbers may have decimal commas.
     mpp
-        µm per pixel, for files in pixels: GeoJSON, ROIs, and tables with ``Centroid X px``.
+        Pixel size, µm/px, for files in pixels: GeoJSON, ROIs, and tables with ``Centroid X px``.
 
     Returns
     -------
     Marks
-        Each point of an object is a mark of its own, and so is each outline, at its centroid. Objects that are no
-        follicles are left out, as `objects` has it.
+        Marks: each point of an object is one mark, and so is each outline, at its centroid. Objects that are not
+        follicles are left out by the rules of `objects`.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def read_marks(path: Path, *, mpp: float | None = None) -> Marks:
     if not name.endswith((".geojson", ".json", ".zip", ".roi")):
         return _from_table(path, mpp)
     if mpp is None:
-        raise UserError(f"{path}: this file is in pixels; say with --mpp how many µm a pixel has.")
+        raise UserError(f"{path}: this file is in pixels; give the µm per pixel with --mpp.")
     objects = sort_objects(read_features(path), path)
     annotations = []
     for one in objects.marked:
@@ -99,7 +99,7 @@ def _from_table(path: Path, mpp: float | None) -> Marks:
         raise UserError(f"{path}: the table has marks of {len(images)} images; export one image at a time.")
     x_name, y_name, factor = _position_columns(path, table.columns, mpp)
     if not any(name in table.columns for name in _CLASS_COLUMNS):
-        raise UserError(f"{path}: no column says the class; there should be one called Class or Classification.")
+        raise UserError(f"{path}: no column says the class; add one called Class or Classification.")
     marks = Marks([])
     for line, row in table.rows:
         given = next((row[name] for name in _CLASS_COLUMNS[:-1] if row.get(name)), "")
@@ -114,7 +114,7 @@ def _from_table(path: Path, mpp: float | None) -> Marks:
 
 
 def _no_mark(row: dict[str, str], label: str) -> str:
-    """Of which kind a row is that is no single mark; empty for one."""
+    """Kind of a row that is not a single mark; empty for a mark."""
     if part_of(label):
         return "parts of follicles"
     if row.get("ROI", "").strip().lower() in ("line", "polyline", "arrow"):
@@ -128,12 +128,12 @@ def _coordinate(path: Path, line: int, column: str, text: str) -> float:
         return number(text) if text else math.nan
     except ValueError:
         raise UserError(
-            f"{path}: line {line}, column {column}: {text!r} is no number; mend or delete the line."
+            f"{path}: line {line}, column {column}: {text!r} is not a number; correct or delete the line."
         ) from None
 
 
 def _position_columns(path: Path, columns: list[str], mpp: float | None) -> tuple[str, str, float]:
-    """Columns of the centroid, and µm in their unit."""
+    """Columns of the centroid, and the µm in one of their units."""
     for x_name in columns:
         found = re.fullmatch(r"(.*\bcentroid) x\b\s*(.*)", x_name.strip(), re.IGNORECASE)
         if found is None:
@@ -144,13 +144,13 @@ def _position_columns(path: Path, columns: list[str], mpp: float | None) -> tupl
         unit = found[2].strip("()[] ").lower()
         if unit in ("px", "pixel", "pixels"):
             if mpp is None:
-                raise UserError(f"{path}: the positions are in pixels; say with --mpp how many µm a pixel has.")
+                raise UserError(f"{path}: the positions are in pixels; give the µm per pixel with --mpp.")
             return x_name, y_name, mpp
         um = um_per_unit(unit)
         if um is None:
             raise UserError(
                 f"{path}: column {x_name!r} does not say in which unit it is; call it 'Centroid X µm' or "
-                "'Centroid X px', and the other one likewise."
+                "'Centroid X px', and name the y column in the same way."
             )
         return x_name, y_name, um
     raise UserError(f"{path}: no columns 'Centroid X µm' and 'Centroid Y µm'; export the measurements from QuPath.")

@@ -1,6 +1,6 @@
-"""The verbs. Each is thin: it reads its arguments, calls the library, and shows what came out.
+"""The commands. Each is thin: it reads its arguments, calls the library and shows the result.
 
-Exit codes: 0 all well; 1 some slides failed, the others are done; 2 the input was not usable.
+Exit codes: 0, everything worked; 1, some slides failed and the others are finished; 2, the input could not be used.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from follicle_stager.cli import studies, trials  # noqa: F401  they add their verbs to the application
+from follicle_stager.cli import studies, trials  # noqa: F401  they add their commands to the application
 from follicle_stager.cli.common import app, err, out
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.version import __version__
@@ -24,9 +24,9 @@ __all__ = ["app", "main"]
 @app.callback(invoke_without_command=True)
 def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what goes on.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Report more details.")] = False,
 ) -> None:
-    # Its warnings on damaged files come before our own error, and frighten.
+    # tifffile warns about damaged files before our own error message; hide this.
     logging.getLogger("tifffile").setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if version:
@@ -35,9 +35,9 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line; no traceback for anything that a user can cause."""
+    """Run the command line; show no traceback for errors that a user can cause."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a console of another code page shows what it can
+        if isinstance(stream, io.TextIOWrapper):  # a console with another code page shows what it can
             stream.reconfigure(errors="backslashreplace")
     try:
         app()

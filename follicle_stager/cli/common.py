@@ -1,4 +1,4 @@
-"""What all verbs share: the application, its two consoles, and options that several verbs have."""
+"""Parts that all commands share: the application, its two consoles, and options that several commands have."""
 
 from __future__ import annotations
 
@@ -29,34 +29,32 @@ Slides = Annotated[Path, typer.Argument(help="A slide, or a folder of slides.")]
 Out = Annotated[Path, typer.Option("--out", help="Study folder for the results.")]
 Mpp = Annotated[
     float | None,
-    typer.Option("--mpp", help="µm per pixel, for slides that do not say it (it then stands for all)."),
+    typer.Option("--mpp", help="µm per pixel, if the slides do not contain it (used for all of them)."),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Slides processed at the same time.")]
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of slides processed at the same time.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Parameters as TOML (see docs/parameters.md).")]
-Detector = Annotated[
-    str | None, typer.Option("--detector", help="network (the default where it can run) or classical.")
-]
+Detector = Annotated[str | None, typer.Option("--detector", help="network (the default if it can run) or classical.")]
 MinScore = Annotated[
     float | None,
-    typer.Option("--min-score", min=0, max=1, help="Detection threshold; lower finds more and claims more."),
+    typer.Option("--min-score", min=0, max=1, help="Detection threshold; lower finds more follicles, also false ones."),
 ]
 Count = Annotated[
     str,
     typer.Option(
-        "--count", help="countable (the oocyte's nucleus shows), healthy (without atretic ones) or profiles (outlines)."
+        "--count", help="countable (oocyte nucleus visible), healthy (without atretic ones) or profiles (all outlines)."
     ),
 ]
 Covariates = Annotated[
-    str, typer.Option("--covariates", help="Columns of the sample sheet for the models of single stages, a,b.")
+    str, typer.Option("--covariates", help="Sample sheet columns for the models of single stages: a,b.")
 ]
 
 
 def need(module: str, extra: str) -> None:
-    """Refuse where an extra is not installed."""
+    """Raise an error if an extra is not installed."""
     if importlib.util.find_spec(module) is None:
         raise UserError(f"{module} is not installed: {how_to_install(extra)}.")
 
 
 def say(message: str) -> None:
-    """Something that a person must know, though all went well."""
+    """Show a note that the user must see although everything worked."""
     err.print(escape(message), style="yellow", highlight=False, soft_wrap=True)

@@ -1,4 +1,4 @@
-"""Progress on a terminal: a bar for the study, and one for each slide at work."""
+"""Progress on a terminal: a bar for the study, and one for each slide that is being processed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class BatchProgress:
-    """Bars while a batch runs; on a pipe or in a log file, one line per finished slide instead."""
+    """Bars while a batch runs; in a pipe or a log file, one line per finished slide instead."""
 
     def __init__(self, console: Console, *, total: int) -> None:
         self._console = console
@@ -40,14 +40,14 @@ class BatchProgress:
         self._bars.stop()
 
     def step(self, slide_id: str, step: str, done: int, total: int) -> None:
-        """A slide has done a part of a step."""
+        """Show that a slide has finished a part of a step."""
         name = f"{escape(slide_id)}: {step}"
         if slide_id not in self._slides:
             self._slides[slide_id] = self._bars.add_task(name, total=total)
         self._bars.update(self._slides[slide_id], description=name, completed=done, total=total)
 
     def done(self, outcome: Outcome) -> None:
-        """A slide is finished, one way or the other."""
+        """Show that a slide is finished or has failed."""
         if outcome.slide_id in self._slides:
             self._bars.remove_task(self._slides.pop(outcome.slide_id))
         self.advance_to(self._finished + 1)
@@ -58,6 +58,6 @@ class BatchProgress:
             )
 
     def advance_to(self, done: int) -> None:
-        """So many slides of the study are finished."""
+        """Show how many slides of the study are finished."""
         self._finished = done
         self._bars.update(self._study, completed=done)

@@ -1,6 +1,6 @@
-"""Verbs that work on a study: from slides to a report, and what a person corrects in between.
+"""Commands that work on a study: from slides to a report, with corrections in between.
 
-They are thin: each calls the public interface (``fs``), which is imported when a verb runs, so that ``--help`` is fast.
+They are thin: each calls the public interface (``fs``), which is imported when a command runs to keep ``--help`` fast.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 @app.command()
 def run(
     slides: Slides,
-    samples: Annotated[Path, typer.Option("--samples", help="Sample sheet: which slide is of which animal.")],
+    samples: Annotated[Path, typer.Option("--samples", help="Sample sheet: which slide belongs to which animal.")],
     out_folder: Out,
     mpp: Mpp = None,
     jobs: Jobs = 1,
@@ -47,29 +47,27 @@ def run(
     min_score: MinScore = None,
     detector: Detector = None,
 ) -> None:
-    """Find and stage the follicles of all slides, count them per animal, and say where the knockouts block."""
+    """Find, stage and count the follicles on all slides; report where growth is blocked in the knockouts."""
     config = _config(out_folder, config_file, min_score, detector)
     sources, sheet = fs.list_slides(slides), fs.SampleSheet.read(samples)
     study, outcomes = _process(sources, out_folder, sheet, config, mpp, jobs)
     if all(o.state == "failed" for o in outcomes):
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
     if any(o.state == "failed" for o in outcomes):
-        older = (
-            " Tables of an earlier run are still there, and are older than this one." if study.tables.exists() else ""
-        )
+        older = " The existing tables are from an earlier run." if study.tables.exists() else ""
         out.print(
-            "Counts are not written, because slides are missing: mend them, or take them out of the folder and "
-            f"the sample sheet, and run the same command again. Finished slides are kept.{older}"
+            "Counts are not written, because slides failed: repair them, or remove them from the folder and the "
+            f"sample sheet, and run the same command again. Finished slides are kept.{older}"
         )
         raise typer.Exit(1)
     contents = study.contents()
     counts = _count(study, sheet, contents)
     try:
         _report(study, _compare(study, counts, "countable"), contents)
-    except UserError as error:  # counts of one group are an answer too
+    except UserError as error:  # counts of one group are also a result
         out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
         if (study.path / "report.html").exists():
-            out.print("report.html and statistics/ are of an earlier comparison.", style="yellow", highlight=False)
+            out.print("report.html and statistics/ are from an earlier comparison.", style="yellow", highlight=False)
     out.print(f"Tables: {escape(str(study.tables))}   Pictures: {escape(str(study.path / 'slides'))}")
 
 
@@ -83,7 +81,7 @@ def stage(
     min_score: MinScore = None,
     detector: Detector = None,
 ) -> None:
-    """Find and stage the follicles of a slide or a folder, without a sample sheet."""
+    """Find and stage the follicles on a slide or on all slides of a folder, without a sample sheet."""
     config = _config(out_folder, config_file, min_score, detector)
     study, outcomes = _process(fs.list_slides(slides), out_folder, None, config, mpp, jobs)
     failed = sum(o.state == "failed" for o in outcomes)
@@ -114,7 +112,7 @@ def compare(
     counted: Count = "countable",
     covariates: Covariates = "",
 ) -> None:
-    """Say where the knockouts block, if they do, and write the tables: models, Prism, and a script for R."""
+    """Report whether and where growth is blocked in the knockouts; write tables (also for Prism) and an R script."""
     study = fs.Study.open(study_folder)
     _compare(study, _counts(study), counted, covariates)
 
@@ -125,7 +123,7 @@ def report(
     counted: Count = "countable",
     covariates: Covariates = "",
 ) -> None:
-    """Compare, and write report.html with its figures."""
+    """Compare the groups, and write report.html with its figures."""
     study = fs.Study.open(study_folder)
     contents = study.contents()
     _report(study, _compare(study, _counts(study, contents), counted, covariates), contents)
@@ -137,10 +135,10 @@ def review(
     slide: Annotated[str, typer.Option("--slide", help="Open this slide first.")] = "",
     take_in: Annotated[
         Path | None,
-        typer.Option("--take-in", help="Instead: take in what another person corrected in a copy of the study."),
+        typer.Option("--take-in", help="Instead of opening napari: add another person's corrections from this copy."),
     ] = None,
 ) -> None:
-    """Correct the follicles of a study in napari."""
+    """Review and correct the follicles of a study in napari."""
     study = fs.Study.open(study_folder)
     if take_in is not None:
         _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
@@ -162,14 +160,14 @@ def convert(
         say(f"Not taken for follicles: {in_words(outlines.left_out)}")
     writers = {".zip": fs.write_rois, ".geojson": fs.write_geojson}
     if target.suffix.lower() not in writers:
-        raise UserError(f"{target}: write to a name that ends in .zip (ImageJ) or .geojson (QuPath).")
+        raise UserError(f"{target}: the name must end in .zip (ImageJ) or .geojson (QuPath).")
     writers[target.suffix.lower()](target, follicles)
     out.print(f"{len(follicles)} outlines: {escape(str(target))}")
 
 
 @app.command()
 def learn(study_folder: Annotated[Path, typer.Argument(help="A study folder with corrections.")]) -> None:
-    """Learn your own staging from your corrections; say whether it beats the criteria on animals held back."""
+    """Learn your own staging from your corrections; report whether it beats the criteria on held-out animals."""
     from follicle_stager.cli.progress import BatchProgress
     from follicle_stager.cli.tables import learned_table
 
@@ -179,19 +177,19 @@ def learn(study_folder: Annotated[Path, typer.Argument(help="A study folder with
     out.print(learned_table(learned))
     if not learned.card.takes_over:
         out.print(
-            "It is not surely better than the criteria, so leave these in place. Judge more follicles, of more animals."
+            "It is not clearly better than the criteria, so keep using these. Judge more follicles, of more animals."
         )
         return
     out.print(
-        "It beats the criteria on animals that it had not seen. To stage with it, put this into a --config file and "
-        "run again:\n"
+        "It is better than the criteria on animals that it has not seen. To use it, put this into a --config file "
+        "and run again:\n"
         f'\\[staging]\nclassifier = "{escape(learned.folder.resolve().as_posix())}"',
         soft_wrap=True,
     )
 
 
 def _counts(study: fs.Study, contents: Mapping[str, SlideContent] | None = None) -> fs.Counts:
-    """Count, and write the tables."""
+    """Count the follicles, and write the tables."""
     counts = fs.count(study, contents=contents)
     fs.write_counts(study, counts)
     return counts
@@ -200,7 +198,7 @@ def _counts(study: fs.Study, contents: Mapping[str, SlideContent] | None = None)
 def _count(
     study: fs.Study, sheet: fs.SampleSheet | None, contents: Mapping[str, SlideContent] | None = None
 ) -> fs.Counts:
-    """Count, keep the sample sheet if another one was given, write the tables and show them."""
+    """Count the follicles, save a newly given sample sheet, write the tables and show them."""
     from follicle_stager.cli.tables import count_tables
 
     counts = fs.count(study, sheet, contents=contents)
@@ -227,12 +225,12 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
 def _report(study: fs.Study, comparison: fs.Comparison, contents: Mapping[str, SlideContent]) -> None:
     path = fs.write_report(study, comparison, contents=contents)
     for slide_id, picture in study.missing().items():
-        say(f"{slide_id}: its picture is not shown in the report, since {picture} was not found.")
+        say(f"{slide_id}: the report does not show its picture, because {picture} was not found.")
     out.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
 
 def _take_in(study: fs.Study, other: fs.Study, slide_ids: list[str]) -> None:
-    """Merge another person's log of each slide, and list what both had changed."""
+    """Merge another person's log of each slide, and list the follicles and sections that both had changed."""
     from follicle_stager.corrections import NothingToTakeIn, merge_edits
 
     for slide_id in slide_ids:
@@ -243,21 +241,21 @@ def _take_in(study: fs.Study, other: fs.Study, slide_ids: list[str]) -> None:
             with study.review(slide_id, author=getpass.getuser()) as session:
                 merged = merge_edits(session, other.slide_folder(slide_id))
         except NothingToTakeIn:
-            out.print(f"{escape(slide_id)}: nothing was corrected there", highlight=False)
+            out.print(f"{escape(slide_id)}: no corrections in the copy", highlight=False)
             continue
-        out.print(f"{escape(slide_id)}: {len(merged.taken)} corrections taken in", highlight=False)
+        out.print(f"{escape(slide_id)}: {len(merged.taken)} corrections added", highlight=False)
         for edit in merged.conflicts:
             at = edit.outline.centroid
             out.print(
-                f"  left out: {edit.kind} by {escape(edit.author)} at x = {at.x:.0f}, y = {at.y:.0f}: it was changed "
-                "here too, and yours stands",
+                f"  left out: {edit.kind} by {escape(edit.author)} at x = {at.x:.0f}, y = {at.y:.0f}: you changed it "
+                "too, and your version is kept",
                 style="yellow",
                 highlight=False,
             )
 
 
 def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> fs.Config:
-    """Parameters of a run: options first, then the file that was given, or the study that is there."""
+    """Parameters of a run: the options, then the given file, or else the existing study."""
     from follicle_stager.detection import detector_id
     from follicle_stager.staging import stager_id
 
@@ -267,7 +265,7 @@ def _config(out_folder: Path, config_file: Path | None, min_score: float | None,
         config = fs.Study(out_folder).config if (out_folder / "study.toml").exists() else fs.Config()
     given = {"min_score": min_score, "detector": detector}
     config = config.with_options(detection={name: value for name, value in given.items() if value is not None})
-    # A network that cannot be read is said before the first slide is opened.
+    # Report a network that cannot be read before the first slide is opened.
     detector_id(config)
     stager_id(config.staging)
     return config
@@ -281,7 +279,7 @@ def _process(
     mpp: float | None,
     jobs: int,
 ) -> tuple[fs.Study, list[fs.Outcome]]:
-    """Process slides, with bars, and show what came of it."""
+    """Process slides with progress bars, and show the result."""
     from follicle_stager.cli.progress import BatchProgress
 
     try:
@@ -298,7 +296,7 @@ def _process(
                 told=say,
             )
     except KeyboardInterrupt:
-        err.print("stopped; finished slides are kept. Run the same command again to go on.")
+        err.print("stopped; finished slides are kept. Run the same command again to continue.")
         raise typer.Exit(130) from None
     failed = [o for o in outcomes if o.state == "failed"]
     kept = sum(o.state == "kept" for o in outcomes)
@@ -308,7 +306,7 @@ def _process(
         summary += f" ({kept} slides were finished before and kept)"
     out.print(summary)
     if not found and len(failed) < len(outcomes):
-        out.print("No follicle was found. Look at overlay.jpg; a lower --min-score finds more, and claims more.")
+        out.print("No follicle was found. Look at overlay.jpg; a lower --min-score finds more, also false ones.")
     for outcome in outcomes:
         for flag in outcome.flags:
             out.print(f"  note: {escape(outcome.slide_id)}: {flag}", style="yellow", highlight=False)

@@ -46,7 +46,7 @@ FIGURES = {
 
 
 def follicle_table(slide_id: str, follicles: Iterable[Follicle]) -> Table:
-    """The follicles of one slide with the reasons for their stages; rejected ones are left out."""
+    """The follicles on one slide with the reasons for their stages; rejected ones are left out."""
     table = Table(title=f"Follicles of {escape(slide_id)}")
     table.add_column("no", justify="right")
     for name in ("stage", "health", "countable"):
@@ -61,7 +61,7 @@ def follicle_table(slide_id: str, follicles: Iterable[Follicle]) -> Table:
 
 
 def parts_table(parts: Iterable[Part]) -> Table:
-    """What the installation consists of."""
+    """The parts of the installation."""
     table = Table("part", "version", "for", title=f"follicle-stager {__version__}")
     for part in parts:
         table.add_row(part.name, escape(part.version), part.purpose)
@@ -77,7 +77,7 @@ def slide_table(path: Path, described: Mapping[str, str]) -> Table:
 
 
 def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Text]:
-    """Stages down, genotypes across: it fits a terminal, and reads like the figure in a paper."""
+    """Counts with stages as rows and genotypes as columns: narrow enough for a terminal, like a table in a paper."""
     groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
     tables: list[Table | Text] = []
     for column, title in (
@@ -85,7 +85,7 @@ def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Te
         ("n_countable", "Countable follicles (oocyte nucleus seen) per animal, mean ± SD"),
     ):
         table = Table(
-            title=title, caption="NA: this stage cannot be seen on these slides with this detector, which is not zero."
+            title=title, caption="NA, not zero: this stage cannot be seen on these slides with this detector."
         )
         table.add_column("stage")
         for (_, _, genotype), rows in groups:
@@ -102,7 +102,7 @@ def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Te
     doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
     if len(doubtful):
         said = (
-            f"Counted, but doubtful: section {', '.join(doubtful)}. Look at the overlay; to leave a section out, use "
+            f"Counted, but doubtful: section {', '.join(doubtful)}. Check the overlay; to leave a section out, use "
             '\'follicle-stager review\', part Count, or set "included" to "no" in its sections.geojson.'
         )
         tables.append(Text(said, style="yellow"))
@@ -111,7 +111,7 @@ def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Te
 
 
 def evaluation_tables(result: Evaluation) -> list[Table]:
-    """What a person asks first: found or not, the right stage or not, and do the counts hold."""
+    """The main results: which follicles were found, which have the right stage, and whether the counts are right."""
     summary = Table("figure", box=box.SIMPLE, title="Against the truth, 95 % interval over animals")
     summary.add_column("value", justify="right")
     summary.add_column("interval", justify="right")
@@ -120,11 +120,11 @@ def evaluation_tables(result: Evaluation) -> list[Table]:
     return [
         _table(
             result.stages,
-            "Stages. found: with any stage; claimed: outlines called so; false: those that match no follicle;\n"
-            "f1: found with this stage, against claimed",
+            "Stages. found: with any stage; claimed: outlines with this stage; false: claimed, but no follicle;\n"
+            "f1: of finding this stage",
             drop=("precision", "recall"),
         ),
-        _table(result.kinds, "What the section shows of them"),
+        _table(result.kinds, "By what the section shows of the follicle"),
         _table(
             result.counts,
             "Counts per section. NA: the stage cannot be seen with this detector",
@@ -135,7 +135,7 @@ def evaluation_tables(result: Evaluation) -> list[Table]:
 
 
 def agreement_tables(result: Agreement) -> list[Table]:
-    """Two annotators: the figures, and who called what."""
+    """Agreement of two annotators: the figures, and the classes that each of them gave."""
     figures = Table("figure", box=box.SIMPLE, title="Two annotators")
     figures.add_column("value", justify="right")
     for name, value in (
@@ -157,8 +157,8 @@ def agreement_tables(result: Agreement) -> list[Table]:
 
 
 def before_after_table(figures: pd.DataFrame) -> Table:
-    """What training on corrected slides changed, on animals that it did not see: ``figure``, ``before``, ``after``."""
-    table = Table("figure", box=box.SIMPLE, title="On the corrected slides of animals held back")
+    """Effect of training on corrected slides, on held-out animals: ``figure``, ``before``, ``after``."""
+    table = Table("figure", box=box.SIMPLE, title="On the corrected slides of held-out animals")
     table.add_column("before", justify="right")
     table.add_column("after", justify="right")
     for row in figures.itertuples():
@@ -167,9 +167,9 @@ def before_after_table(figures: pd.DataFrame) -> Table:
 
 
 def learned_table(learned: Learned) -> Table:
-    """Criteria and classifier against the person's stages."""
+    """Stages of the criteria and of the classifier, compared with the person's stages."""
     card = learned.card
-    title = f"Learned from {card.follicles} follicles of {card.animals} animals; scored on animals held back in turn"
+    title = f"Learned from {card.follicles} follicles of {card.animals} animals; tested on held-out animals"
     table = Table("figure", box=box.SIMPLE, title=title)
     for name in ("criteria", "classifier"):
         table.add_column(name, justify="right")
@@ -178,13 +178,13 @@ def learned_table(learned: Learned) -> Table:
     value, low, high = learned.difference
     table.caption = (
         f"Right stage, classifier minus criteria: {value:+.3f}; 95 % interval over animals {low:+.3f} to {high:+.3f}.\n"
-        f"Learned: {', '.join(stage.label.lower() for stage in card.stages)}; of other stages the criteria decide."
+        f"Learned: {', '.join(stage.label.lower() for stage in card.stages)}; the criteria decide on other stages."
     )
     return table
 
 
 def power_table(table: pd.DataFrame) -> Table:
-    """How often studies of several sizes find the planted block."""
+    """How often studies of different sizes find the simulated arrest."""
     shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
     names = {"power": "finds the block", "other_block": "finds another", "none": "none", "depletion": "depletion"}
     names |= {"inconclusive": "inconclusive"}
@@ -196,7 +196,7 @@ def power_table(table: pd.DataFrame) -> Table:
 
 
 def comparison_tables(result: Comparison) -> list[Table | Text]:
-    """The verdict of each mouse model first, then its steps."""
+    """The verdict for each mouse model first, then its steps."""
     parts: list[Table | Text] = []
     for arrest in result.arrests:
         parts.append(Text(f"{arrest.matrix.model or 'Verdict'}: {arrest.verdict.sentence}", style="bold"))

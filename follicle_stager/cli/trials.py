@@ -1,4 +1,4 @@
-"""Verbs beside a study: what is known to be true, how well it is found, how many animals it takes; training."""
+"""Commands that need no study: synthetic slides, evaluation, sample size, agreement, and training."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ def demo(
     out_folder: Annotated[Path, typer.Option("--out", help="Study folder for the results.")] = Path("demo_study"),
     jobs: Jobs = PROCESSORS,
 ) -> None:
-    """Run the whole job on the example slides (synthetic), and compare the counts with their truth."""
+    """Run the whole analysis on the synthetic example slides, and compare the counts with the known truth."""
     from follicle_stager import examples
     from follicle_stager.evaluation import Criterion
 
     folder = examples.folder()
     run(folder, folder / "samples.csv", out_folder, jobs=jobs)
     out.print(
-        "\nThe slides are synthetic: an arrest after the secondary stage is planted in the knockouts (fewer antral "
-        "follicles, not fewer secondary ones), and the truth is known:\n"
+        "\nThe slides are synthetic, so the truth is known: the knockouts have an arrest after the secondary stage "
+        "(fewer antral follicles, but not fewer secondary ones):\n"
     )
     _show_evaluation(fs.evaluate(fs.load_pairs(out_folder, folder, criterion=Criterion())), out_folder / "evaluation")
 
@@ -49,18 +49,22 @@ def power(
     block_after: Annotated[
         str, typer.Option("--block-after", help="primary, secondary or early_antral.")
     ] = "secondary",
-    block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that is blocked.")] = 0.7,
-    animals: Annotated[str, typer.Option("--animals", help="Animals per group to try.")] = "3,4,6,8,12",
-    animal_cv: Annotated[float, typer.Option("--animal-cv", min=0, help="CV of an animal's follicles.")] = 0.15,
-    stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="CV of each stage beside it.")] = 0.10,
-    interval: Annotated[int, typer.Option("--interval", min=1, help="Every how many-th section is counted.")] = 10,
-    ovaries: Annotated[int, typer.Option("--ovaries", min=1, max=2, help="Ovaries counted of an animal.")] = 2,
+    block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that are blocked.")] = 0.7,
+    animals: Annotated[str, typer.Option("--animals", help="Numbers of animals per group to try.")] = "3,4,6,8,12",
+    animal_cv: Annotated[
+        float, typer.Option("--animal-cv", min=0, help="CV of follicle numbers between animals.")
+    ] = 0.15,
+    stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="Additional CV of each stage.")] = 0.10,
+    interval: Annotated[
+        int, typer.Option("--interval", min=1, help="Sampling interval k: every k-th section is counted.")
+    ] = 10,
+    ovaries: Annotated[int, typer.Option("--ovaries", min=1, max=2, help="Ovaries counted per animal.")] = 2,
     wrong_stage: Annotated[
         float, typer.Option("--wrong-stage", min=0, max=1, help="Share of follicles staged one step off.")
     ] = 0.0,
-    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated for each size.")] = 300,
+    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated studies for each group size.")] = 300,
 ) -> None:
-    """Say how many animals a study needs to find a block of a given size, by simulation."""
+    """Simulate how many animals a study needs to find an arrest of a given size."""
     from pydantic import ValidationError
 
     from follicle_stager.cli.tables import power_table
@@ -74,7 +78,7 @@ def power(
     except ValueError:
         raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8.") from None
     if min(sizes) < 2:
-        raise UserError(f"--animals {animals}: a group needs 2 animals at least.")
+        raise UserError(f"--animals {animals}: a group needs at least 2 animals.")
     spread = {"animal_cv": animal_cv, "stage_cv": stage_cv}
     try:
         knockout = GenotypeModel.model_validate(spread | {"block_after": block_after, "block_probability": block})
@@ -89,25 +93,31 @@ def power(
 def phantom(
     folder: Annotated[Path, typer.Argument(help="Folder for the cohort.")],
     animals: Annotated[int | None, typer.Option("--animals", help="Animals per group.")] = None,
-    sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, spread evenly.")] = None,
-    interval: Annotated[int | None, typer.Option("--interval", help="Instead: every how many-th section.")] = None,
+    sections: Annotated[int | None, typer.Option("--sections", help="Sections per ovary, evenly spaced.")] = None,
+    interval: Annotated[
+        int | None, typer.Option("--interval", help="Instead: sampling interval k, every k-th section.")
+    ] = None,
     ovary: Annotated[str | None, typer.Option("--ovary", help="small (the default) or adult.")] = None,
     block_after: Annotated[
         str | None,
         typer.Option("--block-after", help="Planted arrest: none, primary, secondary or early_antral."),
     ] = None,
-    block: Annotated[float | None, typer.Option("--block", help="Share of follicles that is blocked there.")] = None,
-    depletion: Annotated[float | None, typer.Option("--depletion", help="Share of all follicles missing.")] = None,
+    block: Annotated[float | None, typer.Option("--block", help="Share of follicles that are blocked there.")] = None,
+    depletion: Annotated[
+        float | None, typer.Option("--depletion", help="Share of all follicles that are missing.")
+    ] = None,
     mpp: Annotated[float | None, typer.Option("--mpp", help="µm per pixel.")] = None,
     mode: Annotated[str | None, typer.Option("--mode", help="faithful, or randomised for training.")] = None,
     labels: Annotated[bool, typer.Option("--labels", help="Also write label images.")] = False,
-    seed: Annotated[int | None, typer.Option("--seed", help="Everything follows from it.")] = None,
+    seed: Annotated[
+        int | None, typer.Option("--seed", help="Random seed; the same seed gives the same cohort.")
+    ] = None,
     config_file: Annotated[
         Path | None, typer.Option("--config", help="All parameters as TOML, or a truth/plan.json.")
     ] = None,
     jobs: Jobs = PROCESSORS,
 ) -> None:
-    """Render a synthetic cohort with full truth: slides, samples.csv and truth/."""
+    """Render a synthetic cohort with known truth: slides, samples.csv and truth/."""
     from follicle_stager.cli.progress import BatchProgress
     from follicle_stager.config import read_values
     from follicle_stager.phantom import make_plan, write_cohort
@@ -127,7 +137,7 @@ def phantom(
         "seed": seed,
     }
     values |= {name: value for name, value in given.items() if value is not None}
-    # What is typed wins over the file: sections and interval exclude each other.
+    # Options override the file; sections and interval exclude each other.
     if interval is not None and sections is None:
         values["sections"] = None
     elif sections is not None and interval is None:
@@ -141,20 +151,20 @@ def phantom(
 
 @app.command()
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(help="What was found: a study, a folder of GeoJSON, or one file.")],
-    truth: Annotated[Path, typer.Argument(help="What is true: a phantom cohort, a folder of GeoJSON, or one file.")],
-    min_iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="Least overlap of a match.")] = 0.5,
+    predicted: Annotated[Path, typer.Argument(help="Predictions: a study, a folder of GeoJSON, or one file.")],
+    truth: Annotated[Path, typer.Argument(help="Truth: a phantom cohort, a folder of GeoJSON, or one file.")],
+    min_iou: Annotated[float, typer.Option("--iou", min=0, max=1, help="Smallest IoU of a match.")] = 0.5,
     distance_um: Annotated[
-        float | None, typer.Option("--distance-um", min=0, help="Match by distance of the centres instead.")
+        float | None, typer.Option("--distance-um", min=0, help="Match by distance of the centres instead, µm.")
     ] = None,
     mpp: Mpp = None,
-    out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables there, as CSV.")] = None,
+    out_folder: Annotated[Path | None, typer.Option("--out", help="Also write the tables to this folder.")] = None,
 ) -> None:
-    """Compare what was found with a truth: detection, stages, counts, outlines; intervals over animals."""
+    """Compare predictions with a truth: detection, stages, counts and outlines, with intervals over animals."""
     from follicle_stager.evaluation import Criterion
 
     if out_folder is not None and out_folder.is_file():
-        raise UserError(f"{out_folder}: this is a file; give a folder for the tables.")
+        raise UserError(f"{out_folder}: this is a file; name a folder for the tables.")
     pairs = fs.load_pairs(predicted, truth, criterion=Criterion(min_iou, distance_um), mpp=mpp, told=say)
     _show_evaluation(fs.evaluate(pairs), out_folder)
 
@@ -162,13 +172,13 @@ def evaluate(
 @app.command()
 def agreement(
     a: Annotated[Path, typer.Argument(help="One annotator: QuPath measurement table, GeoJSON or ImageJ ROIs.")],
-    b: Annotated[Path, typer.Argument(help="The other annotator, of the same slide.")],
+    b: Annotated[Path, typer.Argument(help="The other annotator of the same slide.")],
     distance_um: Annotated[
-        float, typer.Option("--distance-um", min=0, help="Marks further apart are not of one follicle.")
+        float, typer.Option("--distance-um", min=0, help="Largest distance of two marks of one follicle, µm.")
     ] = 40.0,
     mpp: Mpp = None,
 ) -> None:
-    """Compare two annotators of one slide: which follicles both saw, and whether they call them the same."""
+    """Compare two annotators of one slide: which follicles both marked, and whether they gave the same stage."""
     from follicle_stager.annotations import in_words, read_marks
     from follicle_stager.cli.tables import agreement_tables
 
@@ -178,27 +188,28 @@ def agreement(
             say(f"{path}: not taken for marks: {in_words(own.left_out)}")
     if not all(own.annotations for own in marks):
         empty = next(path for path, own in zip((a, b), marks, strict=True) if not own.annotations)
-        raise UserError(f"{empty}: no mark in it, so there is nothing to compare.")
+        raise UserError(f"{empty}: no mark in it; there is nothing to compare.")
     result = fs.agreement(marks[0].annotations, marks[1].annotations, distance_um=distance_um)
     out.print(*agreement_tables(result), sep="\n")
 
 
 @app.command()
 def train(
-    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command goes on with it.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="Folder of the run; the same command continues it.")],
     recipe: Annotated[
-        Path | None, typer.Argument(help="What to train, as TOML (default: how the shipped network was made).")
+        Path | None, typer.Argument(help="Training recipe, TOML (default: that of the shipped network).")
     ] = None,
     from_study: Annotated[
         Path | None,
-        typer.Option("--from-study", help="Instead: train the network further on a study's corrected slides."),
+        typer.Option("--from-study", help="Instead: fine-tune the network on a study's corrected slides."),
     ] = None,
     patches: Annotated[
-        Path | None, typer.Option("--patches", help="Folder for rendered patches, to share (default: in --out).")
+        Path | None,
+        typer.Option("--patches", help="Folder for rendered patches; runs can share it (default: in --out)."),
     ] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render patches.")] = PROCESSORS,
 ) -> None:
-    """Train a detection network (extra "train"); it goes on after an interruption."""
+    """Train a detection network (extra "train"); an interrupted run can be continued."""
     need("torch", "train")
     from follicle_stager import training
     from follicle_stager.cli.progress import BatchProgress
@@ -220,21 +231,21 @@ def train(
             else:
                 network, table = training.fine_tune(study, settings, out_folder, patches=patches, on_step=show)
     except KeyboardInterrupt:
-        err.print("stopped; run the same command again to go on.")
+        err.print("stopped; run the same command again to continue.")
         raise typer.Exit(130) from None
     if study is not None:
         out.print(before_after_table(table))
     out.print(
-        f'To use it, put into a --config file:\n\\[network]\nfolder = "{escape(network.resolve().as_posix())}"',
+        f'To use it, put this into a --config file:\n\\[network]\nfolder = "{escape(network.resolve().as_posix())}"',
         soft_wrap=True,
     )
 
 
 @app.command()
 def doctor(
-    file: Annotated[Path | None, typer.Argument(help="A slide: say how it is read, and why so.")] = None,
+    file: Annotated[Path | None, typer.Argument(help="A slide: show how it is read, and why.")] = None,
 ) -> None:
-    """Say what this installation can read and run; of a slide, which of its pictures is searched, at what scale."""
+    """Show what this installation can read and run; for a slide, which image of it is searched, and its scale."""
     from follicle_stager.cli.tables import parts_table, slide_table
     from follicle_stager.doctor import describe_slide, parts
 

@@ -1,7 +1,7 @@
-"""Corrections of one slide: edits with an inverse, an append-only log, and what stands after them. No screen.
+"""Corrections of one slide: edits with an inverse, an append-only log, and the current state; no user interface.
 
-A command of `ReviewSession` becomes an `Edit` (before, after), a line in ``edits.jsonl``, and then what stands:
-the predictions with the edits replayed.
+A command of `ReviewSession` becomes an `Edit` (before, after) and a line in ``edits.jsonl``. The current state is the
+predictions with all edits replayed.
 """
 
 from follicle_stager.corrections.edits import Conflict, Edit, Kind

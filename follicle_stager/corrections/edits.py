@@ -1,9 +1,9 @@
-"""One correction: what stood before and what stands after, whose it is, when, and of which run.
+"""One correction: the state before and after, its author, its time, and its run.
 
-An edit says nothing about how it was made: whatever a person does to follicles or sections is some that go and some
-that come in their place. So every command has an inverse (the two exchanged), replaying needs no knowledge of commands,
-and undo is an edit like any other. Follicles are not told which section they lie on: that is worked out from the
-outlines when it is asked for, so that who stages and who assigns sections never edit the same thing.
+An edit does not depend on how it was made: whatever a person does, some follicles or sections are removed, and others
+take their place. Therefore every edit has an inverse (before and after exchanged), replaying needs no knowledge of
+commands, and undo is an edit like any other. Edits do not assign follicles to sections: this is calculated from the
+outlines when needed, so that staging and assigning sections never change the same object.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ T = TypeVar("T", Follicle, Section)
 
 
 class Kind(StrEnum):
-    """What a person did; for people, since replaying does not ask."""
+    """What a person did; only for information, as replaying does not use it."""
 
     SET_STAGE = "set_stage"
     SET_HEALTH = "set_health"
@@ -46,7 +46,7 @@ class Kind(StrEnum):
     SET_STATUS = "set_status"
     ADD = "add"
     FIND = "find"
-    """A part of the slide was searched again; what came of it nobody has judged."""
+    """A part of the slide was searched again; the new follicles are not judged."""
     DELETE = "delete"
     RESHAPE = "reshape"
     MERGE = "merge"
@@ -54,37 +54,37 @@ class Kind(StrEnum):
     ASSIGN_SECTION = "assign_section"
     MERGE_SECTIONS = "merge_sections"
     EXCLUDE_REGION = "exclude_region"
-    """A part was cut out of its section; it is one of its own then, which is not counted."""
+    """A part was cut out of its section; it becomes a section of its own that is not counted."""
     SET_INCLUDED = "set_included"
-    """A whole section is not counted, or is again."""
+    """A whole section was excluded from the counts, or included again."""
     UNDO = "undo"
     REDO = "redo"
     IMPORT = "import"
     """follicles.geojson or sections.geojson was changed by another program."""
     REATTACH = "reattach"
-    """A later run found the follicles that were corrected before."""
+    """Earlier corrections were carried over to the follicles of a later run."""
     SAVED = "saved"
-    """No edit: one of these files was written."""
+    """Not an edit: follicles.geojson or sections.geojson was written."""
 
 
 class Conflict(Exception):
-    """An edit of something that does not stand as the edit found it."""
+    """An edit does not fit the current state."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What stands on a slide: follicles and sections by id, in the order of the files."""
+    """State of a slide: follicles and sections by id, in the order of the files."""
 
     follicles: dict[str, Follicle]
     sections: dict[str, Section]
 
     @classmethod
     def of(cls, follicles: Iterable[Follicle], sections: Iterable[Section]) -> State:
-        """The state that a run leaves."""
+        """The state after a run."""
         return cls({f.id: f for f in follicles}, {s.section_id: s for s in sections})
 
     def copy(self) -> State:
-        """Another one that can be changed."""
+        """A copy that can be changed."""
         return State(dict(self.follicles), dict(self.sections))
 
 
@@ -94,17 +94,21 @@ class Edit:
 
     Attributes
     ----------
+    kind
+        Kind of the edit.
     before, after
-        Follicles that it takes away, and that come in their place; one that changes is in both with its id. As
-        GeoJSON rounds them.
-    sections_before, sections_after
-        Sections likewise.
+        Follicles that are removed, and follicles that take their place, rounded as in GeoJSON; a follicle that changes
+        is in both with the same id.
     author, time
-        Who, and when (ISO 8601, UTC).
+        Author, and time (ISO 8601, UTC).
     run_id, software
-        The run whose follicles were corrected, and by which version.
+        Run whose follicles were corrected, and version of the software.
     of
-        Of ``undo`` and ``redo``: id of the edit. Of ``saved`` and ``import``: SHA-256 of the file.
+        Id of the edit that is undone or redone; for ``saved`` and ``import``, name and SHA-256 of the file.
+    sections_before, sections_after
+        Sections that are removed, and sections that take their place.
+    id
+        Id of the edit.
     """
 
     kind: Kind
@@ -133,30 +137,30 @@ class Edit:
         software: str,
         of: str = "",
     ) -> Edit:
-        """A new edit, of this moment."""
+        """A new edit with the current time."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         sections = tuple(sections_before), tuple(as_sections_are_written(sections_after))
         return cls(kind, tuple(before), tuple(as_written(after)), author, now, run_id, software, of, *sections)
 
     @property
     def changes(self) -> bool:
-        """Whether anything is another after it."""
+        """Whether the edit changes anything."""
         return bool(self.before or self.after or self.sections_before or self.sections_after)
 
     @property
     def outline(self) -> Polygon | MultiPolygon:
-        """Where it was made: the outline of the first thing that goes or comes."""
+        """Place of the edit: the outline of its first follicle or section."""
         outlines: list[Polygon | MultiPolygon] = [f.outline for f in (*self.before, *self.after)]
         outlines += [s.outline for s in (*self.sections_before, *self.sections_after)]
         return outlines[0]
 
     def apply(self, state: State) -> None:
-        """Change what stands on a slide; what stays keeps its place.
+        """Change the state of a slide; objects that stay keep their place in the order.
 
         Raises
         ------
         Conflict
-            If something of ``before`` is missing or differs, or something new exists; nothing is changed then.
+            If an object of ``before`` is missing or differs, or a new one already exists; nothing is then changed.
         """
         follicles = self._exchange(state.follicles, self.before, self.after, attrgetter("id"))
         sections = self._exchange(state.sections, self.sections_before, self.sections_after, attrgetter("section_id"))
@@ -166,14 +170,14 @@ class Edit:
     def _exchange(
         self, state: dict[str, T], before: Iterable[T], after: Iterable[T], id_of: Callable[[T], str]
     ) -> Callable[[], None]:
-        """Check that something can be exchanged; what is returned does it."""
+        """Check that the objects can be exchanged; return a function that exchanges them."""
         gone, come = {id_of(x): x for x in before}, {id_of(x): x for x in after}
         for own, thing in gone.items():
             if state.get(own) != thing:
-                raise Conflict(f"{self.kind}: {own} is not as it was when {self.author} edited it")
+                raise Conflict(f"{self.kind}: {own} was changed since {self.author} edited it")
         for own in come:
             if own in state and own not in gone:
-                raise Conflict(f"{self.kind}: there is a {own} already")
+                raise Conflict(f"{self.kind}: {own} already exists")
 
         def do() -> None:
             state.update(come)
@@ -193,12 +197,12 @@ class Edit:
 
     @classmethod
     def from_line(cls, line: bytes, where: str) -> Edit:
-        """Read what `to_line` wrote.
+        """Read a line that `to_line` wrote.
 
         Raises
         ------
         UserError
-            If the line is something else; ``where`` it stands is said.
+            If the line is something else; the message contains ``where``.
         """
         try:
             values: dict[str, Any] = parse_json(line, where)
@@ -214,25 +218,25 @@ class Edit:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
             why = str(error).removeprefix(f"{where}: ")
             raise UserError(
-                f"{where}: this is no edit ({why}). Restore the file from a copy; or delete this line, and that one "
-                "correction is lost."
+                f"{where}: this is not an edit ({why}). Restore the file from a copy, or delete this line, which loses "
+                "this one correction."
             ) from None
 
 
 def another_id(made: str, taken: Container[str]) -> str:
-    """An id itself, or another one made of it if it is taken: of the same follicle always the same."""
+    """The given id, or another one derived from it if it is taken; the result is reproducible."""
     while made in taken:
         made = str(uuid.uuid5(uuid.NAMESPACE_OID, made))
     return made
 
 
 def replay(predicted: State, edits: Iterable[Edit]) -> State:
-    """What stands after the edits of one run.
+    """State after the edits of one run.
 
     Raises
     ------
     Conflict
-        If an edit does not fit to what the earlier ones left.
+        If an edit does not fit the state after the earlier ones.
     """
     state = predicted.copy()
     for edit in edits:

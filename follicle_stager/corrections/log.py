@@ -1,7 +1,7 @@
-"""``edits.jsonl``: every correction of a slide, one line each, on disk before anybody is told that it is done.
+"""``edits.jsonl``: every correction of a slide, one line each, on disk before it is reported as done.
 
-Lines are only ever added. What a power cut leaves of the last one is put aside when somebody writes again; all others
-stand.
+Lines are only added. If a power cut leaves an incomplete last line, this is moved to another file when the log is
+opened for writing again; all other lines stay valid.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ NAME = "edits.jsonl"
 
 
 def read_edits(folder: Path) -> list[Edit]:
-    """All edits of a slide's folder, the oldest first; a torn last line is left out.
+    """All edits in a slide's folder, the oldest first; an incomplete last line is left out.
 
     Raises
     ------
     UserError
-        If another line is no edit.
+        If another line is not an edit.
     """
     path = _own_file(folder / NAME)
     if not path.exists():
         return []
     whole, _ = _split(path.read_bytes())
-    # Not splitlines(): it also parts at signs that a name may hold.
+    # Not splitlines(): it also splits at other characters, which a name may contain.
     lines = whole.split(b"\n")[:-1]
     return [Edit.from_line(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
 
@@ -47,14 +47,14 @@ class EditLog:
     Parameters
     ----------
     folder
-        Of the slide.
+        Folder of the slide.
     wait_s
-        As long somebody else may have it open.
+        How long to wait for another person or process to close it, s.
 
     Raises
     ------
     UserError
-        If somebody else has it open.
+        If another person or process still has it open.
     """
 
     def __init__(self, folder: Path, *, wait_s: float = 0) -> None:
@@ -82,7 +82,7 @@ class EditLog:
         self.close()
 
     def append(self, edit: Edit) -> None:
-        """Add an edit; it is on disk when this returns, and not in the log when this raises."""
+        """Add an edit; it is on disk when this method returns, and not in the log if it raises an error."""
         line, new = edit.to_line().encode("utf-8", "backslashreplace") + b"\n", not self._path.exists()
         with self._path.open("ab", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
@@ -97,7 +97,7 @@ class EditLog:
             _keep_name(self._path.parent)
 
     def close(self) -> None:
-        """Let others write."""
+        """Release the log for others."""
         self._lock.release()
 
     def _mend(self) -> None:
@@ -111,11 +111,11 @@ class EditLog:
             with self._path.open("rb+") as file:
                 file.truncate(len(whole))
                 os.fsync(file.fileno())
-            logger.warning("%s: the last line was not written to its end; it is kept in %s", self._path, aside.name)
+            logger.warning("%s: the last line is incomplete; it was moved to %s", self._path, aside.name)
 
 
 def _keep_name(folder: Path) -> None:
-    """Make sure that a new file's name survives a power cut, where the system can be asked to."""
+    """Make sure that the name of a new file survives a power cut, if the system supports this."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -125,13 +125,13 @@ def _keep_name(folder: Path) -> None:
 
 
 def _own_file(path: Path) -> Path:
-    """Refuse a link: a study that one was given could name any file of this computer, which would be written to."""
+    """Refuse a link: in a study from somebody else, it could lead to any file of this computer."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
-        raise UserError(f"{path}: this is a link or no regular file, and is not opened; put the file itself here.")
+        raise UserError(f"{path}: this is a link or not a regular file, and is not opened; put the file itself here.")
     return path
 
 
 def _split(content: bytes) -> tuple[bytes, bytes]:
-    """Whole lines, and what is left of a line that was not written to its end."""
+    """Complete lines, and the rest of an incomplete last line."""
     end = content.rfind(b"\n") + 1
     return content[:end], content[end:]

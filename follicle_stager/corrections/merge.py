@@ -1,4 +1,4 @@
-"""Two people corrected copies of one slide: the edits of one are taken into the log of the other."""
+"""Merge the corrections of two copies of one slide: add the edits of one log to the other."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Merged:
-    """What came of a merge.
+    """Result of a merge.
 
     Attributes
     ----------
     taken
-        Edits that are in both logs now.
+        Edits that were added.
     conflicts
-        Edits that were left out, since both had changed the same follicle or section; the own stands.
+        Edits that were left out, because both people changed the same follicle or section; the own version is kept.
     """
 
     taken: tuple[Edit, ...]
@@ -33,34 +33,39 @@ class Merged:
 
 
 class NothingToTakeIn(UserError):
-    """The other one corrected nothing."""
+    """The other copy contains no corrections."""
 
 
 def merge_edits(session: ReviewSession, other: Path) -> Merged:
-    """Take in what another person did on a copy of the slide's folder.
+    """Add the corrections that another person made in a copy of the slide's folder.
 
     Parameters
     ----------
     session
-        The slide, open.
+        Open slide.
     other
-        The copy, with its ``edits.jsonl``.
+        Folder of the copy, with its ``edits.jsonl``.
+
+    Returns
+    -------
+    Merged
+        Edits that were added, and edits that were left out.
 
     Raises
     ------
     UserError
-        If there are no corrections, or they are of another run.
+        If there are no corrections, or they are from another run.
     """
     theirs = read_edits(other)
     if predictions(other, session.run_id).exists():
-        # What another program did to their files is theirs too, if nobody opened the copy since.
+        # Changes by another program in the copy count, too, if the copy was not opened since.
         theirs += standing(other, session.run_id).imported
     if not theirs:
-        raise NothingToTakeIn(f"{other / NAME}: there are no corrections to take in; check the path.")
+        raise NothingToTakeIn(f"{other / NAME}: there are no corrections to add; check the path.")
     if theirs[-1].run_id != session.run_id:
         raise UserError(
-            f"{other / NAME}: these corrections are of run {theirs[-1].run_id}, this slide's are of {session.run_id}; "
-            "run 'stage' with the same settings on both first."
+            f"{other / NAME}: these corrections are of run {theirs[-1].run_id}, those of this slide are of run "
+            f"{session.run_id}; run 'follicle-stager stage' with the same settings on both first."
         )
     known = {edit.id for edit in read_edits(session.folder)}
     taken: list[Edit] = []
@@ -68,9 +73,9 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
     for edit in edits_of(theirs, session.run_id):
         if edit.id in known or edit.kind == Kind.SAVED:
             continue
-        if edit.of in {c.id for c in conflicts}:  # the undo of what was left out
+        if edit.of in {c.id for c in conflicts}:  # the undo of an edit that was left out
             continue
-        if edit.kind == Kind.REATTACH:  # here it is no new beginning
+        if edit.kind == Kind.REATTACH:  # in this log, the replay must not start at this edit
             edit = replace(edit, kind=Kind.IMPORT)
         if edit.kind == Kind.FIND:  # both may have searched the same part
             there = {f.id for f in session.follicles}

@@ -1,4 +1,4 @@
-"""Logs of versions before 0.3, whose lines did not keep the prediction of a follicle apart from its correction."""
+"""Logs of versions before 0.3, whose lines did not separate the prediction of a follicle from its correction."""
 
 from __future__ import annotations
 
@@ -17,14 +17,19 @@ _OLDER = ("follicle-stager 0.1.0", "follicle-stager 0.2.0")
 
 
 def with_predictions(edits: Iterable[Edit], predicted: Mapping[str, Follicle]) -> tuple[Edit, ...]:
-    """Edits of one run in which each follicle carries the prediction of the run again.
+    """Edits of one run in which each follicle has its prediction again.
 
     Parameters
     ----------
     edits
-        Edits as they are in the log; those of this version stay as they are.
+        Edits from the log; edits of newer versions are not changed.
     predicted
-        What the run found, by id.
+        Follicles that the run found, by id.
+
+    Returns
+    -------
+    tuple of Edit
+        Edits with predictions.
     """
     known = {i: f.prediction for i, f in predicted.items() if f.prediction is not None}
     made = []
@@ -40,7 +45,7 @@ def with_predictions(edits: Iterable[Edit], predicted: Mapping[str, Follicle]) -
 
 
 def _apart(follicle: Follicle, prediction: Prediction | None) -> Follicle:
-    """Tell what was predicted from what was measured in a corrected outline; old versions wrote one for the other."""
+    """Separate the prediction from measurements in a corrected outline; old versions wrote only one of them."""
     said = follicle.first_assessment
     if said is not None and said.measurements is None:
         said = None

@@ -1,4 +1,4 @@
-"""A slide is searched again: what a person did to follicles and sections of the earlier run goes to the new one's."""
+"""Carry corrections over when a slide is searched again."""
 
 from __future__ import annotations
 
@@ -29,46 +29,46 @@ if TYPE_CHECKING:
     from follicle_stager.corrections.standing import Standing
     from follicle_stager.records import Follicle, SlideResult
 
-# Least overlap of one follicle in two runs.
+# Smallest IoU of the same follicle in two runs.
 _IOU = 0.5
 
 
 def carry_over(
     folder: Path, old_run: str | None, new_run: str, found: SlideResult, log: EditLog
 ) -> tuple[State, tuple[str, ...]]:
-    """Write the predictions of a run, and log what earlier corrections are in it.
+    """Write the predictions of a run, and log the corrections that are carried over to it.
 
-    Nothing is replaced yet: after a crash the earlier run stands as it stood.
+    Nothing is replaced yet: after a crash, the state of the earlier run is unchanged.
 
     Parameters
     ----------
     folder
-        Of the slide.
+        Folder of the slide.
     old_run, new_run
-        The run whose follicles stand, None for the first one; and the one that comes.
+        Run of the current follicles (None if there is none), and the new run.
     found
-        What the new one found.
+        Result of the new run.
     log
-        Open for writing: nobody corrects meanwhile.
+        Log, open for writing, so that no other corrections are made.
 
     Returns
     -------
     state : State
-        What stands in the new run.
+        State of the slide in the new run.
     told : tuple of str
-        What a person must know: corrected follicles and sections that were not found again.
+        Notes for the user: corrected follicles and sections that were not found again.
     """
     old = standing(folder, old_run) if old_run else None
     for edit in old.imported if old is not None else ():
         log.append(edit)
     paths = predictions(folder, new_run), predicted_sections(folder, new_run)
     corrected = edits_of(read_edits(folder), new_run)
-    # What was corrected stays as it was found then: the same run finds the same.
+    # If the new run was corrected before, keep its predictions: the same run finds the same follicles.
     if corrected and all(path.exists() for path in paths):
         state = State.of(read_geojson(paths[0]), read_sections(paths[1]))
     else:
         write_sections(paths[1], found.sections)
-        write_geojson(paths[0], found.follicles)  # last: this is the run
+        write_geojson(paths[0], found.follicles)  # last: this file marks the run as written
         state = State.of(as_written(found.follicles), as_sections_are_written(found.sections))
     told: tuple[str, ...] = ()
     if old is not None and (old.touched or old.touched_sections or corrected):
@@ -89,38 +89,38 @@ def carry_over(
         edit.apply(state)
         log.append(edit)
         told = (
-            *(f"corrected before and not found again, kept as it was: {orphan}" for orphan in orphans),
-            *(f"changed before and not found again, kept as it was: {section}" for section in gone),
+            *(f"corrected before, not found again, and kept: {orphan}" for orphan in orphans),
+            *(f"changed before, not found again, and kept: {section}" for section in gone),
         )
     return state, told
 
 
 def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], list[Follicle], tuple[str, ...]]:
-    """Carry what a person said about the follicles of one run over to those of another.
+    """Carry judgements and drawn outlines over from the follicles of one run to those of another.
 
     Parameters
     ----------
     old
-        What stood after the earlier run.
+        State of the slide in the earlier run.
     new
-        What the later one found.
+        Follicles that the later run found.
 
     Returns
     -------
     before, after : list of Follicle
-        The edit of ``new``. A touched follicle takes the place of its partner: what the software says is the later
-        run's, what a person said and drew is the person's. One without partner is added, without a section.
+        Edit of ``new``. A corrected follicle replaces its partner: its predictions are from the later run, its
+        judgement and drawn outline from the person. A corrected follicle without a partner is added without a section.
     orphans : tuple of str
-        Those without partner that count, for a person to look at.
+        Descriptions of follicles without a partner that are not rejected, for review.
     """
     partners = _partners(old, new)
     before, after, orphans = [], [], []
     taken = {f.id for f in new}
     for own in old.touched:
-        if own.status == Status.PREDICTED:  # found when a part was searched again; nobody said anything of it
+        if own.status == Status.PREDICTED:  # found when a part was searched again, and not judged
             continue
         partner, first = partners.get(own.id), own.prediction
-        if partner is None:  # this run did not predict it
+        if partner is None:  # the later run did not predict it
             said = own.assessment if own.measurements is not None else None
             alone = replace(own, section_id="", prediction=None, remeasured=said)
             after.append(replace(alone, id=another_id(own.id, taken)))
@@ -137,10 +137,10 @@ def reattach(old: Standing, new: Sequence[Follicle]) -> tuple[list[Follicle], li
 
 
 def _partners(old: Standing, new: Sequence[Follicle]) -> dict[str, Follicle]:
-    """The same follicles in the new run, one to one, by their ids in the old one.
+    """The same follicles in the new run, matched one to one, by their ids in the old run.
 
-    What the software had found is compared first: a person may have drawn something else there. What has no partner
-    then is compared as it was drawn, with what is left.
+    Predicted outlines are compared first, because a person may have drawn another outline. Follicles without a partner
+    are then compared by their drawn outlines with the remaining new follicles.
     """
     partners: dict[str, Follicle] = {}
     left = list(new)

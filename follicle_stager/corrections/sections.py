@@ -1,7 +1,7 @@
-"""What a person makes of the sections of a slide: one of several, a part cut out; and that again on a later run.
+"""Changes of sections: merge several, cut out a part, and carry these changes over to a later run.
 
-A part that was cut out is a section of its own that is not counted: what lies on it needs no rule beside, and whoever
-includes it again, or gives it to another animal, has cut a section in two.
+A part that was cut out becomes a section of its own that is not counted, so its follicles need no special rule. Who
+includes it again, or assigns it to another animal, has cut a section in two.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Follicle, Section
 
-# So much of a section must be found again for it to be the same; and so much of a found one is a section, not a margin.
+# Share of a section that must be found again for it to be the same; a larger share of a found section outside the known
+# ones is a section of its own, not a margin.
 _MOST = 0.5
-# What is left of a section that a region covers, and of a region that another section touches: the drawing, not tissue.
+# Shares below which an area results from imprecise drawing: rest of a covered section, and overlap with a region.
 _REST, _SEAM = 0.01, 1e-3
 
 
 def merged(parts: Sequence[Section]) -> Section:
-    """One section of several, in the order of the slide; the first gives name, place and whether it counts.
+    """Merge sections, given in the order of the slide; the first one determines name, place and whether it counts.
 
     Raises
     ------
     UserError
-        If they are fewer than two, or of two animals.
+        If there are fewer than two sections, or they belong to different animals or ovaries.
     """
     if len(parts) < 2:
-        raise UserError("Merging needs two sections at least: select more.")
+        raise UserError("Merging needs at least two sections: select more.")
     owners = {(s.animal, s.ovary) for s in parts if s.animal}
     if len(owners) > 1:
-        raise UserError("These sections were given to different animals or ovaries: give them to one first.")
+        raise UserError("These sections are assigned to different animals or ovaries: assign them to one first.")
     animal, ovary = next(iter(owners), ("", ""))
     return replace(_joined(parts[0], parts), animal=animal, ovary=ovary)
 
@@ -53,21 +54,21 @@ def cut_out(
     Parameters
     ----------
     sections
-        Of the slide.
+        Sections of the slide.
     region
-        Level-0 pixels.
+        Region to cut out, level-0 pixels.
     reason
-        Why it is not counted.
+        Reason why it is not counted.
 
     Returns
     -------
     before, after : list of Section
-        What goes, and what comes: of each section what is left of it, if anything, and what was cut out.
+        Sections that are removed, and their replacements: the rest of each section, if any, and the part cut out.
 
     Raises
     ------
     UserError
-        If it lies on no section that is counted.
+        If the region lies on no section that is counted.
     """
     sections, area = list(sections), valid(region)
     names = {s.section_id for s in sections}
@@ -91,27 +92,27 @@ def cut_out(
 def carried(
     old: Sequence[Section], touched: Sequence[Section], found: Sequence[Section]
 ) -> tuple[list[Section], tuple[str, ...]]:
-    """Sections of a later run, with what a person made of those of an earlier one.
+    """Carry changes of sections over from an earlier run to a later one.
 
-    The tissue of a touched section is that section again, whatever the later run made of it, and so is that of others
-    which the later run joined to it. What lies on none stays as it was found; a margin that the later run draws
-    otherwise goes to the section beside it.
+    The tissue of a changed section becomes this section again, whatever the later run made of it; the same applies to
+    other old sections that the later run joined with it. Tissue outside these sections stays as it was found, but a
+    margin that the later run outlines differently goes to the adjacent section.
 
     Parameters
     ----------
     old
-        Sections as they stood after the earlier run.
+        Sections after the earlier run and its corrections.
     touched
-        Those of them that a person changed.
+        Sections of ``old`` that a person changed.
     found
-        Those of the later run.
+        Sections of the later run.
 
     Returns
     -------
     sections : list of Section
-        In the order of the slide.
+        Sections in the order of the slide.
     orphans : tuple of str
-        Touched sections of which most was not found again: they are kept as they were, and may be found by the next.
+        Changed sections that were mostly not found again; they are kept, because the next run may find them.
     """
     again = _with_what_was_joined(old, touched, found)
     known = unary_union([s.outline for s in again])
@@ -143,16 +144,16 @@ def carried(
 
 
 def places(follicles: Iterable[Follicle], sections: Sequence[Section]) -> Iterator[tuple[Follicle, str | None]]:
-    """Each follicle, and the section where it lies; see `section_of`."""
+    """Each follicle with the id of its section; see `section_of`."""
     for section in sections:
         prepare(section.outline)
     return ((follicle, section_of(follicle, sections)) for follicle in follicles)
 
 
 def section_of(follicle: Follicle, sections: Sequence[Section]) -> str | None:
-    """Id of the section where a follicle lies; None for one that was drawn beside all of them.
+    """Id of the section on which a follicle lies; None if it was drawn outside all sections.
 
-    A person may have merged sections since it was found, or cut one.
+    The section may have been merged or cut since the follicle was found.
     """
     centre = follicle.outline.centroid
     own = [s for s in sections if s.section_id == follicle.section_id]
@@ -165,12 +166,12 @@ def section_of(follicle: Follicle, sections: Sequence[Section]) -> str | None:
         return best.section_id
     if not follicle.section_id or best is None:
         return None
-    # The run had found it beside a section, which may be part of another one now.
+    # The run found it next to its section, which may now be part of another one.
     return (own or [min(sections, key=lambda s: s.outline.distance(centre))])[0].section_id
 
 
 def _share(found: Section, old: Section) -> bool:
-    """Whether they have tissue in common, not only a border."""
+    """Whether two sections share tissue, not only a border."""
     shared = found.outline.intersection(old.outline).area
     return bool(shared > _SEAM * min(found.outline.area, old.outline.area))
 
@@ -178,7 +179,7 @@ def _share(found: Section, old: Section) -> bool:
 def _with_what_was_joined(
     old: Sequence[Section], touched: Sequence[Section], found: Sequence[Section]
 ) -> list[Section]:
-    """Touched sections, and those that lie on one found section with one of them."""
+    """Changed sections, and old sections that share a found section with one of them."""
     again = list(touched)
     waiting = [s for s in old if s not in again]
     while True:
@@ -191,7 +192,7 @@ def _with_what_was_joined(
 
 
 def _joined(first: Section, parts: Sequence[Section]) -> Section:
-    """A section that has the tissue of several, and the doubts of the first that has any."""
+    """A section with the tissue of several, and the first doubt among them."""
     return replace(
         first,
         outline=_area(unary_union([s.outline for s in parts])),
@@ -201,12 +202,12 @@ def _joined(first: Section, parts: Sequence[Section]) -> Section:
 
 
 def _part(section: Section, outline: MultiPolygon) -> Section:
-    """A section of which only a part is left."""
+    """A section reduced to a part of it."""
     return replace(section, outline=outline, area_mm2=section.area_mm2 * outline.area / section.outline.area)
 
 
 def _free_name(section_id: str, names: set[str], *, first: str = "_x1") -> str:
-    """A name that no section has, and which is taken from now on."""
+    """A free name, which is added to the taken names."""
     endings = (first, *(f"_x{n}" for n in range(1, len(names) + 2)))
     name = next(section_id + ending for ending in endings if section_id + ending not in names)
     names.add(name)

@@ -1,8 +1,8 @@
-"""One person at one slide: commands, undo and redo, and what stands now. No screen.
+"""A session of one person on one slide: commands, undo and redo, and the current state; no user interface.
 
-A command is on disk before anything changes here, so a screen shows nothing that a crash could take away.
-``follicles.geojson`` and ``sections.geojson`` are written by `ReviewSession.save`, for other programs; the log alone
-holds the truth.
+A command is on disk before the state changes here, so a window never shows anything that a crash could lose.
+``follicles.geojson`` and ``sections.geojson`` are written by `ReviewSession.save`, for other programs; only the log is
+authoritative.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Section
 
-    #: Outline (level-0 pixels) -> the follicle that the software sees in it, None off the tissue
+    #: Outline (level-0 pixels) -> the follicle that the software sees in it; None outside the tissue.
     Measure = Callable[[Polygon], Follicle | None]
 
-# Lines of the log that nobody takes back.
+# Kinds of log lines that cannot be undone.
 _NO_STEP = (Kind.SAVED, Kind.REATTACH)
-# Half of the gap between outlines that were drawn side by side.
+# Half of the gap between outlines that were drawn side by side, px.
 _GAP_PX = 2.0
 
 
@@ -55,18 +55,18 @@ class ReviewSession:
     Parameters
     ----------
     folder
-        Of the slide in its study.
+        Folder of the slide in its study.
     run_id
-        The slide's last run.
+        Last run of the slide.
     author
-        Who corrects.
+        Name of the person who corrects.
     measure
-        Measures and stages what an outline holds; None where it cannot.
+        Function that measures and stages the content of an outline, or returns None if it cannot.
 
     Raises
     ------
     UserError
-        If somebody else has the slide open, or its files are damaged.
+        If another person or window has the slide open, or its files are damaged.
     """
 
     def __init__(self, folder: Path, run_id: str, *, author: str, measure: Measure = lambda outline: None) -> None:
@@ -94,24 +94,24 @@ class ReviewSession:
 
     @property
     def follicles(self) -> tuple[Follicle, ...]:
-        """As they stand, rejected ones included, in the order of the file."""
+        """Current follicles, including rejected ones, in the order of the file."""
         return tuple(self._state.follicles.values())
 
     @property
     def predicted(self) -> tuple[Follicle, ...]:
-        """As the run found them."""
+        """Follicles as the run found them."""
         return tuple(self._predicted.follicles.values())
 
     @property
     def sections(self) -> tuple[Section, ...]:
-        """As they stand, those that are not counted included."""
+        """Current sections, including those that are not counted."""
         return tuple(self._state.sections.values())
 
     def __getitem__(self, follicle_id: str) -> Follicle:
         return self._state.follicles[follicle_id]
 
     def set_stage(self, ids: Iterable[str], stage: Stage) -> Edit:
-        """Give follicles a stage: ``accepted`` where the software said the same, else ``corrected``."""
+        """Give follicles a stage; the status is ``accepted`` if the software predicted it, otherwise ``corrected``."""
 
         def given(f: Follicle) -> Follicle:
             agreed = stage == f.assessment.stage and f.status in (Status.PREDICTED, Status.ACCEPTED)
@@ -120,19 +120,19 @@ class ReviewSession:
         return self._change(Kind.SET_STAGE, ids, given)
 
     def set_health(self, ids: Iterable[str], health: Health) -> Edit:
-        """Say whether follicles are atretic."""
+        """Set whether follicles are atretic."""
         return self._change(
             Kind.SET_HEALTH, ids, lambda f: f.judged(health=health, status=_status(f, Status.CORRECTED))
         )
 
     def set_countable(self, ids: Iterable[str], countable: Countable) -> Edit:
-        """Say whether the oocyte's nucleus shows."""
+        """Set whether the oocyte nucleus is visible."""
         return self._change(
             Kind.SET_COUNTABLE, ids, lambda f: f.judged(countable=countable, status=_status(f, Status.CORRECTED))
         )
 
     def accept(self, ids: Iterable[str]) -> Edit:
-        """Agree with what stands."""
+        """Accept the current state of follicles."""
 
         def agreed(f: Follicle) -> Follicle:
             return f if f.status == Status.CORRECTED else f.judged(status=_status(f, Status.ACCEPTED))
@@ -140,16 +140,16 @@ class ReviewSession:
         return self._change(Kind.SET_STATUS, ids, agreed)
 
     def delete(self, ids: Iterable[str]) -> Edit:
-        """Reject follicles: they are kept in the file and counted nowhere."""
+        """Reject follicles: they stay in the file but are not counted."""
         return self._change(Kind.DELETE, ids, _rejected)
 
     def add(self, follicle: Follicle) -> Edit:
-        """Add a follicle that was missed, as it is but for its id, which is made from its place."""
+        """Add a follicle that was missed; it gets an id made from its outline."""
         made = self._new_id(follicle.section_id, follicle.outline)
         return self._do(Kind.ADD, (), [replace(follicle.added(), id=made)])
 
     def find(self, follicles: Iterable[Follicle]) -> Edit:
-        """Add follicles that a search found where the run had not; nobody has judged them."""
+        """Add follicles that a later search of a part found; they are not judged."""
         new = [replace(f, id=self._new_id(f.section_id, f.outline)) for f in follicles]
         return self._write(Kind.FIND, (), new)
 
@@ -159,7 +159,7 @@ class ReviewSession:
         Raises
         ------
         UserError
-            If it encloses nothing.
+            If the outline encloses nothing.
         """
         if outline.is_empty or not outline.area:
             raise UserError("This outline encloses nothing: draw it around the follicle, or delete the follicle.")
@@ -168,20 +168,20 @@ class ReviewSession:
         return self._do(Kind.RESHAPE, [old], [new.judged(status=_status(old, Status.CORRECTED))])
 
     def merge(self, ids: Iterable[str]) -> Edit:
-        """Make one follicle of several: the largest takes the others in, and they are rejected.
+        """Merge follicles: the largest gets the area of all, and the others are rejected.
 
         Raises
         ------
         UserError
-            If they are fewer than two, or do not touch.
+            If there are fewer than two, or they do not touch.
         """
         parts = sorted((self[i] for i in dict.fromkeys(ids)), key=lambda f: -f.outline.area)
         if len(parts) < 2:
-            raise UserError("Merging needs two follicles at least: select more.")
-        # Outlines that were drawn side by side leave a gap of a pixel or two.
+            raise UserError("Merging needs at least two follicles: select more.")
+        # Outlines that were drawn side by side have a gap of one or two pixels.
         whole = union_all([valid(f.outline).buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
         if not isinstance(whole, Polygon):
-            raise UserError("These follicles do not touch, and cannot be one: reshape one until they do.")
+            raise UserError("These follicles do not touch and cannot be merged: reshape one until they do.")
         shape = Shape(
             Polygon(whole.exterior),
             next((f.oocyte for f in parts if f.oocyte is not None), None),
@@ -192,12 +192,12 @@ class ReviewSession:
         return self._do(Kind.MERGE, parts, [one, *(_rejected(f) for f in parts[1:])])
 
     def split(self, one: str, line: LineString) -> Edit:
-        """Cut a follicle along a line; the part that holds the oocyte, or the larger one, keeps its id.
+        """Split a follicle along a line; the part with the oocyte, or else the larger part, keeps its id.
 
         Raises
         ------
         UserError
-            If the line does not cross it from side to side once.
+            If the line does not cross it from side to side exactly once.
         """
         old = self[one]
         pieces = parts_of(old.outline, line)
@@ -211,24 +211,24 @@ class ReviewSession:
         return self._do(Kind.SPLIT, [old], [first.judged(status=_status(old, Status.CORRECTED)), second])
 
     def assign(self, to: Mapping[str, tuple[str, str]]) -> Edit:
-        """Say whose sections are: animal and ovary, by section id."""
+        """Assign sections to animal and ovary, by section id."""
         before = self._sections(to)
         after = [replace(s, animal=to[s.section_id][0], ovary=to[s.section_id][1]) for s in before]
         return self._write(Kind.ASSIGN_SECTION, sections_before=before, sections_after=after)
 
     def set_included(self, ids: Iterable[str], included: bool, reason: str = "") -> Edit:
-        """Leave whole sections out of the counts, or take them in again."""
+        """Exclude whole sections from the counts, or include them again."""
         before = self._sections(ids)
         after = [replace(s, included=included, reason=reason) for s in before]
         return self._write(Kind.SET_INCLUDED, sections_before=before, sections_after=after)
 
     def merge_sections(self, ids: Iterable[str]) -> Edit:
-        """Make one section of several, as of the pieces of one that tore; the first on the slide keeps its name.
+        """Merge sections, such as pieces of a torn one; the first one on the slide keeps its name.
 
         Raises
         ------
         UserError
-            If they are fewer than two, or of two animals.
+            If there are fewer than two sections, or they belong to different animals or ovaries.
         """
         parts = sorted(self._sections(ids), key=lambda s: s.place)
         return self._write(Kind.MERGE_SECTIONS, sections_before=parts, sections_after=[tissue.merged(parts)])
@@ -239,23 +239,23 @@ class ReviewSession:
         Raises
         ------
         UserError
-            If it lies on no section that is counted.
+            If the region lies on no section that is counted.
         """
         before, after = tissue.cut_out(self.sections, region, reason)
         return self._write(Kind.EXCLUDE_REGION, sections_before=before, sections_after=after)
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to undo, of this or an earlier session."""
+        """Whether there is something to undo, from this or an earlier session."""
         return bool(self._done)
 
     @property
     def can_redo(self) -> bool:
-        """Whether the last thing was an undo."""
+        """Whether there is something to redo."""
         return bool(self._undone)
 
     def undo(self) -> Edit | None:
-        """Take the last edit back; None if there is none."""
+        """Undo the last edit; None if there is none."""
         if not self._done:
             return None
         last = self._done[-1]
@@ -263,7 +263,7 @@ class ReviewSession:
         return self._write(Kind.UNDO, last.after, last.before, **sections, of=last.id)
 
     def redo(self) -> Edit | None:
-        """Do again what was undone last; None if there is nothing."""
+        """Redo the edit that was undone last; None if there is none."""
         if not self._undone:
             return None
         last = self._undone[-1]
@@ -271,12 +271,12 @@ class ReviewSession:
         return self._write(Kind.REDO, last.before, last.after, **sections, of=last.id)
 
     def adopt(self, edit: Edit) -> None:
-        """Take in an edit as it is: a new one, or one of another log of this slide.
+        """Apply an edit and add it to the log: a new one, or one from another log of this slide.
 
         Raises
         ------
         Conflict
-            If what it changed stands otherwise here.
+            If the edit does not fit the current state.
         """
         state = self._state.copy()
         edit.apply(state)
@@ -285,31 +285,31 @@ class ReviewSession:
         _step(edit, self._done, self._undone)
 
     def save(self, taken_in: Callable[[Edit], None] = lambda edit: None) -> None:
-        """Write the files for other programs; what these wrote there meanwhile is taken in first, and told."""
+        """Write the files for other programs; first add changes that these made, and report them to ``taken_in``."""
         for edit in imported(self.folder, self.run_id):
             self.adopt(edit)
             taken_in(edit)
         write_standing(self.folder, self._state, self._log, run_id=self.run_id)
 
     def close(self) -> None:
-        """Save, and let others correct."""
+        """Save, and release the slide for others."""
         try:
             self.save()
         finally:
             self.release()
 
     def release(self) -> None:
-        """Let others correct; the files for other programs stay as they are."""
+        """Release the slide for others; the files for other programs are not written."""
         self._log.close()
 
     def _sections(self, ids: Iterable[str]) -> list[Section]:
         gone = [i for i in ids if i not in self._state.sections]
         if gone:
-            raise UserError(f"Section {gone[0]} is not there any more: it was merged, or this is another slide.")
+            raise UserError(f"Section {gone[0]} no longer exists: it was merged, or another slide is open.")
         return [self._state.sections[i] for i in dict.fromkeys(ids)]
 
     def _reshaped(self, follicle: Follicle, shape: Shape) -> Follicle:
-        """A follicle in another shape, measured anew where the picture can be read."""
+        """A follicle with another shape, measured again if the image can be read."""
         measured = self._measure(shape.outline)
         if measured is None:
             return follicle.reshaped(shape)
@@ -317,7 +317,7 @@ class ReviewSession:
         return follicle.reshaped(replace(measured.shape, outline=shape.outline), said)
 
     def _new_id(self, section_id: str, outline: Polygon) -> str:
-        """An id that no follicle has, rejected ones included: one may have been drawn here before."""
+        """An id that no follicle has, also no rejected one that was drawn at the same place."""
         return another_id(follicle_id(section_id, outline), self._state.follicles)
 
     def _change(self, kind: Kind, ids: Iterable[str], to: Callable[[Follicle], Follicle]) -> Edit:
@@ -332,20 +332,20 @@ class ReviewSession:
         edit = Edit.make(kind, before, after, **more, author=self._author, run_id=self.run_id, software=software())
         try:
             self.adopt(edit)
-        except Conflict:  # only what is undone or redone can meet another state than it left
+        except Conflict:  # only undo and redo can meet a state that was changed since
             raise UserError(
-                "This cannot be undone or done again: it was changed since, by another person or program."
+                "This cannot be undone or redone: another person or program has changed it since."
             ) from None
         return edit
 
 
 def parts_of(outline: Polygon, line: LineString) -> list[Polygon]:
-    """What a line cuts an outline into; one part where it does not cross it from side to side."""
+    """Parts into which a line cuts an outline; one part if it does not cross it from side to side."""
     return [p for p in cut(valid(outline), line).geoms if isinstance(p, Polygon)]
 
 
 def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
-    """What can be undone and redone after these edits, the next one last."""
+    """Edits that can be undone and redone after these edits, the next one last."""
     done: list[Edit] = []
     undone: list[Edit] = []
     for edit in edits:
@@ -354,7 +354,7 @@ def _history(edits: Iterable[Edit]) -> tuple[list[Edit], list[Edit]]:
 
 
 def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
-    """What an edit leaves to be undone and redone; now and when the log is read again."""
+    """Update the lists of edits to undo and redo after an edit, also when the log is read again."""
     if edit.kind == Kind.UNDO and _move(edit.of, done, undone):
         return
     if edit.kind == Kind.REDO and _move(edit.of, undone, done):
@@ -365,7 +365,7 @@ def _step(edit: Edit, done: list[Edit], undone: list[Edit]) -> None:
 
 
 def _move(edit_id: str, from_: list[Edit], to: list[Edit]) -> bool:
-    """Another person's undo, taken in later, need not be of the last edit, nor of one that can be taken back here."""
+    """Move an edit between lists; False if it is missing, as another person's undo can be of any edit."""
     for edit in from_:
         if edit.id == edit_id:
             from_.remove(edit)
@@ -375,7 +375,7 @@ def _move(edit_id: str, from_: list[Edit], to: list[Edit]) -> bool:
 
 
 def _status(follicle: Follicle, wanted: Status) -> Status:
-    """A follicle that a person drew stays ``added``, whatever is said of it."""
+    """The wanted status, but ``added`` for a follicle that a person added."""
     return Status.ADDED if follicle.status == Status.ADDED else wanted
 
 

@@ -1,6 +1,6 @@
-"""What stands on a slide: what its last run found, the edits since, and what other programs did to its files.
+"""Current state of a slide: the predictions of its last run, the edits since, and changes by other programs.
 
-The edits of a run count from its last ``reattach`` on, which holds all that earlier ones came to.
+The edits of a run count from its last ``reattach`` on, which contains the result of earlier ones.
 """
 
 from __future__ import annotations
@@ -39,34 +39,34 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section
 
 FOLLICLES, SECTIONS = "follicles.geojson", "sections.geojson"
-#: Who changed one of these files, if no session did; and who writes them and carries corrections over.
+#: Authors of edits: of changes in these files that no session made, and of saving and carrying over.
 _ELSEWHERE, SOFTWARE = "another program", "follicle-stager"
-#: An outline has been changed if this share of it is elsewhere; programs round coordinates.
+#: Changed share of an outline above which it counts as changed; other programs round coordinates.
 _MOVED = 0.005
-# Another program may have read a file that was written some saves ago; further back nobody looks.
+# Number of saves to look back: another program may have read a file that was written some saves ago.
 _SAVES = 10
-# What another program may say of a section.
+# Properties of a section that another program may change.
 _OF_SECTION = ("animal", "ovary", "included", "reason")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A slide as it stands.
+    """Current state of a slide, and how it came about.
 
     Attributes
     ----------
     run_id
-        The run that found its follicles.
+        Run that found the follicles.
     predicted
-        What it found.
+        State that the run found.
     state
-        What stands.
+        Current state.
     edits
-        Of this run, those not undone included.
+        Edits of this run, including undone ones and their undo.
     imported
-        What another program changed since, if the log does not have it; ``state`` has it.
+        Changes by another program that are not in the log yet; they are included in ``state``.
     left_out
-        Objects that it put there and that are no follicles, in words.
+        Objects of another program that are not follicles, in words.
     """
 
     run_id: str
@@ -83,44 +83,49 @@ class Standing:
 
     @property
     def touched_sections(self) -> list[Section]:
-        """Sections that a person assigned, merged, left out, or cut out of others; and what is left of those."""
+        """Sections that a person assigned, merged, left out, cut, or cut out of others."""
         return [s for s in self.state.sections.values() if self.predicted.sections.get(s.section_id) != s]
 
 
 def software() -> str:
-    """Name and version that edits are signed with."""
+    """Name and version of the software, for edits."""
     return f"follicle-stager {__version__}"
 
 
 def predictions(folder: Path, run_id: str) -> Path:
-    """Follicles that a run found on the slide of this folder."""
+    """Path of the follicles that a run found on the slide of this folder."""
     return folder / "predictions" / f"{run_id}.geojson"
 
 
 def predicted_sections(folder: Path, run_id: str) -> Path:
-    """Sections that a run found."""
+    """Path of the sections that a run found."""
     return folder / "predictions" / f"{run_id}.sections.geojson"
 
 
 def runs(folder: Path) -> list[str]:
-    """All runs of which the follicles are kept."""
+    """All runs whose predictions are kept."""
     return sorted(path.stem for path in (folder / "predictions").glob("*.geojson") if "." not in path.stem)
 
 
 def standing(folder: Path, run_id: str) -> Standing:
-    """Work out what stands on a slide.
+    """Calculate the current state of a slide.
 
     Parameters
     ----------
     folder
-        Of the slide.
+        Folder of the slide.
     run_id
-        Its last run.
+        Last run of the slide.
+
+    Returns
+    -------
+    Standing
+        Current state.
 
     Raises
     ------
     UserError
-        If a file is missing or damaged, or the log does not fit to the predictions.
+        If a file is missing or damaged, or the log does not fit the predictions.
     """
     found, log = predictions(folder, run_id), read_edits(folder)
     try:
@@ -129,16 +134,16 @@ def standing(folder: Path, run_id: str) -> Standing:
         if not str(error).startswith(str(found.parent)):
             raise
         raise UserError(
-            f"{error} This is what the run found: delete the files in {found.parent} and run.json beside it, and run "
-            "'follicle-stager stage' on the slide again; corrections are kept."
+            f"{error} This file contains the predictions of the run: delete the files in {found.parent} and run.json "
+            "next to it, and run 'follicle-stager stage' on the slide again; corrections are kept."
         ) from None
     edits = with_predictions(edits_of(log, run_id), predicted.follicles)
     try:
         state = replay(predicted, edits)
     except Conflict as conflict:
         raise UserError(
-            f"{folder / NAME}: the corrections do not fit to {found.name} ({conflict}); one of the two files was "
-            "exchanged. Put the right one back, or move edits.jsonl away to start from the predictions."
+            f"{folder / NAME}: the corrections do not fit {found.name} ({conflict}); one of the two files was "
+            "replaced. Put the right one back, or move edits.jsonl away to start from the predictions."
         ) from None
     imported = []
     left_out: Counter[str] = Counter()
@@ -156,14 +161,14 @@ def standing(folder: Path, run_id: str) -> Standing:
             changes = read(folder / name, predicted, edits, state)
         except UserError as error:
             raise UserError(
-                f"{error} What was decided in napari is in {NAME} beside it: if the file cannot be mended, move it "
-                "away, and it is written again from there."
+                f"{error} All decisions made in napari are in {NAME}: if the file cannot be repaired, move it away, "
+                "and it is written again from there."
             ) from None
         if changes is None:
             continue
         of = f"{name} {sha}"
         edit = Edit.make(Kind.IMPORT, **changes, author=_ELSEWHERE, run_id=run_id, software=software(), of=of)
-        # The same file after the same edits is the same edit, whoever reads it first.
+        # The same file after the same edits gives the same edit, whoever reads it first.
         after = edits[-1].id if edits else ""
         edit = replace(edit, id=uuid.uuid5(uuid.NAMESPACE_OID, run_id + after + sha).hex)
         edit.apply(state)
@@ -172,7 +177,7 @@ def standing(folder: Path, run_id: str) -> Standing:
 
 
 def imported(folder: Path, run_id: str) -> tuple[Edit, ...]:
-    """What another program changed since the log was written; the whole log is read only if there is something."""
+    """Changes by another program since the log was written; the state is only calculated if there are any."""
     log = read_edits(folder)
     if not any(changed_elsewhere(folder, name, log, run_id) for name in (FOLLICLES, SECTIONS)):
         return ()
@@ -180,28 +185,34 @@ def imported(folder: Path, run_id: str) -> tuple[Edit, ...]:
 
 
 def edits_of(edits: Sequence[Edit], run_id: str) -> tuple[Edit, ...]:
-    """The edits of a run that count."""
+    """The effective edits of a run, from its last ``reattach`` on."""
     own = [edit for edit in edits if edit.run_id == run_id]
     starts = [i for i, edit in enumerate(own) if edit.kind == Kind.REATTACH]
     return tuple(own[starts[-1] :] if starts else own)
 
 
 def changed_elsewhere(folder: Path, name: str, log: Sequence[Edit], run_id: str | None = None) -> bool:
-    """Whether one of a slide's two files is there and neither a run nor a session wrote it, nor took it in already.
+    """Whether another program changed one of a slide's two files, and this is not in the log yet.
 
-    That of another run is no change: a crash may leave it. An older follicles.geojson is none either, since a program
-    may write again what it had read long ago; sections.geojson is changed by hand, also back to what it was.
+    A file of another run is no change, because a crash may leave it. An older follicles.geojson is no change either,
+    because a program may write again what it read long ago. But sections.geojson is edited by hand, and may also be
+    changed back.
 
     Parameters
     ----------
     folder
-        Of the slide.
+        Folder of the slide.
     name
-        Of the file.
+        Name of the file.
     log
-        Of the slide.
+        Edits of the slide.
     run_id
-        The run whose follicles stand; None if nobody knows.
+        Run of the current follicles; None if it is not known.
+
+    Returns
+    -------
+    bool
+        False if the file does not exist, or was written or already read by this software.
     """
     path = folder / name
     if not path.exists():
@@ -215,10 +226,10 @@ def changed_elsewhere(folder: Path, name: str, log: Sequence[Edit], run_id: str 
 
 
 def write_standing(folder: Path, state: State, log: EditLog, *, run_id: str) -> None:
-    """Write follicles.geojson and sections.geojson, for other programs, where they are not as things stand.
+    """Write follicles.geojson and sections.geojson with the current state, for other programs.
 
-    The log says first what will be written to follicles.geojson: whatever a crash leaves of it is known to be nobody
-    else's. Of sections.geojson it says so afterwards: what a crash leaves is as things stand, and so no change.
+    The hash of follicles.geojson is logged before it is written, so that after a crash the file is known as our own.
+    That of sections.geojson is logged afterwards: a file left by a crash has the current state, and is no change.
     """
     with replacing(folder / FOLLICLES) as temporary:
         write_geojson(temporary, state.follicles.values())
@@ -231,14 +242,14 @@ def write_standing(folder: Path, state: State, log: EditLog, *, run_id: str) -> 
 
 
 def say_saved(folder: Path, log: EditLog, *, run_id: str) -> None:
-    """Log that sections.geojson is as things stand, if it is not known."""
+    """Log that sections.geojson has the current state, if the log does not know it yet."""
     path = folder / SECTIONS
     if path.exists() and (now := fingerprint(path)) != _sections_written(folder, read_edits(folder), run_id):
         _log_saved(log, SECTIONS, now, run_id)
 
 
 def _sections_written(folder: Path, log: Sequence[Edit], run_id: str) -> str:
-    """SHA-256 of sections.geojson as the log knows it last, or as the run wrote it; empty if nobody knows."""
+    """SHA-256 of sections.geojson by the last log entry, or as the run wrote it; empty if it is not known."""
     own = [edit for edit in log if edit.run_id == run_id and _file_of(edit) == SECTIONS]
     if own:
         return _sha_of(own[-1])
@@ -256,7 +267,7 @@ def _differs(path: Path, written: str) -> bool:
 
 
 def _file_of(edit: Edit) -> str:
-    """Which file was saved or taken in; before there were two it was not said."""
+    """Name of the file that was saved or imported; older versions had only one file and did not write its name."""
     if edit.kind not in (Kind.SAVED, Kind.IMPORT):
         return ""
     return edit.of.rpartition(" ")[0] or FOLLICLES
@@ -273,12 +284,12 @@ def fingerprint(path: Path) -> str:
 
 
 def _of_runs(folder: Path, *, but: Path | None = None) -> set[str]:
-    """What runs wrote."""
+    """Hashes of the files that runs wrote."""
     return {fingerprint(path) for path in (folder / "predictions").glob("*.geojson") if path != but}
 
 
 def _predicted_sections(folder: Path, run_id: str) -> list[Section]:
-    """Sections as a run found them; of a run before sections could be edited, those that stand, as if untouched."""
+    """Sections as a run found them; for runs of old versions, the current sections without later changes."""
     path = predicted_sections(folder, run_id)
     if path.exists():
         return read_sections(path)
@@ -287,13 +298,13 @@ def _predicted_sections(folder: Path, run_id: str) -> list[Section]:
     try:
         sections = read_sections(folder / SECTIONS)
     except UserError as error:
-        mend = "If it cannot be mended, delete it and run.json beside it, and run 'stage' again; corrections are kept."
+        mend = "If it cannot be repaired, delete it and run.json, and run 'stage' again; corrections are kept."
         raise UserError(f"{error} {mend}") from None
     return [replace(s, included=True, reason="", animal="", ovary="") for s in sections]
 
 
 def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
-    """States that the files were in, the last one first."""
+    """States in which the files were saved, the last one first."""
     state = predicted.copy()
     places = [n for n, edit in enumerate(edits) if edit.kind in (Kind.SAVED, Kind.IMPORT, Kind.REATTACH)]
     saved, wanted = [predicted], set(places[-_SAVES:])
@@ -305,7 +316,7 @@ def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:
 
 
 def _their_follicles(theirs: Sequence[Follicle], predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any]:
-    """What another program wrote to follicles.geojson, as an edit has it."""
+    """Changes by another program in follicles.geojson, as arguments of an edit."""
     saved = [state.follicles for state in _saved(predicted, edits)]
     base = min(saved, key=lambda base: len(_changes(base, theirs, base)[1]))
     before, after = _changes(base, theirs, now.follicles)
@@ -313,7 +324,7 @@ def _their_follicles(theirs: Sequence[Follicle], predicted: State, edits: Sequen
 
 
 def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: State) -> dict[str, Any] | None:
-    """What was written to sections.geojson by others, as an edit has it; None where it is as things stand."""
+    """Changes by others in sections.geojson, as arguments of an edit; None if it has the current state."""
     theirs = {section.section_id: section for section in read_sections(path)}
     base = _saved(predicted, edits)[0].sections
     known = base | now.sections
@@ -324,10 +335,10 @@ def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: St
             if section_id in s
         ):
             raise UserError(
-                f"{path}: the outline of section {section_id} is new or was changed, which only napari can do here "
-                "(follicle-stager review, part Count), since its area must be measured."
+                f"{path}: the outline of section {section_id} is new or was changed. Outlines of sections can only be "
+                "changed in napari (follicle-stager review, part Count), because their area must be measured."
             )
-    if theirs == now.sections:  # a session wrote it that ended before it could say so
+    if theirs == now.sections:  # written by a session that ended before it could log this
         return None
     before, after = [], []
     for section_id, own in now.sections.items():
@@ -348,12 +359,12 @@ def _their_sections(path: Path, predicted: State, edits: Sequence[Edit], now: St
 def _changes(
     base: dict[str, Follicle], theirs: Sequence[Follicle], now: dict[str, Follicle]
 ) -> tuple[list[Follicle], list[Follicle]]:
-    """What another program made of ``base``, as an edit of what stands ``now``."""
+    """Changes by another program since ``base``, as an edit of the state ``now``."""
     before, after = [], []
     known = base | now
     there: dict[str, Follicle] = {}
     for follicle in theirs:
-        # A copy made elsewhere has the id of the first, and other programs give numbers: these are new follicles.
+        # A copy has the id of the original, and other programs use numbers as ids: these are new follicles.
         alien = follicle.id in there or follicle.id not in known
         there[outline_id(follicle.outline) if alien else follicle.id] = follicle
     for follicle_id, own in now.items():
@@ -363,12 +374,12 @@ def _changes(
         if new is None:
             changed = own.judged(status=Status.REJECTED)
         else:
-            # A program that dropped the metadata says nothing of health and the like.
+            # If a program dropped the metadata, health, countable and status are unknown, not changed.
             told = ("stage", "health", "countable", "status") if new.section_id else ("stage",)
             said = {name: getattr(new, name) for name in told if getattr(new, name) != getattr(old, name)}
             moved = _moved(old.outline, new.outline)
             changed = own.judged(**said)
-            if moved:  # nothing is measured in it here: the picture is not at hand
+            if moved:  # it cannot be measured here, because the image is not open
                 changed = changed.reshaped(replace(own.shape, outline=new.outline))
             if (said or moved) and "status" not in said and own.status != Status.ADDED:
                 changed = changed.judged(status=Status.CORRECTED)

@@ -1,4 +1,4 @@
-"""How far two readers agree: chance-corrected on what both marked, and what only one of them saw."""
+"""Agreement of two annotators: chance-corrected on follicles that both marked, and what only one of them marked."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Agreement:
-    """Two annotators of one slide.
+    """Agreement of two annotators of one slide.
 
     Attributes
     ----------
     n_a, n_b, n_matched
-        Marks of each, and pairs.
+        Numbers of marks of each annotator, and of pairs.
     detection_f1
-        2 · pairs / (marks of A + marks of B).
+        F1 of detection: 2 · pairs / (marks of A + marks of B).
     same_class
-        Share of the pairs with equal names.
+        Share of the pairs with equal class names.
     kappa
-        Cohen's, over all names that occur in the pairs.
+        Cohen's kappa over all class names in the pairs.
     weighted_kappa
-        Quadratic weights along the ladder of growth; over the pairs where both names are steps of it.
+        Kappa with quadratic weights along the ladder of stages, over the pairs with both names on it.
     n_on_ladder
-        How many pairs these are.
+        Number of these pairs.
     confusion
-        Names of A (rows) by names of B (columns), and ``(only A)`` / ``(only B)``.
+        Table of class names of A (rows) by those of B (columns), with ``(only A)`` and ``(only B)``.
     """
 
     n_a: int
@@ -58,14 +58,14 @@ def agreement(a: Sequence[Annotation], b: Sequence[Annotation], *, distance_um: 
     Parameters
     ----------
     a, b
-        What each marked on the same slide.
+        Marks of each annotator on the same slide.
     distance_um
-        Marks further apart are not of the same follicle.
+        Largest distance of two marks of the same follicle, µm.
 
     Returns
     -------
     Agreement
-        Shares and kappas are NaN where there is nothing to compare.
+        Agreement; shares and kappas are NaN if there is nothing to compare.
     """
     pairs = match_points([(m.x_um, m.y_um) for m in a], [(m.x_um, m.y_um) for m in b], max_distance=distance_um)
     names_a, names_b = [a[p.found].label for p in pairs], [b[p.true].label for p in pairs]
@@ -90,27 +90,27 @@ def agreement(a: Sequence[Annotation], b: Sequence[Annotation], *, distance_um: 
 
 
 def _step(name: str) -> int:
-    """Place of a stage's name on the ladder, -1 for other names."""
+    """Place of a stage name on the ladder; -1 for other names."""
     stage, _ = read_class(name)
     return LADDER.index(stage) if stage in LADDER else -1
 
 
 def cohen_kappa(a: Sequence[str], b: Sequence[str]) -> float:
-    """Cohen's kappa (1960): agreement beyond what the frequencies of the names give by chance.
+    """Cohen's kappa (1960): agreement beyond chance, given the frequencies of the names.
 
-    NaN without pairs, or where both always use one and the same name.
+    It is NaN without pairs, or if both annotators always use the same single name.
     """
     codes = {name: i for i, name in enumerate(sorted({*a, *b}))}
     return kappa_of(_crossed([codes[x] for x in a], [codes[y] for y in b], len(codes)))
 
 
 def weighted_kappa(a: Sequence[int], b: Sequence[int], steps: int) -> float:
-    """Cohen's kappa (1968) with quadratic weights: a disagreement counts by the square of its steps."""
+    """Cohen's kappa (1968) with quadratic weights: the weight of a disagreement is the square of its steps."""
     return kappa_of(_crossed(a, b, steps), quadratic=True)
 
 
 def kappa_of(crossed: NDArray[np.float64], *, quadratic: bool = False) -> float:
-    """Kappa of a square table of counts, plain or with quadratic weights; NaN where chance explains nothing."""
+    """Kappa of a square table of counts, unweighted or with quadratic weights; NaN if it is not defined."""
     from statsmodels.stats.inter_rater import cohens_kappa
 
     if not crossed.sum():

@@ -1,4 +1,4 @@
-"""Find what belongs together: results and truth of the same slides, from study folders or GeoJSON files."""
+"""Pair results and truth of the same slides, from study folders or GeoJSON files."""
 
 from __future__ import annotations
 
@@ -37,45 +37,45 @@ def load_pairs(
     Parameters
     ----------
     predicted
-        A study folder, a folder of GeoJSON files, or one such file.
+        Study folder, folder of GeoJSON files, or one such file.
     truth
-        A cohort that ``phantom`` wrote, a study that a person corrected, a folder of GeoJSON files, or one such
-        file. Files belong together by name.
+        Cohort that ``phantom`` wrote, study that a person corrected, folder of GeoJSON files, or one such file. Files
+        are paired by name.
     criterion
-        When a found follicle is a true one.
+        Criterion for a match of a found and a true follicle.
     mpp
-        µm per pixel, for files that are no study (a study knows).
+        Pixel size, µm/px, for files that are not a study.
     told
-        Called with what a person must know: objects of a file that are no follicles.
+        Function that is called with notes for the user, on objects of a file that are not follicles.
 
     Returns
     -------
     list of SlidePair
-        One per slide of the truth. Animals are read from ``samples.csv`` beside either; without it each slide is
-        its own.
+        One pair per slide of the truth. Animals are read from ``samples.csv`` next to either; without it, each slide
+        counts as an animal of its own.
 
     Raises
     ------
     UserError
-        If something cannot be read or compared, slides of the truth have no result, or a distance is asked for without
+        If something cannot be read or compared, slides of the truth have no result, or a distance is given without
         µm/px.
     """
     predicted, truth, criterion = Path(predicted), Path(truth), criterion or Criterion()
     if mpp is not None and not 0 < mpp < math.inf:
         raise UserError(f"--mpp is {mpp:g}; it must be more than 0.")
     if mpp is not None and _is_study(predicted):
-        raise UserError(f"{predicted}: this study knows its µm per pixel; leave --mpp out.")
+        raise UserError(f"{predicted}: this study already contains the µm per pixel; leave --mpp out.")
     found, true = _files(predicted), _files(truth)
     alike = {folded(name): name for name in found}
     name_of = {slide: alike.get(folded(slide), slide) for slide in true}
     if truth.is_file() and len(found) == 1:
-        # A single file may be called as it likes; what it belongs to is clear.
+        # A single file may have any name.
         name_of = {next(iter(true)): next(iter(found))}
     missing = sorted(name for name in name_of.values() if name not in found)
     if missing:
         raise UserError(
             f"{predicted}: no result for {len(missing)} of {len(true)} slides of the truth: {', '.join(missing[:5])}"
-            f"{' ...' if len(missing) > 5 else ''}. Run them, or take their truth away; files belong together by name."
+            f"{' ...' if len(missing) > 5 else ''}. Process them, or remove their truth; files belong together by name."
         )
     _check_cohort(predicted, truth, true)
     animals = _animals(truth, name_of.values()) | _animals(predicted, name_of.values())
@@ -84,7 +84,7 @@ def load_pairs(
         name = name_of[slide]
         scale, visible = _scale(predicted, name, mpp)
         if criterion.distance_um is not None and scale is None:
-            raise UserError(f"{found[name]}: the file is in pixels; say with --mpp how many µm a pixel has.")
+            raise UserError(f"{found[name]}: the file is in pixels; give the µm per pixel with --mpp.")
         pairs.append(
             SlidePair(
                 slide=slide,
@@ -99,19 +99,19 @@ def load_pairs(
     if not any(any(pair.recognisable) for pair in pairs):
         raise UserError(
             f"{truth}: no follicle of a known stage in it, so there is nothing to compare; give its outlines classes "
-            "like Primary or Antral."
+            "such as Primary or Antral."
         )
     return pairs
 
 
 def _files(place: Path) -> dict[str, Path]:
-    """GeoJSON of each slide."""
+    """File of outlines of each slide, by slide name."""
     if not place.exists():
         raise UserError(f"{place}: no such file or folder; check the path.")
     if place.is_file():
         if _stem(place) is None:
             raise UserError(
-                f"{place}: these are no outlines; give a study, GeoJSON or ROIs, or a folder of such files."
+                f"{place}: this file contains no outlines; name a study, GeoJSON or ROIs, or a folder of such files."
             )
         return {str(_stem(place)): place}
     if _is_study(place):
@@ -126,14 +126,16 @@ def _files(place: Path) -> dict[str, Path]:
             continue
         other = files.setdefault(str(_stem(path)), path)
         if other != path:
-            raise UserError(f"{folder}: {other.name} and {path.name} are both of slide {_stem(path)}; move one away.")
+            raise UserError(
+                f"{folder}: {other.name} and {path.name} both belong to slide {_stem(path)}; move one away."
+            )
     if not files:
-        raise UserError(f"{place}: no outlines here; give a study, a folder of .geojson or ROI .zip files, or a file.")
+        raise UserError(f"{place}: no outlines here; name a study, a folder of .geojson or ROI .zip files, or a file.")
     return files
 
 
 def _stem(path: Path) -> str | None:
-    """The slide that a file of outlines is of, by its name; None for any other file."""
+    """Name of the slide to which a file of outlines belongs, by the file name; None for any other file."""
     name = path.name
     for ending in (".gz", *_ENDINGS):
         if name.lower().endswith(ending):
@@ -161,7 +163,7 @@ def _is_study(place: Path) -> bool:
 
 
 def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
-    """Refuse the truth of another synthetic cohort: its slides have the same names."""
+    """Refuse the truth of another synthetic cohort, whose slides can have the same names."""
     plan = truth / "truth" / "plan.json"
     if not _is_study(predicted) or not plan.is_file():
         return
@@ -169,17 +171,17 @@ def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
         source = Study(predicted).source(slide)
         own = source.parent / "truth" / "plan.json"
         if own.is_file() and own.read_bytes() != plan.read_bytes():
-            raise UserError(f"{predicted}: its slides are those of {source.parent}, and {truth} is another cohort.")
+            raise UserError(f"{predicted}: its slides are from {source.parent}, but {truth} is another cohort.")
 
 
 def only_follicles(follicles: list[Follicle]) -> list[Follicle]:
-    """Without what is no follicle, or was rejected."""
+    """Leave out objects that are not follicles, and rejected follicles."""
     no_follicle = (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
     return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
 
 
 def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
-    """Animal of each slide, where a sample sheet lies beside."""
+    """Animal of each slide, if there is a sample sheet in the folder or next to it."""
     for sheet in (place / "samples.csv", place.parent / "samples.csv"):
         if sheet.is_file():
             return animals_of(sheet, slides)
@@ -187,7 +189,7 @@ def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
 
 
 def _scale(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
-    """µm per pixel of a result, and the stages that it could show."""
+    """µm per pixel of a result, and the stages that it can contain."""
     if not _is_study(place):
         return mpp, frozenset(LADDER)
     study = Study(place)

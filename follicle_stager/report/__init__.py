@@ -1,4 +1,4 @@
-"""What a person looks at: the overlay of a slide, and the report of a study."""
+"""The overlay of a slide, and the report of a study."""
 
 from follicle_stager.report.html import write_report
 from follicle_stager.report.overlay import draw_overlay

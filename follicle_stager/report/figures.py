@@ -1,6 +1,6 @@
 """Figures of a comparison: every animal as a dot, and the steps of the ladder with their intervals.
 
-Controls are open circles, knockouts filled ones, so that they differ without colour too.
+Controls are open circles and knockouts are filled circles, so the groups differ not only in colour.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
 _LABELS = [name.replace("_", " ") for name in RUNGS]
 _CONTROL, _KNOCKOUT = "#0072b2", "#d55e00"
-# An interval that goes further is cut, and says so by an arrow.
+# Limit of the axis: longer intervals are cut, and an arrow shows this.
 _WIDEST = 64.0
 
 
 def stage_figure(arrest: Arrest) -> Figure:
-    """Counts of each animal on each rung, and the means of the groups."""
+    """Plot the counts of each animal on each rung, and the means of the groups."""
     matrix = arrest.matrix
     figure = Figure(figsize=(6.4, 3.4), layout="constrained")
     axes = figure.subplots()
@@ -54,7 +54,7 @@ def stage_figure(arrest: Arrest) -> Figure:
     axes.set(xticks=range(len(_LABELS)), xticklabels=_LABELS, ylabel="follicles counted per animal", xlim=(-0.6, 4.6))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
     axes.spines[["top", "right"]].set_visible(False)
-    # Names as they are: matplotlib reads $ as mathematics, and leaves out what begins with _.
+    # Show names unchanged: matplotlib reads $ as mathematics, and leaves out labels that begin with _.
     legend = axes.legend(handles.values(), [str(number) for number in range(len(handles))], frameon=False)
     for text, group in zip(legend.get_texts(), handles, strict=True):
         text.set_parse_math(False)
@@ -63,7 +63,7 @@ def stage_figure(arrest: Arrest) -> Figure:
 
 
 def step_figure(arrest: Arrest) -> Figure:
-    """Ratio of ratios of each step with its 95 % interval; below 1 fewer follicles take it in the knockout."""
+    """Plot the ratio of each step with its 95 % interval; below 1, fewer follicles take the step in the knockout."""
     steps = arrest.steps
     figure = Figure(figsize=(6.4, 2.7), layout="constrained")
     axes = figure.subplots()
@@ -94,7 +94,7 @@ def step_figure(arrest: Arrest) -> Figure:
 
 
 def svg(figure: Figure) -> str:
-    """A figure as SVG, the same text for the same data."""
+    """A figure as SVG; the same data give the same text."""
     buffer = io.BytesIO()
     save_figure(figure, buffer, "svg")
     text = buffer.getvalue().decode()
@@ -102,13 +102,13 @@ def svg(figure: Figure) -> str:
 
 
 def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
-    """Write a figure as ``svg`` or ``pdf``, the same bytes for the same data."""
+    """Write a figure as ``svg`` or ``pdf``; the same data give the same bytes."""
     with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}), warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of glyphs that a font lacks, and of names too long to lay out
+        warnings.simplefilter("ignore", UserWarning)  # about missing glyphs, and names too long for the layout
         figure.savefig(target, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
 
 
 def _after(arrest: Arrest) -> set[str]:
-    """Rungs that a block keeps follicles from."""
+    """Rungs directly after a block."""
     names = list(RUNGS)
     return {names[names.index(block) + 1] for block in arrest.verdict.blocks}

@@ -1,4 +1,4 @@
-"""report.html: one file that holds all it shows, for a screen, a telephone and paper."""
+"""report.html: one self-contained file for a screen, a phone and paper."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from follicle_stager.study import SlideContent, Study
 
 _UNKNOWN = "–"
-# Overlays are shown so wide, px; those of more slides are on disk.
+# Width of the overlays, px, and how many are shown; the others are on disk.
 _OVERLAY_PX, _MAX_OVERLAYS = 900, 8
-# Pictures of a stage, and their side, px.
+# Pictures per stage, and their side, px.
 _PER_STAGE, _CROP_PX = 4, 130
 
 
@@ -49,12 +49,12 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
     comparison
         Result of the comparison.
     contents
-        What stands on the slides, where it was read already: `Study.contents`.
+        Current content of the slides, if it was read before: `Study.contents`.
 
     Returns
     -------
     Path
-        The page.
+        Path of the page.
     """
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
@@ -77,7 +77,7 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
         )
     contents = contents if contents is not None else study.contents()
     slides = list(contents)
-    shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # of all groups, as they are in order of name
+    shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # evenly over the names, so from all groups
     follicles = {slide: content.included for slide, content in contents.items()}
     pictures = study.sources()
     runs = {slide: study.run(slide) for slide in slides}
@@ -119,26 +119,26 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _would_change(arrest: Arrest) -> str:
-    """What is nearest to turning the verdict, in words."""
+    """Say in words what could change the verdict."""
     steps = arrest.steps.dropna(subset=["ratio"])
     if steps.empty:
-        return "Follicles of neighbouring stages in both groups, of two animals each at least."
+        return "Follicles of neighbouring stages in both groups, from at least two animals each."
     blocked = steps[steps["from"].isin(arrest.verdict.blocks)]
     row = (blocked.sort_values("p_holm").iloc[-1] if len(blocked) else steps.sort_values("p").iloc[0]).to_dict()
     step = f"the step from {row['from']} to {row['to']}".replace("_", " ")
     if len(blocked):
         return (
-            f"The block rests on p = {_number(row['p_holm'])} (Holm) at {step}. It would fall if that step's ratio of "
-            f"{_number(row['ratio'])} came from follicles that were staged wrongly: check those two stages first."
+            f"The block rests on p = {_number(row['p_holm'])} (Holm) at {step}. It would no longer hold if this step's "
+            f"ratio of {_number(row['ratio'])} was due to wrong stages: check follicles of these two stages first."
         )
     return (
-        f"Nearest to a block is {step}: ratio {_number(row['ratio'])}, interval {_number(row['low'])} to "
+        f"Closest to a block is {step}: ratio {_number(row['ratio'])}, interval {_number(row['low'])} to "
         f"{_number(row['high'])}. More animals, or more sections of each, narrow it."
     )
 
 
 def _overlay(path: Path) -> str:
-    """A slide's overlay, small, as a data URI; empty where there is none."""
+    """A slide's overlay, reduced in size, as a data URI; empty if there is none."""
     if not path.exists():
         return ""
     try:
@@ -149,8 +149,8 @@ def _overlay(path: Path) -> str:
             small.thumbnail((_OVERLAY_PX, _OVERLAY_PX))
     except (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise StudyError(
-            f"{path}: the overlay is damaged ({error}). Delete it to go on without it; to have it made again, delete "
-            "run.json beside it too, and run 'follicle-stager stage' on this slide."
+            f"{path}: the overlay is damaged ({error}). Delete it to continue without it; to make it again, also "
+            "delete run.json in the same folder, and run 'follicle-stager stage' on this slide."
         ) from None
     return _data_uri(small)
 
@@ -158,7 +158,7 @@ def _overlay(path: Path) -> str:
 def _examples(
     study: Study, follicles: dict[str, list[Follicle]], pictures: Mapping[str, Path]
 ) -> list[tuple[str, list[str]]]:
-    """Pictures of follicles of each stage, the surest first, cut from the slides themselves."""
+    """Pictures of follicles of each stage, cut from the slides, the most certain first."""
     wanted: dict[str, list[str]] = {stage.label: [] for stage in LADDER}
     for slide_id, standing in follicles.items():
         needed = [stage for stage in LADDER if len(wanted[stage.label]) < _PER_STAGE]
@@ -171,7 +171,7 @@ def _examples(
                     crops = wanted[follicle.stage.label]
                     if len(crops) < _PER_STAGE:
                         crops.append(_data_uri(Image.fromarray(crop_of(slide, follicle, _CROP_PX))))
-        except UserError:  # a damaged file; others have pictures
+        except UserError:  # a damaged slide; take pictures from the others
             continue
     return [(label, crops) for label, crops in wanted.items() if crops]
 
@@ -206,7 +206,7 @@ def _interval(low: object, high: object) -> str:
 
 
 def _number(value: object) -> str:
-    """A number with three digits that count; nothing for what is not known."""
+    """A number with three significant digits; empty text if it is not a number."""
     try:
         number = float(str(value))
     except ValueError:

@@ -1,4 +1,4 @@
-"""A picture of the slide with its follicles: outline in the stage's colour, number and stage, scale bar, legend."""
+"""A picture of the slide with its follicles: outlines in the colour of the stage, numbers, scale bar and legend."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, SlideResult
     from follicle_stager.slides import Slide
 
-# Longest side of the picture; at 1 µm/px a section of 2 mm fills it.
+# Limits of the longest side of the picture; at 1 µm/px, 2 mm of tissue have 2000 px.
 _MAX_SIDE_PX = 3000
 _MIN_SIDE_PX = 1100
 
 
 def draw_overlay(slide: Slide, result: SlideResult) -> Image.Image:
-    """Draw what was found on one slide.
+    """Draw the follicles that were found on one slide.
 
     Parameters
     ----------
     slide
         The open slide.
     result
-        What was found on it.
+        Result of the slide.
 
     Returns
     -------
     Image
-        RGB; cut to the tissue, with a margin of 40 µm.
+        RGB picture, cut to the tissue with a margin of 40 µm.
     """
     size = result.pixel_size
     bounds = np.array([s.outline.bounds for s in result.sections])
@@ -102,7 +102,7 @@ def _label(
 
 
 def _legend(follicles: Iterable[Follicle], width: int, font_px: int) -> Image.Image:
-    """Stages and their numbers, in rows under the picture; room for the scale bar in the last one."""
+    """The legend: stages and their counts, in rows below the picture; the last row has room for the scale bar."""
     font = ImageFont.load_default(font_px)
     counts = {stage: sum(f.stage == stage for f in follicles) for stage in TABLE_ROWS}
     rows = Image.new("RGB", (width, font_px * 14), "white")

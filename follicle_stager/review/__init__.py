@@ -1,4 +1,4 @@
-"""A person at the slides of a study, without a screen: which follicle comes next, and what is done to it."""
+"""Review the slides of a study, without a user interface: the queue of follicles, and the commands."""
 
 from follicle_stager.review.desk import Desk
 from follicle_stager.review.queue import Filter, Order, Progress, progress, queue, uncertainty

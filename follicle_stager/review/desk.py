@@ -1,6 +1,6 @@
-"""A person at the slides of a study: which follicle comes next, what is done to it, how far they are. No screen.
+"""Review the slides of a study: the queue of follicles, all commands, and progress; no user interface.
 
-Whatever a key or button of a screen does is one call here, so that what a person can do can be tested without one.
+Each key or button of a window makes one call here, so that everything can be tested without a window.
 """
 
 from __future__ import annotations
@@ -41,32 +41,34 @@ if TYPE_CHECKING:
 
 _NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
 _NEXT_COUNTABLE = {Countable.YES: Countable.NO}
-# What a search found is there already if it overlaps so much (IoU); what a person drew only if it is nearly the same.
+# IoU from which a found follicle, or a drawn one, is the same as an existing one.
 _SAME, _DRAWN_TWICE = 0.3, 0.9
 
 
 class Desk:
-    """One person's way through a study.
+    """The review of a study by one person.
 
     Parameters
     ----------
     study
-        With finished slides.
+        Study with finished slides.
     author
-        Who corrects.
+        Name of the person who corrects.
     tally
-        For counts of animals and genotypes; None where there is no sample sheet.
+        Counts of animals and genotypes; None if there is no sample sheet.
 
     Attributes
     ----------
     slide_id
-        The slide that is open, empty before the first.
+        Name of the open slide; empty if none is open.
     current
-        Id of the follicle in view; None where there is none.
+        Id of the current follicle; None if there is none.
     selected
-        Ids that a command changes; if empty, the current one.
+        Ids of the follicles to which commands apply; if empty, they apply to the current one.
     changed
-        Called with the ids of follicles that changed, or came, after they did.
+        Function that is called with the ids of follicles after they changed, were added or removed.
+    tissue
+        Sections of the open slide.
     """
 
     def __init__(self, study: Study, *, author: str, tally: Tally | None = None) -> None:
@@ -80,31 +82,32 @@ class Desk:
         self._slide: Slide | None = None
         self._examiner: Examiner | None = None
         self._path: list[str] = []
-        # Drawn, or cut off another one, and not yet given a stage by a person.
+        # Ids of follicles that were drawn or split off, and whose stage is not judged yet.
         self._fresh: set[str] = set()
-        # On tissue that is not counted.
+        # Ids of follicles on tissue that is not counted.
         self._off: frozenset[str] = frozenset()
         self._overlaps = Overlaps()
-        #: Whose sections are, and which are counted.
+        #: Sections of the open slide.
         self.tissue = SectionDesk(lambda: self.session, tally, self._done)
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
-        """Open a slide for correction; the one before is saved and closed.
+        """Open a slide for correction; the previous slide is saved and closed.
 
         Raises
         ------
         UserError
-            If it is not finished, somebody else has it open, or its files are damaged; the one before stays open.
+            If the slide is not finished, another person or window has it open, or its files are damaged; the previous
+            slide stays open.
         OSError
-            If the one before cannot be saved, as on a full disk; it stays open.
+            If the previous slide cannot be saved, for example on a full disk; it stays open.
         """
         if slide_id == self.slide_id:
             return
         session = self.study.review(slide_id, author=self._author, measure=self._measured)
         try:
             self.save()
-        except BaseException:  # the other slide is as it was, so nothing of it is written
+        except BaseException:  # nothing changed on the new slide, so nothing is written
             session.release()
             raise
         self.release()
@@ -113,18 +116,18 @@ class Desk:
         self._overlaps.update((), self.follicles)
         try:
             self.sort()
-        except UserError:  # there is no classifier to sort by any more
+        except UserError:  # the classifier to sort by no longer exists
             self.sort(Order.UNCERTAINTY)
 
     def close(self) -> None:
-        """Save what is open. Where that fails it is closed all the same; the log has everything."""
+        """Save and close the open slide. It is closed even if saving fails; the log has everything."""
         try:
             self.save()
         finally:
             self.release()
 
     def release(self) -> None:
-        """Close what is open without saving: the log has everything."""
+        """Close the open slide without saving; the log has everything."""
         if self._session is not None:
             self._session.release()
         if self._slide is not None:
@@ -134,13 +137,13 @@ class Desk:
         self._fresh, self._off, self._overlaps = set(), frozenset(), Overlaps()
 
     def neighbour(self, step: int = 1) -> str | None:
-        """The next slide of the study, or the one before; None at its end."""
+        """The next or previous slide of the study; None if there is none."""
         slides = self.study.slide_ids()
         place = slides.index(self.slide_id) + step if self.slide_id in slides else 0
         return slides[place] if 0 <= place < len(slides) else None
 
     def open_next(self, step: int = 1) -> bool:
-        """Open the next slide of the study, or the one before; False at its end."""
+        """Open the next or previous slide of the study; False if there is none."""
         slide_id = self.neighbour(step)
         if slide_id is not None:
             self.open(slide_id)
@@ -148,12 +151,12 @@ class Desk:
 
     @property
     def session(self) -> ReviewSession:
-        """The slide that is open.
+        """The session of the open slide.
 
         Raises
         ------
         UserError
-            If none is.
+            If no slide is open.
         """
         if self._session is None:
             raise UserError("No slide is open: open one first.")
@@ -161,12 +164,12 @@ class Desk:
 
     @property
     def slide(self) -> Slide:
-        """The picture of the slide that is open, at the µm/px of its run.
+        """The image of the open slide, with the pixel size of its run.
 
         Raises
         ------
         UserError
-            If none is open, or the file is not where it was.
+            If no slide is open, or the file is not found.
         """
         if self._slide is None:
             self._slide = self.study.open_slide(self.slide_id)
@@ -174,22 +177,22 @@ class Desk:
 
     @property
     def source(self) -> Path:
-        """File of the picture."""
+        """Path of the image."""
         return self.study.source(self.slide_id)
 
     @property
     def pixel_size(self) -> PixelSize:
-        """µm/px of the run."""
+        """Pixel size of the run."""
         return self.study.pixel_size(self.slide_id)
 
     @property
     def examiner(self) -> Examiner:
-        """Measures what a person draws on the slide that is open, with the study's configuration.
+        """The examiner that measures drawn outlines on the open slide, with the configuration of the study.
 
         Raises
         ------
         UserError
-            If the picture cannot be read.
+            If the image cannot be read.
         """
         if self._examiner is None:
             self._examiner = Examiner(self.slide, self.study.config, slide_id=self.slide_id)
@@ -197,20 +200,20 @@ class Desk:
 
     @property
     def follicles(self) -> tuple[Follicle, ...]:
-        """Of the open slide, rejected ones included, in the order of the file."""
+        """Follicles of the open slide, including rejected ones, in the order of the file."""
         return self.session.follicles
 
     def sort(self, order: Order | None = None, only: Filter | None = None) -> None:
-        """Say in which order follicles come and which are stopped at, and go to the first.
+        """Set order and filter of the follicles, and go to the first one.
 
         Raises
         ------
         UserError
-            If they shall be sorted by a classifier, and the study has none; the order stays.
+            If the order needs a classifier that the study does not have; the order then stays the same.
         """
         before = self.order, self.only
         self.order, self.only = order or self.order, only or self.only
-        # What is judged already is passed over, but one can go back to it.
+        # Keep judged follicles in the queue: they are skipped, but it is possible to go back to them.
         everybody = replace(self.only, statuses=frozenset())
         try:
             self._path = queue(
@@ -223,9 +226,9 @@ class Desk:
         self.go()
 
     def go(self, step: int = 1) -> None:
-        """Go to the next follicle that wants a look, round and round; backwards to each, also to those judged.
+        """Go to the next follicle to review, starting again at the end; backwards, judged follicles are included.
 
-        Where none is left, none is current.
+        If there is none left, no follicle is current.
         """
         here = self._path.index(self.current) if self.current in self._path else -1 if step > 0 else 0
         order = [self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1)]
@@ -233,13 +236,13 @@ class Desk:
         self.current, self.selected = next(wanted, None), ()
 
     def go_to(self, follicle_id: str) -> None:
-        """Look at a follicle; what comes next is what comes after it."""
+        """Make a follicle the current one; the queue continues from there."""
         self.current, self.selected = follicle_id, ()
         if follicle_id not in self._path:
             self._path.append(follicle_id)
 
     def let_go(self) -> None:
-        """Look at none; the next key is for none."""
+        """Deselect all follicles; the next command applies to none."""
         self.current, self.selected = None, ()
 
     @property
@@ -249,7 +252,7 @@ class Desk:
 
     @property
     def chosen(self) -> list[str]:
-        """Ids that a command changes.
+        """Ids of the follicles to which commands apply.
 
         Raises
         ------
@@ -262,24 +265,24 @@ class Desk:
         return ids
 
     def set_stage(self, stage: Stage) -> None:
-        """Give the chosen follicles a stage, and go on."""
+        """Give the chosen follicles a stage, and go to the next."""
         self._decided(self.session.set_stage(self.chosen, stage))
 
     def accept(self) -> None:
-        """Agree with what stands, and go on."""
+        """Accept the current state of the chosen follicles, and go to the next."""
         self._decided(self.session.accept(self.chosen))
 
     def delete(self) -> None:
-        """Reject the chosen follicles, and go on."""
+        """Reject the chosen follicles, and go to the next."""
         self._decided(self.session.delete(self.chosen))
 
     def switch_health(self) -> None:
-        """Atretic, or not."""
+        """Switch the chosen follicles between atretic and healthy."""
         first = self.session[self.chosen[0]]
         self._done(self.session.set_health(self.chosen, _NEXT_HEALTH.get(first.health, Health.ATRETIC)))
 
     def switch_countable(self) -> None:
-        """Whether the oocyte's nucleus shows, or not."""
+        """Switch whether the oocyte nucleus is visible in the chosen follicles."""
         first = self.session[self.chosen[0]]
         self._done(self.session.set_countable(self.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
 
@@ -289,19 +292,19 @@ class Desk:
         Returns
         -------
         bool
-            False if it is there already; that one is current then.
+            False if the follicle already has an outline, which is then current.
 
         Raises
         ------
         UserError
-            If it sees none there.
+            If no follicle is found there.
         """
         around = [f for f in self._standing() if f.outline.contains(Point(x, y))]
         there = min(around, key=lambda f: f.outline.area, default=None)
         if there is None:
             proposal = self.examiner.proposed(x, y)
             if proposal is None:
-                raise UserError("Nothing that could be a follicle is seen here: draw it.")
+                raise UserError("No follicle was found at this place: draw it.")
             there = self._like(proposal.outline, _SAME)
             if there is None:
                 self._added(self.session.add(proposal))
@@ -310,9 +313,9 @@ class Desk:
         return False
 
     def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
-        """A search of a part of the open slide (level-0 pixels), for another thread: it touches nothing of the desk.
+        """Make a function that searches an area of the open slide (level-0 pixels) in another thread.
 
-        It is called with a callback for progress, and returns what `take_in` adds.
+        It does not use the desk. It takes a callback for progress, and returns follicles for `take_in`.
         """
         study, slide_id = self.study, self.slide_id
         config = study.config
@@ -324,9 +327,9 @@ class Desk:
         return find
 
     def take_in(self, found: Iterable[Follicle]) -> int:
-        """Add follicles that a search found and that are not there yet; nobody has judged them. Returns how many."""
+        """Add new follicles that a search found, not judged; return their number."""
         found = list(found)
-        # What a person rejected is not found again, and nothing is found twice.
+        # Rejected follicles are not added again, and no follicle is added twice.
         there = [f.outline for f in (*self.follicles, *found)]
         known = overlaps([f.outline for f in found], there)
         earlier = len(there) - len(found)
@@ -343,80 +346,80 @@ class Desk:
         Raises
         ------
         UserError
-            If it encloses nothing, lies on no section, or is there already; that one is current then.
+            If the outline encloses nothing, lies on no section, or exists already; the existing one is then current.
         """
         if not outline.area:
             raise UserError("This outline encloses nothing: draw it around the follicle.")
         there = self._like(outline, _DRAWN_TWICE)
         if there is not None:
             self.go_to(there.id)
-            raise UserError("This follicle is outlined already, and is selected now: press D to move its corners.")
+            raise UserError("This follicle already has an outline, which is selected now: press D to move its corners.")
         drawn = self.examiner.measured(outline)
         if drawn is None:
-            raise UserError("This outline lies on no section and could not be counted: draw it on the tissue.")
+            raise UserError("This outline lies on no section and would not be counted: draw it on the tissue.")
         self._added(self.session.add(drawn))
 
     def reshape(self, follicle_id: str, outline: Polygon) -> None:
-        """Give a follicle another outline; it is measured anew."""
+        """Give a follicle another outline; it is measured again."""
         self._done(self.session.reshape(follicle_id, outline))
 
     def merge(self) -> None:
-        """Make one follicle of those that are selected; of one alone and those that it overlaps."""
+        """Merge the selected follicles; if only one is chosen, merge it with those that it overlaps."""
         ids = self.chosen
         edit = self.session.merge(ids if len(ids) > 1 else [*ids, *self.overlapping.get(ids[0], ())])
         self.go_to(edit.after[0].id)
         self._done(edit)
 
     def split(self, line: LineString) -> None:
-        """Cut the follicle that a line crosses; of several the current one.
+        """Split the follicle that a line crosses; if it crosses several, the current one.
 
         Raises
         ------
         UserError
-            If it crosses none from side to side, or several of which none is current.
+            If the line crosses no follicle from side to side, or several and not the current one.
         """
         crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and len(parts_of(f.outline, line)) > 1]
         if self.current not in crossed:
             if len(crossed) != 1:
                 what = "crosses no follicle" if not crossed else f"crosses {len(crossed)} follicles"
-                raise UserError(f"The line {what}: draw it across the one that shall be two, from side to side.")
+                raise UserError(f"The line {what}: draw it across the follicle to split, from side to side.")
             self.go_to(crossed[0])
         self._done(self.session.split(str(self.current), line))
 
     def crop(self, follicle_id: str, side_px: int) -> NDArray[np.uint8]:
-        """The picture of a follicle with a little around it, (side_px, side_px, 3).
+        """Crop of the image around a follicle, RGB, (side_px, side_px, 3).
 
         Raises
         ------
         UserError
-            If the picture cannot be read.
+            If the image cannot be read.
         """
         return crop_of(self.slide, self.session[follicle_id], side_px)
 
     def undo(self) -> bool:
-        """Take back what was done last, and look at it; False if there is nothing."""
+        """Undo the last edit, and go to its follicle; False if there is nothing to undo."""
         return self._looked_at(self.session.undo())
 
     def redo(self) -> bool:
-        """Do again what was taken back last, and look at it; False if there is nothing."""
+        """Redo the edit that was undone last, and go to its follicle; False if there is nothing to redo."""
         return self._looked_at(self.session.redo())
 
     def save(self) -> None:
-        """Write the files of the open slide for other programs; nothing is lost without them."""
+        """Write the files of the open slide for other programs; without this, nothing is lost."""
         if self._session is None:
             return
         self._session.save(self._done)
         self._progress[self.slide_id] = self.progress
-        with contextlib.suppress(UserError):  # said where counts are shown
+        with contextlib.suppress(UserError):  # this is reported where the counts are shown
             self._tell()
 
     @property
     def progress(self) -> Progress:
-        """Of the open slide, without what is not counted."""
+        """Progress on the open slide, without follicles that are not counted."""
         return progress(f for f in self.follicles if f.id not in self._off)
 
     def progress_of_study(self) -> Progress:
-        """Of all slides; each is read once."""
+        """Progress on all slides; each slide is read once."""
         for slide_id in self.study.slide_ids():
             if slide_id not in self._progress and slide_id != self.slide_id:
                 self._progress[slide_id] = progress(self.study.content(slide_id).included)
@@ -424,7 +427,7 @@ class Desk:
         return sum(others, self.progress if self._session is not None else Progress(0, 0))
 
     def counts(self) -> Counts | None:
-        """The tables that ``count`` would write now; None without a sample sheet.
+        """Current tables, as ``count`` would write them; None without a sample sheet.
 
         Raises
         ------
@@ -438,20 +441,20 @@ class Desk:
         return self._tally.counts()
 
     def _tell(self) -> None:
-        """Count the open slide anew."""
+        """Count the open slide again."""
         if self._tally is not None:
             sections = self.session.sections
             folder = self.study.slide_folder(self.slide_id)
             self._tally.update(self.slide_id, placed(folder, self.follicles, sections), sections)
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
-        """How many follicles of each stage the software had found on the open slide, and how many stand."""
+        """Predicted and current number of follicles of each stage on the open slide."""
         standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and f.id not in self._off]
         predicted = [f.stage for f in self.session.predicted]
         return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
 
     def in_section(self) -> dict[Stage, int]:
-        """How many follicles of each stage stand on the section of the current one; nothing where none is current."""
+        """Number of follicles of each stage on the section of the current follicle; empty if none is current."""
         if self.current is None:
             return {}
         sections = self.session.sections
@@ -461,7 +464,7 @@ class Desk:
         return {stage: there.count(stage) for stage in Stage}
 
     def _opinions(self) -> dict[str, dict[Stage, float]] | None:
-        """What the study's classifier thinks of each follicle, where that is asked for.
+        """Probabilities of each follicle by the study's classifier, if the order needs them.
 
         Raises
         ------
@@ -476,14 +479,14 @@ class Desk:
 
     @property
     def overlapping(self) -> dict[str, list[str]]:
-        """Which outlines each follicle overlaps so much that one may be counted twice, by id; others are left out."""
+        """Ids of outlines that overlap so much that one follicle may be counted twice, by follicle id."""
         return self._overlaps.by_id
 
     def _standing(self) -> list[Follicle]:
         return [f for f in self.follicles if f.status != Status.REJECTED]
 
     def _like(self, outline: Polygon, least: float) -> Follicle | None:
-        """The follicle that has this outline, as nearly as IoU ``least``; None where there is none."""
+        """The follicle with the most similar outline, at an IoU of at least ``least``; None if there is none."""
         near = [f for f in self._standing() if f.outline.intersects(outline.envelope)]
         alike = overlaps([outline], [f.outline for f in near])[0]
         return near[int(alike.argmax())] if alike.max(initial=0) >= least else None
@@ -496,7 +499,7 @@ class Desk:
         return unjudged or follicle_id in self._fresh or self.only.lets(follicle)
 
     def _place(self, follicles: Iterable[Follicle]) -> None:
-        """See which follicles lie on tissue that is not counted."""
+        """Update which follicles lie on tissue that is not counted."""
         sections, follicles = self.session.sections, list(follicles)
         out = {s.section_id for s in sections if not s.included}
         off = {f.id for f, section_id in places(follicles, sections) if section_id in out} if out else set()
@@ -532,7 +535,7 @@ class Desk:
         gone = before - after
         self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone
         self._path += [f.id for f in edit.after if f.id not in before and f.id not in self._path]
-        if gone:  # only what was added and is taken back
+        if gone:  # these were added, and the addition was undone
             self._path = [i for i in self._path if i not in gone]
             self.selected = tuple(i for i in self.selected if i not in gone)
             if self.current in gone:

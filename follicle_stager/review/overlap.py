@@ -1,4 +1,4 @@
-"""Which follicles of a slide overlap so much that one may be counted twice; kept up to date edit by edit."""
+"""Follicles of a slide that overlap so much that one may be counted twice, updated after each edit."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
 
 class Overlaps:
-    """Outlines of one slide that overlap.
+    """Overlapping outlines on one slide.
 
     Attributes
     ----------
     by_id
-        Ids of the follicles that each one overlaps; those that overlap none are left out.
+        Ids of the overlapping follicles, by follicle id; follicles without overlap are left out.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,7 @@ class Overlaps:
         self.by_id: dict[str, list[str]] = {}
 
     def update(self, before: Iterable[Follicle], after: Iterable[Follicle]) -> None:
-        """Take in an edit: what goes, and what comes in its place. Only outlines that are new are compared."""
+        """Update after an edit that replaces follicles; only new outlines are compared."""
         gone = {f.id: f for f in before}
         come = {f.id: f for f in after if f.status != Status.REJECTED and f.stage != Stage.NOT_FOLLICLE}
         stay = {i for i in gone.keys() & come.keys() & self._counted.keys() if gone[i].outline == come[i].outline}
@@ -38,7 +38,7 @@ class Overlaps:
                 if not self.by_id[other]:
                     del self.by_id[other]
         self._counted |= come
-        if come.keys() <= stay:  # as with a stage
+        if come.keys() <= stay:  # for example after a change of stage
             return
         ids = list(self._counted)
         new = [place for place, i in enumerate(ids) if i in come and i not in stay]

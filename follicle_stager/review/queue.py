@@ -1,4 +1,4 @@
-"""In which order a person looks at follicles, which of them, and how far they have come."""
+"""Order and selection of follicles for review, and progress."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ if TYPE_CHECKING:
 
 
 class Order(StrEnum):
-    """What comes first."""
+    """Order of follicles for review."""
 
     UNCERTAINTY = "uncertainty"
-    """Outlines that overlap, then ``unsure``, then the least likely to be right."""
+    """Overlapping outlines first, then ``unsure`` follicles, then others from least to most certain."""
     STAGE = "stage"
-    """Along the ladder, the least sure of each first."""
+    """Stage by stage along the ladder, the least certain follicles of each stage first."""
     POSITION = "position"
-    """Each beside the one before."""
+    """From each follicle to the nearest other one."""
     DISAGREEMENT = "disagreement"
-    """What a classifier learned from corrections thinks least likely."""
+    """Follicles first whose stage is least probable by a classifier learned from corrections."""
     RANDOM = "random"
-    """A sample for an audit."""
+    """A random sample for an audit."""
 
 
 @dataclass(frozen=True)
 class Filter:
-    """Which follicles are looked at; empty lets all through."""
+    """Criteria for follicles to review; an empty set accepts all."""
 
     stages: frozenset[Stage] = frozenset()
     statuses: frozenset[Status] = frozenset({Status.PREDICTED})
     countable: frozenset[Countable] = frozenset()
 
     def lets(self, follicle: Follicle) -> bool:
-        """Whether a follicle is looked at."""
+        """Whether a follicle meets the criteria."""
         chosen = (
             (self.stages, follicle.stage),
             (self.statuses, follicle.status),
@@ -52,7 +52,7 @@ class Filter:
 
 @dataclass(frozen=True)
 class Progress:
-    """How many follicles a person has judged, of how many."""
+    """Number of follicles that a person has judged, and number of all follicles."""
 
     judged: int
     total: int
@@ -62,13 +62,13 @@ class Progress:
 
 
 def progress(follicles: Iterable[Follicle]) -> Progress:
-    """Progress on one slide; that of a study is the sum."""
+    """Progress on one slide; the progress of a study is the sum."""
     statuses = [f.status for f in follicles]
     return Progress(sum(s != Status.PREDICTED for s in statuses), len(statuses))
 
 
 def uncertainty(follicle: Follicle) -> float:
-    """1 - probability that it is a follicle and of its stage; 1 without a stage, more than any with one."""
+    """1 minus the probability that it is a follicle of its stage; 1 for ``unsure``, the highest value."""
     if follicle.stage == Stage.UNSURE:
         return 1.0
     return 1 - follicle.score * follicle.probabilities.get(follicle.stage, 0.0)
@@ -83,28 +83,33 @@ def queue(
     overlapping: Container[str] = (),
     seed: int = 0,
 ) -> list[str]:
-    """Ids of the follicles to look at, the first first.
+    """Ids of the follicles to review, in order.
 
     Parameters
     ----------
     follicles
-        Of a slide.
+        Follicles of a slide.
     order
-        What comes first.
+        Order of the follicles.
     only
-        Which; by default those that nobody has judged.
+        Criteria for follicles; by default, those that are not judged.
     opinions
-        For ``disagreement``: probabilities by id, from a classifier. A follicle without any comes last.
+        Probabilities of the stages from a classifier, by id, for ``disagreement``. Follicles without any come last.
     overlapping
-        For ``uncertainty``: ids of follicles that overlap another one, and may be counted twice.
+        Ids of follicles that overlap another one and may be counted twice, for ``uncertainty``.
     seed
-        For ``random``.
+        Seed for ``random``.
+
+    Returns
+    -------
+    list of str
+        Ids, the first to review first.
     """
     chosen = [f for f in follicles if (only or Filter()).lets(f)]
     if order == Order.POSITION:
         return _path(chosen)
     if order == Order.RANDOM:
-        # Sorted first: the sample is of the follicles and not of their order in the file.
+        # Sort first, so that the sample does not depend on the order in the file.
         ids = sorted(f.id for f in chosen)
         random.Random(seed).shuffle(ids)
         return ids
@@ -120,7 +125,7 @@ def queue(
 
 
 def _path(follicles: Sequence[Follicle]) -> list[str]:
-    """Section by section, from the top left to whatever is nearest: the view moves little."""
+    """Section by section, from the top left always to the nearest follicle, so that the view moves little."""
     ids: list[str] = []
     for section in dict.fromkeys(f.section_id for f in follicles):
         own = [f for f in follicles if f.section_id == section]

@@ -1,4 +1,4 @@
-"""The part of a desk where a person says whose sections are, which are one, and what of them is counted. No screen."""
+"""The part of a desk for sections: assign, merge, include and exclude them; no user interface."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class SectionDesk:
-    """Sections of the slide that is open on a desk.
+    """Sections of the open slide of a desk.
 
     Parameters
     ----------
     session
-        Gives the slide that is open.
+        Function that returns the session of the open slide.
     tally
-        Knows the sample sheet; None where there is none.
+        Counts with the sample sheet; None if there is no sheet.
     done
-        Told of each edit.
+        Function that is called with each edit.
     """
 
     def __init__(self, session: Callable[[], ReviewSession], tally: Tally | None, done: Callable[[Edit], None]) -> None:
@@ -39,35 +39,35 @@ class SectionDesk:
 
     @property
     def sections(self) -> list[Section]:
-        """Of the open slide, in reading order, those that are not counted included."""
+        """Sections of the open slide in reading order, including those that are not counted."""
         return sorted(self._session.sections, key=lambda s: s.place)
 
     @property
     def owners(self) -> list[tuple[str, str]]:
-        """Animals and ovaries that the sample sheet names for the open slide; none without a sheet."""
+        """Animals and ovaries of the open slide in the sample sheet; empty without a sheet."""
         return self._tally.owners(self._session.folder.name) if self._tally is not None else []
 
     def owner_of(self) -> dict[str, tuple[str, str]]:
-        """Animal and ovary of each section that is counted, by id: as a person said, else as the sheet has it.
+        """Animal and ovary of each counted section, by id: as a person assigned it, or else by the sample sheet.
 
-        A section of which neither is known is left out.
+        Sections without a known animal are left out.
         """
         owners = {s.section_id: (s.animal, s.ovary) for s in self.sections if s.included and s.animal}
         if self._tally is not None:
-            with contextlib.suppress(UserError):  # the sheet does not fit, so it says nothing of the others
+            with contextlib.suppress(UserError):  # the sheet does not match, so the other sections have no animal
                 counted = self._tally.assigned(self._session.folder.name, self._session.sections)
                 owners = {p.section_id: (c.sample.animal, c.sample.ovary) for c in counted for p in c.pieces}
         return owners
 
     def assign(self, ids: Iterable[str], owner: tuple[str, str] | None) -> None:
-        """Say whose sections are; others stay those of the animals that the sheet gave them to.
+        """Assign sections to an animal; the other sections keep the animals that the sheet assigns to them.
 
         Parameters
         ----------
         ids
-            Of sections.
+            Ids of sections.
         owner
-            Animal and ovary; None leaves it to the sheet again.
+            Animal and ovary; None returns to the assignment by the sheet.
         """
         if owner is None:
             self._done(self._session.assign(dict.fromkeys(ids, ("", ""))))
@@ -77,13 +77,13 @@ class SectionDesk:
         self._done(self._session.assign(sheet | dict.fromkeys(ids, owner)))
 
     def include(self, ids: Iterable[str], included: bool, reason: str = "") -> None:
-        """Leave sections out of the counts, or take them in again."""
+        """Exclude sections from the counts, or include them again."""
         self._done(self._session.set_included(ids, included, reason))
 
     def merge(self, ids: Iterable[str]) -> None:
-        """Make one section of several."""
+        """Merge sections."""
         self._done(self._session.merge_sections(ids))
 
     def exclude_region(self, region: Polygon, reason: str = "") -> None:
-        """Cut a region (level-0 pixels) out of the sections below it: it is not counted."""
+        """Cut a region (level-0 pixels) out of the sections below it; it is then not counted."""
         self._done(self._session.exclude_region(region, reason))

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
     from follicle_stager.slides.slide import Slide
 
-# A small follicle is shown with what is around it.
+# Smallest side of the field, µm: small follicles need their surroundings.
 _LEAST_UM = 60.0
 
 
 def crop_of(slide: Slide, follicle: Follicle, side_px: int) -> NDArray[np.uint8]:
-    """The picture of a follicle with a little around it, (side_px, side_px, 3).
+    """Crop of the slide around a follicle, with a margin, RGB, (side_px, side_px, 3).
 
     Raises
     ------

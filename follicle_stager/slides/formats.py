@@ -1,7 +1,7 @@
-"""Slide formats, in one table: name, file endings, what reads them, what must be installed.
+"""The table of slide formats: name, file endings, the library that reads them, and the extra to install.
 
-The table feeds `open_slide`, the list of slides in a folder, the file dialogs and ``doctor``; a test compares it with
-the manifest of the napari plugin. A new format is a row here, and a function that makes a `Slide` of a path.
+`open_slide`, the list of slides in a folder, the file dialogs and ``doctor`` use this table; a test compares it with
+the manifest of the napari plugin. A new format needs a row here, and a function that makes a `Slide` from a path.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ class Format:
     Attributes
     ----------
     name
-        Name that people know.
+        Usual name of the format.
     suffixes
         File endings, lower case, with the dot.
     open
-        Makes a slide of a path, within limits. It raises `SlideError` if the file is not one of this format.
+        Function that opens a path as a slide, within limits. It raises `SlideError` if the file is not of this format.
     library
-        Python package that reads it, as pip names it.
+        Python package that reads the format, by its name on PyPI.
     extra
-        Extra of follicle-stager that brings the package; empty if it is always there.
+        Extra of follicle-stager that installs the package; empty if it is always installed.
     is_folder
         Whether a slide is a folder.
     """
@@ -51,7 +51,7 @@ class Format:
 
 
 def _open_tiff(path: Path, limits: SlidesConfig) -> Slide:
-    """Open by tifffile; where it would show the file otherwise than it was meant, by OpenSlide."""
+    """Open a file with tifffile, or with OpenSlide if tifffile would show it wrongly."""
     try:
         return open_tiff(path, limits)
     except NeedsOpenSlide as reason:
@@ -81,7 +81,7 @@ FORMATS: tuple[Format, ...] = (
     Format("PNG, JPEG, BMP", (".png", ".jpg", ".jpeg", ".bmp"), open_plain, "pillow"),
 )
 
-#: Endings of files and folders that are taken for slides when a folder is read.
+#: Endings of files and folders that count as slides when a folder is listed.
 SLIDE_SUFFIXES: tuple[str, ...] = tuple(suffix for f in FORMATS for suffix in f.suffixes)
 
 
@@ -96,7 +96,7 @@ def is_slide(path: Path) -> bool:
 
 
 def slide_name(name: str | Path) -> str:
-    """Name of a slide in a study, from that of its file: ``a.ome.tif`` -> ``a``.
+    """Name of a slide in a study, made from its file name: ``a.ome.tif`` -> ``a``.
 
     A name without the ending of a slide stays as it is.
     """
@@ -109,7 +109,7 @@ def slide_name(name: str | Path) -> str:
 
 
 def readable(name: str) -> str:
-    """Name of a file as text; one that is not UTF-8 is read as Latin-1."""
+    """Name of a file as text; a name that is not UTF-8 is read as Latin-1."""
     try:
         name.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Opens a slide of any format, and refuses what is too small, too large or no file. The formats are in `formats`."""
+"""Open a slide of any format; refuse images that are too small or too large. The formats are in `formats`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from follicle_stager.slides.formats import SLIDE_SUFFIXES, format_of
 if TYPE_CHECKING:
     from follicle_stager.slides.slide import Slide
 
-#: A picture must be at least this many pixels high and wide to be a section of anything.
+#: Smallest height and width of an image that can show a section, px.
 MIN_PIXELS = 32
 
 
@@ -23,21 +23,21 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
     Parameters
     ----------
     path
-        Slide of one of the formats in `formats.FORMATS`.
+        Path of the slide, in one of the formats of `formats.FORMATS`.
     mpp
-        µm per pixel; stands instead of what the file says.
+        Pixel size, µm/px, used instead of the value in the file.
     limits
-        What may be read; by default that of `SlidesConfig`.
+        Size limits; by default those of `SlidesConfig`.
 
     Returns
     -------
     Slide
-        Close it, or use it in a ``with`` block. ``origin`` says what opened it and why.
+        Open slide; close it, or use it in a ``with`` block. ``origin`` tells how it was opened and why.
 
     Raises
     ------
     SlideError
-        If the file is missing, no slide, damaged, too large, or not a brightfield picture.
+        If the file is missing, not a slide, damaged, too large, or not a brightfield image.
     """
     path, limits = Path(path), limits or SlidesConfig()
     if not path.exists():
@@ -54,7 +54,7 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
             raise SlideError(f"{path}: the file is empty (0 bytes); copy or export it again.")
     if known is None:
         endings = " ".join(SLIDE_SUFFIXES)
-        raise SlideError(f"{path}: '{path.suffix}' is not a slide format that is known ({endings}).")
+        raise SlideError(f"{path}: '{path.suffix}' is not a slide format that can be read ({endings}).")
     slide = known.open(path, limits)
     try:
         _check_size(slide, limits)
@@ -74,13 +74,13 @@ def _check_size(slide: Slide, limits: SlidesConfig) -> None:
             "was a thumbnail exported instead of the slide?"
         )
     if not all(1 <= level.width <= slide.width and 1 <= level.height <= slide.height for level in slide.levels):
-        raise SlideError(f"{slide.path}: its resolutions do not fit to each other; copy or export it again.")
+        raise SlideError(f"{slide.path}: its resolutions do not fit together; copy or export it again.")
     coarsest = slide.levels[-1]
     mpx = coarsest.width * coarsest.height / 1e6
     if mpx > limits.max_overview_mpx:
         raise SlideError(
-            f"{slide.path}: its coarsest resolution has {mpx:,.0f} million pixels (limit: "
-            f"{limits.max_overview_mpx:g}), and to look through them would take very long. Export it as a pyramid (in "
+            f"{slide.path}: its lowest resolution has {mpx:,.0f} million pixels (limit: "
+            f"{limits.max_overview_mpx:g}), which would take very long to process. Export it as a pyramid (in "
             "QuPath: File > Export images > OME TIFF), or raise slides.max_overview_mpx in a --config file."
         )
 

@@ -1,7 +1,7 @@
-"""A slide: a lazy pyramid of 8-bit RGB levels, and the size of its pixels.
+"""A slide: a lazy pyramid of 8-bit RGB levels, and its pixel size.
 
-Every file format becomes this one class; what differs is a ``read`` function per level. Coordinates are
-level-0 pixels, x right, y down, origin top left.
+All file formats use this class; they differ only in the ``read`` function of each level. Coordinates are level-0
+pixels, x to the right, y down, origin at the top left.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    #: ``read(y0, y1, x0, x1)`` of one level, inside its bounds -> uint8 (y, x, 3)
+    #: ``read(y0, y1, x0, x1)`` of one level, inside its bounds -> uint8 (y, x, 3).
     LevelRead = Callable[[int, int, int, int], NDArray[np.uint8]]
 
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a slide, in pixels of its own."""
+    """One resolution of a slide, with its size in its own pixels."""
 
     width: int
     height: int
@@ -35,16 +35,16 @@ class Level:
 
 @dataclass(frozen=True)
 class Origin:
-    """How a slide was opened, for a person who wants to know.
+    """How a slide was opened, for ``doctor``.
 
     Attributes
     ----------
     backend
-        What reads it.
+        Library that reads the slide.
     why
-        Why this picture of the file is the slide.
+        Reason why this image of the file is the slide.
     beside
-        Pictures of the file that are not searched (label, macro, thumbnail).
+        Images of the file that are not searched (label, macro, thumbnail).
     """
 
     backend: str
@@ -58,17 +58,17 @@ class Slide:
     Parameters
     ----------
     path
-        Where it came from, for messages.
+        Path of the slide, for messages.
     levels
-        Resolutions, finest first.
+        Resolutions, the finest first.
     size
-        µm per level-0 pixel, None if the file does not say.
+        Size of a level-0 pixel; None if the file does not contain it.
     close
-        Releases the file.
+        Function that releases the file.
     notes
-        What a reader of this slide should know (e.g. focal planes that were left out).
+        Notes for the user (e.g. focal planes that were left out).
     origin
-        How it was opened.
+        Library and reason for the choice of the image.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Slide:
 
     @property
     def mpp(self) -> float | None:
-        """µm per level-0 pixel (geometric mean of x and y), None if it is not known."""
+        """µm per level-0 pixel (geometric mean of x and y); None if it is not known."""
         return self.stated_pixel_size.mpp if self.stated_pixel_size else None
 
     @property
@@ -109,29 +109,29 @@ class Slide:
         Raises
         ------
         SlideError
-            If neither the file nor the user gave it: nothing is measured on a guess.
+            If neither the file nor the user gave it: it is never guessed.
         """
         if self.stated_pixel_size is None:
             raise SlideError(
-                f"{self.path}: the file does not say how many µm a pixel is, so nothing can be measured. "
+                f"{self.path}: the file does not contain the µm per pixel, so nothing can be measured. "
                 "Give it with --mpp (e.g. --mpp 0.5), or in the mpp column of the sample sheet."
             )
         return self.stated_pixel_size
 
     def set_mpp(self, mpp: float) -> None:
-        """Let the user's µm/px stand instead of the file's.
+        """Use the user's µm/px instead of the value in the file.
 
         Raises
         ------
         SlideError
-            If no microscope has such a pixel.
+            If it is not a plausible pixel size of a microscope.
         """
         size = PixelSize.checked(mpp, mpp, GIVEN)
         if size is None:
             hint = " That is a screen's resolution, not a scale." if mpp > 100 else ""
             raise SlideError(
                 f"{self.path}: {mpp:g} µm/px is not a pixel size of a microscope image.{hint} "
-                "Give the µm of one pixel, e.g. 0.25 (40x scan), 0.5 (20x scan) or 1.0."
+                "Give the size of one pixel in µm, e.g. 0.25 (40x scan), 0.5 (20x scan) or 1.0."
             )
         self.stated_pixel_size = size
 
@@ -145,7 +145,7 @@ class Slide:
         return self.width / self.levels[level].width, self.height / self.levels[level].height
 
     def read_region(self, x: int, y: int, width: int, height: int, level: int = 0) -> NDArray[np.uint8]:
-        """Read a window of one level; what lies outside the slide is white.
+        """Read a window of one level; the area outside the slide is white.
 
         Parameters
         ----------
@@ -154,16 +154,17 @@ class Slide:
         width, height
             Size in pixels of that level.
         level
-            0 is the finest.
+            Index of the level; 0 is the finest.
 
         Returns
         -------
         ndarray of uint8, (height, width, 3)
+            RGB pixels.
 
         Raises
         ------
         SlideError
-            If the file's pixels cannot be decoded.
+            If the pixels of the file cannot be decoded.
         """
         pyramid_level = self.levels[level]
         y0, y1 = max(0, y), min(pyramid_level.height, y + height)
@@ -175,7 +176,7 @@ class Slide:
             pixels = pyramid_level.read(y0, y1, x0, x1)
         except (SlideError, MemoryError):
             raise
-        except Exception as error:  # each codec has exceptions of its own; all mean the same to a user
+        except Exception as error:  # each codec has its own exceptions; for the user, all mean the same
             raise SlideError(
                 f"{self.path}: the pixels at x = {x0}, y = {y0} (level {level}) cannot be read ({error}). "
                 "The file seems damaged or incomplete; copy or export it again."

@@ -1,7 +1,7 @@
-"""µm per pixel, from whatever a file says about it. Nothing is guessed: what is no pixel size is None.
+"""Read the µm per pixel from the metadata of a file. Nothing is guessed: an implausible value gives None.
 
-Pixel size lost, or left at a default, is the commonest fault of slide files. A resolution tag therefore
-counts only where it is one that a microscope can have: 72 or 96 dpi (264-353 µm/px) is a screen default.
+A missing pixel size, or one left at a default, is the most common fault of slide files. A resolution tag therefore
+counts only if a microscope can have this resolution: 72 or 96 dpi (264-353 µm/px) is a screen default.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ _UM_PER_UNIT = {
 
 
 def um_per_unit(unit: str | None) -> float | None:
-    """µm in one ``unit`` of length, None for a unit that is none (``"pixel"``, empty)."""
-    # ImageJ writes the micro sign as an escape into an ASCII field.
+    """µm in one ``unit`` of length; None if it is not a unit of length (``"pixel"``, empty)."""
+    # ImageJ writes the micro sign as an escape sequence into an ASCII field.
     text = str(unit or "").strip().replace("\\u00b5", "µ").replace("\\u00B5", "µ")
-    for charset in ("latin-1", "cp1252"):  # UTF-8 that a program read so, and wrote again: "Âµm"
+    for charset in ("latin-1", "cp1252"):  # UTF-8 that a program read in this charset and wrote again: "Âµm"
         with contextlib.suppress(UnicodeError):
             text = text.encode(charset).decode("utf-8")
             text = text.encode(charset).decode("utf-8")
@@ -63,23 +63,23 @@ def um_per_unit(unit: str | None) -> float | None:
 
 
 def number(text: object) -> float:
-    """A number as files of any country write it: ``0.25``, ``0,25``, ``1.234,5`` or ``1'234.5``.
+    """Read a number in the format of any country: ``0.25``, ``0,25``, ``1.234,5`` or ``1'234.5``.
 
     Raises
     ------
     ValueError, TypeError
-        If it is none.
+        If it is not a number.
     """
     if not isinstance(text, str):
         return float(text)  # type: ignore[arg-type]
     plain = re.sub(r"(?<=\d)[\s'’](?=\d{3})", "", text.strip().replace("\u2212", "-"))
-    if "," in plain and "." in plain:  # the last sign is the decimal one
+    if "," in plain and "." in plain:  # the last of the two is the decimal separator
         plain = plain.replace("." if plain.rindex(",") > plain.rindex(".") else ",", "")
     return float(plain.replace(",", "."))
 
 
 def um_of_ome(pixels: Mapping[str, Any]) -> tuple[float, float] | None:
-    """µm per pixel across and down by an OME ``Pixels`` element, plausible or not; the default unit is µm."""
+    """µm per pixel in x and y from an OME ``Pixels`` element, plausible or not; the default unit is µm."""
     try:
         unit_x = pixels.get("PhysicalSizeXUnit") or "µm"
         size_x = number(pixels["PhysicalSizeX"]) * (um_per_unit(unit_x) or math.nan)
@@ -108,7 +108,7 @@ def from_aperio(description: str) -> PixelSize | None:
 
 
 def from_philips(description: str) -> PixelSize | None:
-    """Scale of the scan (and not of macro or label) in a Philips image description: mm, down and across."""
+    """Pixel size of the scan (not of macro or label) from a Philips image description, which has mm, y before x."""
     try:
         root = ElementTree.fromstring(description)
         scans = [
@@ -124,7 +124,7 @@ def from_philips(description: str) -> PixelSize | None:
 
 
 def _text(image: ElementTree.Element, name: str) -> str:
-    """First attribute of this name in an object of a Philips description, its own ones first."""
+    """First attribute with this name in an object of a Philips description; its own attributes come first."""
     own = [a for a in image.findall("Attribute") if a.get("Name") == name]
     found = own or [a for a in image.iter("Attribute") if a.get("Name") == name]
     return (found[0].text or "").strip() if found else ""

@@ -1,8 +1,8 @@
-"""The table of stages as code. One row of the table, one function; the first row that holds is the stage.
+"""Staging by criteria: the table of stages as code.
 
 ========== ================================================================================================
 primordial oocyte with one layer of flattened granulosa
-transit.   one layer, part flat, part cuboidal
+transit.   one layer, partly flat and partly cuboidal
 primary    one complete layer of cuboidal granulosa, fewer than two complete layers
 secondary  two or more layers, **no fluid space**
 early      two or more layers and fluid: gaps between granulosa cells, or several separate cavities
@@ -11,8 +11,8 @@ preovul.   antral and larger than 400 µm
 ========== ================================================================================================
 
 Sources: four-stage criteria after Hirshfield & Midgley; incipient, small antral and Graafian after Griffin 2006;
-numbering of layers after Pedersen & Peters 1968. The line between secondary and early antral rests on fluid alone:
-diameter cannot draw it, since the two overlap from 100 to 150 µm.
+numbering of layers after Pedersen & Peters 1968. Only fluid separates secondary from early antral follicles: their
+diameters overlap from 100 to 150 µm.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ def stage_by_criteria(m: Measurements, config: StagingConfig) -> Assessment:
     Parameters
     ----------
     m
-        Its measurements, µm.
+        Measurements of the follicle, µm.
     config
         Thresholds.
 
     Returns
     -------
     Assessment
+        Stage, health and countability, with reasons.
     """
     probabilities = stage_probabilities(m, config)
     best = max(probabilities, key=lambda stage: probabilities[stage])
@@ -48,8 +49,8 @@ def stage_by_criteria(m: Measurements, config: StagingConfig) -> Assessment:
     if probabilities[best] < config.min_probability:
         count, thickness = _layers_by_count(m, config), _layers_by_thickness(m, config)
         if (count - 0.5) * (thickness - 0.5) < 0:
-            why_unsure = (*why_unsure, "counted layers and thickness of the granulosa disagree")
-        why_unsure = (*why_unsure, f"the criteria lie near a border: {_two_likeliest(probabilities)}")
+            why_unsure = (*why_unsure, "number of layers and thickness of the granulosa disagree")
+        why_unsure = (*why_unsure, f"between two stages: {_two_likeliest(probabilities)}")
     health, why_atretic = _health(m, config)
     countable, why_countable = _countable(m)
     return Assessment(
@@ -63,7 +64,7 @@ def stage_by_criteria(m: Measurements, config: StagingConfig) -> Assessment:
 
 
 def stage_probabilities(m: Measurements, config: StagingConfig) -> dict[Stage, float]:
-    """How well each row of the table fits, as a tree of yes/no questions whose answers may be soft."""
+    """Probability of each row of the table, from a tree of yes/no questions with gradual answers."""
     has_fluid = _yes(m.fluid_fraction, config.fluid_min_fraction, 0.25 * config.fluid_min_fraction)
     one_cavity = _yes(m.largest_space_fraction, config.antral_min_fraction, 0.15 * config.antral_min_fraction)
     huge = _yes(m.diameter_um, config.preovulatory_um, 10.0)
@@ -86,7 +87,7 @@ def stage_probabilities(m: Measurements, config: StagingConfig) -> dict[Stage, f
 
 
 def describe(m: Measurements) -> tuple[str, ...]:
-    """What was seen, in words."""
+    """Describe the measurements in words."""
     seen = []
     if math.isfinite(m.layers):
         seen.append(f"granulosa {m.granulosa_um:.0f} µm thick")
@@ -109,18 +110,18 @@ def describe(m: Measurements) -> tuple[str, ...]:
 
 
 def doubts(m: Measurements, config: StagingConfig) -> tuple[str, ...]:
-    """Why no stage can be seen, if so."""
+    """Reasons why the stage cannot be determined; empty if it can."""
     why = []
     no_oocyte = not math.isfinite(m.oocyte_um)
     if no_oocyte and m.fluid_fraction < config.fluid_min_fraction:
-        why.append("cut beside the oocyte and without fluid: the stage cannot be seen")
+        why.append("the section misses the oocyte and shows no fluid: the stage cannot be determined")
     if math.isfinite(m.layers_iqr) and m.layers_iqr > config.max_layers_iqr and m.fluid_fraction == 0:
         why.append("the number of layers varies too much around the oocyte")
     return tuple(why)
 
 
 def _several_layers(m: Measurements, config: StagingConfig) -> float:
-    """Two or more layers, from the count of nuclei on rays and from the thickness; without oocyte undecided."""
+    """Probability of two or more layers, from nuclei on rays and from thickness; 0.5 without an oocyte."""
     return 0.5 * (_layers_by_count(m, config) + _layers_by_thickness(m, config))
 
 
@@ -133,7 +134,7 @@ def _layers_by_thickness(m: Measurements, config: StagingConfig) -> float:
 
 
 def _health(m: Measurements, config: StagingConfig) -> tuple[Health, tuple[str, ...]]:
-    """Atretic: dying granulosa or pyknosis above the limit, or two weaker signs together; never shrinkage alone."""
+    """Health: atretic if dying granulosa or pyknosis exceeds its limit, or with two weaker signs; not by shrinkage."""
     if m.dying_fraction > config.dying_max_fraction:
         return Health.ATRETIC, (f"{m.dying_fraction:.0%} of the granulosa looks atretic",)
     if not math.isfinite(m.pyknotic_fraction):
@@ -150,7 +151,7 @@ def _health(m: Measurements, config: StagingConfig) -> tuple[Health, tuple[str, 
 
 
 def _countable(m: Measurements) -> tuple[Countable, str]:
-    """The visible-nucleus rule."""
+    """Countability by the visible-nucleus rule."""
     if not math.isfinite(m.oocyte_um):
         return Countable.NO, "not countable: no oocyte"
     if math.isfinite(m.nucleus_um):
@@ -159,7 +160,7 @@ def _countable(m: Measurements) -> tuple[Countable, str]:
 
 
 def _yes(value: float, threshold: float, softness: float) -> float:
-    """0-1, 0.5 at the threshold; not a number counts as undecided."""
+    """Gradual answer from 0 to 1, with 0.5 at the threshold; 0.5 for NaN."""
     if not math.isfinite(value):
         return 0.5
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, (value - threshold) / softness))))

@@ -1,11 +1,12 @@
-"""A stage classifier learned from a lab's own corrections; the criteria stay beside it.
+"""A stage classifier learned from a lab's own corrections, in addition to the criteria.
 
-Gradient-boosted trees see the measurements and how well each row of the criteria fits, so that what the criteria know
-need not be learned again. One temperature (Guo 2017, doi 10.48550/arXiv.1706.04599), fitted on animals that the trees
-did not see, makes the probabilities honest. What the criteria say cannot be seen stays unsure.
+The features of the gradient-boosted trees are the measurements and the probabilities by the criteria, so the trees do
+not have to learn the criteria again. One temperature (Guo 2017, doi 10.48550/arXiv.1706.04599), fitted on animals that
+the trees did not see, calibrates the probabilities. Follicles whose stage cannot be determined by the criteria stay
+unsure.
 
-A classifier is a folder: ``classifier.skops`` and ``classifier.json`` (how it was made, and how good it is). Nothing in
-it is executed when it is read: a type that is not one of scikit-learn's own, named here, is refused.
+A classifier is a folder: ``classifier.skops`` and ``classifier.json`` (how it was made, and how well it performs).
+Reading it executes no code from it: only types of scikit-learn that are named here are accepted.
 """
 
 from __future__ import annotations
@@ -33,48 +34,48 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Assessment
 
-#: Of a study, holds its classifier.
+#: Folder of the classifier in a study.
 FOLDER = "staging"
 MODEL, CARD = "classifier.skops", "classifier.json"
 FEATURES = (*Measurements.names(), *(f"criteria_{stage.value}" for stage in LADDER))
 
-#: A stage is learned from so many follicles at least, of so many animals.
+#: Smallest numbers of follicles and animals from which a stage is learned.
 MIN_FOLLICLES, MIN_ANIMALS = 8, 2
-# Inner folds, whose animals fit the temperature.
+# Inner folds; the temperature is fitted on their held-out animals.
 _FOLDS = 5
-# A stage that a fold's trees never saw has this probability there; and how far a temperature may go.
+# Probability of a stage that the trees of a fold never saw, and the limits of the temperature.
 _LEAST, _TEMPERATURES = 1e-4, (0.3, 6.0)
-# Types outside skops' own list of harmless ones; it is scikit-learn's.
+# Trusted types that skops does not trust by default; this one belongs to scikit-learn.
 _TRUSTED = ["sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 
 class Card(BaseModel):
-    """What is known of a classifier."""
+    """Description of a classifier."""
 
     model_config = ConfigDict(frozen=True)
 
     software: str
     follicles: int
-    """It learned from."""
+    """Number of follicles that it was learned from."""
     animals: int
     data_sha256: str
-    """Of measurements and stages that it learned from."""
+    """Hash of the measurements, stages and animals that it was learned from."""
     model_sha256: str = ""
     stages: tuple[Stage, ...]
-    """That it knows; of others the criteria decide."""
+    """Stages that it has learned; the criteria decide on others."""
     features: tuple[str, ...]
-    """That it sees."""
+    """Names of its features."""
     temperature: float
     takes_over: bool
-    """Whether it beat the criteria on animals that it had not seen."""
+    """Whether it is better than the criteria on held-out animals."""
     scores: dict[str, dict[str, float | None]]
-    """Figure -> ``criteria``, ``classifier``; on held-out animals."""
+    """Scores on held-out animals: figure -> ``criteria``, ``classifier``."""
     criteria: StagingConfig
-    """Whose answers it sees."""
+    """Parameters of the criteria whose answers are among its features."""
 
     @property
     def id(self) -> str:
-        """Equal for a classifier learned from the same follicles in the same way; its file differs each time."""
+        """Hash that is equal for classifiers learned from the same follicles in the same way; their files differ."""
         return hashlib.sha256(self.model_dump_json(exclude={"model_sha256"}).encode()).hexdigest()[:12]
 
 
@@ -88,9 +89,9 @@ class LearnedStager:
     criteria: StagingConfig
 
     def probabilities(self, table: Sequence[Measurements]) -> list[dict[Stage, float]]:
-        """How likely each stage of the ladder is, for each follicle.
+        """Probability of each stage of the ladder, for each follicle.
 
-        A stage that was not learned keeps what the criteria give it; the learned ones share the rest.
+        A stage that was not learned keeps its probability by the criteria; the learned ones share the rest.
         """
         if not table:
             return []
@@ -105,7 +106,7 @@ class LearnedStager:
 
 
 def features(table: Sequence[Measurements], criteria: StagingConfig) -> NDArray[np.float64]:
-    """Measurements as the classifier sees them, (n, len(FEATURES)); NaN where something could not be measured."""
+    """Features of the classifier, (n, len(FEATURES)); NaN for values that could not be measured."""
     rows = []
     for m in table:
         fits = stage_probabilities(m, criteria)
@@ -114,7 +115,7 @@ def features(table: Sequence[Measurements], criteria: StagingConfig) -> NDArray[
 
 
 def learnable(stages: Sequence[Stage], animals: Sequence[str]) -> tuple[Stage, ...]:
-    """Stages that enough follicles of enough animals show."""
+    """Stages with enough follicles from enough animals."""
     known = []
     for stage in LADDER:
         own = [animal for s, animal in zip(stages, animals, strict=True) if s == stage]
@@ -131,9 +132,9 @@ def fit(
     Parameters
     ----------
     table, stages, animals
-        Of each follicle: what was measured, the person's stage, and the animal.
+        Measurements, the person's stage, and the animal of each follicle.
     criteria
-        Whose answers the classifier sees, too.
+        Parameters of the criteria, whose answers are features, too.
 
     Raises
     ------
@@ -146,8 +147,8 @@ def fit(
     known = learnable(stages, animals)
     if len(known) < 2:
         raise UserError(
-            f"Two stages with at least {MIN_FOLLICLES} judged follicles each, of at least {MIN_ANIMALS} animals, are "
-            f"needed to learn from; there {'is one' if known else 'is none'}. Judge more follicles."
+            f"Learning needs two stages with at least {MIN_FOLLICLES} judged follicles each, from at least "
+            f"{MIN_ANIMALS} animals; there is {'one' if known else 'none'}. Judge more follicles."
         )
     keep = [i for i, stage in enumerate(stages) if stage in known]
     x = features([table[i] for i in keep], criteria)
@@ -155,7 +156,7 @@ def fit(
     groups = np.array([animals[i] for i in keep])
     answered, given = [], []
     for seen, back in GroupKFold(min(_FOLDS, len(set(groups)))).split(x, y, groups):
-        if len(set(y[seen])) > 1:  # else there is nothing to tell apart
+        if len(set(y[seen])) > 1:  # with a single stage there is nothing to learn
             given.append(_shares(_trees(x[seen], y[seen]), x[back], len(known)))
             answered.append(y[back])
     temperature = 1.0
@@ -175,17 +176,17 @@ def _trees(x: NDArray[np.float64], y: NDArray[np.intp]) -> Any:
     from sklearn.ensemble import HistGradientBoostingClassifier
     from threadpoolctl import threadpool_limits
 
-    # Small trees: larger ones learned the noise of labels, and were surer than right.
+    # Small trees: larger ones learned the noise of the labels, and were overconfident.
     trees = HistGradientBoostingClassifier(
         learning_rate=0.1, max_iter=60, max_leaf_nodes=4, min_samples_leaf=5, l2_regularization=1.0, random_state=0
     )
-    # Few follicles: threads would only wait for each other, for minutes where the processors are busy.
+    # With few follicles, threads would only wait for each other, for minutes if the processors are busy.
     with threadpool_limits(1):
         return trees.fit(x, y)
 
 
 def _shares(trees: Any, x: NDArray[np.float64], count: int) -> NDArray[np.float64]:
-    """Probabilities of all stages, (n, count), also of those that these trees never saw."""
+    """Probabilities of all stages, (n, count), including stages that these trees never saw."""
     from threadpoolctl import threadpool_limits
 
     shares = np.full((len(x), count), _LEAST)
@@ -212,20 +213,20 @@ def save(folder: Path, stager: LearnedStager, card: Card) -> None:
 
 
 def load_card(folder: Path) -> Card:
-    """What is known of a classifier.
+    """Read the description of a classifier.
 
     Raises
     ------
     UserError
-        If there is none, or the file is damaged.
+        If there is no classifier, or the file is damaged.
     """
     path = folder / CARD
     try:
         if not path.exists():
-            raise UserError(f"{path}: no such file; 'follicle-stager learn' makes a classifier.")
+            raise UserError(f"{path}: no such file; make a classifier with 'follicle-stager learn'.")
         return Card.model_validate(read_json(path))
     except ValidationError as error:
-        raise UserError(f"{path}: this describes no classifier ({str(error).splitlines()[0]}).") from None
+        raise UserError(f"{path}: this does not describe a classifier ({str(error).splitlines()[0]}).") from None
 
 
 def load(folder: Path) -> LearnedStager:
@@ -234,7 +235,7 @@ def load(folder: Path) -> LearnedStager:
     Raises
     ------
     UserError
-        If it is missing, was exchanged, or holds anything that is not a classifier of this kind.
+        If it is missing, was replaced, or contains anything else than a classifier of this kind.
     """
     card, path = load_card(folder), folder / MODEL
     if not path.exists():
@@ -258,16 +259,16 @@ def _model(content: bytes, path: Path) -> Any:
     try:
         strange = sorted(set(skops.io.get_untrusted_types(data=content)) - set(_TRUSTED))
         model = None if strange else skops.io.loads(content, trusted=_TRUSTED)
-    except Exception as error:  # skops raises whatever its parts do
-        raise UserError(f"{path}: this holds no classifier ({error}); run 'follicle-stager learn' again.") from None
+    except Exception as error:  # skops can raise any exception
+        raise UserError(f"{path}: this is no classifier ({error}); run 'follicle-stager learn' again.") from None
     if strange or not isinstance(model, HistGradientBoostingClassifier):
         what = strange[0] if strange else type(model).__name__
-        raise UserError(f"{path}: this holds something else than a classifier ({what}), and is not read.")
+        raise UserError(f"{path}: this is not a classifier (it contains {what}), and is not read.")
     return model
 
 
 def stage_by_classifier(m: Measurements, stager: LearnedStager, config: StagingConfig) -> Assessment:
-    """Stage one follicle by the classifier; what cannot be seen, health and countable stay those of the criteria."""
+    """Stage one follicle by the classifier; the criteria decide on health, countability and doubts."""
     criteria = stage_by_criteria(m, config)
     (probabilities,) = stager.probabilities([m])
     best = max(probabilities, key=lambda stage: probabilities[stage])
@@ -283,23 +284,23 @@ def stage_by_classifier(m: Measurements, stager: LearnedStager, config: StagingC
 
 
 def stager_id(config: StagingConfig) -> str:
-    """What stages depend on besides the configuration: nothing, or the classifier.
+    """Id of the classifier, on which stages depend besides the configuration; empty if there is none.
 
     Raises
     ------
     UserError
-        If the classifier cannot be read, or has not beaten the criteria.
+        If the classifier cannot be read, or is not better than the criteria.
     """
     return _named(config.classifier).id if config.classifier else ""
 
 
 def stage_follicle(m: Measurements, config: StagingConfig) -> Assessment:
-    """Stage one follicle: by the criteria, or by the classifier that the configuration names.
+    """Stage one follicle by the criteria, or by the classifier that the configuration names.
 
     Raises
     ------
     UserError
-        If the classifier cannot be read, or has not beaten the criteria.
+        If the classifier cannot be read, or is not better than the criteria.
     """
     if not config.classifier:
         return stage_by_criteria(m, config)
@@ -309,7 +310,7 @@ def stage_follicle(m: Measurements, config: StagingConfig) -> Assessment:
 
 @functools.lru_cache(maxsize=1)
 def _loaded(folder: str, model_sha256: str) -> LearnedStager:
-    """Read once, and again when it was learned again."""
+    """Read a classifier once, and again after it was learned again."""
     return load(Path(folder))
 
 
@@ -317,7 +318,7 @@ def _named(folder: str) -> Card:
     card = load_card(Path(folder))
     if not card.takes_over:
         raise UserError(
-            f"{Path(folder) / CARD}: this classifier has not beaten the criteria on animals held back, so it does not "
-            "stage; take staging.classifier out of the configuration, or judge more follicles and learn again."
+            f"{Path(folder) / CARD}: this classifier is not better than the criteria on held-out animals, so it is not "
+            "used; remove staging.classifier from the configuration, or judge more follicles and learn again."
         )
     return card

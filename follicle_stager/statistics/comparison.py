@@ -1,4 +1,4 @@
-"""The comparison of a study: every mouse model against its own controls."""
+"""The comparison of a study: each mouse model with its own controls."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of a comparison.
+    """Result of a comparison.
 
     Attributes
     ----------
     arrests
-        One for each mouse model.
+        Results of the step tests, one for each mouse model.
     stages, steps, animals, verdicts
         Tables over all models, as they are written.
     kind
-        What was compared.
+        Kind of counts that were compared.
     notes
-        What of the sample sheet is in none of it, and what a person overruled.
+        Notes on animals and sections without counts, and on decisions that differ from the sample sheet.
     covariates
-        Of the models of single stages.
+        Covariates in the models of single stages.
     """
 
     arrests: tuple[Arrest, ...]
@@ -51,7 +51,7 @@ class Comparison:
 
     @property
     def together(self) -> str:
-        """Whether several models block at the same step, in words; empty for one."""
+        """Sentence on whether several models block at the same step; empty for one model, or without a block."""
         blocked = {a.matrix.model: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
         if len(self.arrests) < 2 or not blocked:
             return ""
@@ -59,7 +59,7 @@ class Comparison:
         if shared:
             where = ", ".join(name.replace("_", " ") for name in RUNGS if name in shared)
             return f"All {len(self.arrests)} models block after the {where} stage."
-        return "The models do not surely block at one and the same step."
+        return "It is not certain that the models block at the same step."
 
 
 def compare(
@@ -76,9 +76,9 @@ def compare(
     counts
         Counts of a study, from `count`.
     kind
-        What is compared: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
+        Kind of counts: follicles with a visible nucleus, those of them that are not atretic, or all outlines.
     config
-        How verdicts are reached.
+        Parameters of the verdict.
     covariates
         Columns of the sample sheet, for the models of single stages.
 
@@ -123,7 +123,7 @@ def compare(
 
 
 def _refuse_mixed_sampling(section: pd.DataFrame) -> None:
-    """Refuse what no offset could be worked out of: it would be taken for a difference of the animals.
+    """Refuse mixed sampling, for which no offset can be calculated: it would look like a difference between animals.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def _refuse_mixed_sampling(section: pd.DataFrame) -> None:
         if len(unnamed) and (own["ovary"] != "").any():
             raise UserError(
                 f"samples.csv, column ovary: of {model or 'the study'}, animals {', '.join(map(str, unnamed))} have no "
-                "name of their ovary, and others have; fill in all (L, R), or none."
+                "name of their ovary, but others have; fill in all (L, R), or none."
             )
 
 
@@ -157,12 +157,12 @@ def _of_animals(covariates: pd.DataFrame | None, matrix: CountMatrix) -> pd.Data
 
 
 def _covariates(counts: Counts, names: Sequence[str]) -> pd.DataFrame | None:
-    """Columns of the sample sheet by model and animal; None where none is asked for."""
+    """Columns of the sample sheet by model and animal; None if no covariate is requested."""
     if not names:
         return None
     unknown = [name for name in names if name not in COVARIATES]
     if unknown:
-        raise UserError(f"{unknown[0]}: this is no covariate; there are {', '.join(COVARIATES)}.")
+        raise UserError(f"{unknown[0]}: this is not a covariate; covariates are {', '.join(COVARIATES)}.")
     keys = ["model", "animal"]
     for name in names:
         per_animal = counts.samples.groupby(keys)[name].nunique(dropna=False)

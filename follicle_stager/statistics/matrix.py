@@ -1,6 +1,6 @@
-"""Animals by rungs of the ladder: whole numbers that were counted, and how much of the animal they were counted in.
+"""Matrices of animals by rungs of the ladder: counts, and the exposure (how much of the animal was examined).
 
-Transitional follicles are resting ones with the primordial, preovulatory ones antral: the ladder has five rungs.
+The ladder has five rungs: transitional follicles count with primordial ones, preovulatory with antral ones.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-#: What is counted: follicles whose nucleus shows, those of them that are not atretic, or all outlines.
+#: Kind of counts: follicles with a visible nucleus, those of them that are not atretic, or all outlines.
 CountKind = Literal["countable", "healthy", "profiles"]
 KIND_WORDS: dict[CountKind, str] = {
-    "countable": "follicles whose oocyte nucleus shows",
-    "healthy": "follicles whose oocyte nucleus shows, without atretic ones",
+    "countable": "follicles with a visible oocyte nucleus",
+    "healthy": "follicles with a visible oocyte nucleus, without atretic ones",
     "profiles": "follicle profiles",
 }
 
@@ -33,23 +33,23 @@ class CountMatrix:
     Attributes
     ----------
     model
-        Its name, as in the sample sheet.
+        Name of the model, as in the sample sheet.
     animals
-        (n,) names.
+        Names of the n animals.
     knockout
-        (n,) bool.
+        Whether each animal is a knockout, (n,) bool.
     counts
-        (n, 5) whole numbers; a column that the slides cannot show is NaN.
+        Whole numbers, (n, 5); NaN if a stage cannot be seen on the slides.
     exposure
-        (n, 5) how many counted follicles stand for one of the ovary, up to a factor that all share: models take it as
-        an offset. See `count_matrices`.
+        Expected number of counted follicles per follicle of one ovary, up to a common factor, (n, 5); the models use
+        it as an offset. See `count_matrices`.
     genotypes
         Names of control and knockout.
     exposure_note
-        How the exposure was worked out, in words.
+        Explanation of the exposure, in words.
     beside
-        Counts and exposures, (n,) each, of profiles that are on no rung (``unsure``), and of those on the ladder that
-        are dying (``atretic``).
+        Counts and exposures, (n,) each, of profiles on no rung (``unsure``), and of dying ones on the ladder
+        (``atretic``).
     """
 
     model: str
@@ -63,29 +63,35 @@ class CountMatrix:
 
     @property
     def seen(self) -> NDArray[np.bool_]:
-        """(5,) rungs that all animals can show."""
+        """Whether each rung can be seen in all animals, (5,) bool."""
         return np.asarray(np.isfinite(self.counts).all(axis=0))
 
 
 def count_matrices(animal: pd.DataFrame, *, kind: CountKind = "countable") -> list[CountMatrix]:
-    """Matrices of all mouse models from the counts by animal.
+    """Make the matrices of all mouse models from the counts by animal.
 
-    The exposure of an animal is the sum of 1/k over its ovaries, for the sampling interval k of each, times (T + h)/T
-    for countable follicles, where T is the section's thickness and h the height of the nuclei of the stage (the inverse
-    of Abercrombie's correction). Where no interval is known it is the number of sections: counts are per section.
+    The exposure of an animal is the sum of 1/k over its ovaries, where k is the sampling interval. For countable
+    follicles, it is multiplied by (T + h)/T, where T is the section thickness and h the height of the nuclei of the
+    stage (the inverse of Abercrombie's correction). If no interval is known, it is the number of sections, so that
+    counts are per section.
 
     Parameters
     ----------
     animal
-        ``counts_by_animal`` of a study.
+        Table ``counts_by_animal`` of a study.
     kind
-        What is counted.
+        Kind of counts.
+
+    Returns
+    -------
+    list of CountMatrix
+        One matrix per mouse model.
 
     Raises
     ------
     UserError
-        If a model lacks controls or knockouts, has several genotypes in a group, or some animals have an interval and
-        others have none.
+        If a model lacks controls or knockouts, has several genotypes in a group, or only some animals have an interval
+        or a thickness.
     """
     return [_matrix(str(model), rows, kind) for model, rows in animal.groupby("model", sort=False, dropna=False)]
 
@@ -132,7 +138,7 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
 def _exposure(
     who: pd.DataFrame, by_stage: dict[str, pd.DataFrame], kind: CountKind, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], str]:
-    """Exposures by rung, of profiles, and in words how they come about."""
+    """Exposures by rung, exposure for profiles, and how they were calculated, in words."""
     sampled = who["ovaries_sampled"].to_numpy(np.float64)
     if np.isnan(sampled).all():
         sections = who["sections"].to_numpy(np.float64)
@@ -142,7 +148,7 @@ def _exposure(
         without = ", ".join(str(a) for a in who.index[np.isnan(sampled)])
         raise UserError(
             f"samples.csv, column interval: of {name}, animals {without} have no sampling interval, or several in one "
-            "ovary, and others have one; write one for each ovary, or none at all."
+            "ovary, but others have one; write one for each ovary, or none at all."
         )
     exposure = np.asarray(np.repeat(sampled[:, None], len(RUNGS), axis=1), np.float64)
     uncorrected = exposure.copy(), sampled, "counts times the sampling interval"
@@ -153,7 +159,7 @@ def _exposure(
     if np.isnan(thickness).any():
         without = ", ".join(str(a) for a in who.index[np.isnan(thickness)])
         raise UserError(
-            f"samples.csv, column thickness_um: of {name}, animals {without} have no thickness, or several, and others "
+            f"samples.csv, column thickness_um: of {name}, animals {without} have no thickness, or several, but others "
             "have one; write one for each animal, or none at all."
         )
     unknown = []
@@ -169,15 +175,15 @@ def _exposure(
     words = ", ".join(rung.replace("_", " ") for rung in unknown)
     if differ:
         raise UserError(
-            f"samples.csv, column thickness_um: sections of {name} differ in thickness, and of too few nuclei of these "
-            f"stages a height is known: {words}. Give it as counting.nucleus_height_um in study.toml."
+            f"samples.csv, column thickness_um: sections of {name} differ in thickness, but too few nuclei were "
+            f"measured for the height of these stages: {words}. Give it as counting.nucleus_height_um in study.toml."
         )
-    # Of one thickness it is the same factor in both groups.
-    why = f"not corrected for section thickness, as too few nuclei were measured ({words}); it is one for all"
+    # If all sections have the same thickness, the factor is the same in both groups.
+    why = f"not corrected for section thickness (the same for all), as too few nuclei were measured ({words})"
     return uncorrected[0], sampled, f"{uncorrected[2]}, {why}"
 
 
 def _of_stages_that_all_show(stages: list[pd.Series[float]]) -> NDArray[np.float64]:
-    """Sum over stages; those that some animal's slides cannot show are left out for all."""
+    """Sum over the stages that can be seen in all animals."""
     values = np.array([stage.to_numpy(np.float64) for stage in stages])
     return np.asarray(values[np.isfinite(values).all(axis=1)].sum(axis=0), np.float64)

@@ -1,4 +1,4 @@
-"""A comparison as tables that other programs read: R, Prism, spreadsheets."""
+"""Write a comparison as tables for other programs: R, Prism, spreadsheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from follicle_stager.statistics.comparison import Comparison
     from follicle_stager.study import Study
 
-#: Refits a study's comparison; a copy lies beside its tables.
+#: R script that repeats the fits of a comparison; a copy is written next to the tables.
 R_SCRIPT = files("follicle_stager.statistics").joinpath("analysis.R")
 
 
@@ -43,7 +43,7 @@ def write_comparison(study: Study, comparison: Comparison) -> None:
         "exposures": pd.concat(exposures, ignore_index=True),
     }
     for name, table in tables.items():
-        # Other programs take an empty name for a missing one, and leave its rows out.
+        # Other programs read an empty name as missing, and leave out its rows.
         write_csv(folder / f"{name}.csv", table.round(6).replace({"model": {"": "study"}}))
     write_text(folder / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(study.tables / "prism_grouped.csv", prism_grouped(comparison))
@@ -51,7 +51,7 @@ def write_comparison(study: Study, comparison: Comparison) -> None:
 
 
 def prism_grouped(result: Comparison) -> pd.DataFrame:
-    """Prism's *Grouped* table: stages down, and a column for each animal, genotype by genotype."""
+    """Table for Prism's *Grouped* format: stages as rows, animals as columns, ordered by genotype."""
     table = pd.DataFrame({"stage": list(RUNGS)})
     for a in result.arrests:
         for group, own in (("control", ~a.matrix.knockout), ("knockout", a.matrix.knockout)):
@@ -61,7 +61,7 @@ def prism_grouped(result: Comparison) -> pd.DataFrame:
 
 
 def prism_arrest(result: Comparison) -> pd.DataFrame:
-    """Prism's *Column* table: a genotype each, with its animals' log((antral + 0.5)/(secondary + 0.5))."""
+    """Table for Prism's *Column* format: one column per genotype with log((antral + 0.5)/(secondary + 0.5))."""
     columns = {}
     for a in result.arrests:
         ratios = a.animals["arrest_log_ratio"].to_numpy()
@@ -71,7 +71,7 @@ def prism_arrest(result: Comparison) -> pd.DataFrame:
 
 
 def _column(result: Comparison, arrest: Arrest, knockout: bool) -> str:
-    """Name of a group; several models may have groups of one name."""
+    """Column name of a group; it includes the model if several models have a group of this name."""
     genotype = arrest.matrix.genotypes[knockout]
     names = [g for a in result.arrests for g in a.matrix.genotypes]
     return genotype if names.count(genotype) == 1 else f"{arrest.matrix.model} {genotype}"

@@ -1,4 +1,4 @@
-"""A study: a folder of slides, their sample sheet, what is on disk, and the counts."""
+"""A study: its folder and files, its slides, the sample sheet, and the counts."""
 
 from follicle_stager.study.content import SlideContent
 from follicle_stager.study.counts import Tally, count, section_animals

@@ -1,4 +1,4 @@
-"""Which runs are at work in a study: those with other settings are refused meanwhile, since their slides would mix.
+"""Runs in progress in a study: a run with other settings is refused, because their results would mix.
 
 Each run holds a lock file of its own, which the system releases however the run ends.
 """
@@ -17,43 +17,43 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-# As long a run waits for another one that looks who is at work.
+# How long a run waits while another run checks for runs in progress, s.
 _DOOR_S = 30
 
 
 @contextlib.contextmanager
 def door(folder: Path) -> Iterator[None]:
-    """Let one run at a time look who is at work in a study.
+    """Let only one run at a time check for runs in progress in a study.
 
     Raises
     ------
     StudyError
-        If another one looks for very long.
+        If another run checks for too long.
     """
     lock = folder / ".runs.lock"
     if lock.is_symlink():
-        raise StudyError(f"{lock}: this is a link, and is not opened; delete it.")
+        raise StudyError(f"{lock}: this is a link, which is not opened; delete it.")
     try:
         with FileLock(lock, timeout=_DOOR_S):
             yield
     except Timeout:
-        raise StudyError(f"{folder}: another run has just begun here; try again.") from None
+        raise StudyError(f"{folder}: another run has just started here; try again.") from None
 
 
 def refuse_others(folder: Path, settings: str) -> None:
-    """Refuse a run while one with other settings is at work.
+    """Refuse a run if one with other settings is in progress.
 
     Parameters
     ----------
     folder
         Folder of the study.
     settings
-        Fingerprint of the configuration, or a longer name of it as `mark` was given.
+        Fingerprint of the configuration, or the longer name that `mark` gets.
 
     Raises
     ------
     StudyError
-        If there is one.
+        If a run with other settings is in progress.
     """
     for path in folder.glob(".run-*.lock"):
         try:
@@ -62,15 +62,15 @@ def refuse_others(folder: Path, settings: str) -> None:
         except Timeout:
             if not path.name.startswith(f".run-{settings}"):
                 raise StudyError(
-                    f"{folder}: another run with other settings is at work in this study. Wait until it has ended, or "
-                    "give another folder for the results."
+                    f"{folder}: another run with other settings is in progress in this study. Wait until it has "
+                    "finished, or choose another folder for the results."
                 ) from None
         else:  # its run was killed
             path.unlink(missing_ok=True)
 
 
 def mark(folder: Path, settings: str) -> contextlib.ExitStack:
-    """Say that a run with these settings is at work, until what is returned is closed."""
+    """Mark a run with these settings as in progress, until the returned object is closed."""
     path = folder / f".run-{settings}-{uuid.uuid4().hex}.lock"
     held = contextlib.ExitStack()
     held.callback(path.unlink, missing_ok=True)

@@ -1,4 +1,4 @@
-"""What stands on one slide of a study: its follicles, each on the section where it lies."""
+"""Current content of one slide of a study: its follicles, each assigned to its section."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SlideContent:
-    """What stands on a slide.
+    """Current content of a slide.
 
     Attributes
     ----------
     follicles
-        Follicles in the order of the overlay's numbers, rejected ones included.
+        Follicles in the order of their numbers on the overlay, including rejected ones.
     sections
-        Sections, those that are not counted included.
+        Sections, including those that are not counted.
     notes
-        What a person must know of them.
+        Notes for the user.
     """
 
     follicles: tuple[Follicle, ...]
@@ -39,21 +39,21 @@ class SlideContent:
 
     @property
     def included(self) -> list[Follicle]:
-        """Follicles on sections that are counted, rejected ones included."""
+        """Follicles on sections that are counted, including rejected ones."""
         sections = {section.section_id for section in self.sections if section.included}
         return [f for f in self.follicles if f.section_id in sections]
 
 
 def read_content(folder: Path, stands: Standing | None) -> SlideContent:
-    """Collect what stands on a slide.
+    """Read the current content of a slide.
 
     Parameters
     ----------
     folder
         Folder of the slide in its study.
     stands
-        What stands by the log; None where the run is not known, as in a study that was put together by hand. Then the
-        files for other programs say it.
+        Current state by the log. None if the run is not known, as in a study that was put together by hand; the state
+        is then read from the files for other programs.
 
     Raises
     ------
@@ -67,25 +67,25 @@ def read_content(folder: Path, stands: Standing | None) -> SlideContent:
     else:
         follicles, sections = list(stands.state.follicles.values()), list(stands.state.sections.values())
         left_out = stands.left_out
-    notes = [f"{slide_id}: in {FOLLICLES}, not taken for follicles: {left_out}"] if left_out else []
+    notes = [f"{slide_id}: objects in {FOLLICLES} that are not follicles: {left_out}"] if left_out else []
     gone = sum(f.status == Status.REJECTED for edit in (stands.imported if stands else ()) for f in edit.after)
     if gone:
-        notes.append(f"{slide_id}: {gone} follicles are not in {FOLLICLES} any more, and count as rejected")
+        notes.append(f"{slide_id}: {gone} follicles were removed from {FOLLICLES}, and count as rejected")
     return SlideContent(tuple(placed(folder, follicles, sections)), tuple(sections), tuple(notes))
 
 
 def placed(folder: Path, follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Follicle]:
-    """Follicles of a slide, each on the section where it lies; rejected ones that lie on none are left out.
+    """Assign the follicles of a slide to their sections; rejected follicles that lie on no section are left out.
 
     Raises
     ------
     StudyError
-        If another one lies on none.
+        If another follicle lies on no section.
     """
     if not sections:
         raise StudyError(
             f"{folder / SECTIONS}: the sections of this slide are lost. Delete run.json in this folder, and run "
-            "'stage' again; corrections are kept."
+            "'follicle-stager stage' again; corrections are kept."
         )
     there = []
     for follicle, section_id in places(follicles, sections):

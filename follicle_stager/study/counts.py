@@ -1,7 +1,7 @@
-"""Counts of a study: from follicles and sections of each slide, with the sample sheet, to rows of tables.
+"""Count a study: make table rows from the follicles and sections of each slide and the sample sheet.
 
-Zeros are rows; what cannot be seen is NA, which is not zero. A profile is a follicle that the section shows; a
-countable one shows the nucleus of its oocyte. `sums` adds the rows up.
+Zeros have rows, too. A stage that cannot be seen is NA, which is not zero. A profile is what a section shows of a
+follicle; in a countable one, the oocyte nucleus is visible. `sums` adds up the rows.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from follicle_stager.study.content import SlideContent
     from follicle_stager.study.folder import Study
 
-# Columns of follicles that are asked for, also where there is none.
+# Columns that the table of follicles needs even if it is empty.
 _NEEDED = ["follicle_id", "stage", "stage_predicted", "health", "countable", "status", "nucleus_um"]
-# So many places where outlines overlap are named for a slide.
+# Number of overlaps per slide whose positions are listed.
 _PLACES = 5
 
 
 @dataclass(frozen=True)
 class _Slide:
-    """What a slide adds to the tables: a row for each section and stage, for each follicle, and so on."""
+    """Rows of one slide in the tables: one for each section and stage, one for each follicle, and so on."""
 
     sections: list[dict[str, object]]
     follicles: list[dict[str, object]]
@@ -50,41 +50,41 @@ class _Slide:
 def count(
     study: Study, sheet: SampleSheet | None = None, *, contents: Mapping[str, SlideContent] | None = None
 ) -> Counts:
-    """Count a study as it stands. Nothing is written.
+    """Count the current state of a study. Nothing is written.
 
     Parameters
     ----------
     study
         Study with finished slides.
     sheet
-        Sample sheet other than the study's own.
+        Sample sheet to use instead of the study's own.
     contents
-        What stands on the slides, where it was read already: `Study.contents`.
+        Current content of the slides, if it was read before: `Study.contents`.
 
     Returns
     -------
     Counts
-        Tables over sections, ovaries, animals and genotypes; `write_counts` writes them.
+        Tables of follicles, sections, ovaries, animals and genotypes; `write_counts` writes them.
 
     Raises
     ------
     StudyError, SampleSheetError
-        If slides are missing, or sections cannot be told apart.
+        If slides are missing, or sections cannot be assigned.
     """
     return Tally(study, sheet, contents=contents).counts()
 
 
 class Tally:
-    """The counts of a study; slides can change, and only those are counted again.
+    """Counts of a study that can be updated: only slides that changed are counted again.
 
     Parameters
     ----------
     study
         Study with finished slides.
     sheet
-        Sample sheet other than the study's own.
+        Sample sheet to use instead of the study's own.
     contents
-        What stands on the slides, where it was read already.
+        Current content of the slides, if it was read before.
 
     Raises
     ------
@@ -100,7 +100,7 @@ class Tally:
         contents: Mapping[str, SlideContent] | None = None,
     ) -> None:
         self._samples = _samples(study, sheet)
-        # Tables follow the order of the sample sheet, as its author arranged it.
+        # Tables follow the order of the sample sheet.
         self._rows: dict[str, list[Sample]] = {}
         for sample in self._samples:
             self._rows.setdefault(sample.slide, []).append(sample)
@@ -111,23 +111,25 @@ class Tally:
     def update(
         self, slide_id: str, follicles: Sequence[Follicle], sections: Sequence[Section], notes: Sequence[str] = ()
     ) -> None:
-        """Take a slide as it stands: follicles numbered as on the overlay, rejected ones included, and sections.
+        """Update the counts of a slide.
 
         Parameters
         ----------
         slide_id
             Name of the slide.
-        follicles, sections
-            What stands.
+        follicles
+            Current follicles in the order of their numbers on the overlay, including rejected ones.
+        sections
+            Current sections.
         notes
-            What a person must know of them.
+            Notes for the user.
 
         Raises
         ------
         StudyError
-            If its sections cannot be told apart.
+            If its sections cannot be assigned.
         """
-        self._slides[slide_id] = None  # what was counted before is not so any more
+        self._slides[slide_id] = None  # the previous counts are no longer valid
         sections = with_owners(slide_id, sections, self._rows_of(slide_id))
         visible = {*self._study.run(slide_id).visible_stages, Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
@@ -155,24 +157,24 @@ class Tally:
         self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
-        """Animals and ovaries that the sheet names for a slide, in its order."""
+        """Animals and ovaries of a slide, in the order of the sample sheet."""
         return list(dict.fromkeys((s.animal, s.ovary) for s in self._rows_of(slide_id)))
 
     def assigned(self, slide_id: str, sections: Sequence[Section]) -> list[AssignedSection]:
-        """Whose each piece of tissue on a slide is; see `assign_sections`."""
+        """Sections of a slide with their animals; see `assign_sections`."""
         return assign_sections(slide_id, sections, self._rows_of(slide_id))
 
     def _rows_of(self, slide_id: str) -> list[Sample]:
-        """Of the sheet."""
+        """Rows of the sample sheet for a slide."""
         return self._rows.get(slide_id, [])
 
     def counts(self) -> Counts:
-        """The tables; slides that were not given are read.
+        """Make the tables; slides that are not up to date are read from the study.
 
         Raises
         ------
         StudyError
-            If sections cannot be told apart, or none is counted.
+            If sections cannot be assigned, or none is counted.
         """
         for slide_id in [slide_id for slide_id, rows in self._slides.items() if rows is None]:
             content = self._contents.get(slide_id) or self._study.content(slide_id)
@@ -198,7 +200,7 @@ class Tally:
         )
 
     def _left_out_of(self, slide_id: str, sections: Sequence[Section]) -> list[dict[str, object]]:
-        """Tissue of ovaries that could not be looked at, where it is known whose it is."""
+        """Tissue that was left out, for sections of known animals."""
         rows: dict[tuple[str, str], Sample] = {(s.animal, s.ovary): s for s in self._rows_of(slide_id)}
         only = next(iter(rows)) if len(rows) == 1 else None
         found = []
@@ -209,31 +211,31 @@ class Tally:
         return found
 
     def _against_the_sheet(self, slide_id: str, sections: Sequence[Section]) -> tuple[str, ...]:
-        """Sections that a person gave to another animal than the order of the sheet does."""
+        """Notes on sections that a person assigned to another animal than the order of the sheet would."""
         rows = self._rows_of(slide_id)
         pieces = sorted((s for s in sections if s.included), key=lambda s: s.place)
         if len(rows) != len(pieces):
             return ()
         return tuple(
-            f"{piece.section_id}: counted as {named(piece.animal, piece.ovary)}, as a person said; by the order of "
-            f"the sample sheet it would be {named(row.animal, row.ovary)}"
+            f"{piece.section_id}: counted as {named(piece.animal, piece.ovary)}, as a person decided; by the order of "
+            f"the sample sheet, it would be {named(row.animal, row.ovary)}"
             for piece, row in zip(pieces, rows, strict=True)
             if piece.animal and (piece.animal, piece.ovary) != (row.animal, row.ovary)
         )
 
     def _not_counted(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:
-        """Animals and ovaries of the sheet of which no section is counted."""
+        """Notes on animals and ovaries of the sheet without any counted section."""
         expected = dict.fromkeys((s.model, s.animal, s.ovary) for s in self._samples)
         counted = {(row["model"], row["animal"], row["ovary"]) for row in section_rows}
         return tuple(
-            f"{named(animal, ovary)}: no section of it is counted, so it is in no table"
+            f"{named(animal, ovary)}: none of its sections is counted, so it is missing in the tables"
             for model, animal, ovary in expected
             if (model, animal, ovary) not in counted
         )
 
 
 def _samples(study: Study, sheet: SampleSheet | None) -> list[Sample]:
-    """Rows of the sample sheet of a study's finished slides."""
+    """Rows of the sample sheet for the finished slides of a study."""
     slide_ids = study.slide_ids()
     if not slide_ids:
         raise StudyError(f"{study.path}: no slide is finished in this study; run 'follicle-stager stage' first.")
@@ -243,8 +245,8 @@ def _samples(study: Study, sheet: SampleSheet | None) -> list[Sample]:
         run = study.run(slide_id)
         if (other := first.setdefault(run.content or slide_id, slide_id)) != slide_id:
             raise StudyError(
-                f"{study.path}: slides {other} and {slide_id} are the same picture, and a section is counted once. "
-                f"Delete {study.slide_folder(slide_id)}, the picture's copy, and its row in the sample sheet."
+                f"{study.path}: slides {other} and {slide_id} are the same image, and a section may be counted only "
+                f"once. Delete {study.slide_folder(slide_id)}, the copy of the image, and its row in the sample sheet."
             )
         sources.append(SlideSource(slide_id, study.path / run.source))
     return (sheet or SampleSheet.read(study.samples_path)).for_slides(
@@ -259,7 +261,7 @@ def section_animals(study: Study) -> dict[str, dict[str, str]]:
     Raises
     ------
     StudyError, SampleSheetError
-        If the sheet does not fit, or sections cannot be told apart.
+        If the sheet does not match the slides, or sections cannot be assigned.
     """
     tally = Tally(study)
     animals: dict[str, dict[str, str]] = {}
@@ -295,7 +297,7 @@ def _section_rows(counted: AssignedSection, follicles: list[Follicle], visible: 
     interval = counted.sample.interval
     for stage in TABLE_ROWS:
         own = [f for f in follicles if f.stage == stage]
-        # A chance outline does not make a stage visible; a person's own does.
+        # A single predicted outline does not make a stage visible, but a person's judgement does.
         seen = stage in visible or any(f.status != Status.PREDICTED for f in own)
         countable = sum(f.countable == Countable.YES for f in own) if seen else math.nan
         rows.append(
@@ -321,7 +323,7 @@ def _section_rows(counted: AssignedSection, follicles: list[Follicle], visible: 
 
 
 def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
-    """Sections, and parts of them, that are in no table, and why."""
+    """Notes on sections, and parts of sections, that are not counted, with the reason."""
     return tuple(
         f"{section.section_id}: not counted ({section.reason or 'left out'}), {section.area_mm2:.2f} mm²"
         for section in sections
@@ -330,7 +332,7 @@ def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
 
 
 def _twice(slide_id: str, follicles: Sequence[Follicle]) -> tuple[str, ...]:
-    """Outlines that overlap so much that one follicle may be counted twice, and what to do about it."""
+    """Notes on outlines that overlap so much that one follicle may be counted twice, and what to do about it."""
     counted = [f for f in follicles if f.stage != Stage.NOT_FOLLICLE]
     pairs = overlapping([f.outline for f in counted])
     places = [min((counted[i].outline for i in pair), key=lambda o: o.area).centroid for pair in pairs]
@@ -339,12 +341,12 @@ def _twice(slide_id: str, follicles: Sequence[Follicle]) -> tuple[str, ...]:
     where = ", ".join(f"({place.x:.0f}, {place.y:.0f})" for place in places[:_PLACES])
     more = f" and {len(places) - _PLACES} more" if len(places) > _PLACES else ""
     return (
-        f"{slide_id}: {len(places)} {'pair' if len(places) == 1 else 'pairs'} of outlines overlap, and may be one "
-        f"follicle that is counted twice, at (x, y) in pixels: {where}{more}; in 'follicle-stager review' reject one "
-        "of the two (0), or make one of them (J)",
+        f"{slide_id}: {len(places)} {'pair' if len(places) == 1 else 'pairs'} of outlines overlap, so one follicle "
+        f"may be counted twice, at (x, y) in pixels: {where}{more}; in 'follicle-stager review', reject one of the "
+        "two (0) or merge them (J)",
     )
 
 
 def _is_rejected(f: Follicle) -> bool:
-    """Whether the software had found it, and a person said that it is none."""
+    """Whether the software found it, but a person decided that it is not a follicle."""
     return f.status == Status.REJECTED or (f.stage == Stage.NOT_FOLLICLE and f.status != Status.ADDED)

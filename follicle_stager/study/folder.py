@@ -1,15 +1,15 @@
-"""What is on disk: plain files that people can open.
+"""The files of a study, in formats that people can open.
 
 ::
 
-    study.toml                          the configuration used
+    study.toml                          the configuration
     samples.csv                         the sample sheet
     slides/<slide>/run.json             the last run: versions, hashes, timings; written last, so it marks "finished"
-    slides/<slide>/predictions/<run>.geojson, <run>.sections.geojson   what the software said, never changed
-    slides/<slide>/edits.jsonl          every correction, one line each; only ever added to
-    slides/<slide>/follicles.geojson    what stands now (opens in QuPath)
-    slides/<slide>/sections.geojson     likewise: the pieces of tissue, whose they are, and which are counted
-    slides/<slide>/overlay.jpg
+    slides/<slide>/predictions/<run>.geojson, <run>.sections.geojson   the predictions of a run, never changed
+    slides/<slide>/edits.jsonl          every correction, one line each; lines are only added
+    slides/<slide>/follicles.geojson    the current follicles (opens in QuPath)
+    slides/<slide>/sections.geojson     the current sections: tissue, animals, and whether they are counted
+    slides/<slide>/overlay.jpg          a picture of the predictions
     tables/                             follicles.csv, counts_by_*.csv
 """
 
@@ -57,46 +57,46 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section, SlideResult
     from follicle_stager.slides import Slide
 
-# As long a run waits for another one that writes the same slide.
+# How long a run waits for another one that writes the same slide, s.
 _OTHER_RUN_S = 10
-# Parameters that are options of a run and of the window: whoever changes these knows it.
+# Parameters that are options of a run and of the window; the user changes them knowingly.
 _OPTIONS = {"detection.detector", "detection.min_score"}
 
 
 @dataclass(frozen=True)
 class Study:
-    """A study folder: the one door to what is in it."""
+    """A study folder; all access to its files goes through this class."""
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, config: Config, *, told: Callable[[str], None] = lambda said: None) -> Study:
-        """Make a study folder, or go on in one.
+        """Make a study folder, or continue in an existing one.
 
         Parameters
         ----------
         path
-            The folder.
+            Folder of the study.
         config
-            Becomes its study.toml; one with other values is kept beside it.
+            Parameters, written to study.toml; an existing file with other values is kept under another name.
         told
-            Called with what a person must know: which values changed.
+            Function that is called with a note on values that changed.
 
         Raises
         ------
         StudyError
-            If the folder holds something else, or another run is at work there with other settings.
+            If the folder contains something else, or a run with other settings is in progress there.
         """
         if path.is_file():
-            raise StudyError(f"{path}: this is a file; give a folder for the results.")
+            raise StudyError(f"{path}: this is a file; choose a folder for the results.")
         study = cls(path)
         path.mkdir(parents=True, exist_ok=True)
         with at_work.door(path):
-            # What a run leaves that was killed, or has just begun, is no other file.
+            # Files of a run that was killed or has just started do not count as other files.
             others = [p for p in path.iterdir() if not p.name.startswith((".runs.lock", ".run-", ".tmp-"))]
             if others and not (path / "study.toml").exists():
                 raise StudyError(
-                    f"{path}: this folder holds other files and no study; give an empty or a new folder for the "
+                    f"{path}: this folder holds other files and no study; choose an empty or a new folder for the "
                     "results."
                 )
             at_work.refuse_others(path, config.fingerprint())
@@ -104,7 +104,7 @@ class Study:
         return study
 
     def _set_config(self, config: Config, told: Callable[[str], None] = lambda said: None) -> None:
-        """Write study.toml where it says something else; what a person wrote there is kept."""
+        """Write study.toml if its values differ; the file that a person may have edited is kept under another name."""
         path = self.path / "study.toml"
         before = self.config if path.exists() else None
         if before == config:
@@ -114,13 +114,13 @@ class Study:
             temporary.write_text(dump_config(config), encoding="utf-8", newline="\n")
             said = f"study.toml was changed: {'; '.join(changed.values())}."
             if changed.keys() - _OPTIONS:
-                said += f" The file before is {set_aside(path, 'replaced').name}."
+                said += f" The previous file is now {set_aside(path, 'replaced').name}."
         if changed:
             told(said)
 
     @property
     def config(self) -> Config:
-        """The parameters of the study, as study.toml has them now.
+        """Current parameters of the study, read from study.toml.
 
         Raises
         ------
@@ -138,19 +138,19 @@ class Study:
 
     @contextlib.contextmanager
     def running(self, config: Config, *, mpp: float | None = None) -> Iterator[None]:
-        """Say that a run with these settings is at work; runs with others are refused meanwhile.
+        """Mark a run with these settings as in progress; runs with other settings are then refused.
 
         Parameters
         ----------
         config
             Parameters of the run.
         mpp
-            µm/px that stands for all its slides, if one was given.
+            Pixel size that was given for all slides, µm/px, if any.
 
         Raises
         ------
         StudyError
-            If one with other settings is at work.
+            If a run with other settings is in progress.
         """
         with at_work.door(self.path):
             settings = f"{config.fingerprint()}_{mpp or ''}"
@@ -162,12 +162,12 @@ class Study:
 
     @classmethod
     def open(cls, path: str | Path) -> Study:
-        """Open a study that exists.
+        """Open an existing study.
 
         Raises
         ------
         StudyError
-            If there is none.
+            If the folder is not a study.
         """
         path = Path(path)
         if not (path / "study.toml").is_file():
@@ -176,7 +176,7 @@ class Study:
 
     @property
     def samples_path(self) -> Path:
-        """The sample sheet."""
+        """Path of the sample sheet."""
         return self.path / "samples.csv"
 
     @property
@@ -189,11 +189,11 @@ class Study:
         return self.path / "slides" / slide_id
 
     def slide_ids(self) -> list[str]:
-        """Slides that were finished."""
+        """Names of the finished slides."""
         return sorted(p.parent.name for p in self.path.glob("slides/*/run.json"))
 
     def has_run(self, slide_id: str) -> bool:
-        """Whether a slide was finished."""
+        """Whether a slide is finished."""
         return (self.slide_folder(slide_id) / "run.json").is_file()
 
     def run(self, slide_id: str) -> Run:
@@ -202,27 +202,29 @@ class Study:
         Raises
         ------
         StudyError
-            If the slide was not finished, or the file is damaged.
+            If the slide is not finished, or the file is damaged.
         """
         run = read_run(self.slide_folder(slide_id))
         if run is None:
-            raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
+            raise StudyError(
+                f"{self.slide_folder(slide_id)}: this slide is not finished; run 'follicle-stager stage' first."
+            )
         return run
 
     def source(self, slide_id: str) -> Path:
-        """Path of a slide's picture, also if the study or its slides were moved; see `find_picture`.
+        """Path of a slide's image, also if the study or its slides were moved; see `find_picture`.
 
         Raises
         ------
         StudyError
-            If the slide was not finished, or its record is damaged.
+            If the slide is not finished, or its record is damaged.
         """
         run = self.run(slide_id)
         path = find_picture(run, self.path)
         return path if path.exists() else find_picture(run, self.path, _folders_of(self.sources().values()))
 
     def sources(self) -> dict[str, Path]:
-        """Paths of the pictures of all finished slides, by slide id; see `source`."""
+        """Paths of the images of all finished slides, by slide id; see `source`."""
         runs = {slide_id: self.run(slide_id) for slide_id in self.slide_ids()}
         paths = {slide_id: find_picture(run, self.path) for slide_id, run in runs.items()}
         folders = _folders_of(paths.values())
@@ -230,7 +232,7 @@ class Study:
         return paths | {slide_id: find_picture(run, self.path, folders) for slide_id, run in gone.items()}
 
     def missing(self) -> dict[str, Path]:
-        """Slides whose picture is not found, and where it was when it was searched."""
+        """Slides whose image is not found, with the path that it had during the search."""
         return {slide_id: path for slide_id, path in self.sources().items() if not path.exists()}
 
     def pixel_size(self, slide_id: str) -> PixelSize:
@@ -239,7 +241,7 @@ class Study:
         Raises
         ------
         StudyError
-            If the slide was not finished, or run.json does not say.
+            If the slide is not finished, or run.json does not contain it.
         """
         size = self.run(slide_id).pixel_size
         if size is None:
@@ -250,25 +252,25 @@ class Study:
         return size
 
     def open_slide(self, slide_id: str) -> Slide:
-        """Open the picture of a slide, with the pixel size of its run and within the limits of the study.
+        """Open the image of a slide, with the pixel size of its run and within the limits of the study.
 
         Raises
         ------
         UserError
-            If the slide was not finished, or the picture is not found.
+            If the slide is not finished, or the image is not found.
         """
         source = self.source(slide_id)
         if not source.exists():
             raise StudyError(
-                f"{source}: the picture of slide {slide_id} is not there any more. Put it back or beside the study; or "
-                "run the same command as before on the folder where it is now: finished slides are kept."
+                f"{source}: the image of slide {slide_id} is no longer there. Put it back or next to the study, or run "
+                "the same command as before on its new folder: finished slides are kept."
             )
         slide = open_slide(source, limits=self.config.slides)
         slide.stated_pixel_size = self.pixel_size(slide_id)
         return slide
 
     def moved_to(self, slide_id: str, source: Path) -> None:
-        """Remember where the picture of a finished slide is now."""
+        """Record the new path of the image of a finished slide."""
         run, now = self.run(slide_id), {"source": str(source.resolve())}
         now["source_in_study"] = relative_path(source, self.path)
         if run.model_copy(update=now) != run:
@@ -277,34 +279,34 @@ class Study:
     def save(
         self, result: SlideResult, *, run_id: str, source: Path, config: Config, overlay: Image | None = None
     ) -> tuple[str, ...]:
-        """Write one slide's result; ``run.json`` comes last. What a person corrected before is carried over.
+        """Write the result of one slide, ``run.json`` last. Earlier corrections are carried over.
 
         Parameters
         ----------
         result
-            What was found.
+            Result of the slide.
         run_id
-            See `run_id_of`.
+            Name of the run; see `run_id_of`.
         source
-            The picture.
+            Path of the image.
         config
             Parameters of the run.
         overlay
-            A picture of the outlines; it is replaced only together with them.
+            Picture of the outlines; it is replaced only together with them.
 
         Returns
         -------
         tuple of str
-            What a person must know: corrected follicles and sections that this run did not find.
+            Notes for the user: corrected follicles and sections that this run did not find.
         """
         folder = self.slide_folder(result.slide_id)
         last_run = self._last_run(result.slide_id)
-        with EditLog(folder, wait_s=_OTHER_RUN_S) as log:  # nobody corrects meanwhile
+        with EditLog(folder, wait_s=_OTHER_RUN_S) as log:  # no corrections until this is done
             if self._run_of(folder) == run_id:
                 return ()  # another process of the same job was faster
             told = () if last_run else _set_aside(folder, FOLLICLES) + _set_aside(folder, SECTIONS)
             state, lost = carry_over(folder, last_run, run_id, result, log)
-            # From here on the slide counts as unfinished, until the new run.json is there.
+            # From here on, the slide counts as unfinished until the new run.json is written.
             (folder / "run.json").unlink(missing_ok=True)
             write_standing(folder, state, log, run_id=run_id)
             if overlay is not None:
@@ -346,25 +348,27 @@ class Study:
         Raises
         ------
         UserError
-            If the slide is not finished, somebody else has it open, or its files are damaged.
+            If the slide is not finished, another person or window has it open, or its files are damaged.
         """
         run_id = self._last_run(slide_id)
         if run_id is None:
-            raise StudyError(f"{self.slide_folder(slide_id)}: this slide is not finished; run 'stage' first.")
+            raise StudyError(
+                f"{self.slide_folder(slide_id)}: this slide is not finished; run 'follicle-stager stage' first."
+            )
         return ReviewSession(self.slide_folder(slide_id), run_id, author=author, measure=measure)
 
     def is_edited(self, slide_id: str) -> bool:
-        """Whether a person judged or changed one of a slide's follicles."""
+        """Whether a person judged or changed a follicle of the slide."""
         stands = self._standing(slide_id)
         return stands is not None and bool(stands.touched)
 
     def _standing(self, slide_id: str) -> Standing | None:
-        """A slide as it stands; None where nobody knows the run, as of one that was put together by hand."""
+        """Current state of a slide; None if its run is not known, as in a study that was put together by hand."""
         run_id = self._last_run(slide_id)
         return standing(self.slide_folder(slide_id), run_id) if run_id is not None else None
 
     def _last_run(self, slide_id: str) -> str | None:
-        """The run whose follicles stand; also where a later one was interrupted while it was written."""
+        """The run of the current follicles, also if a later run was interrupted while it was written."""
         folder = self.slide_folder(slide_id)
         own = self._run_of(folder)
         named = [own] if own else [edit.run_id for edit in read_edits(folder)]
@@ -373,33 +377,33 @@ class Study:
         return known[-1] if known else every[0] if len(every) == 1 else None
 
     def _run_of(self, folder: Path) -> str:
-        """The run that finished a slide; empty where it is not known."""
+        """The run that finished a slide; empty if it is not known."""
         try:
             run = read_run(folder)
-        except StudyError:  # said where it is counted; a new run mends it
+        except StudyError:  # reported when the slide is counted; a new run repairs it
             return ""
         return run.run_id if run is not None else ""
 
     def follicles(self, slide_id: str) -> list[Follicle]:
-        """The follicles of a slide as they stand, each on the section where it lies; see `content`."""
+        """Current follicles of a slide, each assigned to its section; see `content`."""
         return list(self.content(slide_id).follicles)
 
     def sections(self, slide_id: str) -> list[Section]:
-        """The sections of a slide as they stand, those that are not counted included."""
+        """Current sections of a slide, including those that are not counted."""
         return list(self.content(slide_id).sections)
 
     def content(self, slide_id: str) -> SlideContent:
-        """Follicles and sections of a slide as they stand, and what a person must know of them.
+        """Current follicles and sections of a slide, with notes for the user.
 
         Raises
         ------
         StudyError
-            If a follicle lies on no section, so that it would not be counted.
+            If a follicle lies on no section and would not be counted.
         """
         return read_content(self.slide_folder(slide_id), self._standing(slide_id))
 
     def contents(self) -> dict[str, SlideContent]:
-        """What stands on all finished slides, by slide id; see `content`."""
+        """Current content of all finished slides, by slide id; see `content`."""
         return {slide_id: self.content(slide_id) for slide_id in self.slide_ids()}
 
 
@@ -409,8 +413,8 @@ def _folders_of(paths: Iterable[Path]) -> list[Path]:
 
 
 def _set_aside(folder: Path, name: str) -> tuple[str, ...]:
-    """Keep a file of which nobody knows the run, before a new one replaces it."""
+    """Keep a file whose run is not known under another name, before a new file replaces it."""
     if not changed_elsewhere(folder, name, read_edits(folder)):
         return ()
     aside = set_aside(folder / name, "edited")
-    return (f"{name} had been edited and was kept as {aside.name}; the new run does not contain it",)
+    return (f"{name} had been edited and was kept as {aside.name}; the new run does not contain these edits",)

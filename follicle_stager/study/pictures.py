@@ -1,4 +1,4 @@
-"""Where the picture of a slide is now: studies and slides are moved, together or alone."""
+"""Find the image of a slide after the study or the slides were moved."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def relative_path(source: Path, study: Path) -> str:
-    """Path of a picture relative to the study's folder, with ``/``; empty if they are on different drives."""
+    """Path of an image relative to the study folder, with ``/``; empty if they are on different drives."""
     try:
         return Path(os.path.relpath(source.resolve(), study.resolve())).as_posix()
     except ValueError:
@@ -24,24 +24,24 @@ def relative_path(source: Path, study: Path) -> str:
 
 
 def find_picture(run: Run, study: Path, folders: Iterable[Path] = ()) -> Path:
-    """Find the picture of a slide.
+    """Find the image of a slide.
 
-    The order is: where it was relative to the study, where it was on the computer, in the study's folder or beside it,
-    and in ``folders``. Only the same picture counts, by its content.
+    It is searched at its path relative to the study, at its absolute path, in the study folder, next to it, and in
+    ``folders``. Only an image with the same content is accepted, except at the absolute path.
 
     Parameters
     ----------
     run
-        The slide's run.
+        Run of the slide.
     study
         Folder of the study.
     folders
-        Other folders to look in, as those of other slides of the study.
+        Other folders to search, such as those of other slides of the study.
 
     Returns
     -------
     Path
-        Where it is. If it is nowhere: where it was when it was searched.
+        Current path; if it is not found, the path that it had during the search.
     """
     recorded = study / run.source
     name = recorded.name
@@ -56,6 +56,6 @@ def find_picture(run: Run, study: Path, folders: Iterable[Path] = ()) -> Path:
 
 
 def _is_picture(path: Path, run: Run) -> bool:
-    if path.is_dir():  # an OME-Zarr; its hash is of times of files, which change when it is copied
+    if path.is_dir():  # an OME-Zarr; its hash contains file times, which change when it is copied
         return is_slide(path)
     return path.is_file() and run.content in ("", content_of(path))

@@ -1,4 +1,4 @@
-"""The record of a run, ``run.json``. It is written last, and so marks the slide as finished."""
+"""The record of a run, ``run.json``. It is written last and therefore marks the slide as finished."""
 
 from __future__ import annotations
 
@@ -27,34 +27,36 @@ _SAMPLE_BYTES = 1 << 20
 
 
 def _as_path(value: object) -> str:
-    """A path as text, which need not be UTF-8: a name of Latin-1 has half characters."""
+    """A path as text, which may contain surrogates: file names in Latin-1 are not valid UTF-8."""
     if not isinstance(value, str) or "\0" in value:
-        raise ValueError(f"{value!r} is no path")
+        raise ValueError(f"{value!r} is not a path")
     return value
 
 
 class Run(BaseModel):
-    """How a slide was searched, and what was found.
+    """Record of how a slide was searched, and of the result.
 
     Attributes
     ----------
     run_id
-        Name of the run whose follicles stand; empty in a study that was put together by hand.
+        Name of the run of the current follicles; empty in a study that was put together by hand.
+    slide
+        Name of the slide in the study.
     source, source_in_study, content
-        Path of the picture, its path relative to the study's folder (with ``/``), and a hash of the picture. A study
-        that is moved together with its slides finds them by the second.
+        Path of the image, its path relative to the study folder (with ``/``), and a hash of the image. The relative
+        path is used if a study was moved together with its slides.
     software, python, config, detector, classifier, finished
-        How and when it was made.
+        Versions, fingerprint of the configuration, ids of detector and classifier, and the time of the run.
     mpp_x, mpp_y, mpp_source
-        Size of a level-0 pixel, µm, and where the numbers come from.
+        Size of a level-0 pixel, µm, and the source of these numbers.
     visible_stages
-        Stages that the slide can show; for others its counts are not available.
+        Stages that can be seen on the slide; counts of other stages are not available.
     sections, follicles
-        Numbers of sections and follicles that were found.
+        Numbers of sections and follicles found.
     quality, flags
         Quality of the slide, as numbers and in words.
     seconds
-        Time per step, s.
+        Time of each step, s.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True, allow_inf_nan=True)
@@ -117,7 +119,7 @@ def read_run(folder: Path) -> Run | None:
 
 
 def write_run(folder: Path, run: Run) -> None:
-    """Write ``run.json``: from now on the slide is finished."""
+    """Write ``run.json``, which marks the slide as finished."""
     write_text(folder / NAME, json.dumps(run.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
 
@@ -129,12 +131,12 @@ def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
 
 
 def content_of(source: Path) -> str:
-    """Name of a picture: equal for copies of a file.
+    """Hash of an image; equal for copies of a file.
 
-    A slide of gigabytes is not read for it: size, first, middle and last megabyte stand for the content.
+    To avoid reading gigabytes, only the size and the first, middle and last megabyte are hashed.
     """
     digest = hashlib.sha256()
-    if source.is_dir():  # an OME-Zarr of thousands of chunks: names, sizes and times stand for them
+    if source.is_dir():  # an OME-Zarr with thousands of chunks: hash names, sizes and times
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             stat = file.stat()
             digest.update(f"{file.relative_to(source).as_posix()} {stat.st_size} {stat.st_mtime_ns}".encode())

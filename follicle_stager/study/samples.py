@@ -1,6 +1,6 @@
-"""The sample sheet: which slide is of which animal. Checked at the door, before any slide is read.
+"""The sample sheet: which slide belongs to which animal. It is checked before any slide is read.
 
-Every error names the file, the line, the column, the value and the mend.
+Every error message names the file, the line, the column, the value and the remedy.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class Sample(BaseModel):
     sheet_line
         Line of the file, for messages.
     section
-        Name of the section. Empty: all sections found on the slide belong to this row.
+        Name of the section. If empty, all sections found on the slide belong to this row.
     interval
-        Every how many-th section was collected; without it nothing is extrapolated.
+        Sampling interval: every n-th section was collected. Without it, nothing is extrapolated.
     """
 
     model_config = ConfigDict(extra="allow", frozen=True, str_strip_whitespace=True)
@@ -64,7 +64,7 @@ class Sample(BaseModel):
     @classmethod
     def _number(cls, value: object) -> object:
         if isinstance(value, str):
-            # Spreadsheets of many countries write 0,5.
+            # In many countries, spreadsheets write 0,5.
             value = value.strip().replace(",", ".")
             return None if value in ("", "NA", "na", "nan") else value
         return value
@@ -75,7 +75,7 @@ _MENDS = {
     "ovary": "write L or R, or leave it empty",
     "interval": "write a whole number from 1 to 10000, e.g. 10 if every tenth section was collected",
     "thickness_um": "write the section thickness in µm, e.g. 5",
-    "mpp": "write the µm of one pixel, e.g. 0.5",
+    "mpp": "write the size of one pixel in µm, e.g. 0.5",
     "age_days": "write the age in days, or leave it empty",
     "body_weight_g": "write the weight in g, or leave it empty",
 }
@@ -83,18 +83,18 @@ _MENDS = {
 
 @dataclass(frozen=True)
 class SampleSheet:
-    """A sample sheet as it is written, read once; see `SampleSheet.read` and `for_slides`.
+    """A sample sheet as written, read once; see `SampleSheet.read` and `for_slides`.
 
     Attributes
     ----------
     path
-        The file.
+        Path of the file.
     text
-        The sheet as CSV, for a copy in the study.
+        Sheet as CSV text, for a copy in the study.
     rows
-        Rows that are right by themselves; ``slide`` is as it is written.
+        Valid rows; ``slide`` is as written.
     invalid
-        What is wrong with others, in words.
+        Errors of the other rows, in words.
     """
 
     path: Path
@@ -104,12 +104,12 @@ class SampleSheet:
 
     @classmethod
     def read(cls, path: str | Path) -> SampleSheet:
-        """Read a sheet: CSV, or Excel's xlsx; see `read_table`.
+        """Read a sheet from CSV or xlsx (Excel); see `read_table`.
 
         Raises
         ------
         SampleSheetError
-            If the file is no table, or lacks a column.
+            If the file is not a table, or lacks a column.
         """
         path = Path(path)
         table, rows, invalid = _read_table(path), [], []
@@ -131,19 +131,19 @@ class SampleSheet:
         Parameters
         ----------
         slides
-            Slides that there are; each must have a row, and each row a slide.
+            All slides; each must have a row, and each row must have a slide.
         without_row
-            What to do about a slide without a row, for the message.
+            Remedy for a slide without a row, for the message.
 
         Returns
         -------
         list of Sample
-            In the order of the file, with ``slide`` replaced by the slide's id.
+            Rows in the order of the file, with ``slide`` replaced by the slide id.
 
         Raises
         ------
         SampleSheetError
-            With the problems of the file, one a line.
+            If there are problems; the message lists them, one per line.
         """
         problems = _Problems(self.path, self.invalid)
         samples = _with_ids(self.rows, slides, problems)
@@ -164,7 +164,7 @@ def read_samples(path: Path, slides: Sequence[SlideSource]) -> list[Sample]:
 
 
 class _Problems:
-    """What is wrong with a sheet; of very many the first ones are kept."""
+    """The problems of a sheet; if there are very many, only the first are kept."""
 
     _MOST = 20
 
@@ -187,7 +187,7 @@ class _Problems:
 
 
 def animals_of(path: Path, slides: Iterable[str]) -> dict[str, str]:
-    """Animal of each slide by a sample sheet; a slide with sections of several animals is a unit of its own."""
+    """Animal of each slide by a sample sheet, without slides that have sections of several animals."""
     names = SlideNames(SlideSource(slide, Path(slide)) for slide in slides)
     owners: dict[str, set[str]] = {}
     for _, row in read_rows(path):
@@ -197,7 +197,7 @@ def animals_of(path: Path, slides: Iterable[str]) -> dict[str, str]:
 
 
 def read_rows(path: Path) -> list[tuple[int, dict[str, str]]]:
-    """Read the rows of a sample sheet with their line numbers, as text; the columns that must be are there."""
+    """Read the rows of a sample sheet as text, with their line numbers; required columns are checked."""
     return _read_table(path).rows
 
 
@@ -222,7 +222,7 @@ def _read_table(path: Path) -> Table:
 
 
 def _meant(column: str) -> str:
-    """The column that a name is a slip of; empty for a right one, and for one of its author's own."""
+    """The known column that a misspelt name means; empty for a known column or an additional one of the user."""
     known = [name for name in Sample.model_fields if name != "sheet_line"]
     if column in known or not column or any(column.startswith(f"{name}_") for name in known):
         return ""
@@ -270,7 +270,7 @@ def _check_duplicates(samples: list[Sample], problems: _Problems) -> None:
 
 
 def _check_contradictions(samples: list[Sample], problems: _Problems) -> None:
-    """An animal has one genotype and group, a slide one µm/px."""
+    """Check that each animal has one genotype and group, and each slide one µm/px."""
     animals: dict[tuple[str, str], Sample] = {}
     scales: dict[str, Sample] = {}
     for s in samples:

@@ -1,8 +1,8 @@
-"""From a sample of sections to a number per ovary: the arithmetic, without files.
+"""Estimate numbers per ovary from a sample of sections; only the arithmetic, without files.
 
-A section shows every body that it touches, so thin sections show each body more than once, and n·k counts too many by
-(T + h)/T. Abercrombie's correction (1946) needs the mean height h of what is counted, along the direction of cutting:
-for follicles by the visible-nucleus rule, that of the oocyte's nucleus, for each stage its own.
+A section shows every body that it touches, so thin sections show each body more than once, and n·k is too large by the
+factor (T + h)/T. Abercrombie's correction (1946) needs the mean height h of the counted bodies in the direction of
+cutting. With the visible-nucleus rule, this is the height of the oocyte nucleus, which differs between stages.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from scipy.optimize import brentq
 
 
 def interval_scaled(n: float, interval: int) -> float:
-    """Estimate n·k: counts in every k-th section, scaled up. Too high by (T + h)/T."""
+    """Estimate n·k: the count in every k-th section, scaled up. It is too large by the factor (T + h)/T."""
     return n * _positive("interval", interval)
 
 
@@ -23,15 +23,15 @@ def abercrombie(n: float, interval: int, *, thickness_um: float, height_um: floa
     Parameters
     ----------
     n
-        Profiles counted in all sections that were taken.
+        Number of profiles counted in all sampled sections.
     interval
-        Every how many-th section was taken, k.
+        Sampling interval k: every k-th section was taken.
     thickness_um
-        Of a section, T.
+        Section thickness T, µm.
     height_um
-        Mean height of the bodies, h.
+        Mean height h of the bodies, µm.
     lost_cap_um
-        A body that reaches into a section by less than this is not seen, on either side.
+        Depth up to which a body may reach into a section without being seen, on either side, µm.
 
     Returns
     -------
@@ -41,7 +41,7 @@ def abercrombie(n: float, interval: int, *, thickness_um: float, height_um: floa
     Raises
     ------
     ValueError
-        If thickness or interval are not positive, or nothing of a body could be seen.
+        If thickness or interval are not positive, or no body could be seen.
     """
     reach = _positive("thickness_um", thickness_um) + height_um - 2 * lost_cap_um
     if reach <= 0:
@@ -50,25 +50,25 @@ def abercrombie(n: float, interval: int, *, thickness_um: float, height_um: floa
 
 
 def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_cap_um: float = 0.0) -> float:
-    """Height of spheres from the mean diameter of their profiles, which is too small.
+    """Height of spheres from the mean diameter of their profiles, which is smaller.
 
-    A sphere of diameter D is seen at its full width while its middle lies in the section, and as a cap otherwise,
-    so that the mean profile is d = (T·D + π·D²/4)/(T + D); of caps that are lost the integral stops earlier. This
-    solves for D.
+    A sphere of diameter D is seen at its full width if its centre lies in the section, and otherwise as a cap. The
+    mean profile diameter is therefore d = (T·D + π·D²/4)/(T + D); if caps are lost, the integral ends earlier. This
+    function solves for D.
 
     Parameters
     ----------
     mean_diameter_um
-        Mean diameter of the profiles, d.
+        Mean diameter d of the profiles, µm.
     thickness_um
-        Of a section, T.
+        Section thickness T, µm.
     lost_cap_um
-        Of a sphere that reaches into a section by less than this no profile is seen, on either side.
+        Depth up to which a sphere may reach into a section without being seen, on either side, µm.
 
     Returns
     -------
     float
-        D = h, µm.
+        Height h = D, µm.
 
     Raises
     ------
@@ -84,13 +84,13 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_c
 
     def too_wide(height: float) -> float:
         radius = height / 2
-        reach = max(radius - lost_cap_um, 0.0)  # how far from the section the middle of a sphere that is seen may lie
+        reach = max(radius - lost_cap_um, 0.0)  # largest distance of the centre of a visible sphere from the section
         caps = reach * math.sqrt(radius**2 - reach**2) + radius**2 * math.asin(reach / radius)
         return (t * height + 2 * caps) / (t + 2 * reach) - d
 
-    if lost_cap_um >= d / 2 or too_wide(d) >= 0:  # nothing is seen but whole profiles
+    if lost_cap_um >= d / 2 or too_wide(d) >= 0:  # only full-width profiles are seen
         return d
-    # With caps lost the mean profile is wider, so that the height is between d and the one without.
+    # Lost caps make the mean profile wider, so the height is between d and the height without lost caps.
     return float(brentq(too_wide, d, max(whole, d + 1e-9))) if too_wide(whole) > 0 else whole
 
 

@@ -1,4 +1,4 @@
-"""What the tables of a study hold, column by column: `load_study` and docs/tables.md are made from it."""
+"""The columns of the tables of a study; `load_study` checks against them, and docs/tables.md is written from them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _text(about: str, of: Iterable[str] = ()) -> pa.Column:
 
 
 def _whole(about: str, *, known: bool = False) -> pa.Column:
-    """A count; ``NA`` where it cannot be known."""
+    """A count; ``NA`` if it cannot be known."""
     return pa.Column("int64" if known else "Int64", _NOT_NEGATIVE, nullable=not known, description=about)
 
 
@@ -42,49 +42,52 @@ _ANIMAL = {
 }
 _OVARY = {"ovary": _text("L, R or empty")}
 _SECTION = {"slide": _text("name of the slide in the study"), "section": _text("name, unique in the study")}
-_STAGE = {"stage": _text("the ladder, then unsure", [s.value for s in TABLE_ROWS])}
+_STAGE = {"stage": _text("stage, or unsure", [s.value for s in TABLE_ROWS])}
 _COUNTS = {
-    "n_profiles": _whole("outlines"),
-    "n_countable": _whole("those whose oocyte nucleus shows"),
-    "n_healthy": _whole("countable ones that are not atretic"),
-    "n_atretic": _whole("atretic ones among the outlines"),
-    "area_mm2": _number("tissue that was looked at"),
-    "sections": _whole("sections that were looked at", known=True),
-    "doubtful_sections": _whole("how many of them are unlike all that the detector knows", known=True),
-    "interval": _number("every how many-th section was taken; NA where it is not known, or sections differ"),
-    "thickness_um": _number("of a section; NA likewise"),
+    "n_profiles": _whole("number of outlines"),
+    "n_countable": _whole("follicles with a visible oocyte nucleus"),
+    "n_healthy": _whole("countable follicles that are not atretic"),
+    "n_atretic": _whole("atretic follicles among the outlines"),
+    "area_mm2": _number("area of the examined tissue, mm²"),
+    "sections": _whole("number of examined sections", known=True),
+    "doubtful_sections": _whole("number of these sections that differ from all that the detector knows", known=True),
+    "interval": _number("sampling interval: every n-th section; NA if it is not known or differs between sections"),
+    "thickness_um": _number("section thickness T, µm; NA if it is not known or differs between sections"),
     "interval_scaled": _whole("n_countable times the interval"),
-    "nucleus_height_um": _number("height over which the stage's nuclei are seen: given, or from all profiles", None),
-    "abercrombie": _number("interval_scaled times T/(T + h): follicles of the ovary"),
-    "countable_per_mm2": _number("n_countable per area"),
-    "countable_per_mm3": _number("follicles per volume: n_countable/(area (T + h))"),
+    "nucleus_height_um": _number(
+        "height h over which the stage's nuclei are seen, µm: given, or from all profiles", None
+    ),
+    "abercrombie": _number("interval_scaled times T/(T + h): number of follicles in the ovary"),
+    "countable_per_mm2": _number("n_countable per area, 1/mm²"),
+    "countable_per_mm3": _number("follicles per volume, 1/mm³: n_countable/(area (T + h))"),
 }
 _SAMPLED = {
     "ovaries_sampled": _number(
-        "sum of 1/interval over the ovaries, less the share of tissue that was left out: offset of single stages"
+        "exposure, number of ovaries: sum of 1/interval over the ovaries, minus the share of tissue that was left out; "
+        "offset in the models of single stages"
     )
 }
 _MEASURED = {
-    "diameter_um": "of the follicle: diameter of the circle of equal area",
-    "long_axis_um": "of the follicle",
-    "short_axis_um": "of the follicle",
-    "oocyte_um": "of the oocyte, likewise",
-    "oocyte_long_um": "of the oocyte",
-    "oocyte_short_um": "of the oocyte",
-    "nucleus_um": "of the oocyte's nucleus",
-    "nucleus_contrast": "how clearly it stands out",
-    "layers": "granulosa layers, median over rays",
-    "layers_iqr": "range of the middle half of the rays",
-    "two_layers_fraction": "share of rays with two layers at least",
-    "granulosa_um": "thickness of the granulosa",
-    "cuboidal_fraction": "share of rays on which it is as high as a cuboidal cell",
+    "diameter_um": "diameter of the circle with the area of the follicle, µm",
+    "long_axis_um": "long axis of the follicle, µm",
+    "short_axis_um": "short axis of the follicle, µm",
+    "oocyte_um": "diameter of the circle with the area of the oocyte, µm",
+    "oocyte_long_um": "long axis of the oocyte, µm",
+    "oocyte_short_um": "short axis of the oocyte, µm",
+    "nucleus_um": "diameter of the oocyte nucleus, µm",
+    "nucleus_contrast": "hematoxylin of the oocyte nucleus minus that of the cytoplasm",
+    "layers": "number of granulosa layers, median over rays",
+    "layers_iqr": "interquartile range of the layers over rays",
+    "two_layers_fraction": "share of rays with at least two layers",
+    "granulosa_um": "thickness of the granulosa, µm",
+    "cuboidal_fraction": "share of rays on which the granulosa is as high as a cuboidal cell",
     "fluid_fraction": "fluid as a share of the granulosa's area",
     "fluid_spaces": "number of fluid spaces",
-    "largest_space_fraction": "the largest one as a share of the granulosa's area",
-    "granulosa_nuclei": "nuclei counted in the granulosa",
-    "pyknotic_fraction": "share of them that is pyknotic",
-    "surface_distance_um": "from the outline to the section's border",
-    "dying_fraction": "share of the granulosa that looks like an atretic follicle's",
+    "largest_space_fraction": "largest fluid space as a share of the granulosa's area",
+    "granulosa_nuclei": "number of nuclei in the granulosa",
+    "pyknotic_fraction": "share of these nuclei that are pyknotic",
+    "surface_distance_um": "distance from the outline to the border of the section, µm",
+    "dying_fraction": "share of the granulosa that looks like that of an atretic follicle",
 }
 
 FOLLICLES = pa.DataFrameSchema(
@@ -92,45 +95,45 @@ FOLLICLES = pa.DataFrameSchema(
         **_ANIMAL,
         **_OVARY,
         **_SECTION,
-        "number": _whole("on the overlay and in QuPath", known=True),
-        "follicle_id": _text("UUID; the same in follicles.geojson"),
-        "x_px": _number("centre, pixels of the slide at full resolution", None),
-        "y_px": _number("likewise", None),
-        "stage": _text("as it stands", [s.value for s in Stage]),
-        "stage_predicted": _text("what the software had said", [s.value for s in Stage]),
-        "health": _text("as it stands", [h.value for h in Health]),
-        "health_predicted": _text("what the software had said", [h.value for h in Health]),
-        "countable": _text("yes where the oocyte's nucleus shows; as it stands", [c.value for c in Countable]),
-        "countable_predicted": _text("what the software had said", [c.value for c in Countable]),
-        "status": _text("who said it", [s.value for s in Status if s != Status.REJECTED]),
+        "number": _whole("number of the follicle on the overlay and in QuPath", known=True),
+        "follicle_id": _text("UUID, as in follicles.geojson"),
+        "x_px": _number("x of the centre, pixels of the slide at full resolution", None),
+        "y_px": _number("y of the centre, pixels of the slide at full resolution", None),
+        "stage": _text("current stage", [s.value for s in Stage]),
+        "stage_predicted": _text("stage that the software predicted", [s.value for s in Stage]),
+        "health": _text("current health", [h.value for h in Health]),
+        "health_predicted": _text("health that the software predicted", [h.value for h in Health]),
+        "countable": _text("whether the oocyte nucleus is visible; current value", [c.value for c in Countable]),
+        "countable_predicted": _text("countable as the software predicted", [c.value for c in Countable]),
+        "status": _text("origin of the current values", [s.value for s in Status if s != Status.REJECTED]),
         "score": _number("probability that it is a follicle", _SHARE),
         **{name: _number(about, None) for name, about in _MEASURED.items()},
-        **{f"p_{s.value}": _number(f"how well {s.label.lower()} fits", _SHARE) for s in LADDER},
-        "reasons": _text("why, in words"),
+        **{f"p_{s.value}": _number(f"probability of {s.label.lower()}", _SHARE) for s in LADDER},
+        "reasons": _text("reasons for the stage, in words"),
     },
     title="tables/follicles.csv",
-    description="a row for each follicle",
+    description="one row per follicle",
     coerce=True,
     strict=True,
 )
 SECTION = pa.DataFrameSchema(
-    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": _text("its tissue in sections.geojson"), **_COUNTS},
+    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": _text("its pieces of tissue in sections.geojson"), **_COUNTS},
     title="tables/counts_by_section.csv",
-    description="a row for each section and stage, zeros included",
+    description="one row per section and stage, including zeros",
     coerce=True,
     strict=True,
 )
 OVARY = pa.DataFrameSchema(
     {**_ANIMAL, **_OVARY, **_STAGE, **_COUNTS, **_SAMPLED},
     title="tables/counts_by_ovary.csv",
-    description="sections added up",
+    description="sums over the sections of each ovary",
     coerce=True,
     strict=True,
 )
 ANIMAL = pa.DataFrameSchema(
     {**_ANIMAL, **_STAGE, **_COUNTS, **_SAMPLED},
     title="tables/counts_by_animal.csv",
-    description="sections added up",
+    description="sums over the sections of each animal",
     coerce=True,
     strict=True,
 )
@@ -138,11 +141,11 @@ GENOTYPE = pa.DataFrameSchema(
     {
         **{name: column for name, column in _ANIMAL.items() if name != "animal"},
         **_STAGE,
-        "n_animals": _whole("in the group", known=True),
-        "sections": _whole("in the group", known=True),
-        "doubtful_sections": _whole("in the group", known=True),
+        "n_animals": _whole("number of animals in the group", known=True),
+        "sections": _whole("number of sections in the group", known=True),
+        "doubtful_sections": _whole("number of doubtful sections in the group", known=True),
         **{
-            f"{name}_{what}": _number(f"{what} over animals of {name}")
+            f"{name}_{what}": _number(f"{what} of {name} over animals")
             for name in ("n_profiles", "n_countable")
             for what in ("mean", "sd")
         },
@@ -152,17 +155,17 @@ GENOTYPE = pa.DataFrameSchema(
     coerce=True,
     strict=True,
 )
-#: By the name of the table in `Counts`.
+#: Schemas by the name of the table in `Counts`.
 SCHEMAS = {"follicles": FOLLICLES, "section": SECTION, "ovary": OVARY, "animal": ANIMAL, "genotype": GENOTYPE}
 
 
 def checked(counts: Counts) -> Counts:
-    """The tables with the types that are documented, whatever a study lacks; empty ones have their columns too.
+    """Return the tables with the documented types, whatever a study lacks; empty tables have their columns, too.
 
     Raises
     ------
     UserError
-        If a value cannot be, as a score of 2 that another program wrote.
+        If a value is impossible, such as a score of 2 that another program wrote.
     """
     tables: dict[str, Any] = {}
     for name, schema in SCHEMAS.items():
@@ -171,12 +174,12 @@ def checked(counts: Counts) -> Counts:
             tables[name] = schema.validate(table if len(table) else table.reindex(columns=list(schema.columns)))
         except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
             said = " ".join(str(error).split())
-            raise UserError(f"{schema.title}: a value is not what it can be ({said}).") from None
+            raise UserError(f"{schema.title}: a value is not allowed there ({said}).") from None
     return replace(counts, **tables)
 
 
 def markdown() -> str:
-    """The columns of all tables, for docs/tables.md; those that are as in the table before are named only."""
+    """The columns of all tables, for docs/tables.md; columns that the table before has too are left out."""
     parts: list[str] = []
     before: list[str] = []
     for name, schema in SCHEMAS.items():
@@ -184,9 +187,9 @@ def markdown() -> str:
         columns = list(schema.columns)
         gone = [c for c in before if c not in columns]
         if before and len(gone) < len(columns) / 2:
-            part += f"As the table before, without {', '.join(gone)}"
+            part += f"Like the table before, without {', '.join(gone)}"
             columns = [c for c in columns if c not in before]
-            part += ".\n" if not columns else "; and:\n\n"
+            part += ".\n" if not columns else "; with, in addition:\n\n"
         if columns:
             part += "| column | what | type |\n|---|---|---|\n"
             part += "".join(_line(c, schema.columns[c]) for c in columns)

@@ -1,4 +1,4 @@
-"""The slides of a study: which files they are, what each is called, and which one a sample sheet means."""
+"""The slides of a study: their files, their names, and how names in a sample sheet are matched."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class SlideSource:
     Attributes
     ----------
     slide_id
-        The file's name without ending; where two files differ in their ending only, the ending is part of it. No two
-        slides of a list have the same, in upper or lower case.
+        File name without its ending; if two files differ only in the ending, the ending is included. The names in a
+        list differ by more than upper and lower case.
     path
-        The file that is opened.
+        File that is opened.
     parts
-        Other files of the same slide, as of a DICOM series.
+        Other files of the same slide, for example of a DICOM series.
     """
 
     slide_id: str
@@ -38,22 +38,22 @@ class SlideSource:
 
 
 def list_slides(path: str | Path) -> list[SlideSource]:
-    """Slides of a folder (not of its subfolders), or a single one.
+    """List the slides of a folder (not of its subfolders), or a single slide.
 
     Parameters
     ----------
     path
-        A folder, or a slide.
+        Folder, or slide.
 
     Returns
     -------
     list of SlideSource
-        Sorted by name.
+        Slides, sorted by name.
 
     Raises
     ------
     StudyError
-        If the path is missing, or the folder holds no slide.
+        If the path does not exist, or the folder contains no slide.
     """
     path = Path(path)
     if not path.exists():
@@ -66,13 +66,13 @@ def list_slides(path: str | Path) -> list[SlideSource]:
         raise StudyError(f"{path}: no slide in this folder; slides end in {' '.join(SLIDE_SUFFIXES)}")
     groups = group_files(files)
     if not groups:
-        raise StudyError(f"{path}: no scan in this folder, only labels and overviews of one; copy all its files.")
+        raise StudyError(f"{path}: no scan in this folder, only its label and overview images; copy all its files.")
     ids = _ids([first for first, *_ in groups])
     return [SlideSource(name, first, tuple(parts)) for name, (first, *parts) in zip(ids, groups, strict=True)]
 
 
 def _ids(paths: Sequence[Path]) -> list[str]:
-    """A name for each slide that no other one has, on any file system."""
+    """A name for each slide that is unique on any file system."""
     stems = [slide_name(path) for path in paths]
     count = Counter(folded(stem) for stem in stems)
     taken = {folded(stem) for stem in stems if count[folded(stem)] == 1}
@@ -89,12 +89,12 @@ def _ids(paths: Sequence[Path]) -> list[str]:
 
 
 def folded(name: str) -> str:
-    """A name without what people do not see: upper case, and how accents are composed."""
+    """A name in a form that ignores case and the composition of accents."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
 class SlideNames:
-    """Finds the slide that a sample sheet means; see `SlideNames.find`.
+    """Find slides by their names in a sample sheet; see `SlideNames.find`.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ class SlideNames:
                     known.setdefault(meaning(name), {})[source.slide_id] = source
 
     def find(self, name: str) -> list[SlideSource]:
-        """Slides that may be meant by a name: one, none, or several of which none fits better.
+        """Slides that a name may mean: one, none, or several that match equally well.
 
-        A slide is called by its file or by its name in the study. Then composed and decomposed accents are the same,
-        then upper and lower case; then a folder before the name counts for nothing, and last the ending.
+        The name is compared with file names and with names in the study: first exactly, then without regard to the
+        composition of accents, then to case, then to a folder in front of the name, and last to the ending.
         """
         for known, meaning in zip(self._known, _MEANINGS, strict=True):
             if found := known.get(meaning(readable(name))):
@@ -126,7 +126,7 @@ def _without_folder(name: str) -> str:
     return folded(name.replace("\\", "/").rstrip("/").rpartition("/")[2])
 
 
-# What a name may mean, the narrowest first.
+# Ways to compare names, the strictest first.
 _MEANINGS: tuple[Callable[[str], str], ...] = (
     lambda name: name,
     lambda name: unicodedata.normalize("NFC", name),

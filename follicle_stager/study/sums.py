@@ -1,9 +1,10 @@
-"""From sections to ovaries, animals and genotypes: sums, estimates and densities. The animal is the unit.
+"""Add up sections to ovaries, animals and genotypes: sums, estimates and densities. The animal is the unit.
 
-``abercrombie`` estimates the follicles of the ovary: countable ones times the interval, times T/(T + h). The height h
-of the nuclei is worked out for each stage from the diameters of their profiles, over all animals of the study, so that
-it is no difference between groups; it is NA where fewer than `_MIN_NUCLEI` were measured. ``countable_per_mm3`` is that
-estimate over the volume that the sections stand for (area, interval and thickness; Cavalieri).
+``abercrombie`` estimates the number of follicles in the ovary: countable follicles times the interval, times
+T/(T + h). The height h of the nuclei is estimated for each stage from the diameters of their profiles over all animals
+of the study, so it cannot cause a difference between groups; it is NA if fewer than `_MIN_NUCLEI` were measured.
+``countable_per_mm3`` is this estimate divided by the volume that the sections represent (area, interval and thickness;
+Cavalieri).
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ OVARY_KEYS = ["model", "animal", "ovary"]
 #: Columns of `Counts.rejected`.
 REJECTED = ["model", "animal", "stage_predicted", "countable", "health"]
 _COUNTS = ["n_profiles", "n_countable", "n_healthy", "n_atretic"]
-# What a density is made of: bodies in the tissue, and its volume, mm³; in no table that is written.
+# Columns from which densities are calculated: number of bodies, and tissue volume, mm³; they are not written.
 _DENSITY = ["_bodies", "_mm3"]
-# Profiles of nuclei from which a height can be worked out.
+# Smallest number of nucleus profiles from which a height is estimated.
 _MIN_NUCLEI = 5
 
 
@@ -42,12 +43,11 @@ class Counts:
     follicles, section, ovary, animal, genotype
         Tables as they are written.
     notes
-        What is in no table, and what a person decided against the sample sheet, in words.
+        Notes on what is missing in the tables, and on decisions that differ from the sample sheet.
     rejected
-        Follicles of which a person said that they are none: ``model``, ``animal``, ``stage_predicted``, ``countable``,
-        ``health``.
+        Predictions that a person rejected: ``model``, ``animal``, ``stage_predicted``, ``countable``, ``health``.
     samples
-        Rows of the sample sheet, all its columns.
+        Rows of the sample sheet with all columns.
     """
 
     follicles: pd.DataFrame
@@ -61,31 +61,36 @@ class Counts:
 
 
 def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFrame, config: CountingConfig) -> Counts:
-    """Add sections up to ovaries and animals, and take means over animals.
+    """Add up sections to ovaries and animals, and calculate means over animals.
 
     Parameters
     ----------
     section
-        Rows of sections and stages, as `counts.Tally` makes them.
+        One row per section and stage, as `counts.Tally` makes them.
     follicles
-        Row for each follicle.
+        One row per follicle.
     left_out
-        Tissue of ovaries that could not be looked at, mm²: ``model``, ``animal``, ``ovary``, ``area_mm2``.
+        Tissue of ovaries that was left out, mm²: ``model``, ``animal``, ``ovary``, ``area_mm2``.
     config
         Heights of nuclei.
+
+    Returns
+    -------
+    Counts
+        All tables.
     """
     section = _with_abercrombie(section, follicles, config)
     ovary = _sum(section, [*ANIMAL_KEYS, "ovary"])
     lost = left_out.groupby(OVARY_KEYS)["area_mm2"].sum()
     lost_mm2 = np.array([lost.get(tuple(keys), 0.0) for keys in ovary[OVARY_KEYS].to_numpy()], float)
     share = ovary["area_mm2"] / (ovary["area_mm2"] + lost_mm2)
-    # Tissue that could not be looked at was not sampled.
+    # Tissue that was left out was not sampled.
     ovary["ovaries_sampled"] = share / ovary["interval"].astype(float)
     known = ovary.assign(part=share).drop_duplicates(OVARY_KEYS)
     less = known[known["part"].lt(1) & known["interval"].notna()]
     notes = tuple(
-        f"{named(row['animal'], row['ovary'])}: {1 - row['part']:.0%} of its tissue was left out; the offsets of "
-        "single stages allow for it"
+        f"{named(row['animal'], row['ovary'])}: {1 - row['part']:.0%} of its tissue was left out; the offsets in "
+        "the models of single stages account for this"
         for row in less.to_dict("records")
     )
     animal = _sum(section, ANIMAL_KEYS)
@@ -103,7 +108,7 @@ def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFram
 
 
 def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: CountingConfig) -> pd.DataFrame:
-    """Add ``nucleus_height_um`` of a stage and section thickness, ``abercrombie``, and what densities are made of."""
+    """Add ``nucleus_height_um`` by stage and section thickness, ``abercrombie``, and the columns for densities."""
     seen = follicles[follicles["countable"] == Countable.YES.value]
     nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
     means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
@@ -113,7 +118,7 @@ def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: Co
         height = _height(row["stage"], means, thickness, config)
         known, k = not math.isnan(row["interval"]), 1 if math.isnan(row["interval"]) else int(row["interval"])
         volume = row["area_mm2"] * thickness / 1000 * k
-        if math.isnan(height):  # of none there are none, however high they are
+        if math.isnan(height):  # a count of zero gives zero, whatever the height
             bodies = 0.0 if n == 0 else math.nan
         else:
             bodies = abercrombie(n, k, thickness_um=thickness, height_um=height)
@@ -125,12 +130,12 @@ def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: Co
 
 
 def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: CountingConfig) -> float:
-    """Height over which a stage's nuclei are seen: as given, or worked out, less the caps that are lost; else NaN.
+    """Height over which the nuclei of a stage are seen: as given or estimated, minus lost caps; NaN if unknown.
 
     Raises
     ------
     StudyError
-        If nothing is left of it.
+        If no nucleus could be seen.
     """
     given, mean = config.nucleus_height_um.get(Stage(stage)), means.get(stage, math.nan)
     if math.isnan(thickness_um) or (given is None and math.isnan(mean)):
@@ -141,18 +146,18 @@ def _height(stage: str, means: pd.Series[Any], thickness_um: float, config: Coun
     if thickness_um + seen <= 0:
         raise StudyError(
             f"study.toml, counting.lost_cap_um: with {config.lost_cap_um:g} no {Stage(stage).label.lower()} follicle "
-            f"could be seen in a section of {thickness_um:g} µm; write less."
+            f"could be seen in a section of {thickness_um:g} µm; write a smaller value."
         )
     return seen
 
 
 def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Add up sections. A stage that one section cannot show is NA for the whole: the sum would be too low."""
+    """Add up sections. If a stage cannot be seen in one of them, the sum is NA, because it would be too low."""
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
     columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie", *_DENSITY]
     summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
     summed["area_mm2"] = summed["area_mm2"].round(4)
-    # Of one sampling only: a mean interval would be that of no section.
+    # Only if all sections have the same value: a mean interval would be meaningless.
     for name in ("interval", "thickness_um", "nucleus_height_um"):
         summed[name] = grouped[name].agg(lambda v: v.iloc[0] if v.nunique(dropna=False) == 1 else math.nan)
     return _whole_numbers(summed.reset_index())
@@ -171,7 +176,7 @@ def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
     out["doubtful_sections"] = grouped["doubtful_sections"].sum()
     for column in ("n_profiles", "n_countable"):
         values = grouped[column]
-        # One animal that cannot show a stage makes it NA for the group: the others are no sample of all.
+        # If a stage cannot be seen in one animal, it is NA for the group: the others do not represent the group.
         out[f"{column}_mean"] = values.agg(lambda v: v.mean(skipna=False)).round(3)
         out[f"{column}_sd"] = values.agg(lambda v: v.std(ddof=1, skipna=False)).round(3)
     return out.reset_index()

@@ -1,4 +1,4 @@
-"""Tables and sample sheet of a study on the disk. What is written is what the schemas say."""
+"""Read and write the tables and the sample sheet of a study; tables are checked against the schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def load_study(path: str | PathLike[str]) -> Counts:
-    """Count a study as it stands, corrections included, in tables whose columns have the documented types.
+    """Count the current state of a study, including corrections, in tables with the documented column types.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def load_study(path: str | PathLike[str]) -> Counts:
     Raises
     ------
     UserError
-        If it is no study, or the sample sheet does not match it.
+        If the folder is not a study, or the sample sheet does not match it.
     """
     return checked(count(Study.open(Path(path))))
 
@@ -59,7 +59,7 @@ def write_counts(study: Study, counts: Counts, sheet: SampleSheet | None = None)
     Raises
     ------
     UserError
-        If a value is not what its column can hold; nothing is written then.
+        If a value is not allowed in its column; nothing is then written.
     """
     sweep(study.path)
     checked(counts)
@@ -74,9 +74,9 @@ def _keep_sheet(path: Path, sheet: SampleSheet) -> tuple[str, ...]:
     told: tuple[str, ...] = ()
     if path.exists() and read_text(path) == sheet.text:
         return told
-    with replacing(path) as temporary:  # on a full disk this fails, and the old one stays
+    with replacing(path) as temporary:  # on a full disk this fails, and the old file stays
         temporary.write_bytes(sheet.text.encode("utf-8", "backslashreplace"))
         if path.exists():
             aside = set_aside(path, "replaced").name
-            told = (f"samples.csv of the study was replaced by the sheet that was given; the one before is {aside}",)
+            told = (f"samples.csv of the study was replaced by the given sheet; the previous one is now {aside}",)
     return told

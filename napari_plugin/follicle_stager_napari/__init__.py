@@ -1,1 +1,1 @@
-"""The napari part of follicle-stager: slides with their scale, and follicles in their stage's colour."""
+"""The napari plugin of follicle-stager: slides with their scale, and follicles in the colour of their stage."""

@@ -1,4 +1,4 @@
-"""What only a person can say: how many µm a pixel of a slide has, and who corrects."""
+"""What only a person can say: the pixel size of a slide, and the name of the person who corrects."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from follicle_stager.slides.stated_mpp import number
 
 
 class AskMpp(QDialog):
-    """Asks for the µm per pixel of a picture that does not say them. Nothing stands there before a person types.
+    """Ask for the µm per pixel of an image that does not contain them. The field is empty at first.
 
     Parameters
     ----------
     parent
-        The window.
+        Parent window.
     name
-        Name of the picture.
+        Name of the image.
     """
 
     def __init__(self, parent: QWidget, name: str) -> None:
@@ -32,7 +32,7 @@ class AskMpp(QDialog):
         ok.setEnabled(False)
         self._line.textChanged.connect(lambda text: ok.setEnabled(mpp_of(text) is not None))
         question = QLabel(
-            f"{name} does not say how many µm a pixel has. All sizes are worked out from this number: take it from "
+            f"{name} does not contain its µm per pixel. All sizes are calculated from this number: take it from "
             "the microscope or the scanner, do not guess.\n\n"
             f"µm per pixel ({PLAUSIBLE_MPP[0]:g} to {PLAUSIBLE_MPP[1]:g}):"
         )
@@ -42,12 +42,12 @@ class AskMpp(QDialog):
             layout.addWidget(widget)
 
     def ask(self) -> float | None:
-        """µm per pixel; None where the person does not know."""
+        """Return the µm per pixel; None if the person cancels."""
         return mpp_of(self._line.text()) if self.exec() else None
 
 
 def mpp_of(text: str) -> float | None:
-    """The µm per pixel that somebody typed, with a decimal point or comma; None if it is no such number."""
+    """The µm per pixel that a person typed, with a decimal point or comma; None if it is not a plausible number."""
     try:
         size = PixelSize.checked(number(text), number(text), GIVEN)
     except ValueError:
@@ -56,7 +56,7 @@ def mpp_of(text: str) -> float | None:
 
 
 def author() -> str:
-    """Who signs corrections: the name in napari's preferences, or the computer's user."""
+    """Author of corrections: the name in napari's preferences, or else the user name."""
     from napari.settings import get_plugin_settings
 
     try:

@@ -1,4 +1,4 @@
-"""Where a viewer looks, in level-0 pixels of a slide; no Qt in here."""
+"""Move the camera of a viewer, in level-0 pixels of a slide; without Qt."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
     from follicle_stager.pixel_size import PixelSize
 
-    #: left, top, right, bottom
+    #: Left, top, right and bottom.
     Bounds = tuple[float, float, float, float]
 
-# A follicle takes so much of the screen, px; a small one is shown with what is around it, µm.
+# Size of a follicle on the screen, px; smallest field that this shows, µm: small follicles need their surroundings.
 _IN_VIEW_PX, _LEAST_UM = 250, 60.0
-# A section takes so much of the screen.
+# Share of the screen that a section takes.
 _SHARE = 0.8
 
 
@@ -36,16 +36,16 @@ def look_at_all_of(viewer: ViewerModel, bounds: Bounds, size: PixelSize) -> None
 
 
 def in_view(viewer: ViewerModel, size: PixelSize) -> Polygon:
-    """What is on the screen."""
+    """Area that is on the screen, level-0 pixels."""
     height, width = (side / viewer.scene.camera.zoom for side in viewer.canvas.size)
     y, x = viewer.scene.camera.center[-2:]
     seen_um = box(x - width / 2, y - height / 2, x + width / 2, y + height / 2)
-    # napari counts from pixel centres, the library from pixel edges.
+    # In napari, pixel centres have integer coordinates; in the library, pixel edges have.
     return affinity.translate(size.to_px(seen_um), 0.5, 0.5)
 
 
 def _center(viewer: ViewerModel, bounds: Bounds, size: PixelSize) -> tuple[float, float]:
-    """Look at the middle of something; returns its height and width in µm."""
+    """Center the camera on some bounds; return their height and width, µm."""
     left, top, right, bottom = bounds
     x_um, y_um = size.xy_um((left + right) / 2, (top + bottom) / 2)
     viewer.scene.camera.center = (y_um, x_um)

@@ -1,4 +1,4 @@
-"""The part of the panel that counts: what stands, and whose each piece of tissue is."""
+"""The part of the panel with the counts, and with the sections and their animals."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from follicle_stager_napari.reviewer import Reviewer
 
 _ROW_PX = 21
-#: What is offered as a reason; another one can be typed.
+#: Reasons in the list; the user can also type another one.
 _REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
-_BY_SHEET = "as the sample sheet says"
-# So many sections are seen at once; the others are scrolled to.
+_BY_SHEET = "as in the sample sheet"
+# Number of sections that are visible at once; the list scrolls.
 _SECTIONS_SEEN = 5
 
 
@@ -46,9 +46,9 @@ class CountPart(QWidget):
     Parameters
     ----------
     at_work
-        Gives the reviewer, where a slide is open.
+        Function that returns the reviewer if a slide is open.
     tried
-        Does something, and says why it cannot be done.
+        Function that runs another function, and shows a message if it fails.
     """
 
     def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
@@ -73,7 +73,7 @@ class CountPart(QWidget):
             self._sections.show_of(reviewer.desk)
 
     def show_of(self, desk: Desk) -> None:
-        """Count; below the table is said why the study cannot be counted, or what must be known of the counts."""
+        """Show the counts; below the table, show notes, or the reason why the study cannot be counted."""
         if self.sections_open:
             self._sections.show_of(desk)
         counts, why = None, ""
@@ -83,20 +83,20 @@ class CountPart(QWidget):
             why = f"Animals and groups are not counted yet. {error}"
         self._why.setText(why)
         self._why.setVisible(bool(why))
-        self._notes.setVisible(not why)  # one takes the place of the other
+        self._notes.setVisible(not why)  # only one of the two is shown
         self._notes.setText("\n".join(counts.notes) if counts is not None else "")
         self._table.fill(desk, _columns(desk, counts))
 
 
 class _CountTable(QTableWidget):
-    """What stands on the open slide, what was found there, its animals, and their groups."""
+    """Current and predicted counts of the open slide, and counts of its animals and their groups."""
 
     _COLUMNS = ("stage", "section", "slide", "animal", "control", "knockout")
     _TIPS = (
         "",
-        "on the section of the follicle in view",
+        "in the section of the current follicle",
         "on this slide",
-        "in its animal",
+        "in this animal",
         "mean of the control animals",
         "mean of the knockout animals",
     )
@@ -112,7 +112,7 @@ class _CountTable(QTableWidget):
         self.setMinimumHeight(_ROW_PX * (len(TABLE_ROWS) + 2))
 
     def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
-        """Show what stands, and columns of animals and groups by stage."""
+        """Show the counts of the slide, and columns of animals and groups, by stage."""
         since, here = desk.since_prediction(), desk.in_section()
         for line, stage in enumerate(TABLE_ROWS):
             found, now = since[stage]
@@ -126,12 +126,12 @@ class _CountTable(QTableWidget):
 
 
 class SectionsPart(QWidget):
-    """The pieces of tissue on the open slide: whose they are, and which are counted.
+    """The sections on the open slide: their animals, and which of them are counted.
 
     Parameters
     ----------
     at_work, tried
-        See `CountPart`.
+        Functions as in `CountPart`.
     """
 
     _COLUMNS = ("section", "animal", "ovary", "mm²", "counted")
@@ -148,7 +148,7 @@ class SectionsPart(QWidget):
         self._table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self._table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self._table.setFixedHeight(_ROW_PX * (_SECTIONS_SEEN + 1) + 8)
-        self._table.setToolTip("Select sections; they are drawn thick on the slide.")
+        self._table.setToolTip("Select sections; their outlines become thick on the slide.")
         self._table.itemSelectionChanged.connect(self._selected)
         self._owner = name_list()
         self._owner.setToolTip("Animals and ovaries that the sample sheet names for this slide.")
@@ -156,7 +156,9 @@ class SectionsPart(QWidget):
         self._reason.setEditable(True)
         self._reason.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
         self._reason.addItems(list(_REASONS))
-        self._reason.setToolTip("Why it is not counted; choose or type. Of an ovary it is tissue that was not sampled.")
+        self._reason.setToolTip(
+            "Why it is not counted; choose or type. Any reason except 'no ovary' reduces the sampled area."
+        )
         for box in (self._owner, self._reason):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
@@ -166,17 +168,21 @@ class SectionsPart(QWidget):
             row(
                 QLabel("animal"),
                 self._owner,
-                push_button("Assign", "The selected sections are of this animal and ovary.", self._assign),
+                push_button("Assign", "Assign the selected sections to this animal and ovary.", self._assign),
             ),
             row(
                 QLabel("reason"),
                 self._reason,
-                push_button("Leave out", "The selected sections are not counted.", lambda: self._include(False)),
+                push_button(
+                    "Leave out", "Exclude the selected sections from the counts.", lambda: self._include(False)
+                ),
             ),
             row(
-                push_button("Merge", "The selected sections are pieces of one.", self._merge),
-                push_button("Cut out ...", "Draw around a part that is not counted, as a fold.", self._cut_out),
-                push_button("Count again", "The selected sections are counted.", lambda: self._include(True)),
+                push_button("Merge", "Make one section of the selected pieces.", self._merge),
+                push_button(
+                    "Cut out ...", "Draw around a part to exclude from the counts, e.g. a fold.", self._cut_out
+                ),
+                push_button("Count again", "Include the selected sections in the counts.", lambda: self._include(True)),
             ),
         ):
             layout.addWidget(widget)
@@ -210,7 +216,7 @@ class SectionsPart(QWidget):
         return [self._ids[line] for line in lines if line < len(self._ids)]
 
     def _selected(self) -> None:
-        """A person selected sections: one alone is looked at."""
+        """Mark the sections that the user selected; if it is only one, bring it into view."""
         self._mark()
         reviewer, chosen = self._at_work(), self._chosen()
         if reviewer is not None and len(chosen) == 1:
@@ -258,12 +264,12 @@ class SectionsPart(QWidget):
 def _no_sheet() -> None:
     raise UserError(
         "The sample sheet names no animal for this slide: add rows for it to samples.csv, open the study again, and "
-        "assign then."
+        "then assign."
     )
 
 
 def _columns(desk: Desk, counts: Counts | None) -> list[dict[str, str]]:
-    """Counts of the slide's animals, and means of the groups of their model, by stage."""
+    """Counts of the slide's animals, and means of the groups of their mouse model, by stage."""
     if counts is None:
         return [{}, {}, {}]
     own = counts.section[counts.section["slide"] == desk.slide_id]
@@ -276,6 +282,6 @@ def _columns(desk: Desk, counts: Counts | None) -> list[dict[str, str]]:
 
 
 def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:
-    """Numbers of each stage as text; several animals of one slide side by side."""
+    """Counts of each stage as text; several animals on one slide are joined by +."""
     grouped = table.astype({column: float}).groupby("stage", sort=False)[column]
     return {str(stage): " + ".join("NA" if math.isnan(v) else f"{v:g}" for v in values) for stage, values in grouped}

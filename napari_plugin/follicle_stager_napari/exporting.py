@@ -1,4 +1,4 @@
-"""The part of the panel that writes: the report and tables of a study, the outlines of a slide."""
+"""The part of the panel that writes files: the report and tables of a study, the outlines of a slide."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
 
 class ExportPart(QWidget):
-    """Buttons that write.
+    """Buttons that write files.
 
     Parameters
     ----------
     at_work
-        Gives the reviewer, where a slide is open.
+        Function that returns the reviewer if a slide is open.
     say
-        Told where something was written.
+        Function that shows a message.
     tried
-        Does something, and says why it cannot be done.
+        Function that runs another function, and shows a message if it fails.
     """
 
     def __init__(
@@ -44,10 +44,10 @@ class ExportPart(QWidget):
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for button in (
-            push_button("Report", "All slides: where the knockouts block, tables, figures; one page.", self.report),
+            push_button("Report", "All slides: compare the groups; one page with tables and figures.", self.report),
             push_button("Tables", "All slides: follicles and counts as CSV, as 'count' writes them.", self.tables),
-            push_button("QuPath ...", "Outlines of this slide as GeoJSON.", lambda: self._ask("geojson")),
-            push_button("ImageJ ...", "Outlines of this slide as ROIs.", lambda: self._ask("zip")),
+            push_button("QuPath ...", "Save the outlines of this slide as GeoJSON.", lambda: self._ask("geojson")),
+            push_button("ImageJ ...", "Save the outlines of this slide as ROIs.", lambda: self._ask("zip")),
         ):
             layout.addWidget(button)
 
@@ -78,7 +78,7 @@ class ExportPart(QWidget):
         self._tried(lambda: self._of_study(write))
 
     def outlines(self, path: Path) -> None:
-        """Write the outlines of the open slide: ``.zip`` for ImageJ, else GeoJSON for QuPath."""
+        """Write the outlines of the open slide: ``.zip`` for ImageJ, otherwise GeoJSON for QuPath."""
         reviewer = self._at_work()
         if reviewer is None:
             return
@@ -89,15 +89,15 @@ class ExportPart(QWidget):
         self._say(f"Saved: {path}")
 
     def _of_study(self, write: Callable[[Study], str]) -> None:
-        """Write something of all slides as they stand, and say what it tells."""
+        """Write something for the whole study in its current state, and show the message that this returns."""
         reviewer = self._at_work()
         if reviewer is None:
             return
         study = reviewer.desk.study
         if not study.samples_path.exists():
             raise UserError(
-                f"{study.samples_path}: no such file. A sample sheet says which slide is of which animal; put one "
-                "there (see the README), and press again."
+                f"{study.samples_path}: no such file. A sample sheet says which slide belongs to which animal; put one "
+                "there (see the README), and press the button again."
             )
         reviewer.desk.save()
         self._say(write(study))

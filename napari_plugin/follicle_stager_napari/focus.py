@@ -1,7 +1,7 @@
-"""The keys are for the slide: whatever was clicked in the window, the next key is for the follicle in view.
+"""Keep the keyboard focus on the slide: whatever was clicked, the next key applies to the current follicle.
 
-Only a field in which a person types keeps the keys, and the pictures of the gallery: until Enter, Escape, or a click
-elsewhere. The wheel changes a list or a number only while it has the keys; else it scrolls what it is in.
+Only text fields and the pictures of the gallery keep the focus, until Enter, Escape, or a click elsewhere. The mouse
+wheel changes a list or a number only while this has the focus; otherwise it scrolls the panel.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ _END_OF_TYPING = (Qt.Key.Key_Return, Qt.Key.Key_Enter, Qt.Key.Key_Escape)
 
 
 def canvas_of(widget: QWidget) -> QWidget | None:
-    """The canvas of the napari window that a widget is docked in; None while it is in none."""
+    """The canvas of the napari window that a widget is docked in; None if it is not in a napari window."""
     viewer = _viewer_of(widget)
     canvas: QWidget | None = viewer.canvas.native if viewer is not None else None
     return canvas
 
 
 class SlideKeys(QObject):
-    """Gives the keys back to the slide. What other plugins show is left alone.
+    """Return the keyboard focus to the slide. Widgets of other plugins are not affected.
 
     Parameters
     ----------
     panel
-        It ends with it.
+        Parent object; this object lives as long as the panel.
     parts
-        With lists, numbers and buttons of ours.
+        Widgets of this plugin with lists, numbers and buttons.
     keeps
-        These keep the keys: they know what to do with them.
+        Widgets that keep the focus, because they handle keys themselves.
     """
 
     def __init__(self, panel: QWidget, parts: Sequence[QWidget], keeps: Sequence[QWidget]) -> None:
@@ -62,19 +62,19 @@ class SlideKeys(QObject):
                 button.clicked.connect(lambda *_: self.give_back())
             for box in part.findChildren(QComboBox):
                 box.activated.connect(lambda *_: self.give_back())
-            for pictures in part.findChildren(QListWidget):  # a double click: what is on the slide is looked at
+            for pictures in part.findChildren(QListWidget):  # a double click shows the follicle on the slide
                 pictures.itemDoubleClicked.connect(lambda *_: self.give_back())
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         app.focusChanged.connect(self._moved)
 
     def guard_napari(self) -> None:
-        """Watch the lists and numbers that napari shows for layers; nothing is watched twice."""
+        """Watch the lists and number fields that napari shows for layers; none is watched twice."""
         for dock in _napari_docks(self._panel):
             self._guard(dock)
 
     def give_back(self) -> None:
-        """The next key is for the slide."""
+        """Give the focus to the slide."""
         canvas = canvas_of(self._panel)
         if canvas is not None:
             if not canvas.isActiveWindow():
@@ -82,12 +82,12 @@ class SlideKeys(QObject):
             canvas.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """What happens to a list, a number or a field; Qt calls it."""
+        """Handle events of a list, a number or a text field; called by Qt."""
         kind = event.type()
         if kind == QEvent.Type.Wheel and isinstance(watched, QWidget) and not watched.hasFocus():
-            event.ignore()  # it goes on to what scrolls
+            event.ignore()  # the parent scrolls instead
             return True
-        if kind == QEvent.Type.MouseButtonPress and not isinstance(watched, QLineEdit):  # on arrows: nothing is typed
+        if kind == QEvent.Type.MouseButtonPress and not isinstance(watched, QLineEdit):  # on arrows, not in the text
             self.give_back()
         if isinstance(event, QKeyEvent) and kind == QEvent.Type.KeyPress and event.key() in _END_OF_TYPING:
             self.give_back()
@@ -102,7 +102,7 @@ class SlideKeys(QObject):
                 widget.installEventFilter(self)
 
     def _moved(self, old: QWidget | None, new: QWidget | None) -> None:
-        """The keys went to another widget: they are given back, but from where a person types, and from dialogs."""
+        """Another widget got the focus: return it to the slide, except from text fields and dialogs."""
         if new is None or new in self._keeps or not isinstance(new.window(), QMainWindow | QDockWidget):
             return
         typed = isinstance(new, QLineEdit | QTextEdit | QPlainTextEdit | QAbstractSpinBox | QMenuBar)
@@ -115,7 +115,7 @@ class SlideKeys(QObject):
 
 
 def _above(widget: QWidget | None, kind: type[W]) -> W | None:
-    """The nearest widget of a kind that holds another one, also a dock that floats."""
+    """The nearest parent of a given type, also if it is a floating dock; None if there is none."""
     while widget is not None and not isinstance(widget, kind):
         widget = widget.parentWidget()
     return widget
@@ -129,6 +129,6 @@ def _viewer_of(widget: QWidget) -> Any:
 
 
 def _napari_docks(widget: QWidget) -> tuple[QWidget, ...]:
-    """Napari's list of layers and what it shows for each."""
+    """Napari's layer list and layer controls."""
     viewer = _viewer_of(widget)
     return () if viewer is None else (viewer.dockLayerList, viewer.dockLayerControls)

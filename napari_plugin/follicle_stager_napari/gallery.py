@@ -1,4 +1,4 @@
-"""Pictures of all follicles of a stage side by side: the one that does not belong there is seen at once."""
+"""Pictures of all follicles of a stage side by side, which makes wrong stages easy to see."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from qtpy.QtCore import QSize, Qt, QTimer
-from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap, QShortcut  # type: ignore[attr-defined]  # qtpy brings it
+from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap, QShortcut  # type: ignore[attr-defined]  # qtpy provides it
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from follicle_stager.errors import UserError
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from follicle_stager_napari.reviewer import Reviewer
 
 _CROP_PX = 112
-# So many pictures are read before the window may do something else.
+# Number of pictures that are read before the window handles other events.
 _AT_ONCE = 8
 _ALL = "all stages"
-# What needs no follicle, and what is done to those that are selected. The mouse draws on the slide only.
+# Actions that need no follicle, and actions on the selected follicles. Drawing works only on the slide.
 _OF_NONE = [*(action for action in DECISIONS if action.label in ("Undo", "Redo")), *LOOKING]
 _OF_SELECTED = [*STAGES, *DECISIONS, *(action for action in DRAWING if action.label == "Merge")]
 
@@ -38,7 +38,7 @@ class Gallery(QWidget):
     Parameters
     ----------
     reviewer
-        Gives the one that is open; None where there is none.
+        Function that returns the open reviewer, or None.
     """
 
     def __init__(self, reviewer: Callable[[], Reviewer | None]) -> None:
@@ -60,8 +60,8 @@ class Gallery(QWidget):
         self._list.itemSelectionChanged.connect(self._choose)
         layout = QVBoxLayout(self)
         hint = QLabel(
-            "Click one, several with Ctrl or Shift, then press the key of their stage. Double click: look at it on the "
-            "slide."
+            "Click one, or several with Ctrl or Shift, and press the key of the right stage. Double click: show it on "
+            "the slide."
         )
         hint.setWordWrap(True)
         layout.addWidget(hint)
@@ -77,11 +77,11 @@ class Gallery(QWidget):
 
     @property
     def keeps_keys(self) -> tuple[QWidget, ...]:
-        """Keys here are for the pictures that are selected."""
+        """Widgets whose keys apply to the selected pictures."""
         return (self._list,)
 
     def fill(self) -> None:
-        """Show the follicles of the chosen stage, the least sure first."""
+        """Show the follicles of the chosen stage, the least certain first."""
         self._list.clear()
         self._waiting = []
         reviewer = self._reviewer()
@@ -99,14 +99,14 @@ class Gallery(QWidget):
         self._reading.start()
 
     def refresh(self) -> None:
-        """After decisions: names and colours follow; what is no longer of the chosen stage stays to be seen."""
+        """Update names and colours after decisions; follicles that now have another stage stay visible."""
         reviewer = self._reviewer()
         if reviewer is None or not self.isVisible():
             return
         if reviewer.desk.slide_id != self._slide_id:
             self.fill()
             return
-        if set(reviewer.desk.selected) != set(self._chosen()):  # something else was chosen on the slide
+        if set(reviewer.desk.selected) != set(self._chosen()):  # another follicle was selected on the slide
             self._list.blockSignals(True)
             self._list.clearSelection()
             self._list.blockSignals(False)
@@ -134,7 +134,7 @@ class Gallery(QWidget):
                 continue
             try:
                 crop = reviewer.desk.crop(follicle.id, _CROP_PX)
-            except UserError:  # the panel has said that the picture is missing
+            except UserError:  # the panel has already reported the missing picture
                 self._reading.stop()
                 return
             rejected = follicle.status == Status.REJECTED
@@ -145,7 +145,7 @@ class Gallery(QWidget):
         if reviewer is None:
             return
         self._choose()
-        # Without a selection here the key would be for the follicle in view on the slide.
+        # Without a selection in the gallery, the key would apply to the current follicle on the slide.
         if reviewer.desk.selected or action in _OF_NONE:
             reviewer.act(action)
 
@@ -153,7 +153,7 @@ class Gallery(QWidget):
         return [str(item.data(Qt.ItemDataRole.UserRole)) for item in self._list.selectedItems()]
 
     def _choose(self) -> None:
-        """What is selected here is what the next key is for, and the slide shows it."""
+        """Select the same follicles on the slide: the next key applies to them."""
         reviewer = self._reviewer()
         if reviewer is not None:
             standing = {f.id for f in reviewer.desk.follicles}
@@ -169,7 +169,7 @@ class Gallery(QWidget):
 
 
 def _pixmap(picture: NDArray[np.uint8], stage: Stage) -> QPixmap:
-    """A crop with a frame in the colour of its stage."""
+    """A crop with a frame in the colour of the stage."""
     framed = np.ascontiguousarray(picture)
     framed[:4] = framed[-4:] = framed[:, :4] = framed[:, -4:] = stage.color
     height, width = framed.shape[:2]

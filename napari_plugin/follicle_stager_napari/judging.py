@@ -1,4 +1,4 @@
-"""The part of the panel where follicles are judged: which comes next, what is known of it, and all buttons."""
+"""The part of the panel for judging follicles: the queue, the current follicle, and all buttons."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class JudgingPart(QWidget):
     Parameters
     ----------
     act
-        Called with what was pressed.
+        Function that is called with the action of a pressed button.
     sort
-        Called with another order and filter.
+        Function that is called with a new order and filter.
     learn
-        Called to learn from corrections.
+        Function that is called to learn from corrections.
     """
 
     def __init__(
@@ -41,11 +41,13 @@ class JudgingPart(QWidget):
     ) -> None:
         super().__init__()
         self._act, self._sort = act, sort
-        self._order = choice("Which follicle comes first.", [order.value for order in Order], self.apply)
-        self._stage = choice("Stages that are stopped at.", [_EVERY, *(s.label for s in TABLE_ROWS)], self.apply)
+        self._order = choice("Order of the follicles.", [order.value for order in Order], self.apply)
+        self._stage = choice("Show only follicles of this stage.", [_EVERY, *(s.label for s in TABLE_ROWS)], self.apply)
         judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
-        self._status = choice("What was said of those that are stopped at.", judged, self.apply)
-        self._countable = choice("Whether the nucleus shows.", [_EVERY, *(c.value for c in Countable)], self.apply)
+        self._status = choice("Show only follicles with this status.", judged, self.apply)
+        self._countable = choice(
+            "Show only follicles by visible oocyte nucleus.", [_EVERY, *(c.value for c in Countable)], self.apply
+        )
         self._progress = QLabel()
         self._what = Said(6)
         self._bars = ProbabilityBars()
@@ -54,23 +56,23 @@ class JudgingPart(QWidget):
         grids = [self._grid(actions) for actions in (STAGES, DECISIONS, DRAWING, LOOKING)]
         for widget in (self._choices(), self._progress, self._what, self._bars, *grids):
             layout.addWidget(widget)
-        tip = "A classifier of your own staging; says whether it beats the criteria."
+        tip = "Train a classifier on your stages, and compare it with the criteria."
         layout.addWidget(push_button("Learn from corrections", tip, learn))
 
     def show_of(self, desk: Desk) -> None:
-        """Show where the desk is."""
+        """Show the current follicle of the desk."""
         progress = desk.progress
         self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
         follicle = desk.session[desk.current] if desk.current is not None else None
         self._bars.show_of(follicle.probabilities if follicle is not None and not desk.selected else {})
         if desk.selected:
-            self._what.setText(f"{len(desk.selected)} follicles selected: a stage is given to all of them.")
+            self._what.setText(f"{len(desk.selected)} follicles selected: the next key applies to all of them.")
         elif follicle is None:
-            self._what.setText("No follicle is chosen: click one, or press N for the next that wants a look.")
+            self._what.setText("No follicle is selected: click one, or press N for the next one to review.")
         else:
             dying = ", atretic" if follicle.health == Health.ATRETIC else ""
             reasons = "; ".join(follicle.reasons)
-            nucleus = f"nucleus shows: {follicle.countable.value}"
+            nucleus = f"nucleus visible: {follicle.countable.value}"
             known = f"{follicle.stage.label}{dying} ({follicle.status.value}), {nucleus}"
             self._what.setText("\n".join(line for line in (overlap_of(desk), known, reasons) if line))
 
@@ -100,7 +102,7 @@ class JudgingPart(QWidget):
         return part
 
     def apply(self) -> None:
-        """Sort and filter by what is chosen."""
+        """Sort and filter as chosen in the lists."""
         status = self._status.currentText()
         statuses = {_EVERY: frozenset[Status](), _TO_JUDGE: frozenset({Status.PREDICTED})}
         only = Filter(

@@ -1,4 +1,4 @@
-"""Which key does what: the one table for binding, buttons, tooltips and help. No Qt in here."""
+"""The table of keys, which defines key bindings, buttons, tooltips and the help page; without Qt."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Window(Protocol):
-    """What keys act on; `reviewer.Reviewer` is one."""
+    """The object that keys act on, such as `reviewer.Reviewer`."""
 
     desk: Desk
     open_gallery: Callable[[], None]
@@ -24,7 +24,7 @@ class Window(Protocol):
         """Give the chosen follicles a stage."""
 
     def go(self, step: int) -> None:
-        """Go to the next follicle, or the one before."""
+        """Go to the next or previous follicle."""
 
     def take_back(self) -> None:
         """Undo."""
@@ -36,31 +36,31 @@ class Window(Protocol):
         """Add the follicle under the pointer."""
 
     def draw(self, what: str) -> None:
-        """Let the mouse draw."""
+        """Start drawing with the mouse."""
 
     def hide(self) -> None:
-        """Hide the outlines, or show them."""
+        """Hide or show the outlines."""
 
     def open_next(self, step: int) -> None:
-        """Open the next slide, or the one before."""
+        """Open the next or previous slide."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """Something that a key or a button does.
+    """An action with its key and button.
 
     Attributes
     ----------
     key
-        As napari writes it.
+        Key, as napari writes it.
     label
-        On the button.
+        Text on the button.
     tip
-        One sentence.
+        Tooltip, one sentence.
     do
-        What it does.
+        Function that carries out the action.
     stage
-        The stage that it gives, if it does.
+        Stage that the action gives, if any.
     """
 
     key: str
@@ -74,63 +74,72 @@ def _give(stage: Stage) -> Callable[[Window], object]:
     return lambda r: r.give(stage)
 
 
-#: The ladder on 1 to 7, then what is none of it.
+#: The stages of the ladder on keys 1 to 7, then the others.
 STAGES: tuple[Action, ...] = (
     *(
-        Action(str(number), stage.label, f"Give the stage {stage.label.lower()} and go on.", _give(stage), stage)
+        Action(
+            str(number), stage.label, f"Set the stage to {stage.label.lower()}; go to the next.", _give(stage), stage
+        )
         for number, stage in enumerate((*LADDER, Stage.CORPUS_LUTEUM), start=1)
     ),
-    Action("U", "Unsure", "Nobody could say the stage; go on.", _give(Stage.UNSURE), Stage.UNSURE),
+    Action("U", "Unsure", "The stage cannot be determined; go to the next.", _give(Stage.UNSURE), Stage.UNSURE),
     Action(
         "0",
         "Not a follicle",
-        "Reject it: kept in the file, counted nowhere; go on.",
+        "Reject it: it stays in the file but is not counted; go to the next.",
         lambda r: r.desk.delete(),
         Stage.NOT_FOLLICLE,
     ),
 )
 
-#: What else is said of follicles, and taken back.
+#: Other decisions about follicles, and undo.
 DECISIONS: tuple[Action, ...] = (
-    Action("Enter", "Accept", "Agree with what stands and go on.", lambda r: r.desk.accept()),
-    Action("Q", "Atretic", "Atretic, or not.", lambda r: r.desk.switch_health()),
-    Action("W", "Nucleus shows", "Countable: the oocyte's nucleus shows, or not.", lambda r: r.desk.switch_countable()),
-    Action("Control-Z", "Undo", "Take back what was done last, also of an earlier session.", lambda r: r.take_back()),
-    Action("Control-Shift-Z", "Redo", "Do again what was taken back.", lambda r: r.do_again()),
+    Action("Enter", "Accept", "Accept the current stage; go to the next.", lambda r: r.desk.accept()),
+    Action("Q", "Atretic", "Switch between atretic and healthy.", lambda r: r.desk.switch_health()),
+    Action(
+        "W", "Nucleus visible", "Switch whether the oocyte nucleus is visible.", lambda r: r.desk.switch_countable()
+    ),
+    Action("Control-Z", "Undo", "Undo the last change, also from earlier sessions.", lambda r: r.take_back()),
+    Action("Control-Shift-Z", "Redo", "Redo the last change that was undone.", lambda r: r.do_again()),
 )
 
 #: Outlines.
 DRAWING: tuple[Action, ...] = (
     Action("K", "Add at pointer", "Add the follicle that the software sees under the pointer.", lambda r: r.propose()),
     Action(
-        "P", "Draw", "Add a follicle corner by corner; Enter or a double click ends it.", lambda r: r.draw("polygon")
+        "P",
+        "Draw",
+        "Draw a follicle corner by corner; finish with Enter or a double click.",
+        lambda r: r.draw("polygon"),
     ),
-    Action("Shift-P", "Draw freehand", "Add a follicle with the mouse held down.", lambda r: r.draw("freehand")),
+    Action(
+        "Shift-P", "Draw freehand", "Draw a follicle with the mouse button held down.", lambda r: r.draw("freehand")
+    ),
     Action("/", "Split", "Cut a follicle in two: draw a line across it.", lambda r: r.draw("line")),
     Action(
         "J",
         "Merge",
-        "Make one of the selected follicles, or of those that overlap the one in view.",
+        "Merge the selected follicles, or the current one with those that overlap it.",
         lambda r: r.desk.merge(),
     ),
     Action("D", "Corners", "Move the corners of the selected outline.", lambda r: r.draw("corners")),
-    Action("S", "Select", "Back to selecting with the mouse.", lambda r: r.draw("select")),
+    Action("S", "Select", "Stop drawing; select with the mouse.", lambda r: r.draw("select")),
 )
 
-#: Where one looks.
+#: Navigation.
 LOOKING: tuple[Action, ...] = (
-    Action("N", "Next", "The next follicle that wants a look.", lambda r: r.go(1)),
-    Action("Shift-N", "Previous", "The one before, judged or not.", lambda r: r.go(-1)),
-    Action("H", "Hide", "Hide the outlines, or show them.", lambda r: r.hide()),
-    Action("G", "Gallery", "Pictures of all follicles of a stage side by side.", lambda r: r.open_gallery()),
+    Action("N", "Next", "Next follicle to review.", lambda r: r.go(1)),
+    Action("Shift-N", "Previous", "Previous follicle, judged or not.", lambda r: r.go(-1)),
+    Action("H", "Hide", "Hide or show the outlines.", lambda r: r.hide()),
+    Action("G", "Gallery", "Show all follicles of a stage side by side.", lambda r: r.open_gallery()),
     Action(".", "Next slide", "Save, and open the next slide.", lambda r: r.open_next(1)),
-    Action(",", "Slide before", "Save, and open the slide before.", lambda r: r.open_next(-1)),
-    Action("F1", "Keys", "All keys on one page.", lambda r: r.open_help()),
+    Action(",", "Previous slide", "Save, and open the previous slide.", lambda r: r.open_next(-1)),
+    Action("F1", "Keys", "Show all keys.", lambda r: r.open_help()),
 )
 
 ACTIONS = (*STAGES, *DECISIONS, *DRAWING, *LOOKING)
 
 
 def shown(key: str) -> str:
-    """A key as people write it."""
+    """A key as it is shown to the user."""
     return key.replace("Control", "Ctrl")

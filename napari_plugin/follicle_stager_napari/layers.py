@@ -1,6 +1,6 @@
-"""From the library's nouns to napari's layer data; no Qt in here.
+"""Convert objects of the library to layer data of napari; without Qt.
 
-All layers share the slide's µm/px as scale, so that they lie on each other and the scale bar is right.
+The scale of all layers is the µm/px of the slide, so that they align and the scale bar is right.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle, Section
     from follicle_stager.slides import Slide
 
-    #: ``(data, keyword arguments, layer type)`` as napari's readers return it
+    #: ``(data, keyword arguments, layer type)``, as readers of napari return it.
     LayerData = tuple[Any, dict[str, Any], str]
 
 
-# Drawing takes as long as there are corners; an outline of a hundred is hardly moved by this.
+# Tolerance when outlines are simplified, px: drawing time grows with the number of corners, and this is not visible.
 _UNSEEN_PX = 0.2
-# The outline of a section is looked at from further away.
+# Tolerance for sections, µm: they are seen at lower magnification.
 _UNSEEN_UM = 2.0
 
 
@@ -45,18 +45,18 @@ def slide_layer(slide: Slide) -> LayerData:
 
 
 def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: str = "follicles") -> LayerData:
-    """Outlines as shapes, coloured by stage, with what is known of each as features.
+    """Outlines as shapes, coloured by stage, with their properties as features.
 
-    Without text: napari works that of shapes out anew with every change. See `label_layer`.
+    They have no text, because napari lays out the text of all shapes again at every change. See `label_layer`.
 
     Parameters
     ----------
     follicles
-        Outlines in level-0 pixels.
+        Follicles, outlines in level-0 pixels.
     size
-        µm/px of the slide; None leaves pixels.
+        Pixel size of the slide, µm/px; None leaves the layer in pixels.
     name
-        Of the layer.
+        Name of the layer.
     """
     outlines = [vertices(f.outline) for f in follicles]
     rows = [features_of(f) for f in follicles]
@@ -74,7 +74,7 @@ def follicle_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, nam
 
 
 def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: str = "stages") -> LayerData:
-    """What stage each follicle is, as words at its upper left: colour alone tells not everybody."""
+    """Stage of each follicle as text at its upper left, because not everyone can distinguish the colours."""
     corners = bounds([f.outline for f in follicles]).reshape(-1, 4)[:, 1::-1] - 0.5
     options: dict[str, Any] = {
         "name": name,
@@ -91,16 +91,16 @@ def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: 
 def section_layer(
     sections: Sequence[Section], owners: Mapping[str, tuple[str, str]], size: PixelSize | None
 ) -> LayerData:
-    """Pieces of tissue as shapes with whose they are; those that are not counted are veiled.
+    """Sections as shapes, labelled with animal and ovary; those that are not counted are greyed out.
 
     Parameters
     ----------
     sections
-        Outlines in level-0 pixels; a torn one is several shapes.
+        Sections, outlines in level-0 pixels; a torn section becomes several shapes.
     owners
-        Animal and ovary by section id, where they are known.
+        Animal and ovary by section id, if they are known.
     size
-        µm/px of the slide.
+        Pixel size of the slide, µm/px.
     """
     parts = [(s, number, part) for s in sections for number, part in enumerate(s.outline.geoms)]
     words = {s.section_id: f"{_short(s)}: {_said_of(s, owners)}" for s in sections}
@@ -128,19 +128,19 @@ def _said_of(section: Section, owners: Mapping[str, tuple[str, str]]) -> str:
 
 
 def _short(section: Section) -> str:
-    """A section's name without that of its slide."""
+    """Name of a section without the name of its slide."""
     return section.section_id.rpartition("_s")[2]
 
 
 def vertices(outline: Polygon, unseen_px: float = _UNSEEN_PX) -> NDArray[np.float64]:
-    """An outline (level-0 pixels) as napari draws it, (n, 2) row and column; corners that nobody sees are left out."""
-    # napari counts from pixel centres, the library from pixel edges.
+    """An outline (level-0 pixels) in napari's coordinates, (n, 2) row and column; invisible corners are left out."""
+    # In napari, pixel centres have integer coordinates; in the library, pixel edges have.
     ring = outline.exterior.simplify(unseen_px)
     return np.asarray(ring.coords)[:-1, 1::-1] - 0.5
 
 
 def outline_of(shape: NDArray[np.floating], kind: str = "polygon") -> Polygon:
-    """What `vertices` was made of, or what a person drew; of an ellipse napari keeps the corners around it."""
+    """The inverse of `vertices`, also for drawn shapes; napari stores an ellipse as the corners of its bounding box."""
     corners = points_of(shape)
     if kind == "ellipse":
         (x, y), a, b = corners.mean(axis=0), (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
@@ -155,12 +155,12 @@ def points_of(shape: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def edge_color(follicle: Follicle) -> Any:
-    """Colour of an outline, RGBA; a rejected one does not show."""
+    """Colour of an outline, RGBA; a rejected one is transparent."""
     return np.array([*follicle.stage.color, 0 if follicle.status == Status.REJECTED else 255]) / 255
 
 
 def label_of(follicle: Follicle) -> str:
-    """Stage and health; a tick where a person judged it, nothing where it was rejected."""
+    """Stage and health of a follicle, with a tick if a person judged it; empty if it was rejected."""
     if follicle.status == Status.REJECTED:
         return ""
     dying = ", atretic" if follicle.health == Health.ATRETIC else ""
@@ -168,7 +168,7 @@ def label_of(follicle: Follicle) -> str:
 
 
 def features_of(follicle: Follicle) -> dict[str, object]:
-    """What napari shows of a follicle."""
+    """Features of a follicle that napari shows."""
     return {
         "id": follicle.id,
         "stage": follicle.stage.label,
@@ -181,7 +181,7 @@ def features_of(follicle: Follicle) -> dict[str, object]:
 
 
 def scale_options(size: PixelSize | None) -> dict[str, Any]:
-    """Scale and units of a layer over a slide, row before column."""
+    """Scale and units of a layer on a slide, row before column."""
     if size is None:
         return {}
     return {"scale": (size.mpp_y, size.mpp_x), "units": ("um", "um")}

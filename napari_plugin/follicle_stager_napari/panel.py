@@ -1,4 +1,4 @@
-"""The dock widget: open, find, review, count, export. What it does is `Reviewer`'s, the desk's and the library's."""
+"""The dock widget: open, find, review, count, export; `Reviewer`, the desk and the library do the work."""
 
 from __future__ import annotations
 
@@ -51,29 +51,29 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Counts are worked out when nothing was decided for so long, ms.
+# Time without a decision after which the counts are updated, ms.
 _COUNT_AFTER_MS = 300
 
 
 class ReviewPanel(QWidget):
-    """The whole work on slides, from a file to counts.
+    """The panel for the whole work on slides, from a file to counts.
 
     Parameters
     ----------
     napari_viewer
-        napari gives it.
+        Viewer that napari passes to its widgets.
 
     Attributes
     ----------
     reviewer
-        The study that is open, on the viewer; None before the first.
+        Open study on the viewer; None if there is none.
     """
 
     def __init__(self, napari_viewer: napari.Viewer) -> None:
         super().__init__()
         self._viewer = napari_viewer
         self.reviewer: Reviewer | None = None
-        self._message = Said(3, "Open a slide, or a study that 'follicle-stager run' or 'stage' made.")
+        self._message = Said(3, "Open a slide, or a study made by 'follicle-stager run' or 'stage'.")
         self.work = WorkBar(self._say, self._enable)
         self.gallery = Gallery(self._at_work)
         self._gallery_dock: QWidget | None = None
@@ -98,26 +98,26 @@ class ReviewPanel(QWidget):
         ):
             layout.addWidget(foldable(title, part))
         layout.addStretch()
-        # A small screen shows a part; what is said, and work that goes on, stay in sight.
+        # On a small screen the parts scroll; messages and progress stay visible.
         whole = QVBoxLayout(self)
         for widget in (self._message, self.work, Tall(inside)):
             whole.addWidget(widget)
         self._enable()
         self._slide_keys = SlideKeys(self, (self, self.gallery), self.gallery.keeps_keys)
         napari_viewer.layers.events.inserted.connect(self._guard)
-        # Whatever way the window or the panel is closed: what was decided is saved, and others may correct.
+        # However the window or the panel is closed: save the decisions, and release the lock for others.
         self.destroyed.connect(lambda *_: self.finish())
 
     # Open
 
     def _open_part(self) -> QWidget:
         self._slides = name_list()
-        self._slides.setToolTip("Slides of the study; . and , open the next one and the one before.")
+        self._slides.setToolTip("Slides of the study; . and , open the next and the previous one.")
         self._slides.currentTextChanged.connect(self._open_slide)
         return column(
             row(
-                push_button("Open slide ...", "A picture of sections; results go beside it.", self._choose_slide),
-                push_button("Open folder ...", "A study; or a slide that is a folder (OME-Zarr).", self._choose_folder),
+                push_button("Open slide ...", "An image; results go into a folder next to it.", self._choose_slide),
+                push_button("Open folder ...", "A study, or a slide that is a folder (OME-Zarr).", self._choose_folder),
             ),
             self._slides,
         )
@@ -134,19 +134,19 @@ class ReviewPanel(QWidget):
             self._try(lambda: self.open_slide(Path(name)))
 
     def open_study(self, folder: Path, slide_id: str = "") -> None:
-        """Open a study, and one of its slides, or the first.
+        """Open a study, and one of its slides (by default the first).
 
         Raises
         ------
         UserError
-            If it is none, or the slide is not there.
+            If the folder is not a study, or if it has no finished slide of this name.
         """
         study = Study.open(folder)
         slides = study.slide_ids()
         if not slides:
             raise UserError(f"{folder}: no slide is finished in this study; run 'follicle-stager stage' first.")
         if slide_id and slide_id not in slides:
-            raise UserError(f"{folder}: no slide {slide_id} is finished; there are: {', '.join(slides)}.")
+            raise UserError(f"{folder}: there is no finished slide {slide_id}; finished are: {', '.join(slides)}.")
         tally = Tally(study) if study.samples_path.exists() else None
         self.close_study()
         self.reviewer = Reviewer(
@@ -161,18 +161,18 @@ class ReviewPanel(QWidget):
         config = study.config.detection
         self._min_score.setValue(config.min_score)
         self._detector.setCurrentText(config.detector)
-        self._say("Every decision is saved at once. Click an outline, or go from one to the next with the keys.")
+        self._say("Every decision is saved at once. Click an outline, or go to the next follicle with N.")
         self._open_slide(slide_id or slides[0])
         self._judging.apply()
         self._enable()
 
     def open_slide(self, path: Path) -> None:
-        """Open a slide that may be in no study yet: it gets one beside it. µm/px are asked for if they are unknown.
+        """Open a slide, with a study folder next to it, which is made if needed. Ask for the µm/px if it is unknown.
 
         Raises
         ------
         UserError
-            If it cannot be read, or the folder beside it holds something else.
+            If the slide cannot be read, or if the folder next to it contains something else.
         """
         folder = path.parent / f"{slide_name(path)}_study"
         study = Study.open(folder) if (folder / "study.toml").exists() else None
@@ -180,15 +180,15 @@ class ReviewPanel(QWidget):
         known = study is not None and study.has_run(source.slide_id)
         if study is not None and known and study.source(source.slide_id).resolve() != path.resolve():
             raise UserError(
-                f"{folder}: this study is of {study.source(source.slide_id)}, not of {path}; rename one of the two "
-                "pictures, or the folder."
+                f"{folder}: this study belongs to {study.source(source.slide_id)}, not to {path}; rename one of "
+                "the two images, or the folder."
             )
         config = study.config if study is not None else Config()
         with open_slide(path, limits=config.slides) as slide:
             if slide.stated_pixel_size is None and not known:
                 mpp = AskMpp(self, path.name).ask()
                 if mpp is None:
-                    raise UserError("Without µm per pixel nothing can be measured, so the slide was not opened.")
+                    raise UserError("The slide was not opened: without µm per pixel, nothing can be measured.")
         study = study or Study.create(folder, config)
 
         def opened(outcome: Outcome) -> None:
@@ -196,17 +196,17 @@ class ReviewPanel(QWidget):
                 raise UserError(outcome.message)
             self.open_study(folder, outcome.slide_id)
             if outcome.state == "done":
-                self._say(f"The slide is open; results go to {folder}. Find its follicles, or draw them.")
+                self._say(f"The slide is open; results go to {folder}. Search it for follicles, or draw them.")
 
         self.work.start(lambda tell: _run(study, source, config, mpp, tell, find=False), opened)
 
     def close_study(self) -> None:
-        """Save, let others correct, and take the layers away.
+        """Save the study, release its lock, and remove the layers.
 
         Raises
         ------
         OSError
-            If it cannot be saved; it stays open then.
+            If it cannot be saved; it then stays open.
         """
         self._counting.stop()
         self.work.end()
@@ -216,45 +216,45 @@ class ReviewPanel(QWidget):
         self._enable()
 
     def finish(self) -> None:
-        """Stop what goes on, and save; also when Qt has taken the window away, so nothing of it is touched."""
+        """Stop the running task, and save. Qt may already have deleted the window, so do not use any widget."""
         self.work.abandon()
         reviewer, self.reviewer = self.reviewer, None
         if reviewer is not None:
             reviewer.desk.changed = lambda ids: None
             try:
                 reviewer.desk.close()
-            except (UserError, OSError) as error:  # there is no window any more to say it in
+            except (UserError, OSError) as error:  # there is no window left to show it
                 logger.warning("%s", refused(error))
 
     def _at_work(self) -> Reviewer | None:
-        """The reviewer, where a slide is open."""
+        """The reviewer, if a slide is open."""
         return self.reviewer if self.reviewer is not None and self.reviewer.desk.slide_id else None
 
     def _open_slide(self, slide_id: str) -> None:
         if self.reviewer is not None and slide_id:
             reviewer = self.reviewer
             self._try(lambda: reviewer.open(slide_id))
-            self._refresh()  # where it could not be opened, the list shows the one that is
+            self._refresh()  # if it could not be opened, the list shows the slide that is still open
 
     # Find
 
     def _find_part(self) -> QWidget:
         self._detector = QComboBox()
         self._detector.addItems(["auto", *DETECTORS])
-        self._detector.setToolTip("detector: network (the default where it can run) or classical.")
+        self._detector.setToolTip("detector: network (the default if it can run) or classical.")
         self._min_score = QDoubleSpinBox(minimum=0, maximum=1, singleStep=0.05, decimals=2)
-        self._min_score.setToolTip("min_score: the detection threshold; lower finds more and claims more.")
+        self._min_score.setToolTip("min_score: detection threshold; lower finds more follicles, also false ones.")
         return column(
             row(QLabel("detector"), self._detector, QLabel("min_score"), self._min_score),
             row(
-                push_button("Whole slide", "A new run; corrections are carried over.", self.find_on_slide),
-                push_button("In view", "Adds what is missing in what the screen shows.", self._find_in_view),
-                push_button("In a box", "Draw a box; adds what is missing in it.", self._find_in_box),
+                push_button("Whole slide", "Search again; corrections are carried over.", self.find_on_slide),
+                push_button("In view", "Add missing follicles in the visible area.", self._find_in_view),
+                push_button("In a box", "Draw a box, and add missing follicles in it.", self._find_in_box),
             ),
         )
 
     def find_on_slide(self) -> None:
-        """Search the open slide with the settings shown, and open what was found."""
+        """Search the open slide with the settings shown, and open the result."""
         self._try(self._find_on_slide)
 
     def _find_on_slide(self) -> None:
@@ -266,7 +266,7 @@ class ReviewPanel(QWidget):
         mpp = size.mpp_x if size.source == GIVEN else None
         chosen = {"detector": self._detector.currentText(), "min_score": round(self._min_score.value(), 2)}
         config = study.config.with_options(detection=chosen)
-        self.reviewer.close()  # the search writes, and only one may
+        self.reviewer.close()  # the search writes to the slide, and there may be only one writer
 
         def found(outcome: Outcome) -> None:
             if outcome.state != "failed":
@@ -274,7 +274,7 @@ class ReviewPanel(QWidget):
             self._open_slide(slide_id)
             if outcome.state == "failed":
                 raise UserError(outcome.message)
-            told = "This search was done before: " if outcome.state == "kept" else ""
+            told = "Result of an earlier search with these settings: " if outcome.state == "kept" else ""
             self._say("\n".join([f"{told}{outcome.follicles} follicles were found.", *outcome.flags]))
 
         self.work.start(
@@ -290,7 +290,7 @@ class ReviewPanel(QWidget):
             self.reviewer.ask_for("box", self.find_within)
 
     def find_within(self, area: Polygon) -> None:
-        """Search a part of the open slide (level-0 pixels), and add what is missing there."""
+        """Search an area of the open slide (level-0 pixels), and add the missing follicles."""
         if self.reviewer is None or self.work.busy:
             return
         self._try(lambda: self._find_within(area, self.reviewer))
@@ -303,9 +303,9 @@ class ReviewPanel(QWidget):
 
         def found(follicles: Sequence[Follicle]) -> None:
             if desk.slide_id != slide_id:
-                raise UserError("Another slide was opened meanwhile; nothing was added.")
+                raise UserError("Nothing was added, because another slide was opened during the search.")
             count = desk.take_in(follicles)
-            self._say(f"Follicles seen there: {len(follicles)}; missing so far, and added: {count}.")
+            self._say(f"Follicles found there: {len(follicles)}; new ones, now added: {count}.")
             self._refresh()
 
         self.work.start(lambda tell: find(lambda done, total: tell("detection", done, total)), found)
@@ -322,7 +322,7 @@ class ReviewPanel(QWidget):
             self._try(lambda: reviewer.sort(order, only))
 
     def learn(self) -> None:
-        """Learn staging from what was judged in the study."""
+        """Learn staging from the judgements in the study."""
         if self.reviewer is None or self.work.busy:
             return
         study = self.reviewer.desk.study
@@ -330,7 +330,7 @@ class ReviewPanel(QWidget):
         def told(result: Learned) -> None:
             self._say(learned(result))
 
-        self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("animals held back", n, of)), told)
+        self.work.start(lambda tell: learn(study, progress=lambda n, of: tell("held-out animals", n, of)), told)
 
     def _open_gallery(self) -> None:
         if self._gallery_dock is not None and self._gallery_dock.isVisible():
@@ -349,7 +349,7 @@ class ReviewPanel(QWidget):
     # What is shown
 
     def _guard(self, event: object) -> None:
-        """Napari has lists and numbers for a new layer, once it has shown it."""
+        """Watch the controls of a new layer, which exist only after napari has shown it."""
         QTimer.singleShot(0, self, self._slide_keys.guard_napari)
 
     def _try(self, do: Callable[[], None]) -> None:
@@ -362,14 +362,14 @@ class ReviewPanel(QWidget):
         self._message.setText(message)
 
     def _enable(self) -> None:
-        """What can be pressed now."""
+        """Enable the parts that can be used now."""
         on = self.reviewer is not None and not self.work.busy
         for widget in self._needs_slide:
             widget.setEnabled(on)
         self._opening.setEnabled(not self.work.busy)
 
     def _refresh(self) -> None:
-        """Show where the desk is."""
+        """Show the state of the desk."""
         if self.reviewer is None or not self.reviewer.desk.slide_id:
             return
         desk = self.reviewer.desk
@@ -384,7 +384,7 @@ class ReviewPanel(QWidget):
 def _run(
     study: Study, source: SlideSource, config: Config, mpp: float | None, tell: Tell, *, find: bool = True
 ) -> Outcome:
-    """One slide through the batch, as the command line does it."""
+    """Process one slide as a batch, as the command line does."""
     (outcome,) = run_batch(
         study, [source], config, mpp=mpp, find=find, on_progress=lambda _, step, done, total: tell(step, done, total)
     )
@@ -392,7 +392,7 @@ def _run(
 
 
 def review(folder: Path, slide_id: str = "") -> None:
-    """Open napari on a study; returns when its window is closed.
+    """Open a study in napari; return when the window is closed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""napari's entry points: slides, follicles, a slide's folder of a study, and an example."""
+"""Readers for napari: slides, follicles, studies, and an example slide."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def slide_reader(path: str | list[str]) -> Reader | None:
-    """Reader for slides; None if the file is none that can be read, so that napari tries others."""
+    """Reader for slides; None if the file cannot be read, so that napari tries other readers."""
     first = Path(path[0] if isinstance(path, list) else path)
     if not is_slide(first):
         return None
@@ -34,7 +34,7 @@ def slide_reader(path: str | list[str]) -> Reader | None:
 
 
 def follicle_reader(path: str | list[str]) -> Reader | None:
-    """Reader for follicles.geojson; in a study it knows the slide's µm/px."""
+    """Reader for follicles.geojson; inside a study, the layer gets the µm/px of the slide."""
     first = Path(path[0] if isinstance(path, list) else path)
     if first.suffix.lower() != ".geojson":
         return None
@@ -42,7 +42,7 @@ def follicle_reader(path: str | list[str]) -> Reader | None:
 
 
 def study_reader(path: str | list[str]) -> Reader | None:
-    """Reader for ``study/slides/<slide>``: the slide with its follicles on it; of a study its first slide."""
+    """Reader for ``study/slides/<slide>``: the slide and its follicles; for a study folder, its first slide."""
     folder = Path(path[0] if isinstance(path, list) else path)
     if (folder / "study.toml").is_file():
         folder = next((folder / "slides" / slide for slide in Study(folder).slide_ids()), folder)

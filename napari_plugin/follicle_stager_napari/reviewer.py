@@ -1,6 +1,6 @@
-"""Between a `Desk` and napari's layers: what the desk says is drawn, what is drawn goes to the desk. No Qt in here.
+"""Connect a `Desk` to the layers of napari: show the state of the desk, and pass drawn shapes to it; without Qt.
 
-Keys are bound to the layer of follicles: napari's own keys of a layer win over those of the viewer.
+Keys are bound to the layers, because napari's own layer keys take precedence over keys of the viewer.
 """
 
 from __future__ import annotations
@@ -43,19 +43,19 @@ if TYPE_CHECKING:
     from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
-# So many follicles have their stage written beside them.
+# Number of follicles that have their stage written next to them.
 _LABELS = 36
-# What is drawn: napari's mode, and what a person must know.
+# For each kind of drawing: napari's mode, and a hint for the user.
 _MODES = {
-    "polygon": ("add_polygon", "Click around the follicle; Enter or a double click ends the outline, S gives up."),
-    "freehand": ("add_polygon_lasso", "Draw around the follicle with the button held down; S gives up."),
-    "line": ("add_line", "Draw a line across the follicle that shall be two, from side to side; S gives up."),
-    "box": ("add_rectangle", "Draw a box around the part to search; S gives up."),
+    "polygon": ("add_polygon", "Click around the follicle; Enter or a double click finishes, S cancels."),
+    "freehand": ("add_polygon_lasso", "Draw around the follicle with the button held down; S cancels."),
+    "line": ("add_line", "Draw a line across the follicle to split, from side to side; S cancels."),
+    "box": ("add_rectangle", "Draw a box around the area to search; S cancels."),
     "region": (
         "add_polygon",
-        "Click around what is not counted; Enter or a double click ends it, S gives up.",
+        "Click around the area to exclude; Enter or a double click finishes, S cancels.",
     ),
-    "corners": ("direct", "Move the corners of the selected outline; S is back to selecting."),
+    "corners": ("direct", "Move the corners of the selected outline; S returns to selecting."),
     "select": ("select", "Click an outline, or draw a box around several."),
 }
 _HINT = ", ".join(f"{shown(a.key)}: {a.label.lower()}" for a in ACTIONS if a.key in ("N", "Enter", "Control-Z", "F1"))
@@ -67,13 +67,13 @@ class Reviewer:
     Parameters
     ----------
     viewer
-        Its layers of an earlier slide are taken away.
+        Viewer of napari; the layers of the previous slide are removed.
     desk
-        Where all is decided.
+        Desk that handles all decisions.
     say
-        Called with what a person must know: why something cannot be done.
+        Function that shows a message, such as the reason of a failure.
     refresh
-        Called after anything changed that a panel shows.
+        Function that is called after every change that a panel shows.
     """
 
     def __init__(
@@ -93,11 +93,11 @@ class Reviewer:
         self.tissue = TissueLayer(viewer, desk)
         self._ids: list[str] = []
         self._own = False
-        # The follicle that was brought into view last: a person may have looked elsewhere since.
+        # The follicle that was last brought into view; the user may have moved the view since.
         self._in_view: str | None = None
-        # Who wants the next area that is drawn, instead of a follicle.
+        # Function that receives the next drawn area; None if the next shape is a follicle.
         self._area_for: Callable[[Polygon], None] | None = None
-        #: Set by a screen that has them.
+        #: Set by a panel that has a gallery and a help page.
         self.open_gallery: Callable[[], None] = lambda: None
         self.open_help: Callable[[], None] = lambda: None
         desk.changed = self._redraw
@@ -108,9 +108,9 @@ class Reviewer:
         Raises
         ------
         UserError, OSError
-            If it cannot be opened, or what was open cannot be saved; what was open stays, on the screen too.
+            If the slide cannot be opened, or the open slide cannot be saved; the open slide then stays on the screen.
         """
-        # Its layers are hidden first: napari would go on to read a picture that is closed.
+        # Hide the layers first; otherwise napari would continue to read an image that is closed.
         layers = [layer for layer in self._layers() if layer is not None]
         seen = [layer.visible for layer in layers]
         for layer in layers:
@@ -125,21 +125,21 @@ class Reviewer:
         try:
             data, options, _ = slide_layer(self.desk.slide)
             self._picture = self.viewer.add_image(data, **options)
-        except UserError as error:  # follicles can be staged without it
+        except UserError as error:  # follicles can be staged without the image
             self._say(str(error))
         self._draw_tissue()
         data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
         self._ids = [f.id for f in self.desk.follicles]
         _, words, _ = label_layer((), self.desk.pixel_size)
         self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
-        bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outline, so nothing of each
+        bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outlines, so no features
         self.layer = self.viewer.add_shapes(data or None, ndim=2, **(options if data else bare))
         self.layer.mode = "select"
         self.layer.events.help.connect(self._hint)
         self._hint()
         self.layer.events.data.connect(self._drawn)
         self.layer.selected_data.events.items_changed.connect(self._clicked)
-        # napari's own, which select everything: the next key would be for all, unseen.
+        # Disable napari's own keys that select everything: the next key would apply to all follicles unnoticed.
         for key in ("A", "Control-A"):
             self.layer.bind_key(key, lambda layer: None, overwrite=True)
         for layer in (self.layer, self._labels, self._picture):
@@ -150,12 +150,12 @@ class Reviewer:
         self.show()
 
     def close(self) -> None:
-        """Save, let others correct, and take the layers away: nothing of them can be pressed any more.
+        """Save the slide, release its lock, and remove the layers with their keys.
 
         Raises
         ------
         OSError
-            If it cannot be saved; it stays open then.
+            If it cannot be saved; it then stays open.
         """
         self.desk.save()
         self._clear()
@@ -176,10 +176,10 @@ class Reviewer:
         return self.layer, self._labels, self.tissue.layer, self._picture
 
     def act(self, action: Action) -> None:
-        """Do what a key or button says; what cannot be done is said."""
+        """Carry out the action of a key or button; show a message if it fails."""
         if self.layer is None:
             return
-        if self._half_drawn:  # Enter ends it, as a double click does, and nothing else counts
+        if self._half_drawn:  # Enter finishes the outline, like a double click; S cancels; other keys do nothing
             if action.key == "Enter":
                 for end in tuple(self.layer.mouse_double_click_callbacks):
                     end(self.layer, None)
@@ -190,55 +190,53 @@ class Reviewer:
         self.show()
 
     def go(self, step: int) -> None:
-        """The next follicle, or the one before."""
+        """Go to the next or previous follicle."""
         self._in_view = None
         self.desk.go(step)
         if self.desk.current is None:
-            self._say("No follicle of this slide is left to look at: press . for the next slide.")
+            self._say("There are no more follicles to review on this slide: press . for the next slide.")
 
     def give(self, stage: Stage) -> None:
-        """Give the chosen follicles a stage; one that cannot be counted here is said."""
+        """Give the chosen follicles a stage; show a message if this stage is not counted on the slide."""
         self.desk.set_stage(stage)
         if stage in LADDER and stage not in self.desk.visible_stages:
             self._say(
-                f"{stage.label}: kept, but not in the counts of this slide (NA), since its resolution cannot show "
-                "all of them."
+                f"{stage.label}: saved, but not in the counts of this slide (NA): at its resolution, not all of them "
+                "can be seen."
             )
 
     def take_back(self) -> None:
         """Undo."""
         if not self.desk.undo():
-            self._say("There is nothing to take back since this slide was last searched as a whole.")
+            self._say("There is nothing to undo since the last search of the whole slide.")
 
     def do_again(self) -> None:
         """Redo."""
         if not self.desk.redo():
-            self._say("There is nothing to do again.")
+            self._say("There is nothing to redo.")
 
     def sort(self, order: Order, only: Filter) -> None:
-        """Say in which order follicles come, and go to the first."""
+        """Set order and filter of the follicles, and go to the first."""
         self.desk.sort(order, only)
         self.show()
 
     def open_next(self, step: int) -> None:
-        """The next slide, or the one before."""
+        """Open the next or previous slide."""
         slide_id = self.desk.neighbour(step)
         if slide_id is not None:
             self.open(slide_id)
         else:
-            self._say("This was the last slide of the study." if step > 0 else "This is the first slide of the study.")
+            self._say("This is the last slide of the study." if step > 0 else "This is the first slide of the study.")
 
     def propose(self) -> None:
         """Add the follicle under the pointer."""
         y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
         if not self.desk.propose(x + 0.5, y + 0.5):
-            self._say(
-                "This follicle is outlined already, and is selected now. Draw one (P) if there is another below it."
-            )
-        self._in_view = self.desk.current  # it is where the person looks
+            self._say("This follicle already has an outline, which is selected now. Press P to draw another one here.")
+        self._in_view = self.desk.current  # it is already in view
 
     def draw(self, what: str) -> None:
-        """Let the mouse draw: a key of `_MODES`, as ``polygon``, or ``select`` again."""
+        """Start drawing with the mouse: a key of `_MODES`, such as ``polygon``; ``select`` returns to selecting."""
         mode, hint = _MODES[what]
         self._area_for = None
         self.viewer.layers.selection.active = self.layer
@@ -246,7 +244,7 @@ class Reviewer:
         self._say(hint)
 
     def ask_for(self, what: str, then: Callable[[Polygon], None]) -> None:
-        """Let a person draw a ``box`` or a ``region``, and hand it on (level-0 pixels)."""
+        """Ask the user to draw a ``box`` or a ``region``, and pass it to a function (level-0 pixels)."""
         self.draw(what)
         self._area_for = then
 
@@ -260,17 +258,17 @@ class Reviewer:
         return in_view(self.viewer, self.desk.pixel_size)
 
     def hide(self) -> None:
-        """Hide the outlines, or show them."""
+        """Hide or show the outlines."""
         self.layer.visible = self._labels.visible = not self.layer.visible
         self.tissue.hide(not self.layer.visible)
 
     def _hint(self, event: object = None) -> None:
-        """What the status bar says of keys: napari's own ones are bound otherwise here."""
+        """Show our keys in the status bar, because napari's own keys have other meanings here."""
         if self.layer is not None:
             self.layer.help = self.viewer.help = _HINT
 
     def _bind(self, to: Any) -> None:
-        """Bind the keys to a layer of ours, whichever is chosen in napari's list, and to the viewer if none is."""
+        """Bind the keys to one of our layers or to the viewer; the viewer's apply if no layer is selected."""
         for action in ACTIONS:
             to.bind_key(action.key, self._key(action), overwrite=True)
 
@@ -282,7 +280,7 @@ class Reviewer:
         return pressed
 
     def show(self) -> None:
-        """Bring the current follicle into view, and tell the panel."""
+        """Bring the current follicle into view, and update the panel."""
         if self.layer is None:
             return
         with self._of_ours():
@@ -296,12 +294,12 @@ class Reviewer:
         self._refresh()
 
     def _select(self, rows: set[int]) -> None:
-        """Select shapes; all are of one width, and napari would draw every outline anew to say so."""
+        """Select shapes. The width event is blocked, because napari would redraw every outline with the same width."""
         with self.layer.events.edge_width.blocker():
             self.layer.selected_data = rows
 
     def _label(self) -> None:
-        """Write stages at the follicles around the current one: words for thousands take seconds."""
+        """Label the follicles around the current one with their stages; thousands of labels would take seconds."""
         near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
         if len(near) > _LABELS:
             there = self.desk.session[self.desk.current or near[0].id].outline.bounds
@@ -313,7 +311,7 @@ class Reviewer:
         self._labels.refresh_text()
 
     def _redraw(self, ids: Iterable[str]) -> None:
-        """Draw follicles that changed."""
+        """Redraw follicles that changed."""
         if self.tissue.drawn != self.desk.session.sections:
             self._draw_tissue()
         standing = {f.id: f for f in self.desk.follicles}
@@ -352,7 +350,7 @@ class Reviewer:
             self.viewer.layers.selection.active = self.layer
 
     def _clicked(self, event: object = None) -> None:
-        """A person selected shapes: one is looked at, several are decided together."""
+        """Handle a selection by the user: one shape becomes the current follicle, several are judged together."""
         if self._own:
             return
         ids = [self._ids[i] for i in sorted(self.layer.selected_data) if i < len(self._ids)]
@@ -365,7 +363,7 @@ class Reviewer:
         self._refresh()
 
     def _drawn(self, event: Any) -> None:
-        """A person drew, moved or deleted shapes with napari's tools."""
+        """Handle shapes that the user drew, moved or deleted with napari's tools."""
         if self._own or event.action not in ("added", "changed", "removed"):
             return
         with self._told():
@@ -374,20 +372,20 @@ class Reviewer:
                 drawn = list(zip(self.layer.data[new], self.layer.shape_type[new], strict=True))
                 self._use("select")
                 if not drawn:
-                    raise UserError("An outline needs three corners at least: press P, and draw it again.")
+                    raise UserError("An outline needs at least three corners: press P, and draw it again.")
                 for shape, kind in drawn:
                     self._added(shape, kind)
             elif event.action == "changed":
                 if self.layer.mode not in ("direct", "vertex_insert", "vertex_remove"):
-                    # A click that slips is no correction.
-                    raise UserError("The outline stays: to change it, press D and move its corners.")
+                    # A click that slips is not a correction.
+                    raise UserError("The outline was not moved: to change it, press D and move its corners.")
                 for row in event.data_indices:
                     self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
             else:
                 self.desk.selected = tuple(self._ids[row] for row in event.data_indices)
                 self.desk.delete()
                 self.desk.selected = ()
-        if self.layer is not None:  # a search that was asked for has taken it away
+        if self.layer is not None:  # a search that was started has removed the layer
             self._draw_all()
             self.show()
 
@@ -398,19 +396,19 @@ class Reviewer:
             then(outline_of(shape, kind))
         elif kind in ("line", "path"):
             self.desk.split(LineString(points_of(shape)))
-            self._say("Cut in two; both were measured.")
+            self._say("Split in two; both parts were measured.")
         else:
             self.desk.add(outline_of(shape, kind))
-            self._say("Added, measured and staged: press the key of another stage if it is wrong.")
-        self._in_view = self.desk.current  # it is where the person looks
+            self._say("Added, measured and staged. If the stage is wrong, press the key of the right one.")
+        self._in_view = self.desk.current  # it is already in view
 
     @property
     def _half_drawn(self) -> bool:
-        """Whether a person is drawing an outline: napari has it then, and the desk not yet."""
+        """Whether the user is drawing an outline: napari then has one shape more than the desk."""
         return bool(self.layer.nshapes > len(self._ids))
 
     def _use(self, mode: str) -> None:
-        """Change napari's mode; what is half drawn is forgotten."""
+        """Change napari's mode; discard an unfinished outline."""
         half_drawn = self._half_drawn
         with self._of_ours():
             self.layer.mode = mode
@@ -419,7 +417,7 @@ class Reviewer:
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """What cannot be done is said, and outlines that overlap since then, whatever was done or taken back."""
+        """Show a message for errors, and for outlines that overlap after the action (also after undo)."""
         slide_id, before = self.desk.slide_id, set(self.desk.overlapping)
         try:
             yield
@@ -430,7 +428,7 @@ class Reviewer:
 
     @contextlib.contextmanager
     def _of_ours(self) -> Iterator[None]:
-        """What is drawn meanwhile was not drawn by a person."""
+        """Mark changes of the layer in this block as made by the program, not by the user."""
         before, self._own = self._own, True
         try:
             yield

@@ -1,4 +1,4 @@
-"""The layer of the pieces of tissue, below the follicles; no Qt in here."""
+"""The layer of the sections, below the follicles; without Qt."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 class TissueLayer:
-    """Sections of the slide that is open on a desk, as a layer that nobody draws in.
+    """Sections of the open slide of a desk, as a layer that cannot be edited.
 
     Parameters
     ----------
     viewer
-        Where it is shown.
+        Viewer that shows the layer.
     desk
-        Whose sections they are.
+        Desk with the open slide.
 
     Attributes
     ----------
     layer
-        napari's; None before the first slide.
+        Layer of napari; None before the first slide.
     drawn
         Sections as they are drawn.
     """
@@ -41,17 +41,17 @@ class TissueLayer:
         self._wanted = False
 
     def show(self, wanted: bool) -> None:
-        """Show all, or only where one is not counted: with thousands of follicles drawing is slow."""
+        """Show the layer always, or only if a section is not counted: with thousands of follicles, drawing is slow."""
         self._wanted = wanted
         self.hide(False)
 
     def hide(self, hidden: bool) -> None:
-        """Hide it, or show again what is wanted."""
+        """Hide the layer, or show it again if it is wanted."""
         if self.layer is not None:
             self.layer.visible = not hidden and (self._wanted or not all(s.included for s in self.drawn))
 
     def mark(self, ids: Sequence[str]) -> None:
-        """Draw some sections thick."""
+        """Draw some sections with thick outlines."""
         if self.layer is not None:
             chosen = set(ids)
             self.layer.edge_width = [12 if s in chosen else 3 for s in self.layer.features["section"]]
@@ -61,12 +61,12 @@ class TissueLayer:
         return next(s for s in self.drawn if s.section_id == section_id).outline
 
     def draw(self) -> None:
-        """Draw the sections as they stand, in the place where they were."""
+        """Draw the current sections, at the same place in the layer list."""
         self.drawn = self._desk.session.sections
         tissue, size = self._desk.tissue, self._desk.pixel_size
         data, options, _ = section_layer(tissue.sections, tissue.owner_of(), size)
         layers, above = self._viewer.layers, None
-        if self.layer is not None and self.layer in layers:  # a person may have deleted it
+        if self.layer is not None and self.layer in layers:  # the user may have deleted it
             above = layers.index(self.layer)
             layers.remove(self.layer)
         self.layer = self._viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
@@ -76,5 +76,5 @@ class TissueLayer:
             layers.move(layers.index(self.layer), above)
 
     def forget(self) -> None:
-        """There is no slide any more."""
+        """Forget the layer of a slide that was closed."""
         self.layer, self.drawn = None, ()

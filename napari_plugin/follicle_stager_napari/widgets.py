@@ -1,4 +1,4 @@
-"""Parts of the panel that know nothing of it: bars of stages, all keys; and what is laid out alike."""
+"""General widgets for the panel: probability bars, messages, the page of keys, and layout helpers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class ProbabilityBars(QWidget):
-    """How well each stage fits; Qt's own progress bars draw the whole window anew with each number."""
+    """Bars for the probability of each stage; Qt's progress bars would redraw the whole window for each number."""
 
     _ROW_PX = 15
 
@@ -40,12 +40,12 @@ class ProbabilityBars(QWidget):
         self.setFixedHeight(self._ROW_PX * len(LADDER))
 
     def show_of(self, probabilities: Mapping[Stage, float]) -> None:
-        """Show other probabilities."""
+        """Show new probabilities."""
         self._probabilities = probabilities
         self.update()
 
     def paintEvent(self, event: object) -> None:
-        """Draw; Qt calls it."""
+        """Draw the bars; called by Qt."""
         painter = QPainter(self)
         text = self.palette().color(self.foregroundRole())
         for row, stage in enumerate(LADDER):
@@ -59,14 +59,14 @@ class ProbabilityBars(QWidget):
 
 
 class Said(QScrollArea):
-    """Words in a place of one height: more of them are scrolled, and stand in the tooltip; nothing below it moves.
+    """A text field of fixed height, so that nothing below it moves; longer text scrolls, and is in the tooltip.
 
     Parameters
     ----------
     lines
-        So many are seen.
+        Number of visible lines.
     text
-        What it says first.
+        Initial text.
     """
 
     def __init__(self, lines: int, text: str = "") -> None:
@@ -84,29 +84,29 @@ class Said(QScrollArea):
         self.setText(text)
 
     def showEvent(self, event: QShowEvent) -> None:
-        """Take the place anew: the letters have the size now that napari gives them. Qt calls it."""
+        """Set the height again, because the font now has the size set by napari; called by Qt."""
         self._take_place()
         super().showEvent(event)
 
     def _take_place(self) -> None:
-        self.setFixedHeight((self._lines + 1) * self._label.fontMetrics().lineSpacing())  # one for its margins
+        self.setFixedHeight((self._lines + 1) * self._label.fontMetrics().lineSpacing())  # one line for the margins
 
     def text(self) -> str:
-        """What it says."""
+        """The current text."""
         return self._text
 
     def setText(self, text: str) -> None:
-        """Say something else."""
+        """Show another text."""
         if text != self._text:
             self._text = text
-            # A path has no spaces: it may be parted at its signs.
+            # A path has no spaces, so allow line breaks after its separators.
             self._label.setText(re.sub(r"([/\\_])", "\\1\u200b", text))
             self.setToolTip(text)
             self.verticalScrollBar().setValue(0)
 
 
 class Tall(QScrollArea):
-    """A column that scrolls up and down and is never narrower than what it holds."""
+    """A column that scrolls vertically and is never narrower than its content."""
 
     def __init__(self, inside: QWidget) -> None:
         super().__init__()
@@ -117,31 +117,31 @@ class Tall(QScrollArea):
         self.setWidget(inside)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Ask for more room when what is inside needs it; Qt calls it."""
+        """Request more width when the content needs it; called by Qt."""
         if watched is self._inside and event.type() == QEvent.Type.LayoutRequest:
             wanted = self._inside.minimumSizeHint().width()
-            if wanted != self._wanted:  # else the window would be laid out anew with each follicle
+            if wanted != self._wanted:  # otherwise the window would be laid out again for each follicle
                 self._wanted = wanted
                 self.updateGeometry()
         return bool(super().eventFilter(watched, event))
 
     def minimumSizeHint(self) -> QSize:
-        """Asked by Qt whenever what is inside changes, as when a style is applied."""
+        """Width of the content; called by Qt whenever the content changes, for example when a style is applied."""
         beside = self.verticalScrollBar().sizeHint().width() + 2 * self.frameWidth()
         return QSize(self._inside.minimumSizeHint().width() + beside, 200)
 
     def sizeHint(self) -> QSize:
-        """As wide, and as tall as it may be."""
+        """Minimum width, and the full height of the content."""
         return QSize(self.minimumSizeHint().width(), self._inside.sizeHint().height())
 
 
 class KeyPage(QDialog):
-    """All keys on one page, beside the window: work goes on below it."""
+    """All keys on one page, in a dialog that does not block the window."""
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keys")
-        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)  # the next key is for the slide
+        self.setAttribute(Qt.WidgetAttribute.WA_ShowWithoutActivating)  # the slide keeps the focus
         layout = QVBoxLayout(self)
         rows = []
         for title, actions in (
@@ -158,11 +158,11 @@ class KeyPage(QDialog):
         layout.addWidget(QLabel(f"<table>{''.join(rows)}</table>"))
 
     def switch(self) -> None:
-        """Show it, or close it."""
+        """Show or close the page."""
         self.setVisible(not self.isVisible())
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        """Close with the key that opened it; Qt calls it."""
+        """Close the page with the key that opened it; called by Qt."""
         if event.key() == Qt.Key.Key_F1:
             self.close()
         else:
@@ -170,7 +170,7 @@ class KeyPage(QDialog):
 
 
 def foldable(title: str, part: QWidget, *, opened: Callable[[bool], None] | None = None) -> QWidget:
-    """A part under a title that folds it away; with ``opened``, which is told of it, it is folded at first."""
+    """A part under a title that folds it away; with ``opened``, which is called at each change, it starts folded."""
     head = QToolButton()
     head.setText(title)
     head.setCheckable(True)
@@ -186,13 +186,13 @@ def foldable(title: str, part: QWidget, *, opened: Callable[[bool], None] | None
     head.setChecked(opened is None)
     head.setArrowType(Qt.ArrowType.DownArrow if opened is None else Qt.ArrowType.RightArrow)
     if opened is not None:
-        part.hide()  # to show it would make it a window of its own, as long as it is in none
+        part.hide()  # to show a widget that is not in a window yet would make it a window of its own
     head.toggled.connect(fold)
     return column(head, part)
 
 
 def push_button(label: str, tip: str, do: Callable[[], object]) -> QPushButton:
-    """A button that does something."""
+    """A button with a tooltip and a function."""
     button = QPushButton(label)
     button.setToolTip(tip)
     button.clicked.connect(lambda: do())
@@ -209,7 +209,7 @@ def choice(tip: str, names: Sequence[str], changed: Callable[[], None]) -> QComb
 
 
 def name_list() -> QComboBox:
-    """A list of names, however long: the panel does not grow with them."""
+    """A list of names that does not make the panel wider, however long the names are."""
     box = QComboBox()
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(12)
@@ -217,7 +217,7 @@ def name_list() -> QComboBox:
 
 
 def row(*widgets: QWidget) -> QWidget:
-    """Widgets beside each other."""
+    """Widgets side by side."""
     return _laid_out(QHBoxLayout(), widgets)
 
 

@@ -1,4 +1,4 @@
-"""What the window says of things that went wrong or need a look; no Qt in here."""
+"""Messages of the window about problems and about follicles to check; without Qt."""
 
 from __future__ import annotations
 
@@ -11,41 +11,41 @@ if TYPE_CHECKING:
     from follicle_stager.learning import Learned
     from follicle_stager.review.desk import Desk
 
-#: Said at once, whatever has led to it.
+#: Shown as soon as two outlines overlap, whatever caused it.
 OVERLAP = (
-    "Two outlines overlap now, and one follicle may be counted twice: take it back (Ctrl-Z), reject one of them (0), "
-    "or make one of them (J)."
+    "Two outlines overlap now, and one follicle may be counted twice: undo this (Ctrl-Z), reject one of them (0), "
+    "or merge them (J)."
 )
 
 _FULL = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is used up"}
 
 
 def refused(error: UserError | OSError) -> str:
-    """Say why something cannot be done, and what a person at the window can do."""
+    """Return a message that says why something failed, and what the user can do."""
     if isinstance(error, UserError):
         return str(error)
     full = _FULL.get(error.errno or 0)
     if full is None:
         return describe_os_error(error)
     where = f" ({error.filename})" if error.filename else ""
-    return f"{full}{where}. Free some space and press the same again. What was decided before is kept."
+    return f"{full}{where}. Free some space and press the same key or button again. Earlier decisions are kept."
 
 
 def overlap_of(desk: Desk) -> str:
-    """Say what the follicle in view overlaps, and which key to press; empty where it overlaps nothing."""
+    """Return a message about outlines that the current follicle overlaps, with the keys to press; else empty."""
     others = desk.overlapping.get(desk.current or "", [])
     if not others:
         return ""
     stages = ", ".join(desk.session[other].stage.label for other in others)
-    return f"It overlaps another outline ({stages}): one may be counted twice. 0: reject this one. J: make one of them."
+    return f"It overlaps another outline ({stages}): it may be counted twice. 0: reject this one. J: merge them."
 
 
 def learned(result: Learned) -> str:
-    """Say what a classifier that was learned from corrections is worth."""
+    """Return a message that says how well a classifier learned from corrections performs."""
     card, (value, low, high) = result.card, result.difference
-    verdict = "it beats the criteria" if card.takes_over else "it is not surely better than the criteria"
+    verdict = "it is better than the criteria" if card.takes_over else "it is not clearly better than the criteria"
     return (
-        f"Learned from {card.follicles} follicles of {card.animals} animals. On animals held back, its share "
+        f"Learned from {card.follicles} follicles of {card.animals} animals. On held-out animals, its share "
         f"of right stages minus that of the criteria is {value:+.1%} (95 % interval {low:+.1%} to "
         f"{high:+.1%}): {verdict}. The order 'disagreement' shows where it differs."
     )

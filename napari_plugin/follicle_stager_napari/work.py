@@ -1,7 +1,7 @@
-"""Something that takes long, in a thread of its own: the window goes on, is told how far it is, and can stop it.
+"""Long tasks in a thread: the window stays responsive, shows the progress, and can stop the task.
 
-The thread puts what it has to say into a queue, and the window looks there now and then: Qt's signals between threads
-crash with some versions of PySide.
+The thread puts its progress into a queue, which the window polls, because Qt signals between threads crash with some
+versions of PySide.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from follicle_stager_napari.words import refused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    #: ``tell(step, done, total)``; it raises `Stopped` when the person has pressed stop.
+    #: ``tell(step, done, total)``; it raises `Stopped` if the user has pressed *Stop*.
     Tell = Callable[[str, int, int], None]
 
 logger = logging.getLogger(__name__)
@@ -29,21 +29,21 @@ _LOOK_EVERY_MS = 40
 
 
 class Work:
-    """One piece of work in its thread.
+    """One task in a thread of its own.
 
     Parameters
     ----------
     do
-        Called in the thread, with a function to tell how far it is.
+        Function that is called in the thread, with a function to report progress.
 
     Attributes
     ----------
     progress
-        Steps that were told and not looked at.
+        Reported steps that have not been read yet.
     result
-        What ``do`` returned, when it has ended.
+        Value that ``do`` returned.
     why
-        Why it did not, in words; None where it did.
+        Reason why the task failed, in words; None if it did not fail.
     """
 
     def __init__(self, do: Callable[[Tell], Any]) -> None:
@@ -57,15 +57,15 @@ class Work:
 
     @property
     def ended(self) -> bool:
-        """Whether nothing more will come."""
+        """Whether the task has ended."""
         return not self._thread.is_alive()
 
     def stop(self) -> None:
-        """End at the next step; what was finished is kept."""
+        """Stop the task at its next step; finished parts are kept."""
         self._stop.set()
 
     def wait(self) -> None:
-        """Return when it has ended."""
+        """Wait until the task has ended."""
         self._thread.join()
 
     def _tell(self, step: str, done: int, total: int) -> None:
@@ -80,20 +80,20 @@ class Work:
             self.why = "Stopped; nothing was changed."
         except (UserError, OSError) as error:
             self.why = refused(error)
-        except Exception as error:  # the window must not wait for ever
+        except Exception as error:  # otherwise the window would wait forever
             logger.exception("work failed")
             self.why = f"A defect of the software ({type(error).__name__}: {error}); please report it."
 
 
 class WorkBar(QWidget):
-    """One piece of work at a time, its progress, and a button to stop it; hidden while there is none.
+    """Progress of one task at a time, with a button to stop it; hidden if no task is running.
 
     Parameters
     ----------
     say
-        Told why something failed.
+        Function that shows why a task failed.
     changed
-        Called when work begins and when it has ended.
+        Function that is called when a task begins and when it has ended.
     """
 
     def __init__(self, say: Callable[[str], None], changed: Callable[[], None]) -> None:
@@ -104,14 +104,14 @@ class WorkBar(QWidget):
         self._otherwise: Callable[[], None] = lambda: None
         self._bar = QProgressBar()
         stop = QPushButton("Stop")
-        stop.setToolTip("End it; nothing is lost.")
+        stop.setToolTip("Stop this task; nothing is lost.")
         stop.clicked.connect(self.stop)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(self._bar)
         layout.addWidget(stop)
         place = self.sizePolicy()
-        place.setRetainSizeWhenHidden(True)  # else all below it moves when work begins, away from the mouse
+        place.setRetainSizeWhenHidden(True)  # otherwise everything below would move when a task begins
         self.setSizePolicy(place)
         self._looking = QTimer(self)
         self._looking.setInterval(_LOOK_EVERY_MS)
@@ -120,7 +120,7 @@ class WorkBar(QWidget):
 
     @property
     def busy(self) -> bool:
-        """Whether something goes on."""
+        """Whether a task is running."""
         return self._work is not None
 
     def start(
@@ -130,15 +130,15 @@ class WorkBar(QWidget):
         *,
         otherwise: Callable[[], None] = lambda: None,
     ) -> None:
-        """Do something in a thread; ``then`` gets what it returned, ``otherwise`` is called where it did not.
+        """Start a task in a thread; ``then`` is called with its result, or ``otherwise`` if it failed.
 
         Raises
         ------
         UserError
-            If something else goes on.
+            If another task is running.
         """
         if self.busy:
-            raise UserError("Something else goes on: wait for it, or stop it.")
+            raise UserError("Another task is running: wait for it, or stop it.")
         self._then, self._otherwise = then, otherwise
         self._bar.setRange(0, 0)
         self._work = Work(do)
@@ -147,18 +147,18 @@ class WorkBar(QWidget):
         self._changed()
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Ask the task to stop."""
         if self._work is not None:
             self._work.stop()
 
     def end(self) -> None:
-        """Stop, and return when it has ended; nothing comes of it."""
+        """Stop the task, and wait until it has ended; its result is discarded."""
         if self.busy:
             self.abandon()
             self._close()
 
     def abandon(self) -> None:
-        """As `end`, where Qt has taken the window away."""
+        """Do the same as `end` if Qt has already deleted the window."""
         work, self._work = self._work, None
         if work is not None:
             work.stop()
@@ -173,7 +173,7 @@ class WorkBar(QWidget):
         work = self._work
         if work is None:
             return
-        ended = work.ended  # asked first: what was told before is in the queue then
+        ended = work.ended  # read this first: then all progress is already in the queue
         while not work.progress.empty():
             step, done, total = work.progress.get()
             self._bar.setRange(0, max(total, 1))

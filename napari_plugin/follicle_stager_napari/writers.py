@@ -1,4 +1,4 @@
-"""napari's writer: a layer of outlines as QuPath GeoJSON."""
+"""Writer for napari: a layer of outlines as QuPath GeoJSON."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ E = TypeVar("E", Health, Countable, Status)
 
 
 def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: dict[str, Any]) -> list[str]:
-    """Write a shapes layer as follicles; what `layers.follicle_layer` made comes back as it was drawn.
+    """Write a shapes layer as follicles; the inverse of `layers.follicle_layer`.
 
-    Outlines that a person drew into a layer of their own have no stage, and are ``unsure``. A layer that was moved,
-    turned or stretched is written as it is seen: in pixels of its scale.
+    Outlines that the user drew in a new layer have no stage and become ``unsure``. A layer that was moved, rotated or
+    stretched is written as it is displayed, in pixels of its scale.
     """
     to_pixels = _to_pixels(attributes)
     features = attributes.get("features")
@@ -39,7 +39,7 @@ def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: d
     for shape, row, kind in zip(data, rows, kinds, strict=True):
         outline = outline_of(to_pixels(shape), str(kind)) if str(kind) not in ("line", "path") else Polygon()
         if not outline.is_empty:
-            # A shape that is drawn takes over the features of the one before: it is none of that follicle's.
+            # napari copies the features of the previous shape to a new one; do not use these.
             follicles.append(_follicle(outline, {} if row.get("id") in known else row))
             known.add(row.get("id"))
     write_geojson(Path(path), follicles)
@@ -47,7 +47,7 @@ def write_outlines(path: str, data: Sequence[NDArray[np.float64]], attributes: d
 
 
 def _to_pixels(attributes: dict[str, Any]) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
-    """From the corners of a shape to pixels of the slide, row and column: by the layer's transforms, then its scale."""
+    """Function that converts corners of a shape to slide pixels (row, column), by the layer's transforms and scale."""
     given = {name: attributes[name] for name in ("scale", "translate", "rotate", "shear") if name in attributes}
     if not given:
         return lambda corners: corners
@@ -82,7 +82,7 @@ def _follicle(outline: Polygon, row: dict[str, Any]) -> Follicle:
 
 
 def _text(value: object) -> str:
-    """A feature as text; napari fills those of other layers with NaN."""
+    """A feature as text; napari fills missing features with NaN."""
     return value if isinstance(value, str) else ""
 
 

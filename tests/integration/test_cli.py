@@ -263,9 +263,9 @@ def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
     )
     code, shown = cli("review", mine, "--take-in", theirs)
     assert code == 0
-    assert f"{slide}: 1 corrections taken in" in shown
+    assert f"{slide}: 1 corrections added" in shown
     assert "set_stage by Grace" in shown
-    assert f"{other}: 1 corrections taken in" in shown
+    assert f"{other}: 1 corrections added" in shown
     stages = {f.id: f.stage for f in Study.open(mine).follicles(slide)}
     assert (stages[one], stages[two]) == (Stage.ANTRAL, Stage.PREOVULATORY)
     assert Stage.ANTRAL in {f.stage for f in Study.open(mine).follicles(other) if f.status == Status.CORRECTED}
@@ -334,7 +334,7 @@ def test_another_picture_of_the_same_name_replaces_none(cli, tmp_path):
     assert cli("stage", tmp_path / "a" / "x.tif", *options)[0] == 0
     code, shown = cli("stage", tmp_path / "b" / "x.tif", *options)
     assert code == 2
-    assert "has a slide x already" in shown
+    assert "already has a slide x" in shown
     (tmp_path / "a" / "x.tif").rename(tmp_path / "x.tif")  # the same picture, moved
     assert cli("stage", tmp_path / "x.tif", *options, "--min-score", 0.6)[0] == 0
 
@@ -393,10 +393,10 @@ class TestBadInput:
             cli, "compare", study, "--covariates", "age_days"
         )
         outlines = next(study.glob("slides/*/follicles.geojson"))
-        assert "ends in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
+        assert "must end in .zip" in self.fails(cli, "convert", outlines, tmp_path / "x.csv")
         assert "0 follicles of 0 animals are judged" in self.fails(cli, "learn", study)
         assert "write whole numbers" in self.fails(cli, "power", "--animals", "few")
-        assert "2 animals at least" in self.fails(cli, "power", "--animals", "1")
+        assert "at least 2 animals" in self.fails(cli, "power", "--animals", "1")
         assert "block_after" in self.fails(cli, "power", "--block-after", "antral")
 
     def test_missing_path(self, cli, tmp_path):

@@ -223,7 +223,7 @@ def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
         assert not desk.propose(at.x, at.y)
         assert desk.current == one.id
     desk.let_go()
-    with pytest.raises(UserError, match="outlined already"):
+    with pytest.raises(UserError, match="already has an outline"):
         desk.add(before[1].outline.buffer(0.2))
     assert desk.current == before[1].id
     assert desk.follicles == before
@@ -375,7 +375,7 @@ def test_tables_are_loaded_as_they_stand_and_every_column_is_documented(desk):
     for predicted in path.parent.glob("predictions/*.geojson"):
         predicted.write_text(re.sub('"Score": [0-9.]+', '"Score": 2.0', predicted.read_text()))
     (path.parent / "edits.jsonl").unlink(missing_ok=True)
-    with pytest.raises(UserError, match=r"feature 1 holds something that cannot be read \(Score is 2"):
+    with pytest.raises(UserError, match=r"feature 1 cannot be read \(Score is 2"):
         load_study(desk.study.path)
 
 
@@ -390,12 +390,12 @@ def test_counts_of_a_slide_are_those_that_it_was_left_with(desk):
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], ("nobody", "L"))
     desk.open_next()
-    with pytest.raises(UserError, match="was given to nobody L, and the sample sheet has no row"):
+    with pytest.raises(UserError, match="was assigned to nobody L, but the sample sheet has no such row"):
         desk.counts()
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], None)
     assert first in set(desk.counts().section["slide"])
-    with pytest.raises(UserError, match="not there any more"):
+    with pytest.raises(UserError, match="no longer exists"):
         desk.tissue.merge(["gone", left_out])
 
 

@@ -100,7 +100,7 @@ def test_a_section_unlike_all_that_the_network_knows_is_doubtful(name, spoil, se
         seen = process_slide(slide, Config(), slide_id=name)
     assert seen.quality["strangeness"] > 1
     assert any(s.doubt for s in seen.sections)
-    assert any("unlike all sections" in flag for flag in seen.flags)
+    assert any("differs from all sections" in flag for flag in seen.flags)
 
 
 def test_everything_lies_inside_its_follicle(result):

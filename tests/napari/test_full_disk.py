@@ -49,7 +49,7 @@ def test_the_next_slide_on_a_full_disk(study, sit_down, monkeypatch, what, way):
         go_on()
         message = person.panel._message.text()
         assert "disk is full" in message
-        assert "Free some space and press the same again" in message
+        assert "Free some space and press the same key or button again" in message
         assert person.desk.slide_id == person.panel._slides.currentText() == slide
         assert shown(person).startswith(slide)
         assert all(layer.visible for layer in person.viewer.layers if layer.name != "sections")

@@ -143,7 +143,7 @@ def test_nothing_can_be_pressed_while_a_slide_is_searched(study, sit_down):
     person.press("3", ".", "0", "Control-Z")
     for action in ACTIONS:
         person.panel._act(action)
-    with pytest.raises(UserError, match="Something else goes on"):
+    with pytest.raises(UserError, match="Another task is running"):
         person.panel.work.start(lambda tell: None, lambda result: None)
     person.wait_for_work()
     assert "follicles were found" in person.panel._message.text()
@@ -201,7 +201,7 @@ def test_a_picture_of_another_name_is_not_taken_for_it(cohort, tmp_path, sit_dow
     person.panel.open_slide(slide)
     person.wait_for_work()
     other = slide.rename(tmp_path / "one.tif")
-    with pytest.raises(UserError, match="this study is of"):
+    with pytest.raises(UserError, match="this study belongs to"):
         person.panel.open_slide(other)
 
 
@@ -292,7 +292,7 @@ def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
     assert person.desk.follicles == before
     person.press("N", "W")
     one = person.desk.session[person.desk.current]
-    assert f"nucleus shows: {one.countable.value}" in person.panel._judging._what.text()
+    assert f"nucleus visible: {one.countable.value}" in person.panel._judging._what.text()
     person.press("1")
     assert "not in the counts of this slide (NA)" in person.panel._message.text()
 
@@ -365,7 +365,7 @@ def test_the_list_of_sections_is_never_behind(many, sit_down):
     sections._table.selectAll()
     sections._merge()
     sections._merge()
-    assert "Merging needs two" in person.panel._message.text()
+    assert "Merging needs at least two" in person.panel._message.text()
     assert len(person.desk.tissue.sections) == 1
     person.press(".")
     sections._include(False)  # before the list is filled anew

@@ -28,7 +28,7 @@ def test_k_on_an_outline_selects_it(study, sit_down):
         person.press("K")
         assert person.desk.follicles == before
         assert person.desk.current == one.id
-        assert "outlined already" in person.panel._message.text()
+        assert "already has an outline" in person.panel._message.text()
 
 
 def test_k_where_a_follicle_was_rejected_brings_one_back(study, sit_down):
@@ -58,7 +58,7 @@ def test_the_same_outline_is_drawn_once(study, sit_down):
     assert person.desk.follicles == before
     assert len(layer.data) == len(before)
     assert person.desk.current == one.id
-    assert "outlined already" in person.panel._message.text()
+    assert "already has an outline" in person.panel._message.text()
 
 
 def test_an_outline_over_another_is_said_at_once_in_the_queue_and_in_the_counts(study, sit_down, qtbot):

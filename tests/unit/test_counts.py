@@ -189,7 +189,7 @@ def test_a_torn_section_with_a_name_is_one(tmp_path):
 
 def test_sections_are_given_to_no_animal_by_guess(tmp_path):
     study = make_study(tmp_path, {"a": [[], [], []]}, ["a,m1,+/+,control,,L,1,,", "a,m2,-/-,knockout,,L,2,,"])
-    with pytest.raises(StudyError, match="2 rows of m1, m2 for it, and 3 sections"):
+    with pytest.raises(StudyError, match="2 rows of m1, m2 for it, but 3 sections"):
         count_study(study)
 
 
@@ -198,7 +198,7 @@ def test_the_same_picture_twice_is_refused(tmp_path):
     for slide in "ab":
         path = study.slide_folder(slide) / "run.json"
         write_text(path, json.dumps(json.loads(path.read_text()) | {"content": "the same"}))
-    with pytest.raises(StudyError, match="slides a and b are the same picture"):
+    with pytest.raises(StudyError, match="slides a and b are the same image"):
         count_study(study)
 
 
@@ -254,7 +254,7 @@ def test_an_animal_of_which_nothing_is_counted_is_said(tmp_path):
     write_sections(path, [replace(s, included=False) for s in study.sections("b")])
     counts = count_study(study)
     assert counts.notes == (
-        "m2 R: no section of it is counted, so it is in no table",
+        "m2 R: none of its sections is counted, so it is missing in the tables",
         "b_s1: not counted (left out), 0.81 mm²",
     )
     shown = io.StringIO()

@@ -73,7 +73,7 @@ class TestUnsure:
         m = replace(SECONDARY, oocyte_um=NAN, layers=NAN, layers_iqr=NAN, two_layers_fraction=NAN, granulosa_um=NAN)
         verdict = stage_by_criteria(m, CONFIG)
         assert verdict.stage == Stage.UNSURE
-        assert any("cut beside the oocyte" in reason for reason in verdict.reasons)
+        assert any("the section misses the oocyte" in reason for reason in verdict.reasons)
         assert verdict.countable == Countable.NO
 
     def test_count_and_thickness_conflict(self):

@@ -363,7 +363,7 @@ class TestAgreement:
     @pytest.mark.parametrize(
         ("text", "reason"),
         [
-            ("Class,Centroid X µm,Centroid Y µm\nA,1,2\nB,x,2\n", "line 3, column Centroid X µm: 'x' is no number"),
+            ("Class,Centroid X µm,Centroid Y µm\nA,1,2\nB,x,2\n", "line 3, column Centroid X µm: 'x' is not a number"),
             ("Class,x,y\nA,1,2\n", "no columns 'Centroid X"),
             ("Centroid X µm,Centroid Y µm\n1,2\n", "no column says the class"),
             ("", "no columns 'Centroid X"),

@@ -155,17 +155,17 @@ def ring(*corners):
 @pytest.mark.parametrize(
     ("feature", "reason"),
     [
-        ({"geometry": ring([0, 0], [9, float("nan")], [9, 9])}, "feature 2 holds a coordinate that is no number"),
+        ({"geometry": ring([0, 0], [9, float("nan")], [9, 9])}, "feature 2 has a coordinate that is not a number"),
         ({"geometry": ring([0, 0], [9, 9], [18, 18])}, "outline of feature 2 encloses nothing"),
         ({"geometry": ring([0, 0], [9, 0])}, "outline of feature 2 encloses nothing"),
         ({"geometry": ring([0, 0])}, "geometry of feature 2 cannot be read"),
         ({"geometry": "square"}, "geometry of feature 2 cannot be read"),
-        ({"geometry": SQUARE, "properties": [1]}, "feature 2 holds something that cannot be read"),
-        ({"geometry": SQUARE, "properties": {"metadata": {"status": "gone"}}}, "feature 2 holds something"),
-        ({"geometry": SQUARE, "properties": {"measurements": [3]}}, "feature 2 holds something"),
+        ({"geometry": SQUARE, "properties": [1]}, "feature 2 cannot be read"),
+        ({"geometry": SQUARE, "properties": {"metadata": {"status": "gone"}}}, "feature 2 cannot be read"),
+        ({"geometry": SQUARE, "properties": {"measurements": [3]}}, "feature 2 cannot be read"),
         (
             {"geometry": SQUARE, "properties": {"classification": "Oocyte", "metadata": {"follicle": [1]}}},
-            "feature 2 holds something",
+            "feature 2 cannot be read",
         ),
     ],
 )
@@ -183,11 +183,11 @@ def test_what_would_take_minutes_or_is_no_number_is_refused_at_once(tmp_path):
     with pytest.raises(UserError, match="feature 1 has 30000. corners"):
         read_geojson(path)
     path.write_text("9" * 10_000)
-    with pytest.raises(UserError, match="no list of GeoJSON features"):
+    with pytest.raises(UserError, match="not a list of GeoJSON features"):
         read_geojson(path)
     for value in ("9" * 400, "1e999", "NaN"):
         path.write_text(json.dumps([{"type": "Feature", "geometry": SQUARE}]).replace("9", value, 1))
-        with pytest.raises(UserError, match="a coordinate that is no number"):
+        with pytest.raises(UserError, match="a coordinate that is not a number"):
             read_geojson(path)
 
 

@@ -273,7 +273,7 @@ class TestImageJ:
     def test_damaged(self, tmp_path, content):
         for name in ("a.zip", "a.roi"):
             (tmp_path / name).write_bytes(content)
-            with pytest.raises(UserError, match=f"{name}.*no ROIs"):
+            with pytest.raises(UserError, match=f"{name}.*not readable ImageJ ROIs"):
                 read_outlines(tmp_path / name)
 
 

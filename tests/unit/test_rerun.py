@@ -86,7 +86,7 @@ def seen(study):
 def test_corrections_stand_in_a_run_that_finds_the_same_a_little_otherwise(study):
     before = correct(study)
     assert save(study, "B", [follicle(100 * i + 2, radius=20.4) for i in range(1, 7)]) == (
-        "corrected before and not found again, kept as it was: Primary at x = 50, y = 400",
+        "corrected before, not found again, and kept: Primary at x = 50, y = 400",
     )
     assert seen(study) == before
     by_place = {round(f.outline.centroid.x): f for f in study.follicles(SLIDE)}
@@ -104,9 +104,7 @@ def test_a_higher_threshold_and_back_again(study):
     """What the run in between did not find comes back with what was said of it, rejections included."""
     before = correct(study)
     assert len(save(study, "B", ROW[4:])) == 4, "three orphans that count, and the one that was added"
-    assert save(study, "A", ROW) == (
-        "corrected before and not found again, kept as it was: Primary at x = 50, y = 400",
-    )
+    assert save(study, "A", ROW) == ("corrected before, not found again, and kept: Primary at x = 50, y = 400",)
     assert seen(study) == before
 
 

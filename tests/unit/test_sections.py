@@ -83,25 +83,25 @@ def secondary(study):
 
 class TestCounts:
     def test_unassigned_pieces_stop_counting_and_assigned_ones_are_counted(self, study):
-        with pytest.raises(StudyError, match="2 rows of m1, m2 for it, and 3 sections"):
+        with pytest.raises(StudyError, match="2 rows of m1, m2 for it, but 3 sections"):
             count_study(study)
         with opened(study) as session:
             session.assign({"ovary_s1": ("m1", "L"), "ovary_s3": ("m2", "L")})
-        with pytest.raises(StudyError, match="nobody said whose ovary_s2 is"):
+        with pytest.raises(StudyError, match="ovary_s2 is not assigned to an animal"):
             count_study(study)
         with opened(study) as session:
             session.assign({"ovary_s2": ("m3", "L")})
-        with pytest.raises(StudyError, match="was given to m3 L, and the sample sheet has no row for that"):
+        with pytest.raises(StudyError, match="was assigned to m3 L, but the sample sheet has no such row"):
             count_study(study)
         with opened(study) as session:
             session.assign({"ovary_s2": ("m1", "L")})
-        with pytest.raises(StudyError, match="1 row of m1 for it, and 2 sections are there"):
+        with pytest.raises(StudyError, match="1 row of m1 for it, but 2 sections were found"):
             count_study(study)
         with opened(study) as session:
             session.undo()
             session.assign({"ovary_s1": ("m2", "L")})
             session.set_included(["ovary_s2"], False)
-        with pytest.raises(StudyError, match="a section of m1 L on it, and none was given to it"):
+        with pytest.raises(StudyError, match="a section of m1 L, but none is assigned to it"):
             count_study(study)
         with opened(study) as session:
             session.undo()
@@ -145,7 +145,7 @@ class TestCounts:
             session.assign({"ovary_s3": ("m1", "L"), "ovary_s2": ("m2", "R"), "ovary_s1": ("m2", "L")})
         counts = count_study(study)
         assert counts.notes[0] == (
-            "ovary_s1: counted as m2 L, as a person said; by the order of the sample sheet it would be m1 L"
+            "ovary_s1: counted as m2 L, as a person decided; by the order of the sample sheet, it would be m1 L"
         )
         table = counts.section
         own = table[table["stage"] == "secondary"]
@@ -183,7 +183,7 @@ class TestCounts:
         counts = count_study(study)
         assert counts.animal["ovaries_sampled"].unique() == pytest.approx([2 / 3 / 10])
         assert counts.notes == (
-            "m1 L: 33% of its tissue was left out; the offsets of single stages allow for it",
+            "m1 L: 33% of its tissue was left out; the offsets in the models of single stages account for this",
             "ovary_s3: not counted (fold), 0.81 mm²",
         )
         with opened(study) as session:
@@ -203,7 +203,7 @@ class TestCounts:
         with opened(study) as session:
             session.undo()
         sheet(study, [*TWO_ANIMALS, "ovary,m2,-/-,knockout,Igfals,R,3,10,5"])
-        with pytest.raises(StudyError, match="was given to m2; say to which ovary, L or R"):
+        with pytest.raises(StudyError, match="was assigned to m2; choose the ovary, L or R"):
             count_study(study)
 
     def test_what_a_person_writes_into_the_file_is_an_edit(self, study):
@@ -244,7 +244,7 @@ class TestCounts:
         with opened(study) as session:
             session.set_included(["ovary_s1"], True)
         assert not write("false"), "as JSON has it"
-        with pytest.raises(UserError, match="included is yes or no"):
+        with pytest.raises(UserError, match="included must be yes or no"):
             write('"perhaps"')
 
     def test_numbers_for_names_and_a_region_that_is_in_the_file(self, study):
@@ -343,7 +343,7 @@ class TestNextRun:
         with opened(study) as session:
             session.set_included(["ovary_s3"], False, "pen")
         told = save(study, "B", PIECES[:2], PIECES[:2])
-        assert told == ("changed before and not found again, kept as it was: section ovary_s3",)
+        assert told == ("changed before, not found again, and kept: section ovary_s3",)
         assert save(study, "A") == ()
         assert [s.reason for s in study.sections(SLIDE)] == ["", "", "pen"]
 

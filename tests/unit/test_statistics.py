@@ -419,7 +419,7 @@ class TestStudies:
         sheet = pd.DataFrame({"model": [r[0] for r in rows], "animal": [r[3] for r in rows], "age_days": range(16)})
         counts = replace(counts_of(rows), samples=sheet)
         assert compare(counts, covariates=["age_days"]).covariates == ("age_days",)
-        with pytest.raises(UserError, match="no covariate"):
+        with pytest.raises(UserError, match="not a covariate"):
             compare(counts, covariates=["weight"])
 
     @pytest.mark.parametrize("kind", ["countable", "healthy", "profiles"])

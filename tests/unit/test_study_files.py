@@ -107,7 +107,9 @@ class TestOtherFiles:
         lines = path.read_text().splitlines()
         lines[1] = json.dumps(json.loads(lines[1]) | change)
         path.write_text("\n".join(lines) + "\n")
-        with pytest.raises(UserError, match=r"edits\.jsonl: line 2: this is no edit .*[Rr]estore the file from a copy"):
+        with pytest.raises(
+            UserError, match=r"edits\.jsonl: line 2: this is not an edit .*[Rr]estore the file from a copy"
+        ):
             count_study(study)
 
     @pytest.mark.parametrize("text", ["x = " + "[" * 900 + "]" * 900, "x = " + "9" * 5000, "[detection", "a = 1"])
@@ -133,7 +135,7 @@ class TestOtherFiles:
     def test_outlines_that_another_program_took_away_are_said(self, study):
         (study.slide_folder("s") / "follicles.geojson").write_text('{"type": "FeatureCollection", "features": []}')
         notes = count_study(study).notes
-        assert any("2 follicles are not in follicles.geojson any more" in note for note in notes)
+        assert any("2 follicles were removed from follicles.geojson" in note for note in notes)
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"])
     def test_an_overlay_is_a_jpeg_or_an_error(self, tmp_path, content):
@@ -286,7 +288,7 @@ class TestFigures:
 
 
 def test_an_edit_is_text(tmp_path):
-    with pytest.raises(UserError, match="line 1: this is no edit"):
+    with pytest.raises(UserError, match="line 1: this is not an edit"):
         Edit.from_line(b'{"of": null, "kind": "saved", "before": [], "after": []}', "line 1")
 
 
