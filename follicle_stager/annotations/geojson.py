@@ -9,41 +9,32 @@ measurements; `objects` decides which objects are follicles.
 
 from __future__ import annotations
 
-import json
 import math
 import uuid
 from collections import Counter
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import STRtree, get_coordinates, set_precision, transform
+from shapely import STRtree, get_coordinates
 from shapely.errors import ShapelyError
-from shapely.geometry import MultiPolygon, Polygon, mapping
+from shapely.geometry import Polygon
 from shapely.geometry import shape as as_geometry
 
-from follicle_stager.annotations.imagej import features_of_rois, is_rois
+from follicle_stager.annotations.features import geometry_of, read_features, write_features
 from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
-from follicle_stager.files import read_json, write_text
 from follicle_stager.measurements import Measurements
-from follicle_stager.records import Assessment, Follicle, Judgement, Prediction, Section, Shape
+from follicle_stager.records import Assessment, Follicle, Judgement, Prediction, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
 
-# Coordinates are rounded to a hundredth of a pixel.
-_PER_PX = 100
-_OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
 # Properties that both the software and a person determine.
 _JUDGED = ("stage", "health", "countable")
-# Values that people write for ``included``.
-_INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -58,7 +49,9 @@ def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
         Outlines in level-0 pixels.
     """
     numbered = enumerate(follicles, start=1)
-    _write(Path(path), [feature for number, f in numbered for feature in follicle_features(f, f"F{number:04d}")])
+    write_features(
+        Path(path), [feature for number, f in numbered for feature in follicle_features(f, f"F{number:04d}")]
+    )
 
 
 def follicle_features(follicle: Follicle, name: str = "") -> list[dict[str, Any]]:
@@ -134,11 +127,6 @@ def as_written(follicles: Iterable[Follicle]) -> list[Follicle]:
     return follicles_of([feature for f in follicles for feature in follicle_features(f)], "follicles")
 
 
-def as_sections_are_written(sections: Iterable[Section]) -> list[Section]:
-    """Sections as they are after they were written and read."""
-    return sections_of([section_feature(s) for s in sections], "sections")
-
-
 def follicles_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Follicle]:
     """The follicles of a list of features; ``where`` is their origin, for messages. See `read_outlines`."""
     return _outlines(features, where).follicles
@@ -189,81 +177,6 @@ def _give_parts(
     return lost
 
 
-def write_sections(path: Path, sections: Iterable[Section]) -> None:
-    """Write the sections of a slide, one MultiPolygon feature each."""
-    _write(path, [section_feature(section) for section in sections])
-
-
-def section_feature(section: Section) -> dict[str, Any]:
-    """The feature of one section; its outline is rounded to 0.01 px, its area to 10 µm²."""
-    return {
-        "type": "Feature",
-        "id": str(uuid.uuid5(uuid.NAMESPACE_URL, section.section_id)),
-        "geometry": _geometry(section.outline),
-        "properties": {
-            "objectType": "annotation",
-            "name": section.section_id,
-            "classification": {"name": "Section", "color": [120, 120, 120]},
-            "isLocked": True,
-            "measurements": {"Area mm2": round(section.area_mm2, 5), "Order": section.order},
-            "metadata": {
-                "section_id": section.section_id,
-                "included": "yes" if section.included else "no",
-                "reason": section.reason,
-                "doubt": section.doubt,
-                "animal": section.animal,
-                "ovary": section.ovary,
-            },
-        },
-    }
-
-
-def read_sections(path: Path) -> list[Section]:
-    """Read the sections of a slide as `write_sections` wrote them."""
-    return sections_of(read_features(path), path)
-
-
-def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[Section]:
-    """The sections of a list of features; ``where`` is their origin, for messages. See `read_sections`."""
-    sections = []
-    for number, feature in enumerate(features, start=1):
-        try:
-            sections.append(_section(feature))
-        except KeyError as error:
-            said = f"{error} is missing or not allowed" if error.args else "something is missing"
-            raise UserError(f"{where}: section {number} cannot be read ({said}); included must be yes or no.") from None
-        except (TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
-            raise UserError(f"{where}: section {number} cannot be read ({error}).") from None
-    return sections
-
-
-def _section(feature: dict[str, Any]) -> Section:
-    properties = feature["properties"]
-    metadata = properties["metadata"]
-    for key in metadata:
-        meant = get_close_matches(key.lower(), _OF_SECTION, n=1, cutoff=0.8)
-        if key not in _OF_SECTION and meant:
-            raise ValueError(f"there is no {key!r}; did you mean {meant[0]!r}?")
-    section_id, area_mm2 = metadata["section_id"], float(properties["measurements"]["Area mm2"])
-    if not isinstance(section_id, str) or not section_id:
-        raise TypeError(f"{section_id!r} is not a section_id")
-    if not 0 <= area_mm2 < math.inf:
-        raise ValueError(f"{area_mm2} is not an area")
-    geometry = as_geometry(feature["geometry"])
-    if not np.isfinite(get_coordinates(geometry)).all():
-        raise ValueError("a coordinate is not a number")
-    if not geometry.is_valid:  # rounding can fold a sharp corner over itself, which makes cutting fail
-        geometry = transform(set_precision(geometry.buffer(0), 1 / _PER_PX), _rounded)
-    return Section(
-        section_id=section_id,
-        outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
-        area_mm2=area_mm2,
-        order=int(properties["measurements"]["Order"]),
-        included=_INCLUDED[str(metadata.get("included", "yes")).strip().lower()],
-        **{name: str(metadata.get(name) or "").strip() for name in ("reason", "doubt", "animal", "ovary")},
-    )
-
-
 def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
     stage, predicted = follicle.stage, follicle.prediction
     metadata = {
@@ -286,7 +199,7 @@ def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
     feature: dict[str, Any] = {
         "type": "Feature",
         "id": follicle.id,
-        "geometry": _geometry(follicle.outline),
+        "geometry": geometry_of(follicle.outline),
         "properties": {
             "objectType": "annotation",
             "name": name,
@@ -299,8 +212,8 @@ def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
     }
     if predicted is not None and (predicted.shape != follicle.shape or follicle.remeasured is not None):
         feature["prediction"] = {
-            **{kind: _geometry(area) for kind, area in _areas(predicted.shape) if area is not None},
-            "fluid": [_geometry(space) for space in predicted.shape.fluid],
+            **{kind: geometry_of(area) for kind, area in _areas(predicted.shape) if area is not None},
+            "fluid": [geometry_of(space) for space in predicted.shape.fluid],
             "measurements": _numbers(predicted.assessment),
             "reasons": "; ".join(predicted.assessment.reasons),
         }
@@ -323,7 +236,7 @@ def _part_feature(follicle_id: str, kind: str, polygon: Polygon, index: int) -> 
     return {
         "type": "Feature",
         "id": _part_id(follicle_id, f"{kind} {index}"),
-        "geometry": _geometry(polygon),
+        "geometry": geometry_of(polygon),
         "properties": {
             "objectType": "annotation",
             "color": color,
@@ -340,45 +253,6 @@ def _part_id(follicle_id: str, part: str) -> str:
         return str(uuid.uuid5(uuid.UUID(follicle_id), part))
     except ValueError:
         return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{follicle_id} {part}"))
-
-
-def _geometry(geometry: Polygon | MultiPolygon) -> dict[str, Any]:
-    return dict(mapping(transform(geometry, _rounded)))
-
-
-def _rounded(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.round(xy * _PER_PX) / _PER_PX
-
-
-def _write(path: Path, features: list[dict[str, Any]]) -> None:
-    # Write one feature per line, so that people can read the file and compare versions.
-    lines = ",\n".join(json.dumps(f, ensure_ascii=False) for f in features)
-    write_text(path, f'{{"type": "FeatureCollection", "features": [\n{lines}\n]}}\n')
-
-
-def read_features(path: Path) -> list[dict[str, Any]]:
-    """Features of a GeoJSON file as written, including child objects; ImageJ ROIs are converted to such features."""
-    if is_rois(path):
-        return features_of_rois(path)
-    try:
-        data = read_json(path)
-    except UserError as error:
-        if "JSON" not in str(error):
-            raise
-        raise UserError(f"{str(error).replace('valid JSON', 'GeoJSON')} Export the annotations again.") from None
-    if isinstance(data, dict):
-        data = data.get("features", [data])
-    if not isinstance(data, list) or not all(isinstance(f, dict) and "geometry" in f for f in data):
-        raise UserError(f"{path}: this is JSON, but not a list of GeoJSON features.")
-    features: list[dict[str, Any]] = []
-    waiting = list(reversed(data))
-    while waiting:
-        feature = waiting.pop()
-        features.append(feature)
-        properties = feature.get("properties")
-        children = properties.get("childObjects") if isinstance(properties, dict) else None
-        waiting += [c for c in reversed(children) if isinstance(c, dict)] if isinstance(children, list) else []
-    return features
 
 
 def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:

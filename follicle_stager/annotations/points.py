@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from follicle_stager.annotations.geojson import read_features
+from follicle_stager.annotations.features import read_features
 from follicle_stager.annotations.objects import class_of, kind_of_other, part_of, sort_objects
 from follicle_stager.errors import UserError
 from follicle_stager.slides.stated_mpp import number, um_per_unit

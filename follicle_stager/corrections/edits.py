@@ -17,13 +17,11 @@ from enum import StrEnum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from follicle_stager.annotations import sections as section_files
 from follicle_stager.annotations.geojson import (
-    as_sections_are_written,
     as_written,
     follicle_features,
     follicles_of,
-    section_feature,
-    sections_of,
 )
 from follicle_stager.errors import UserError
 from follicle_stager.files import parse_json
@@ -139,7 +137,7 @@ class Edit:
     ) -> Edit:
         """A new edit with the current time."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        sections = tuple(sections_before), tuple(as_sections_are_written(sections_after))
+        sections = tuple(sections_before), tuple(section_files.as_written(sections_after))
         return cls(kind, tuple(before), tuple(as_written(after)), author, now, run_id, software, of, *sections)
 
     @property
@@ -192,7 +190,9 @@ class Edit:
         sides = {"before": self.before, "after": self.after}
         features = {side: [x for f in follicles for x in follicle_features(f)] for side, follicles in sides.items()}
         pieces = {"sections_before": self.sections_before, "sections_after": self.sections_after}
-        features |= {side: [section_feature(s) for s in sections] for side, sections in pieces.items() if sections}
+        features |= {
+            side: [section_files.section_feature(s) for s in sections] for side, sections in pieces.items() if sections
+        }
         return json.dumps(values | features, ensure_ascii=False)
 
     @classmethod
@@ -213,7 +213,7 @@ class Edit:
                 raise TypeError("before and after are lists")
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))
             for side in values.keys() & {"sections_before", "sections_after"}:
-                values[side] = tuple(sections_of(values[side], where))
+                values[side] = tuple(section_files.sections_of(values[side], where))
             return cls(Kind(values.pop("kind")), before, after, **values)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, UserError) as error:
             why = str(error).removeprefix(f"{where}: ")

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_sections
-from follicle_stager.annotations.geojson import as_sections_are_written, as_written
+from follicle_stager.annotations import sections as section_files
+from follicle_stager.annotations.geojson import as_written
 from follicle_stager.corrections.edits import Edit, Kind, State, another_id
 from follicle_stager.corrections.log import read_edits
 from follicle_stager.corrections.sections import carried
@@ -69,7 +70,7 @@ def carry_over(
     else:
         write_sections(paths[1], found.sections)
         write_geojson(paths[0], found.follicles)  # last: this file marks the run as written
-        state = State.of(as_written(found.follicles), as_sections_are_written(found.sections))
+        state = State.of(as_written(found.follicles), section_files.as_written(found.sections))
     told: tuple[str, ...] = ()
     if old is not None and (old.touched or old.touched_sections or corrected):
         before, after, orphans = reattach(old, list(state.follicles.values()))

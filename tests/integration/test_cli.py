@@ -483,7 +483,7 @@ def test_a_run_reads_the_sheet_and_each_outline_once(cohort, tmp_path, cli, monk
     """Counting, comparing and the report share what was read."""
     from collections import Counter
 
-    from follicle_stager.annotations import geojson
+    from follicle_stager.annotations import geojson, sections
     from follicle_stager.study import samples
 
     reads = Counter()
@@ -498,6 +498,7 @@ def test_a_run_reads_the_sheet_and_each_outline_once(cohort, tmp_path, cli, monk
         monkeypatch.setattr(module, name, read)
 
     counting(geojson, "read_features")
+    counting(sections, "read_features")
     counting(samples, "read_table")
     code, said = cli(
         "run", cohort, "--samples", cohort / "samples.csv", "--out", tmp_path / "s", "--detector", "classical"
