@@ -387,7 +387,7 @@ class TestBadInput:
     def test_comparing_converting_learning_and_planning(self, cli, finished, tmp_path):
         study = finished[0]
         assert "write countable, healthy, profiles" in self.fails(cli, "compare", study, "--count", "all")
-        assert "this is no covariate" in self.fails(cli, "compare", study, "--covariates", "colour")
+        assert "this is not a covariate" in self.fails(cli, "compare", study, "--covariates", "colour")
         assert "it is empty for animals" in self.fails(cli, "compare", study, "--covariates", "estrous_stage")
         assert "age_days: it is the same for all animals" in self.fails(
             cli, "compare", study, "--covariates", "age_days"
@@ -444,7 +444,7 @@ class TestBadInput:
         assert "no outlines here" in self.fails(cli, "evaluate", finished[0], tmp_path)
         assert "no such file" in self.fails(cli, "evaluate", finished[0], tmp_path / "x")
         (tmp_path / "x.png").write_bytes(b"x")
-        assert "these are no outlines" in self.fails(cli, "evaluate", finished[0], tmp_path / "x.png")
+        assert "this file contains no outlines" in self.fails(cli, "evaluate", finished[0], tmp_path / "x.png")
 
     @pytest.mark.parametrize(
         ("options", "reason"),
