@@ -72,7 +72,7 @@ class Learned:
     difference: tuple[float, float, float]
 
 
-def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, total: None, seed: int = 0) -> Learned:
+def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Learned:
     """Learn from the judgements in a study, and write the classifier to its folder ``staging``.
 
     Parameters
@@ -81,8 +81,6 @@ def learn(study: Study, *, progress: Callable[[int, int], None] = lambda done, t
         Study with corrections.
     progress
         Function that is called with the number of finished folds and the number of all folds.
-    seed
-        Not used.
 
     Raises
     ------
