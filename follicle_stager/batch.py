@@ -133,10 +133,10 @@ def process_folder(
     if config is None:
         config = Study.open(folder).config if (folder / "study.toml").exists() else Config()
     sources = list_slides(Path(slides)) if isinstance(slides, str | Path) else list(slides)
-    scales: dict[str, float] = {}
+    by_slide: dict[str, float] = {}
     if samples is not None:
         sheet = samples if isinstance(samples, SampleSheet) else SampleSheet.read(Path(samples))
-        scales = {s.slide: s.mpp for s in sheet.for_slides(sources) if s.mpp is not None}
+        by_slide = {s.slide: s.mpp for s in sheet.for_slides(sources) if s.mpp is not None}
     study = Study.create(folder, config, told=told)
     with study.running(config, mpp=mpp):
         # Another run that began at the same moment may have written its settings before it was refused.
@@ -145,7 +145,7 @@ def process_folder(
             study,
             sources,
             config,
-            mpp=scales if mpp is None else mpp,
+            mpp=by_slide if mpp is None else mpp,
             jobs=jobs,
             on_progress=on_progress,
             on_done=on_done,

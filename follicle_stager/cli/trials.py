@@ -245,7 +245,7 @@ def train(
 def doctor(
     file: Annotated[Path | None, typer.Argument(help="A slide: show how it is read, and why.")] = None,
 ) -> None:
-    """Show what this installation can read and run; for a slide, which image of it is searched, and its scale."""
+    """Show what this installation can read and run; for a slide, which image of it is searched, and its pixel size."""
     from follicle_stager.cli.tables import parts_table, slide_table
     from follicle_stager.doctor import describe_slide, parts
 

@@ -82,8 +82,8 @@ def load_pairs(
     pairs = []
     for slide, path in sorted(true.items()):
         name = name_of[slide]
-        scale, visible = _scale(predicted, name, mpp)
-        if criterion.distance_um is not None and scale is None:
+        own_mpp, visible = _mpp_and_stages(predicted, name, mpp)
+        if criterion.distance_um is not None and own_mpp is None:
             raise UserError(f"{found[name]}: the file is in pixels; give the µm per pixel with --mpp.")
         pairs.append(
             SlidePair(
@@ -91,7 +91,7 @@ def load_pairs(
                 animal=animals.get(name, name),
                 found=only_follicles(_follicles(predicted, name, found[name], told)),
                 true=only_follicles(_follicles(truth, slide, path, told)),
-                mpp=scale,
+                mpp=own_mpp,
                 visible=visible,
                 criterion=criterion,
             )
@@ -188,7 +188,7 @@ def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
     return {}
 
 
-def _scale(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
+def _mpp_and_stages(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
     """µm per pixel of a result, and the stages that it can contain."""
     if not _is_study(place):
         return mpp, frozenset(LADDER)

@@ -39,10 +39,9 @@ def draw_overlay(slide: Slide, result: SlideResult) -> Image.Image:
         RGB picture, cut to the tissue with a margin of 40 µm.
     """
     size = result.pixel_size
-    bounds = np.array([s.outline.bounds for s in result.sections])
-    scale = np.array([size.mpp_x, size.mpp_y] * 2)
-    x0, y0 = bounds[:, :2].min(axis=0) * scale[:2] - 40
-    x1, y1 = bounds[:, 2:].max(axis=0) * scale[2:] + 40
+    bounds = np.array([size.to_um(s.outline).bounds for s in result.sections])
+    x0, y0 = bounds[:, :2].min(axis=0) - 40
+    x1, y1 = bounds[:, 2:].max(axis=0) + 40
     longest = max(x1 - x0, y1 - y0)
     # Small sections are enlarged a little, so that labels do not cover them.
     mpp = max(longest / _MAX_SIDE_PX, min(size.mpp, longest / _MIN_SIDE_PX))
@@ -55,7 +54,7 @@ def draw_overlay(slide: Slide, result: SlideResult) -> Image.Image:
     font = ImageFont.load_default(font_px)
 
     def at(polygon: Polygon) -> list[tuple[float, float]]:
-        points = np.asarray(polygon.exterior.coords)[:, :2] * scale[:2] / mpp
+        points = np.asarray(size.to_um(polygon).exterior.coords)[:, :2] / mpp
         return [(float(x) - left, float(y) - top) for x, y in points]
 
     line = max(2, round(3 / mpp))

@@ -128,7 +128,7 @@ class Slide:
         """
         size = PixelSize.checked(mpp, mpp, GIVEN)
         if size is None:
-            hint = " That is a screen's resolution, not a scale." if mpp > 100 else ""
+            hint = " That is a screen's resolution, not a pixel size." if mpp > 100 else ""
             raise SlideError(
                 f"{self.path}: {mpp:g} µm/px is not a pixel size of a microscope image.{hint} "
                 "Give the size of one pixel in µm, e.g. 0.25 (40x scan), 0.5 (20x scan) or 1.0."

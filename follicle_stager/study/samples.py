@@ -272,7 +272,7 @@ def _check_duplicates(samples: list[Sample], problems: _Problems) -> None:
 def _check_contradictions(samples: list[Sample], problems: _Problems) -> None:
     """Check that each animal has one genotype and group, and each slide one µm/px."""
     animals: dict[tuple[str, str], Sample] = {}
-    scales: dict[str, Sample] = {}
+    slides: dict[str, Sample] = {}
     for s in samples:
         first = animals.setdefault((s.model, s.animal), s)
         if (first.genotype, first.group) != (s.genotype, s.group):
@@ -280,7 +280,7 @@ def _check_contradictions(samples: list[Sample], problems: _Problems) -> None:
                 f"line {s.sheet_line}, column genotype: animal {s.animal} is {s.genotype} ({s.group}) here and "
                 f"{first.genotype} ({first.group}) in line {first.sheet_line}; write the same, or name two animals"
             )
-        first = scales.setdefault(s.slide, s)
+        first = slides.setdefault(s.slide, s)
         if first.mpp != s.mpp:
             problems.add(
                 f"line {s.sheet_line}, column mpp: slide {s.slide} has {s.mpp} here and {first.mpp} in line "

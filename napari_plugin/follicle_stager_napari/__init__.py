@@ -1,1 +1,1 @@
-"""The napari plugin of follicle-stager: slides with their scale, and follicles in the colour of their stage."""
+"""The napari plugin of follicle-stager: slides with their pixel size, and follicles in the colour of their stage."""

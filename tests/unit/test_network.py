@@ -196,3 +196,21 @@ class TestChoice:
         assert visible_stages(config, 0.5) == LADDER
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.5)
         assert len(passes(config, 1.5)) == 1
+
+
+class TestDetectors:
+    def test_the_command_line_and_the_window_offer_each(self):
+        from follicle_stager.cli.common import Detector
+        from follicle_stager.detection import DETECTORS
+
+        option = Detector.__metadata__[0]
+        assert all(name in option.help for name in DETECTORS)
+
+    def test_a_detector_that_does_not_exist_is_named_with_those_that_do(self):
+        with pytest.raises(UserError, match="'stardist'; write auto, network or classical"):
+            choose_detector(Config().with_options(detection={"detector": "stardist"}))
+
+    def test_parameters_of_older_versions_are_found_in_their_new_places(self):
+        old = {"detection": {"min_oocyte_um": 12.0, "network": "own", "min_score": 0.3}}
+        config = Config.model_validate(old)
+        assert (config.classical.min_oocyte_um, config.network.folder, config.detection.min_score) == (12, "own", 0.3)
