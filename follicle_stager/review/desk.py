@@ -534,7 +534,8 @@ class Desk:
         before, after = ({f.id for f in side} for side in (edit.before, edit.after))
         gone = before - after
         self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone
-        self._path += [f.id for f in edit.after if f.id not in before and f.id not in self._path]
+        known = {*self._path, *before}
+        self._path += [f.id for f in edit.after if f.id not in known]
         if gone:  # these were added, and the addition was undone
             self._path = [i for i in self._path if i not in gone]
             self.selected = tuple(i for i in self.selected if i not in gone)

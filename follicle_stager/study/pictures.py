@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,8 +27,9 @@ def relative_path(source: Path, study: Path) -> str:
 def find_picture(run: Run, study: Path, folders: Iterable[Path] = ()) -> Path:
     """Find the image of a slide.
 
-    It is searched at its path relative to the study, at its absolute path, in the study folder, next to it, and in
-    ``folders``. Only an image with the same content is accepted, except at the absolute path.
+    It is searched at its path relative to the study, at its absolute path, in the study folder, next to it, in a folder
+    of the same name next to it, and in ``folders``. Only an image with the same content is accepted, except at the
+    absolute path.
 
     Parameters
     ----------
@@ -44,9 +46,10 @@ def find_picture(run: Run, study: Path, folders: Iterable[Path] = ()) -> Path:
         Current path; if it is not found, the path that it had during the search.
     """
     recorded = study / run.source
-    name = recorded.name
+    # The path may be of another system: C:\\slides\\a.tif on Linux.
+    *_, folder, name = ["", "", *re.split(r"[\\/]", run.source)]
     nearby = [Path(os.path.normpath(study.resolve() / run.source_in_study))] if run.source_in_study else []
-    others = [folder / name for folder in (study, study.parent, *folders)]
+    others = [place / name for place in (study, study.parent, study.parent / folder, *folders)]
     for place in (*nearby, recorded, *others):
         if place == recorded and place.exists():
             return place
