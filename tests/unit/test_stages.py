@@ -103,7 +103,7 @@ def test_the_window_has_a_key_for_each():
 
 
 def test_the_documentation_names_each():
-    for page in ("tables.md", "review.md"):
+    for page in ("tables.md", "review.md", "stages.md"):
         text = (DOCS / page).read_text(encoding="utf-8").lower()
         for stage in LADDER:
             words = rf"\b({re.escape(stage.value)}|{re.escape(stage.label.lower())})\b"
