@@ -73,7 +73,7 @@ def main() -> None:
     picture("review")
     desk = panel.reviewer.desk
     largest = max(desk.follicles, key=lambda f: f.outline.area)
-    desk.go_to(largest.id)
+    desk.walk.go_to(largest.id)
     x, y = largest.outline.centroid.coords[0]
     radius = (largest.outline.area / np.pi) ** 0.5
     desk.split(LineString([(x + 3, y - 2 * radius), (x - 3, y + 2 * radius)]))
@@ -92,7 +92,7 @@ def main() -> None:
         _wait(0.05)
     _scroll(panel, 0)
     picture("find")
-    desk.sort()
+    desk.walk.sort()
     press("G")
     panel.gallery._stage.setCurrentText(Stage.SECONDARY.label)
     picture("gallery")
@@ -102,7 +102,7 @@ def main() -> None:
     panel._gallery_dock.close()
     _scroll(panel, 2)
     picture("count")
-    desk.let_go()
+    desk.walk.let_go()
     fold = next(head for head in panel.counts.findChildren(QToolButton) if head.text() == "Sections")
     fold.setChecked(True)
     first, _, last = desk.tissue.sections

@@ -6,7 +6,6 @@ Each key or button of a window makes one call here, so that everything can be te
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from shapely.geometry import Point
@@ -16,9 +15,9 @@ from follicle_stager.corrections.session import parts_of
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
-from follicle_stager.review.overlap import Overlaps
-from follicle_stager.review.queue import Filter, Order, Progress, progress, queue
+from follicle_stager.review.queue import Progress, progress
 from follicle_stager.review.section_desk import SectionDesk
+from follicle_stager.review.walk import Walk
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.staging import learned
@@ -61,10 +60,8 @@ class Desk:
     ----------
     slide_id
         Name of the open slide; empty if none is open.
-    current
-        Id of the current follicle; None if there is none.
-    selected
-        Ids of the follicles to which commands apply; if empty, they apply to the current one.
+    walk
+        Queue, current follicle and selection of the open slide.
     changed
         Function that is called with the ids of follicles after they changed, were added or removed.
     tissue
@@ -74,19 +71,12 @@ class Desk:
     def __init__(self, study: Study, *, author: str, tally: Tally | None = None) -> None:
         self.study, self._author, self._tally = study, author, tally
         self.slide_id = ""
-        self.current: str | None = None
-        self.selected: tuple[str, ...] = ()
-        self.order, self.only = Order.UNCERTAINTY, Filter()
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._session: ReviewSession | None = None
         self._slide: Slide | None = None
         self._examiner: Examiner | None = None
-        self._path: list[str] = []
-        # Ids of follicles that were drawn or split off, and whose stage is not judged yet.
-        self._fresh: set[str] = set()
-        # Ids of follicles on tissue that is not counted.
-        self._off: frozenset[str] = frozenset()
-        self._overlaps = Overlaps()
+        #: Queue, current follicle and selection of the open slide.
+        self.walk = Walk(lambda: self.session, self._opinions)
         #: Sections of the open slide.
         self.tissue = SectionDesk(lambda: self.session, tally, self._done)
         self._progress: dict[str, Progress] = {}
@@ -112,12 +102,7 @@ class Desk:
             raise
         self.release()
         self._session, self.slide_id = session, slide_id
-        self._place(self.follicles)
-        self._overlaps.update((), self.follicles)
-        try:
-            self.sort()
-        except UserError:  # the classifier to sort by no longer exists
-            self.sort(Order.UNCERTAINTY)
+        self.walk.begin()
 
     def close(self) -> None:
         """Save and close the open slide. It is closed even if saving fails; the log has everything."""
@@ -133,8 +118,8 @@ class Desk:
         if self._slide is not None:
             self._slide.close()
         self._session = self._slide = self._examiner = None
-        self.slide_id, self.current, self.selected, self._path = "", None, (), []
-        self._fresh, self._off, self._overlaps = set(), frozenset(), Overlaps()
+        self.slide_id = ""
+        self.walk.end()
 
     def neighbour(self, step: int = 1) -> str | None:
         """The next or previous slide of the study; None if there is none."""
@@ -203,88 +188,32 @@ class Desk:
         """Follicles of the open slide, including rejected ones, in the order of the file."""
         return self.session.follicles
 
-    def sort(self, order: Order | None = None, only: Filter | None = None) -> None:
-        """Set order and filter of the follicles, and go to the first one.
-
-        Raises
-        ------
-        UserError
-            If the order needs a classifier that the study does not have; the order then stays the same.
-        """
-        before = self.order, self.only
-        self.order, self.only = order or self.order, only or self.only
-        # Keep judged follicles in the queue: they are skipped, but it is possible to go back to them.
-        everybody = replace(self.only, statuses=frozenset())
-        try:
-            self._path = queue(
-                self.follicles, self.order, only=everybody, opinions=self._opinions(), overlapping=self._overlaps.by_id
-            )
-        except UserError:
-            self.order, self.only = before
-            raise
-        self.current, self.selected = None, ()
-        self.go()
-
-    def go(self, step: int = 1) -> None:
-        """Go to the next follicle to review, starting again at the end; backwards, judged follicles are included.
-
-        If there is none left, no follicle is current.
-        """
-        here = self._path.index(self.current) if self.current in self._path else -1 if step > 0 else 0
-        order = [self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1)]
-        wanted = (i for i in order if self._wants_a_look(i)) if step > 0 else iter(order)
-        self.current, self.selected = next(wanted, None), ()
-
-    def go_to(self, follicle_id: str) -> None:
-        """Make a follicle the current one; the queue continues from there."""
-        self.current, self.selected = follicle_id, ()
-        if follicle_id not in self._path:
-            self._path.append(follicle_id)
-
-    def let_go(self) -> None:
-        """Deselect all follicles; the next command applies to none."""
-        self.current, self.selected = None, ()
-
     @property
     def visible_stages(self) -> frozenset[Stage]:
         """Stages that are counted on the open slide; the others are NA."""
         return frozenset(self.study.run(self.slide_id).visible_stages)
 
-    @property
-    def chosen(self) -> list[str]:
-        """Ids of the follicles to which commands apply.
-
-        Raises
-        ------
-        UserError
-            If there are none.
-        """
-        ids = list(self.selected) or ([self.current] if self.current else [])
-        if not ids:
-            raise UserError("No follicle is selected: click one, or press N for the next.")
-        return ids
-
     def set_stage(self, stage: Stage) -> None:
         """Give the chosen follicles a stage, and go to the next."""
-        self._decided(self.session.set_stage(self.chosen, stage))
+        self._decided(self.session.set_stage(self.walk.chosen, stage))
 
     def accept(self) -> None:
         """Accept the current state of the chosen follicles, and go to the next."""
-        self._decided(self.session.accept(self.chosen))
+        self._decided(self.session.accept(self.walk.chosen))
 
     def delete(self) -> None:
         """Reject the chosen follicles, and go to the next."""
-        self._decided(self.session.delete(self.chosen))
+        self._decided(self.session.delete(self.walk.chosen))
 
     def switch_health(self) -> None:
         """Switch the chosen follicles between atretic and healthy."""
-        first = self.session[self.chosen[0]]
-        self._done(self.session.set_health(self.chosen, _NEXT_HEALTH.get(first.health, Health.ATRETIC)))
+        first = self.session[self.walk.chosen[0]]
+        self._done(self.session.set_health(self.walk.chosen, _NEXT_HEALTH.get(first.health, Health.ATRETIC)))
 
     def switch_countable(self) -> None:
         """Switch whether the oocyte nucleus is visible in the chosen follicles."""
-        first = self.session[self.chosen[0]]
-        self._done(self.session.set_countable(self.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
+        first = self.session[self.walk.chosen[0]]
+        self._done(self.session.set_countable(self.walk.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
 
     def propose(self, x: float, y: float) -> bool:
         """Add the follicle that the software sees around a point (level-0 pixels).
@@ -309,7 +238,7 @@ class Desk:
             if there is None:
                 self._added(self.session.add(proposal))
                 return True
-        self.go_to(there.id)
+        self.walk.go_to(there.id)
         return False
 
     def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
@@ -336,8 +265,8 @@ class Desk:
         new = [f for n, f in enumerate(found) if known[n, : earlier + n].max(initial=0) < _SAME]
         if new:
             self._done(self.session.find(new))
-            if self.current is None:
-                self.go()
+            if self.walk.current is None:
+                self.walk.go()
         return len(new)
 
     def add(self, outline: Polygon) -> None:
@@ -352,7 +281,7 @@ class Desk:
             raise UserError("This outline encloses nothing: draw it around the follicle.")
         there = self._like(outline, _DRAWN_TWICE)
         if there is not None:
-            self.go_to(there.id)
+            self.walk.go_to(there.id)
             raise UserError("This follicle already has an outline, which is selected now: press D to move its corners.")
         drawn = self.examiner.measured(outline)
         if drawn is None:
@@ -365,9 +294,9 @@ class Desk:
 
     def merge(self) -> None:
         """Merge the selected follicles; if only one is chosen, merge it with those that it overlaps."""
-        ids = self.chosen
-        edit = self.session.merge(ids if len(ids) > 1 else [*ids, *self.overlapping.get(ids[0], ())])
-        self.go_to(edit.after[0].id)
+        ids = self.walk.chosen
+        edit = self.session.merge(ids if len(ids) > 1 else [*ids, *self.walk.overlapping.get(ids[0], ())])
+        self.walk.go_to(edit.after[0].id)
         self._done(edit)
 
     def split(self, line: LineString) -> None:
@@ -379,12 +308,12 @@ class Desk:
             If the line crosses no follicle from side to side, or several and not the current one.
         """
         crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and len(parts_of(f.outline, line)) > 1]
-        if self.current not in crossed:
+        if self.walk.current not in crossed:
             if len(crossed) != 1:
                 what = "crosses no follicle" if not crossed else f"crosses {len(crossed)} follicles"
                 raise UserError(f"The line {what}: draw it across the follicle to split, from side to side.")
-            self.go_to(crossed[0])
-        self._done(self.session.split(str(self.current), line))
+            self.walk.go_to(crossed[0])
+        self._done(self.session.split(str(self.walk.current), line))
 
     def crop(self, follicle_id: str, side_px: int) -> NDArray[np.uint8]:
         """Crop of the image around a follicle, RGB, (side_px, side_px, 3).
@@ -416,7 +345,7 @@ class Desk:
     @property
     def progress(self) -> Progress:
         """Progress on the open slide, without follicles that are not counted."""
-        return progress(f for f in self.follicles if f.id not in self._off)
+        return progress(f for f in self.follicles if self.walk.is_counted(f))
 
     def progress_of_study(self) -> Progress:
         """Progress on all slides; each slide is read once."""
@@ -449,38 +378,31 @@ class Desk:
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
         """Predicted and current number of follicles of each stage on the open slide."""
-        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and f.id not in self._off]
+        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and self.walk.is_counted(f)]
         predicted = [f.stage for f in self.session.predicted]
         return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
 
     def in_section(self) -> dict[Stage, int]:
         """Number of follicles of each stage on the section of the current follicle; empty if none is current."""
-        if self.current is None:
+        if self.walk.current is None:
             return {}
         sections = self.session.sections
-        own = section_of(self.session[self.current], sections)
+        own = section_of(self.session[self.walk.current], sections)
         counted = (f for f in self.follicles if f.status != Status.REJECTED)
         there = [f.stage for f, section_id in places(counted, sections) if section_id == own]
         return {stage: there.count(stage) for stage in Stage}
 
-    def _opinions(self) -> dict[str, dict[Stage, float]] | None:
-        """Probabilities of each follicle by the study's classifier, if the order needs them.
+    def _opinions(self) -> dict[str, dict[Stage, float]]:
+        """Probabilities of each follicle by the study's classifier.
 
         Raises
         ------
         UserError
             If there is no classifier.
         """
-        if self.order != Order.DISAGREEMENT:
-            return None
         stager = learned.load(self.study.path / learned.FOLDER)
         known = {f.id: f.measurements for f in self.follicles if f.measurements is not None}
         return dict(zip(known, stager.probabilities(list(known.values())), strict=True))
-
-    @property
-    def overlapping(self) -> dict[str, list[str]]:
-        """Ids of outlines that overlap so much that one follicle may be counted twice, by follicle id."""
-        return self._overlaps.by_id
 
     def _standing(self) -> list[Follicle]:
         return [f for f in self.follicles if f.status != Status.REJECTED]
@@ -491,31 +413,15 @@ class Desk:
         alike = overlaps([outline], [f.outline for f in near])[0]
         return near[int(alike.argmax())] if alike.max(initial=0) >= least else None
 
-    def _wants_a_look(self, follicle_id: str) -> bool:
-        if follicle_id in self._off:
-            return False
-        follicle = self.session[follicle_id]
-        unjudged = follicle_id in self._overlaps.by_id and follicle.status == Status.PREDICTED
-        return unjudged or follicle_id in self._fresh or self.only.lets(follicle)
-
-    def _place(self, follicles: Iterable[Follicle]) -> None:
-        """Update which follicles lie on tissue that is not counted."""
-        sections, follicles = self.session.sections, list(follicles)
-        out = {s.section_id for s in sections if not s.included}
-        off = {f.id for f, section_id in places(follicles, sections) if section_id in out} if out else set()
-        self._off = (self._off - {f.id for f in follicles}) | off
-
     def _measured(self, outline: Polygon) -> Follicle | None:
         return self.examiner.measured(outline)
 
     def _decided(self, edit: Edit) -> None:
-        self._fresh -= {f.id for f in edit.before}
-        if not self.selected:
-            self.go()
+        self.walk.decide(edit)
         self._done(edit)
 
     def _added(self, edit: Edit) -> None:
-        self.go_to(edit.after[0].id)
+        self.walk.go_to(edit.after[0].id)
         self._done(edit)
 
     def _looked_at(self, edit: Edit | None) -> bool:
@@ -524,21 +430,10 @@ class Desk:
         standing = {f.id for f in self.follicles}
         there = [f.id for f in (*edit.after, *edit.before) if f.id in standing]
         if there:
-            self.go_to(there[0])
+            self.walk.go_to(there[0])
         self._done(edit)
         return True
 
     def _done(self, edit: Edit) -> None:
-        self._place(self.follicles if edit.sections_before else edit.after)
-        self._overlaps.update(edit.before, edit.after)
-        before, after = ({f.id for f in side} for side in (edit.before, edit.after))
-        gone = before - after
-        self._fresh = (self._fresh | {f.id for f in edit.after if f.id not in before}) - gone
-        known = {*self._path, *before}
-        self._path += [f.id for f in edit.after if f.id not in known]
-        if gone:  # these were added, and the addition was undone
-            self._path = [i for i in self._path if i not in gone]
-            self.selected = tuple(i for i in self.selected if i not in gone)
-            if self.current in gone:
-                self.go()
-        self.changed(before | after)
+        self.walk.follow(edit)
+        self.changed({f.id for f in (*edit.before, *edit.after)})

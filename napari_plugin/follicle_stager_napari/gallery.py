@@ -106,7 +106,7 @@ class Gallery(QWidget):
         if reviewer.desk.slide_id != self._slide_id:
             self.fill()
             return
-        if set(reviewer.desk.selected) != set(self._chosen()):  # another follicle was selected on the slide
+        if set(reviewer.desk.walk.selected) != set(self._chosen()):  # another follicle was selected on the slide
             self._list.blockSignals(True)
             self._list.clearSelection()
             self._list.blockSignals(False)
@@ -146,7 +146,7 @@ class Gallery(QWidget):
             return
         self._choose()
         # Without a selection in the gallery, the key would apply to the current follicle on the slide.
-        if reviewer.desk.selected or action in _OF_NONE:
+        if reviewer.desk.walk.selected or action in _OF_NONE:
             reviewer.act(action)
 
     def _chosen(self) -> list[str]:
@@ -157,14 +157,14 @@ class Gallery(QWidget):
         reviewer = self._reviewer()
         if reviewer is not None:
             standing = {f.id for f in reviewer.desk.follicles}
-            reviewer.desk.selected = tuple(i for i in self._chosen() if i in standing)
+            reviewer.desk.walk.selected = tuple(i for i in self._chosen() if i in standing)
             reviewer.show()
 
     def _look_at(self, item: QListWidgetItem) -> None:
         reviewer = self._reviewer()
         follicle_id = item.data(Qt.ItemDataRole.UserRole)
         if reviewer is not None and follicle_id in {f.id for f in reviewer.desk.follicles}:
-            reviewer.desk.go_to(follicle_id)
+            reviewer.desk.walk.go_to(follicle_id)
             reviewer.show()
 
 

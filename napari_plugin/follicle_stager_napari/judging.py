@@ -63,10 +63,10 @@ class JudgingPart(QWidget):
         """Show the current follicle of the desk."""
         progress = desk.progress
         self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
-        follicle = desk.session[desk.current] if desk.current is not None else None
-        self._bars.show_of(follicle.probabilities if follicle is not None and not desk.selected else {})
-        if desk.selected:
-            self._what.setText(f"{len(desk.selected)} follicles selected: the next key applies to all of them.")
+        follicle = desk.session[desk.walk.current] if desk.walk.current is not None else None
+        self._bars.show_of(follicle.probabilities if follicle is not None and not desk.walk.selected else {})
+        if desk.walk.selected:
+            self._what.setText(f"{len(desk.walk.selected)} follicles selected: the next key applies to all of them.")
         elif follicle is None:
             self._what.setText("No follicle is selected: click one, or press N for the next one to review.")
         else:

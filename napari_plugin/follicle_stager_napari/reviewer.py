@@ -192,8 +192,8 @@ class Reviewer:
     def go(self, step: int) -> None:
         """Go to the next or previous follicle."""
         self._in_view = None
-        self.desk.go(step)
-        if self.desk.current is None:
+        self.desk.walk.go(step)
+        if self.desk.walk.current is None:
             self._say("There are no more follicles to review on this slide: press . for the next slide.")
 
     def give(self, stage: Stage) -> None:
@@ -217,7 +217,7 @@ class Reviewer:
 
     def sort(self, order: Order, only: Filter) -> None:
         """Set order and filter of the follicles, and go to the first."""
-        self.desk.sort(order, only)
+        self.desk.walk.sort(order, only)
         self.show()
 
     def open_next(self, step: int) -> None:
@@ -233,7 +233,7 @@ class Reviewer:
         y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
         if not self.desk.propose(x + 0.5, y + 0.5):
             self._say("This follicle already has an outline, which is selected now. Press P to draw another one here.")
-        self._in_view = self.desk.current  # it is already in view
+        self._in_view = self.desk.walk.current  # it is already in view
 
     def draw(self, what: str) -> None:
         """Start drawing with the mouse: a key of `_MODES`, such as ``polygon``; ``select`` returns to selecting."""
@@ -250,7 +250,7 @@ class Reviewer:
 
     def look_at_section(self, section_id: str) -> None:
         """Bring a section into view as a whole."""
-        self._in_view = self.desk.current
+        self._in_view = self.desk.walk.current
         look_at_all_of(self.viewer, self.tissue.outline(section_id).bounds, self.desk.pixel_size)
 
     def in_view(self) -> Polygon:
@@ -284,10 +284,10 @@ class Reviewer:
         if self.layer is None:
             return
         with self._of_ours():
-            current = self.desk.current
-            chosen = {*self.desk.selected} if self.desk.selected else {current}
+            current = self.desk.walk.current
+            chosen = {*self.desk.walk.selected} if self.desk.walk.selected else {current}
             self._select({i for i, f in enumerate(self._ids) if f in chosen})
-            if current is not None and not self.desk.selected and current != self._in_view:
+            if current is not None and not self.desk.walk.selected and current != self._in_view:
                 self._in_view = current
                 look_at_follicle(self.viewer, self.desk.session[current].outline.bounds, self.desk.pixel_size)
             self._label()
@@ -302,7 +302,7 @@ class Reviewer:
         """Label the follicles around the current one with their stages; thousands of labels would take seconds."""
         near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
         if len(near) > _LABELS:
-            there = self.desk.session[self.desk.current or near[0].id].outline.bounds
+            there = self.desk.session[self.desk.walk.current or near[0].id].outline.bounds
             away = np.hypot(*(bounds([f.outline for f in near])[:, :2] - there[:2]).T)
             near = [near[i] for i in np.argsort(away)[:_LABELS]]
         corners, words, _ = label_layer(near, self.desk.pixel_size)
@@ -355,11 +355,11 @@ class Reviewer:
             return
         ids = [self._ids[i] for i in sorted(self.layer.selected_data) if i < len(self._ids)]
         if len(ids) == 1:
-            self.desk.go_to(ids[0])
+            self.desk.walk.go_to(ids[0])
             self._in_view = ids[0]
         elif not ids:
-            self.desk.let_go()
-        self.desk.selected = tuple(ids) if len(ids) > 1 else ()
+            self.desk.walk.let_go()
+        self.desk.walk.selected = tuple(ids) if len(ids) > 1 else ()
         self._refresh()
 
     def _drawn(self, event: Any) -> None:
@@ -382,9 +382,9 @@ class Reviewer:
                 for row in event.data_indices:
                     self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
             else:
-                self.desk.selected = tuple(self._ids[row] for row in event.data_indices)
+                self.desk.walk.selected = tuple(self._ids[row] for row in event.data_indices)
                 self.desk.delete()
-                self.desk.selected = ()
+                self.desk.walk.selected = ()
         if self.layer is not None:  # a search that was started has removed the layer
             self._draw_all()
             self.show()
@@ -400,7 +400,7 @@ class Reviewer:
         else:
             self.desk.add(outline_of(shape, kind))
             self._say("Added, measured and staged. If the stage is wrong, press the key of the right one.")
-        self._in_view = self.desk.current  # it is already in view
+        self._in_view = self.desk.walk.current  # it is already in view
 
     @property
     def _half_drawn(self) -> bool:
@@ -418,10 +418,10 @@ class Reviewer:
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
         """Show a message for errors, and for outlines that overlap after the action (also after undo)."""
-        slide_id, before = self.desk.slide_id, set(self.desk.overlapping)
+        slide_id, before = self.desk.slide_id, set(self.desk.walk.overlapping)
         try:
             yield
-            if self.desk.slide_id == slide_id and self.desk.overlapping.keys() - before:
+            if self.desk.slide_id == slide_id and self.desk.walk.overlapping.keys() - before:
                 self._say(OVERLAP)
         except (UserError, OSError) as error:
             self._say(refused(error))

@@ -33,7 +33,7 @@ def refused(error: UserError | OSError) -> str:
 
 def overlap_of(desk: Desk) -> str:
     """Return a message about outlines that the current follicle overlaps, with the keys to press; else empty."""
-    others = desk.overlapping.get(desk.current or "", [])
+    others = desk.walk.overlapping.get(desk.walk.current or "", [])
     if not others:
         return ""
     stages = ", ".join(desk.session[other].stage.label for other in others)

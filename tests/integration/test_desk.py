@@ -37,23 +37,23 @@ def desk(staged, tmp_path):
 
 def test_each_follicle_comes_once_and_then_none(desk):
     seen = []
-    while desk.current is not None:
-        seen.append(desk.current)
+    while desk.walk.current is not None:
+        seen.append(desk.walk.current)
         desk.accept()
     assert sorted(seen) == sorted(f.id for f in desk.follicles)
     assert desk.progress.judged == desk.progress.total >= 3
     with pytest.raises(UserError, match="No follicle is selected"):
         desk.accept()
-    desk.go(-1)
-    assert desk.current is not None, "one can go back to what was judged"
+    desk.walk.go(-1)
+    assert desk.walk.current is not None, "one can go back to what was judged"
 
 
 def test_one_can_go_back_and_take_back(desk):
-    first = desk.current
+    first = desk.walk.current
     desk.set_stage(Stage.CORPUS_LUTEUM)
-    assert desk.current != first
+    assert desk.walk.current != first
     assert desk.undo()
-    assert desk.current == first
+    assert desk.walk.current == first
     assert desk.session[first].status == Status.PREDICTED
     assert desk.redo()
     assert desk.session[first].stage == Stage.CORPUS_LUTEUM
@@ -63,63 +63,63 @@ def test_one_can_go_back_and_take_back(desk):
 def test_what_was_added_and_taken_back_is_looked_at_no_more(desk):
     x, y = desk.follicles[0].outline.centroid.coords[0]
     desk.add(Point(x, y).buffer(30))
-    added = desk.current
+    added = desk.walk.current
     assert desk.undo()
-    assert desk.current != added
+    assert desk.walk.current != added
     for _ in range(2 * len(desk.follicles)):
-        desk.go()
-        desk.go(-1)
-        assert desk.current != added
+        desk.walk.go()
+        desk.walk.go(-1)
+        assert desk.walk.current != added
     assert desk.redo()
-    assert desk.current == added
+    assert desk.walk.current == added
 
 
 def test_what_was_drawn_wants_a_stage_all_the_same(desk):
-    while desk.current is not None:
+    while desk.walk.current is not None:
         desk.accept()
     x, y = desk.follicles[0].outline.centroid.coords[0]
     desk.add(Point(x, y).buffer(30))
-    drawn = desk.current
-    desk.go()
-    assert desk.current == drawn
+    drawn = desk.walk.current
+    desk.walk.go()
+    assert desk.walk.current == drawn
     desk.accept()
-    assert desk.current is None
+    assert desk.walk.current is None
 
 
 def test_many_are_decided_at_once_and_the_view_stays(desk):
-    here, ids = desk.current, tuple(f.id for f in desk.follicles[:3])
-    desk.selected = ids
+    here, ids = desk.walk.current, tuple(f.id for f in desk.follicles[:3])
+    desk.walk.selected = ids
     desk.set_stage(Stage.UNSURE)
     assert {desk.session[i].stage for i in ids} == {Stage.UNSURE}
-    assert (desk.current, desk.selected) == (here, ids)
+    assert (desk.walk.current, desk.walk.selected) == (here, ids)
 
 
 def test_order_and_filter(desk):
     wanted = max({f.stage for f in desk.follicles}, key=[f.stage for f in desk.follicles].count)
-    desk.sort(Order.POSITION, Filter(stages=frozenset({wanted})))
-    assert desk.session[desk.current].stage == wanted
+    desk.walk.sort(Order.POSITION, Filter(stages=frozenset({wanted})))
+    assert desk.session[desk.walk.current].stage == wanted
     expected = sum(f.stage == wanted for f in desk.follicles)
     for _ in range(expected):
-        assert desk.session[desk.current].stage == wanted
+        assert desk.session[desk.walk.current].stage == wanted
         desk.accept()
-    assert desk.current is None
+    assert desk.walk.current is None
 
 
 def test_health_and_countable_switch_back_and_forth(desk):
-    one = desk.current
+    one = desk.walk.current
     before = desk.session[one].countable
     for _ in range(2):
         desk.switch_health()
         desk.switch_countable()
     assert desk.session[one].health == Health.HEALTHY
     assert desk.session[one].countable == (before if before != Countable.UNKNOWN else Countable.NO)
-    assert desk.current == one
+    assert desk.walk.current == one
 
 
 def test_counts_follow_and_are_those_of_the_command(desk):
     told = []
     desk.changed = lambda ids: told.append(set(ids))
-    one = desk.current
+    one = desk.walk.current
     desk.delete()
     desk.set_stage(Stage.ANTRAL)
     desk.open_next()
@@ -135,7 +135,7 @@ def test_counts_follow_and_are_those_of_the_command(desk):
 
 
 def test_what_changed_since_the_prediction(desk):
-    stage = desk.session[desk.current].stage
+    stage = desk.session[desk.walk.current].stage
     found = desk.since_prediction()[stage][0]
     desk.delete()
     assert desk.since_prediction()[stage] == (found, found - 1)
@@ -143,11 +143,11 @@ def test_what_changed_since_the_prediction(desk):
 
 def test_a_click_brings_a_rejected_follicle_again(desk):
     one = max(desk.follicles, key=lambda f: f.score)
-    desk.go_to(one.id)
+    desk.walk.go_to(one.id)
     desk.delete()
     at = one.outline.representative_point()
     desk.propose(at.x, at.y)
-    added = desk.session[desk.current]
+    added = desk.session[desk.walk.current]
     assert (added.status, added.stage) == (Status.ADDED, one.stage)
     assert added.outline.intersection(one.outline).area > 0.9 * one.outline.area
     with pytest.raises(UserError, match="draw it"):
@@ -156,19 +156,19 @@ def test_a_click_brings_a_rejected_follicle_again(desk):
 
 def test_drawn_reshaped_split_and_merged_are_measured(desk):
     one = max(desk.follicles, key=lambda f: f.outline.area)
-    desk.go_to(one.id)
+    desk.walk.go_to(one.id)
     desk.reshape(one.id, one.outline.buffer(-2))
     assert desk.session[one.id].measurements.diameter_um < one.measurements.diameter_um
     x, y = one.outline.centroid.coords[0]
     desk.split(LineString([(x + 3, y - 500), (x + 3, y + 500)]))
     other = desk.follicles[-1]
     assert other.reasons, "the new part was measured"
-    desk.selected = (one.id, other.id)
+    desk.walk.selected = (one.id, other.id)
     desk.merge()
     assert desk.session[one.id].outline.area == pytest.approx(one.outline.buffer(-2).area, rel=0.05)
     assert desk.session[other.id].status == Status.REJECTED
     desk.add(Point(x, y).buffer(30))
-    assert desk.session[desk.current].measurements.diameter_um > 0
+    assert desk.session[desk.walk.current].measurements.diameter_um > 0
     with pytest.raises(UserError, match="lies on no section"):
         desk.add(box(0, 0, 4, 4))
 
@@ -178,7 +178,7 @@ def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
     there = len(desk.follicles)
     # As if the run had missed it: the log of a study without it.
     desk.session.adopt(Edit.make(Kind.IMPORT, [lost], [], author="test", run_id=desk.session.run_id, software="test"))
-    desk.sort()
+    desk.walk.sort()
     assert lost.id not in {f.id for f in desk.follicles}
     left, top, right, bottom = lost.outline.bounds
     steps = []
@@ -219,13 +219,13 @@ def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
     before = desk.follicles
     for one in before:
         at = one.outline.representative_point()
-        desk.let_go()
+        desk.walk.let_go()
         assert not desk.propose(at.x, at.y)
-        assert desk.current == one.id
-    desk.let_go()
+        assert desk.walk.current == one.id
+    desk.walk.let_go()
     with pytest.raises(UserError, match="already has an outline"):
         desk.add(before[1].outline.buffer(0.2))
-    assert desk.current == before[1].id
+    assert desk.walk.current == before[1].id
     assert desk.follicles == before
 
 
@@ -233,9 +233,9 @@ def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
 def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
     """One within another, or beside it; neighbours that only touch are left alone."""
     for one in desk.follicles:
-        desk.go_to(one.id)
+        desk.walk.go_to(one.id)
         desk.accept()
-    assert desk.current is None
+    assert desk.walk.current is None
     one = max(desk.follicles, key=lambda f: f.outline.area)
     width = one.outline.bounds[2] - one.outline.bounds[0]
     inside = affinity.scale(one.outline, 0.5, 0.5)
@@ -244,18 +244,18 @@ def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
     slide_id = desk.slide_id
     assert desk.open_next()
     desk.open(slide_id)
-    assert desk.session[desk.current].outline.equals_exact(over.outline, 0.01)
-    assert desk.overlapping == {one.id: [desk.current], desk.current: [one.id]}
+    assert desk.session[desk.walk.current].outline.equals_exact(over.outline, 0.01)
+    assert desk.walk.overlapping == {one.id: [desk.walk.current], desk.walk.current: [one.id]}
     x, y = over.outline.centroid.coords[0]
     (note,) = (note for note in desk.counts().notes if "overlap" in note)
     assert note.startswith(f"{slide_id}: 1 pair of outlines overlap")
     assert f"({x:.0f}, {y:.0f})" in note
     assert count_study(desk.study).notes == desk.counts().notes, "the command says it too"
     desk.delete()
-    assert not desk.overlapping
+    assert not desk.walk.overlapping
     assert not any("overlap" in note for note in desk.counts().notes)
     desk.add(affinity.translate(one.outline, 0.9 * width))
-    assert not desk.overlapping, "neighbours that were outlined too generously"
+    assert not desk.walk.overlapping, "neighbours that were outlined too generously"
 
 
 def test_a_slide_that_cannot_be_saved_stays_open(desk, monkeypatch):
@@ -287,11 +287,11 @@ def test_a_search_can_be_stopped(desk):
 
 def test_a_line_cuts_the_follicle_that_it_crosses(desk):
     one, other = sorted(desk.follicles, key=lambda f: -f.outline.area)[:2]
-    desk.go_to(other.id)
+    desk.walk.go_to(other.id)
     left, top, right, bottom = one.outline.bounds
     middle = (left + right) / 2
     desk.split(LineString([(middle, top - 3), (middle, bottom + 3)]))
-    assert desk.current == one.id
+    assert desk.walk.current == one.id
     assert desk.session[one.id].outline.area < one.outline.area
     with pytest.raises(UserError, match="crosses no follicle"):
         desk.split(LineString([(0, 0), (1, 1)]))
@@ -306,8 +306,8 @@ def test_a_crop_shows_the_follicle(desk):
 
 def test_the_queue_by_disagreement_needs_a_classifier(desk):
     with pytest.raises(UserError, match="follicle-stager learn"):
-        desk.sort(Order.DISAGREEMENT)
-    assert desk.order == Order.UNCERTAINTY
+        desk.walk.sort(Order.DISAGREEMENT)
+    assert desk.walk.order == Order.UNCERTAINTY
 
 
 def test_a_slide_that_was_only_opened_is_searched_later_and_keeps_what_was_drawn(cohort, tmp_path):
@@ -403,8 +403,8 @@ def test_counts_of_the_section_in_view(desk):
     """Those of the table of sections, for each section."""
     table = desk.counts().section
     for one in [f.id for f in desk.follicles]:
-        desk.go_to(one)
+        desk.walk.go_to(one)
         own = table[table["section"] == desk.session[one].section_id].set_index("stage")["n_profiles"].dropna()
         assert {stage: desk.in_section()[Stage(stage)] for stage in own.index} == own.to_dict()
-    desk.let_go()
+    desk.walk.let_go()
     assert desk.in_section() == {}

@@ -24,7 +24,7 @@ def person(study, sit_down):
 
 def gives_a_stage(person):
     """Whether the next key, wherever the keys go now, gives a stage to the follicle in view."""
-    one = person.desk.current
+    one = person.desk.walk.current
     person.type("6")
     given = person.desk.session[one].stage == Stage.ANTRAL
     person.press("Control-Z")
@@ -175,7 +175,7 @@ def test_the_keys_of_the_gallery_are_for_its_pictures_and_g_closes_it(person, qt
     at = gallery._list.visualItemRect(gallery._list.item(0)).center()
     click(gallery._list.viewport(), at)
     QTest.mouseDClick(gallery._list.viewport(), Qt.MouseButton.LeftButton, pos=at)
-    assert person.desk.current == gallery._list.item(0).data(Qt.ItemDataRole.UserRole)
+    assert person.desk.walk.current == gallery._list.item(0).data(Qt.ItemDataRole.UserRole)
     assert gives_a_stage(person)
     person.press("N")
     assert gives_a_stage(person)

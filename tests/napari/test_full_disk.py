@@ -36,7 +36,7 @@ def shown(person):
 def test_the_next_slide_on_a_full_disk(study, sit_down, monkeypatch, what, way):
     person = sit_down(study.path)
     slide, other = study.slide_ids()
-    one = person.desk.current
+    one = person.desk.walk.current
     person.press("5")
 
     def go_on():
@@ -55,7 +55,7 @@ def test_the_next_slide_on_a_full_disk(study, sit_down, monkeypatch, what, way):
         assert all(layer.visible for layer in person.viewer.layers if layer.name != "sections")
         # The work goes on here, and the log has it.
         assert person.desk.session[one].stage == Stage.EARLY_ANTRAL
-        two = person.desk.current
+        two = person.desk.walk.current
         person.press("6")
         assert person.desk.session[two].stage == Stage.ANTRAL
         assert {f.id for edit in read_edits(study.slide_folder(slide)) for f in edit.after} >= {one, two}
@@ -88,7 +88,7 @@ def test_neither_another_study_nor_a_search_leaves_a_slide_that_cannot_be_saved(
 ):
     other = Study(shutil.copytree(staged, tmp_path / "other"))
     person = sit_down(study.path)
-    one = person.desk.current
+    one = person.desk.walk.current
     person.press("5")
     with full_disk(monkeypatch, "write_sections"):
         if do == "study":
@@ -99,7 +99,7 @@ def test_neither_another_study_nor_a_search_leaves_a_slide_that_cannot_be_saved(
         assert person.desk.study == study
         assert not person.panel.work.busy
         assert len(person.viewer.layers) == 4
-        two = person.desk.current
+        two = person.desk.walk.current
         person.press("6")
     assert [person.desk.session[i].stage for i in (one, two)] == [Stage.EARLY_ANTRAL, Stage.ANTRAL]
 

@@ -21,10 +21,10 @@ def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, sit
     person = sit_down(study.path)
     panel, press = person.panel, person.press
     desk = panel.reviewer.desk
-    first = desk.current
+    first = desk.walk.current
     press("5")
     assert (desk.session[first].stage, desk.session[first].status) == (Stage.EARLY_ANTRAL, Status.CORRECTED)
-    second = desk.current
+    second = desk.walk.current
     assert second != first, "it goes on by itself"
     press("Q", "W", "Enter", "0")
     assert {f.status for f in desk.follicles} >= {Status.CORRECTED, Status.REJECTED}
@@ -43,7 +43,7 @@ def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, sit
     panel, press = person.panel, person.press
     assert panel.reviewer.desk.follicles == before
     press("Control-Z")
-    assert panel.reviewer.desk.current is not None
+    assert panel.reviewer.desk.walk.current is not None
     panel._count()
     shown = panel.reviewer.desk.counts().section
     panel.close_study()
@@ -102,7 +102,7 @@ def test_several_that_are_selected_are_decided_at_once(study, sit_down):
     panel, press = person.panel, person.press
     desk, layer = panel.reviewer.desk, panel.reviewer.layer
     layer.selected_data = set(range(len(desk.follicles)))
-    assert len(desk.selected) == len(desk.follicles)
+    assert len(desk.walk.selected) == len(desk.follicles)
     press("6")
     assert {f.stage for f in desk.follicles} == {Stage.ANTRAL}
     press("Control-Z")

@@ -41,9 +41,9 @@ def test_a_sitting(many, sit_down):
     said = {}
     keys = list(STAGES) * 2
     while keys:
-        while desk.current is None and desk.slide_id != many.slide_ids()[-1]:
+        while desk.walk.current is None and desk.slide_id != many.slide_ids()[-1]:
             person.press(".")
-        slide, one, key = desk.slide_id, desk.current, keys.pop()
+        slide, one, key = desk.slide_id, desk.walk.current, keys.pop()
         assert one is not None, "there are ten"
         person.press(key)
         said[slide, one] = STAGES[key]
@@ -164,7 +164,7 @@ def test_another_study_leaves_nothing_of_the_first(study, staged, tmp_path, sit_
 
 def test_a_window_that_is_closed_leaves_everything_saved(study, sit_down, qtbot):
     person = sit_down(study.path)
-    one = person.desk.current
+    one = person.desk.walk.current
     person.press("7")
     person.panel.find_within(person.panel.reviewer.in_view())
     panel = person.panel
@@ -208,7 +208,7 @@ def test_a_picture_of_another_name_is_not_taken_for_it(cohort, tmp_path, sit_dow
 def test_half_an_outline_is_given_up(study, sit_down):
     person = sit_down(study.path)
     one = person.desk.follicles[0]
-    person.desk.go_to(one.id)
+    person.desk.walk.go_to(one.id)
     person.panel.reviewer.show()
     x, y = one.outline.centroid.coords[0]
     before = person.desk.follicles
@@ -291,7 +291,7 @@ def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
     person.press("A", "Control-A", "0")
     assert person.desk.follicles == before
     person.press("N", "W")
-    one = person.desk.session[person.desk.current]
+    one = person.desk.session[person.desk.walk.current]
     assert f"nucleus visible: {one.countable.value}" in person.panel._judging._what.text()
     person.press("1")
     assert "not in the counts of this slide (NA)" in person.panel._message.text()

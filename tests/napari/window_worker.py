@@ -55,7 +55,7 @@ def add(person, chance):
 def split(person, chance):
     one = max((f for f in person.desk.follicles if f.status != Status.REJECTED), key=lambda f: f.outline.area)
     left, top, right, bottom = one.outline.bounds
-    person.desk.go_to(one.id)
+    person.desk.walk.go_to(one.id)
     person.panel.reviewer.show()
     look_at(person, *one.outline.centroid.coords[0])
     person.press("/")
