@@ -235,19 +235,7 @@ class Config(_Part):
     @model_validator(mode="before")
     @classmethod
     def _of_older_versions(cls, values: Any) -> Any:
-        """Move parameters of older files: versions before 0.3 had those of all detectors in one part."""
-        if not isinstance(values, dict) or not isinstance(values.get("detection"), dict):
-            return values
-        moved = {name: ("classical", name) for name in ClassicalConfig.model_fields} | {
-            "network": ("network", "folder")
-        }
-        values = values | {"detection": dict(values["detection"])}
-        for name in moved.keys() & values["detection"].keys():
-            part, new_name = moved[name]
-            own = values.get(part, {})
-            if isinstance(own, dict):
-                values[part] = {new_name: values["detection"].pop(name), **own}
-        return values
+        return _moved(values) if isinstance(values, dict) else values
 
     def with_options(self, **parts: Mapping[str, Any]) -> Config:
         """Return a configuration in which some parameters have other values.
@@ -263,8 +251,8 @@ class Config(_Part):
             If a name is unknown or a value is out of range.
         """
         values = self.model_dump()
-        for part, given in parts.items():
-            values[part] = values[part] | dict(given)
+        for part, given in _moved({part: dict(given) for part, given in parts.items()}).items():
+            values[part] = values.get(part, {}) | given
         try:
             return Config.model_validate(values)
         except ValidationError as error:
@@ -275,6 +263,20 @@ class Config(_Part):
         return hashlib.sha256(self.model_dump_json(exclude={"slides", "counting", "comparison"}).encode()).hexdigest()[
             :12
         ]
+
+
+def _moved(values: dict[str, Any]) -> dict[str, Any]:
+    """Move parameters of older files: versions before 0.3 had those of all detectors in one part."""
+    if not isinstance(values.get("detection"), dict):
+        return values
+    places = {name: ("classical", name) for name in ClassicalConfig.model_fields} | {"network": ("network", "folder")}
+    values = values | {"detection": dict(values["detection"])}
+    for name in places.keys() & values["detection"].keys():
+        part, new_name = places[name]
+        own = values.get(part, {})
+        if isinstance(own, dict):
+            values[part] = {new_name: values["detection"].pop(name), **own}
+    return values
 
 
 def load_config(path: str | Path) -> Config:

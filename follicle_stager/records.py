@@ -108,6 +108,8 @@ class Judgement:
         What a person did.
     edited_by, edited_at
         Who changed it last, and when (ISO 8601, UTC); None if nobody did.
+    decided
+        Which of stage, health and countable a person set, also if the software says the same.
     """
 
     stage: Stage = Stage.UNSURE
@@ -116,6 +118,7 @@ class Judgement:
     status: Status = Status.PREDICTED
     edited_by: str | None = None
     edited_at: str | None = None
+    decided: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, assessment: Assessment, status: Status = Status.PREDICTED) -> Self:
@@ -123,8 +126,8 @@ class Judgement:
         return cls(assessment.stage, assessment.health, assessment.countable, status)
 
 
-# What both the software and a person say.
-_SAID = ("stage", "health", "countable")
+#: What both the software and a person say.
+SAID = ("stage", "health", "countable")
 
 
 @dataclass(frozen=True)
@@ -255,7 +258,14 @@ class Follicle:
         """The follicle with another judgement; what is None stays."""
         given = {"stage": stage, "health": health, "countable": countable, "status": status}
         changed = {name: value for name, value in given.items() if value is not None}
-        return replace(self, judgement=replace(self.judgement, **changed))  # type: ignore[arg-type]
+        decided = self.judgement.decided | (changed.keys() & set(SAID))
+        return replace(self, judgement=replace(self.judgement, decided=decided, **changed))  # type: ignore[arg-type]
+
+    @property
+    def decided(self) -> frozenset[str]:
+        """Which of stage, health and countable are a person's: set by one, or other than what the software says."""
+        said = self.assessment
+        return self.judgement.decided | {n for n in SAID if getattr(self.judgement, n) != getattr(said, n)}
 
     def signed(self, author: str, time: str) -> Follicle:
         """The follicle with who changed it last, and when (ISO 8601, UTC)."""
@@ -279,13 +289,14 @@ class Follicle:
         """
         if measured is None:
             return replace(self, shape=shape)
-        before = self.assessment
-        follows = {n: getattr(measured, n) for n in _SAID if getattr(self.judgement, n) == getattr(before, n)}
+        follows = {n: getattr(measured, n) for n in SAID if n not in self.decided}
         return replace(self, shape=shape, remeasured=measured, judgement=replace(self.judgement, **follows))
 
     def added(self) -> Follicle:
         """The follicle as one that a person added: no run found it, so it has no prediction."""
-        return replace(self.judged(status=Status.ADDED), prediction=None, remeasured=self.first_assessment)
+        return replace(
+            self.judged(status=Status.ADDED), prediction=None, remeasured=self.remeasured or self.first_assessment
+        )
 
     def in_um(self, size: PixelSize) -> Follicle:
         """The follicle with its shape in µm."""

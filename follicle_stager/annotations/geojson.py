@@ -26,15 +26,13 @@ from follicle_stager.annotations.features import geometry_of, read_features, wri
 from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
 from follicle_stager.measurements import Measurements
-from follicle_stager.records import Assessment, Follicle, Judgement, Prediction, Shape
+from follicle_stager.records import SAID, Assessment, Follicle, Judgement, Prediction, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 
-# Properties that both the software and a person determine.
-_JUDGED = ("stage", "health", "countable")
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
 
 
@@ -189,9 +187,11 @@ def _follicle_feature(follicle: Follicle, name: str) -> dict[str, Any]:
     }
     for said, when in ((predicted.assessment if predicted else None, "predicted"), (follicle.remeasured, "measured")):
         if said is not None:
-            metadata |= {f"{what}_{when}": getattr(said, what).value for what in _JUDGED}
+            metadata |= {f"{what}_{when}": getattr(said, what).value for what in SAID}
     if stage.ontology_id:
         metadata["ontology"] = stage.ontology_id
+    if follicle.judgement.decided:
+        metadata["decided"] = " ".join(sorted(follicle.judgement.decided))
     if follicle.judgement.edited_by:
         metadata["edited_by"] = follicle.judgement.edited_by
     if follicle.judgement.edited_at:
@@ -271,6 +271,7 @@ def _follicle(one: MarkedObject, outline: Polygon) -> Follicle:
         status=Status(metadata.get("status", "added")),
         edited_by=metadata.get("edited_by"),
         edited_at=metadata.get("edited_at"),
+        decided=frozenset(metadata.get("decided", "").split()) & set(SAID),
     )
     prediction = None
     if "stage_predicted" in metadata:

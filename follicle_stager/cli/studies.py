@@ -223,9 +223,7 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
 
 
 def _report(study: fs.Study, comparison: fs.Comparison, contents: Mapping[str, SlideContent]) -> None:
-    path = fs.write_report(study, comparison, contents=contents)
-    for slide_id, picture in study.missing().items():
-        say(f"{slide_id}: the report does not show its picture, because {picture} was not found.")
+    path = fs.write_report(study, comparison, contents=contents, told=say)
     out.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
 

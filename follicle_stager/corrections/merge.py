@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from follicle_stager.corrections.edits import Conflict, Edit, Kind
 from follicle_stager.corrections.log import NAME, read_edits
+from follicle_stager.corrections.older import with_predictions
 from follicle_stager.corrections.standing import edits_of, predictions, standing
 from follicle_stager.errors import UserError
 
@@ -70,7 +71,8 @@ def merge_edits(session: ReviewSession, other: Path) -> Merged:
     known = {edit.id for edit in read_edits(session.folder)}
     taken: list[Edit] = []
     conflicts: list[Edit] = []
-    for edit in edits_of(theirs, session.run_id):
+    predicted = {f.id: f for f in session.predicted}
+    for edit in with_predictions(edits_of(theirs, session.run_id), predicted):
         if edit.id in known or edit.kind == Kind.SAVED:
             continue
         if edit.of in {c.id for c in conflicts}:  # the undo of an edit that was left out

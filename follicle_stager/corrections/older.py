@@ -6,6 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.corrections.edits import Kind
+from follicle_stager.records import Assessment
+from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,13 +36,13 @@ def with_predictions(edits: Iterable[Edit], predicted: Mapping[str, Follicle]) -
     known = {i: f.prediction for i, f in predicted.items() if f.prediction is not None}
     made = []
     for edit in edits:
-        if edit.software not in _OLDER:
-            made.append(edit)
-            continue
         if edit.kind == Kind.FIND:
             known |= {f.id: f.prediction for f in edit.after if f.prediction is not None}
-        before, after = (tuple(_apart(f, known.get(f.id)) for f in side) for side in (edit.before, edit.after))
-        made.append(replace(edit, before=before, after=after))
+        if edit.software in _OLDER:
+            before, after = (tuple(_apart(f, known.get(f.id)) for f in side) for side in (edit.before, edit.after))
+            # In another person's log they are written again, and must not be separated twice.
+            edit = replace(edit, before=before, after=after, software=f"{edit.software}, read by {__version__}")
+        made.append(edit)
     return tuple(made)
 
 
@@ -49,6 +51,10 @@ def _apart(follicle: Follicle, prediction: Prediction | None) -> Follicle:
     said = follicle.first_assessment
     if said is not None and said.measurements is None:
         said = None
+    if said is not None:
+        # They wrote only the stage that was measured; health and countable in the line may be a person's.
+        first = prediction.assessment if prediction is not None else Assessment()
+        said = replace(said, health=first.health, countable=first.countable)
     if prediction is None:
         return replace(follicle, prediction=None, remeasured=said)
     same = said is None or said.measurements == prediction.assessment.measurements

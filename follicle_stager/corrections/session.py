@@ -29,7 +29,7 @@ from follicle_stager.corrections.standing import (
 )
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
-from follicle_stager.records import Follicle, Judgement, Shape, follicle_id
+from follicle_stager.records import Follicle, Shape, follicle_id
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -207,7 +207,9 @@ class ReviewSession:
         pieces.sort(key=lambda p: (p.intersection(oocyte).area if oocyte is not None else 0.0, p.area), reverse=True)
         first = self._reshaped(old, replace(old.shape, outline=pieces[0]))
         own_id, shape = self._new_id(old.section_id, pieces[1]), Shape(pieces[1])
-        second = self._reshaped(Follicle(own_id, old.section_id, shape, Judgement(status=Status.ADDED)), shape)
+        kept = {name: getattr(old, name) for name in ("health", "countable") if name in old.decided}
+        piece = Follicle(own_id, old.section_id, shape).judged(status=Status.ADDED, **kept)
+        second = self._reshaped(piece, shape)
         return self._do(Kind.SPLIT, [old], [first.judged(status=_status(old, Status.CORRECTED)), second])
 
     def assign(self, to: Mapping[str, tuple[str, str]]) -> Edit:

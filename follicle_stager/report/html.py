@@ -22,7 +22,7 @@ from follicle_stager.statistics.matrix import KIND_WORDS
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -39,7 +39,13 @@ _OVERLAY_PX, _MAX_OVERLAYS = 900, 8
 _PER_STAGE, _CROP_PX = 4, 130
 
 
-def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str, SlideContent] | None = None) -> Path:
+def write_report(
+    study: Study,
+    comparison: Comparison,
+    *,
+    contents: Mapping[str, SlideContent] | None = None,
+    told: Callable[[str], None] = lambda said: None,
+) -> Path:
     """Write ``report.html``, and its figures as SVG and PDF into ``statistics/``.
 
     Parameters
@@ -50,6 +56,8 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
         Result of the comparison.
     contents
         Current content of the slides, if it was read before: `Study.contents`.
+    told
+        Function that is called with notes for the user: slides whose image is not found.
 
     Returns
     -------
@@ -80,6 +88,9 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
     shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # evenly over the names, so from all groups
     follicles = {slide: content.included for slide, content in contents.items()}
     pictures = study.sources()
+    missing = {slide: path for slide, path in pictures.items() if not path.exists()}
+    for slide, path in missing.items():
+        told(f"{slide}: the report does not show its follicles, because {path} was not found.")
     runs = {slide: study.run(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -96,7 +107,7 @@ def write_report(study: Study, comparison: Comparison, *, contents: Mapping[str,
         overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
         n_slides=len(slides),
         examples=_examples(study, follicles, pictures),
-        missing=[str(path) for path in pictures.values() if not path.exists()],
+        missing=[str(path) for path in missing.values()],
         flags=[f"{slide}: {flag}" for slide, run in runs.items() for flag in run.flags],
         notes=comparison.notes,
         reviewed=sum(reviewed.values(), Progress(0, 0)),

@@ -123,8 +123,9 @@ class ReviewPanel(QWidget):
         )
 
     def _choose_folder(self) -> None:
-        folder = Path(QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide"))
-        if folder.name:
+        chosen = QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide")
+        if chosen:
+            folder = Path(chosen)
             self._try(lambda: self.open_slide(folder) if is_slide(folder) else self.open_study(folder))
 
     def _choose_slide(self) -> None:

@@ -214,3 +214,6 @@ class TestDetectors:
         old = {"detection": {"min_oocyte_um": 12.0, "network": "own", "min_score": 0.3}}
         config = Config.model_validate(old)
         assert (config.classical.min_oocyte_um, config.network.folder, config.detection.min_score) == (12, "own", 0.3)
+        assert Config().with_options(**old) == config
+        with pytest.raises(UserError, match="nothing_of_ours"):
+            Config().with_options(nothing_of_ours={"a": 1})

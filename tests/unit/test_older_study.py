@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from studies import count_study
 
-from follicle_stager.corrections import Kind
+from follicle_stager.corrections import Kind, merge_edits
 from follicle_stager.stages import Status
 from follicle_stager.study import Study
 
@@ -73,3 +74,23 @@ def test_what_was_carried_over_from_an_earlier_run_stands(study):
         assert len(carried) >= 3
         predicted = {f.id: f for f in session.predicted}
         assert all(f.prediction == predicted[f.id].prediction for f in carried if f.id in predicted)
+
+
+@pytest.mark.parametrize("shared", range(0, 18, 3))
+def test_another_persons_log_of_that_version_is_taken_in(study, tmp_path, shared):
+    """Both began from one log of 0.2.0; the other person's goes on, and this one's is corrected with this version."""
+    other = shutil.copytree(study.slide_folder(CORRECTED_ONLY), tmp_path / "other")
+    log = study.slide_folder(CORRECTED_ONLY) / "edits.jsonl"
+    lines = log.read_bytes().splitlines(keepends=True)
+    log.write_bytes(b"".join(lines[:shared]))
+    for name in ("follicles.geojson", "sections.geojson"):  # written when the copy was closed
+        (study.slide_folder(CORRECTED_ONLY) / name).unlink()
+    with study.review(CORRECTED_ONLY, author="Ada") as session:
+        merged = merge_edits(session, other)
+        assert not merged.conflicts
+        predicted = {f.id: f.prediction for f in session.predicted}
+        assert all(f.prediction == predicted.get(f.id, f.prediction) for f in session.follicles)
+        session.accept([f.id for f in session.follicles if f.status == Status.PREDICTED])
+        stood = session.follicles
+    with study.review(CORRECTED_ONLY, author="Ada") as session:
+        assert session.follicles == stood

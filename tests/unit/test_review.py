@@ -175,6 +175,24 @@ class TestCommands:
             assert session[one.id].stage == Stage.ANTRAL, "nobody had said otherwise"
             assert session[two.id].stage == Stage.PRIMARY, "a person had"
 
+    def test_what_a_person_said_outlasts_measurements_that_say_the_same(self, folder):
+        answers = iter([Health.ATRETIC, Health.HEALTHY, Health.HEALTHY, Health.HEALTHY])
+
+        def measure(outline):
+            return make_follicle("", "", outline, measurements={"diameter_um": 9}, health=next(answers))
+
+        with ReviewSession(folder, RUN, author="Ada", measure=measure) as session:
+            one = ids_of(session)[0]
+            session.set_health([one], Health.ATRETIC)
+            session.reshape(one, session[one].outline.buffer(1))
+            session.reshape(one, session[one].outline.buffer(1))
+            assert session[one].health == Health.ATRETIC
+            session.split(one, LineString([(100, 0), (100, 200)]))
+            assert {session[i].health for i in (one, ids_of(session)[-1])} == {Health.ATRETIC}
+        with opened(folder) as session:
+            assert "health" in session[one].decided
+            assert session[one].health == Health.ATRETIC
+
 
 actions = st.lists(
     st.tuples(
