@@ -1,4 +1,4 @@
-"""What is measured on a follicle. A field here is a column of follicles.csv and a measurement in QuPath."""
+"""Measurements of a follicle. Each field is a column of follicles.csv and a measurement in QuPath."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Measurements:
-    """What was measured in one shape; NaN where it could not be. Two are equal if all numbers are, NaN included.
+    """Measurements of one shape; NaN if a value could not be measured. Two are equal if all numbers are, NaN included.
 
     Attributes
     ----------

@@ -1,9 +1,9 @@
-"""The nouns of the library: Follicle and its parts, Section, SlideResult.
+"""The main data types: Follicle and its parts, Section, SlideResult.
 
-A follicle has three parts that never mix. The *prediction* is what a run found, and nothing changes it. The *shape* is
-the outline that stands, with the oocyte, nucleus and fluid inside. The *judgement* is the stage, health and so on that
-stand. If a person draws another outline, what is measured in it is a record of its own (``remeasured``), beside the
-prediction: how well the software did can always be worked out from what it said first.
+A follicle has three separate parts. The *prediction* is the result of a run, and nothing changes it. The *shape* is the
+current outline with the oocyte, nucleus and fluid inside. The *judgement* is the current stage, health and so on. If a
+person draws another outline, the measurements in it are stored separately (``remeasured``), so the accuracy of the
+software can always be calculated from its prediction.
 
 Outlines are shapely polygons in level-0 pixels (x right, y down); measurements are in µm.
 """
@@ -48,7 +48,7 @@ class Shape:
     fluid: tuple[Polygon, ...] = ()
 
     def to_um(self, size: PixelSize) -> Shape:
-        """The shape in µm."""
+        """Convert the shape from level-0 pixels to µm."""
         return Shape(
             size.to_um(self.outline),
             size.to_um(self.oocyte) if self.oocyte is not None else None,
@@ -59,22 +59,22 @@ class Shape:
 
 @dataclass(frozen=True)
 class Assessment:
-    """What the software says about one shape.
+    """Assessment of one shape by the software.
 
     Attributes
     ----------
     stage
         Stage; may be ``unsure``.
     probabilities
-        Probability of each stage of the ladder; they sum to 1. They put cases in order, and are not calibrated.
+        Probability of each stage of the ladder; they sum to 1. They sort cases and are not calibrated.
     reasons
-        What was seen, in words.
+        Observations that led to the stage, in words.
     health
-        Atretic or not; unknown where it cannot be told.
+        Atretic or not; unknown if it cannot be determined.
     countable
-        Whether the nucleus of the oocyte shows.
+        Whether the nucleus of the oocyte is visible.
     measurements
-        What this rests on; None if nothing was measured.
+        Measurements of the shape; None if there are none.
     score
         Probability that the outline is a follicle, 0-1.
     """
@@ -90,7 +90,7 @@ class Assessment:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a run found: a shape, and what the software says about it. It is never changed."""
+    """Result of a run: a shape, and the assessment of the software. It is never changed."""
 
     shape: Shape
     assessment: Assessment
@@ -98,18 +98,18 @@ class Prediction:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What stands, and who said so.
+    """Current stage, health and countability of a follicle, and who decided them.
 
     Attributes
     ----------
     stage, health, countable
-        What stands; the software's answer as long as nobody said otherwise.
+        Current values; those of the software until a person sets others.
     status
-        What a person did.
+        What a person has done with the follicle.
     edited_by, edited_at
-        Who changed it last, and when (ISO 8601, UTC); None if nobody did.
+        Author and time (ISO 8601, UTC) of the last change; None if there was none.
     decided
-        Which of stage, health and countable a person set, also if the software says the same.
+        Names of the values among stage, health and countable that a person set.
     """
 
     stage: Stage = Stage.UNSURE
@@ -122,32 +122,32 @@ class Judgement:
 
     @classmethod
     def of(cls, assessment: Assessment, status: Status = Status.PREDICTED) -> Self:
-        """The judgement that agrees with the software."""
+        """Make the judgement that agrees with the software."""
         return cls(assessment.stage, assessment.health, assessment.countable, status)
 
 
-#: What both the software and a person say.
+#: Values that both the software and a person can set.
 SAID = ("stage", "health", "countable")
 
 
 @dataclass(frozen=True)
 class Follicle:
-    """One follicle: what a run predicted, the shape that stands, and the judgement that stands.
+    """One follicle: the prediction of a run, the current shape, and the current judgement.
 
     Attributes
     ----------
     id
         UUID.
     section_id
-        Section on which it was found; empty if that is not known.
+        Section on which it was found; empty if the section is not known.
     shape, judgement
-        What stands.
+        Current state.
     prediction
-        What the run found; None for a follicle that a person added.
+        Result of the run; None for a follicle that a person added.
     remeasured
-        What the software says about the shape that stands, if that is not the predicted one.
+        Assessment of the current shape by the software, if the shape is not the predicted one.
     other_numbers
-        Measurements in the file that are not ours, by name: those of another program, or of a synthetic truth.
+        Other measurements in the file, by name: from another program, or from a synthetic truth.
     """
 
     id: str
@@ -160,18 +160,18 @@ class Follicle:
 
     @classmethod
     def predicted(cls, section_id: str, shape: Shape, assessment: Assessment) -> Follicle:
-        """A follicle as a run finds it; nobody has judged it."""
+        """Make a follicle as a run finds it, not judged by a person."""
         identity = follicle_id(section_id, shape.outline)
         return cls(identity, section_id, shape, Judgement.of(assessment), Prediction(shape, assessment))
 
     @property
     def outline(self) -> Polygon:
-        """Outline that stands, level-0 pixels."""
+        """Current outline, level-0 pixels."""
         return self.shape.outline
 
     @property
     def oocyte(self) -> Polygon | None:
-        """Oocyte of the shape that stands, level-0 pixels."""
+        """Oocyte of the current shape, level-0 pixels."""
         return self.shape.oocyte
 
     @property
@@ -181,70 +181,70 @@ class Follicle:
 
     @property
     def fluid(self) -> tuple[Polygon, ...]:
-        """Fluid spaces of the shape that stands, level-0 pixels."""
+        """Fluid spaces of the current shape, level-0 pixels."""
         return self.shape.fluid
 
     @property
     def stage(self) -> Stage:
-        """Stage that stands."""
+        """Current stage."""
         return self.judgement.stage
 
     @property
     def health(self) -> Health:
-        """Health that stands."""
+        """Current health."""
         return self.judgement.health
 
     @property
     def countable(self) -> Countable:
-        """Whether the nucleus of the oocyte shows, as it stands."""
+        """Whether the nucleus of the oocyte is visible, currently."""
         return self.judgement.countable
 
     @property
     def status(self) -> Status:
-        """What a person did."""
+        """What a person has done with the follicle."""
         return self.judgement.status
 
     @property
     def assessment(self) -> Assessment:
-        """What the software says about the shape that stands; an empty one if it was never asked."""
+        """Assessment of the current shape by the software; an empty one if there is none."""
         if self.remeasured is not None:
             return self.remeasured
         return self.prediction.assessment if self.prediction is not None else Assessment()
 
     @property
     def first_assessment(self) -> Assessment | None:
-        """What the software said first: its prediction; of an added follicle what it measured; None if nothing."""
+        """Assessment in the prediction; for an added follicle, that of its shape; None if there is none."""
         return self.prediction.assessment if self.prediction is not None else self.remeasured
 
     @property
     def measurements(self) -> Measurements | None:
-        """What was measured in the shape that stands; None if nothing was."""
+        """Measurements in the current shape; None if there are none."""
         return self.assessment.measurements
 
     @property
     def probabilities(self) -> Mapping[Stage, float]:
-        """How likely the software thinks each stage, for the shape that stands."""
+        """Probability of each stage, for the current shape."""
         return self.assessment.probabilities
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """The reasons for the software's stage, in words."""
+        """Reasons for the stage given by the software."""
         return self.assessment.reasons
 
     @property
     def score(self) -> float:
-        """Probability that it is a follicle, 0-1, as the software sees it."""
+        """Probability that the outline is a follicle, 0-1, as given by the software."""
         return self.assessment.score
 
     @property
     def stage_predicted(self) -> Stage:
-        """Stage that the software said first; of a follicle that it never saw the one that stands."""
+        """Stage in the prediction; for a follicle without any assessment, the current stage."""
         said = self.first_assessment
         return said.stage if said is not None else self.stage
 
     @property
     def recognisable(self) -> bool:
-        """Whether a reader could stage it. A synthetic truth says no of follicles cut beside oocyte and fluid."""
+        """Whether a reader could stage it; no for follicles of a synthetic truth that show neither oocyte nor fluid."""
         return self.stage in LADDER and self.other_numbers.get("Recognisable", 1.0) > 0
 
     def judged(
@@ -255,7 +255,7 @@ class Follicle:
         countable: Countable | None = None,
         status: Status | None = None,
     ) -> Follicle:
-        """The follicle with another judgement; what is None stays."""
+        """Return the follicle with other values in its judgement; None keeps a value."""
         given = {"stage": stage, "health": health, "countable": countable, "status": status}
         changed = {name: value for name, value in given.items() if value is not None}
         decided = self.judgement.decided | (changed.keys() & set(SAID))
@@ -263,29 +263,24 @@ class Follicle:
 
     @property
     def decided(self) -> frozenset[str]:
-        """Which of stage, health and countable are a person's: set by one, or other than what the software says."""
+        """Names of the values that a person set, or that differ from the assessment of the software."""
         said = self.assessment
         return self.judgement.decided | {n for n in SAID if getattr(self.judgement, n) != getattr(said, n)}
 
     def signed(self, author: str, time: str) -> Follicle:
-        """The follicle with who changed it last, and when (ISO 8601, UTC)."""
+        """Return the follicle with author and time (ISO 8601, UTC) of the last change."""
         return replace(self, judgement=replace(self.judgement, edited_by=author, edited_at=time))
 
     def reshaped(self, shape: Shape, measured: Assessment | None = None) -> Follicle:
-        """The follicle in another shape.
+        """Return the follicle in another shape, with the same prediction.
 
         Parameters
         ----------
         shape
             The new shape.
         measured
-            What the software says about it. What a person had said stays; what nobody had said follows it. None if
-            nothing could be measured: then only the shape changes.
-
-        Returns
-        -------
-        Follicle
-            With the same prediction.
+            Assessment of the new shape. Values that a person decided stay; the others are taken from it. If it is None,
+            only the shape changes.
         """
         if measured is None:
             return replace(self, shape=shape)
@@ -293,13 +288,13 @@ class Follicle:
         return replace(self, shape=shape, remeasured=measured, judgement=replace(self.judgement, **follows))
 
     def added(self) -> Follicle:
-        """The follicle as one that a person added: no run found it, so it has no prediction."""
+        """Return the follicle as one that a person added, without a prediction."""
         return replace(
             self.judged(status=Status.ADDED), prediction=None, remeasured=self.remeasured or self.first_assessment
         )
 
     def in_um(self, size: PixelSize) -> Follicle:
-        """The follicle with its shape in µm."""
+        """Return the follicle with its shape in µm."""
         return replace(self, shape=self.shape.to_um(size))
 
 
@@ -310,20 +305,20 @@ class Section:
     Attributes
     ----------
     section_id
-        Unique in the study: slide and order, ``_x1`` and so on behind it where it was cut out.
+        Name, unique in the study: slide and order; a part that was cut out has ``_x1``, ``_x2`` and so on added.
     outline
-        Level-0 pixels; a torn section has several parts.
+        Outline, level-0 pixels; a torn section has several parts.
     area_mm2
         Tissue area.
     order
-        Place on the slide in reading order, from 1; a part that was cut out has that of what it was cut out of.
+        Place on the slide in reading order, from 1; a part that was cut out keeps the place of its section.
     included
-        Whether it is counted; ``reason`` says why not. `NOT_OVARY` says that it was never part of what is sampled;
-        of any other reason it is tissue that could not be looked at.
+        Whether it is counted; ``reason`` says why not. With the reason `NOT_OVARY` it is not part of the sampled ovary.
+        Any other reason reduces the sampled area.
     doubt
-        Why its follicles should be looked at before they are counted.
+        Why its follicles should be checked before they are counted; empty if there is no doubt.
     animal, ovary
-        Whose it is, where a person said so; empty leaves it to the sample sheet.
+        Animal and ovary that a person assigned; if empty, the sample sheet decides.
     """
 
     section_id: str
@@ -338,13 +333,13 @@ class Section:
 
     @property
     def place(self) -> tuple[int, int, str]:
-        """To sort by: reading order, and what was cut out behind what it was cut out of."""
+        """Sort key: reading order; parts that were cut out come after their section."""
         return self.order, len(self.section_id), self.section_id
 
 
 @dataclass(frozen=True)
 class SlideResult:
-    """All that one run found on one slide.
+    """Result of one run on one slide.
 
     Attributes
     ----------
@@ -352,9 +347,10 @@ class SlideResult:
         Stages that the slide's resolution and the detector can show. The others are not available for it,
         which is not the same as zero.
     quality, flags
-        From `tissue.survey`, and ``strangeness``: of the strangest section, where 1 is the limit.
+        Quality measures and warnings from `tissue.survey`; ``strangeness`` is that of the strangest section, as a
+        multiple of the limit.
     seconds
-        Time per step.
+        Time per step, s.
     """
 
     slide_id: str
@@ -368,6 +364,6 @@ class SlideResult:
 
 
 def follicle_id(section_id: str, outline: Polygon) -> str:
-    """A UUID that depends on section and place only, so that equal runs give equal ids."""
+    """Make a UUID from section and position only, so that equal runs give equal ids."""
     x, y = outline.centroid.coords[0]
     return str(uuid.uuid5(_NAMESPACE, f"{section_id} {x:.1f} {y:.1f} {outline.area:.0f}"))
