@@ -151,3 +151,19 @@ def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
         f"{span(blocked['uncorrected'], 'interval coverage')}.",
     ):
         assert sentence in summary
+
+
+def test_the_weak_stages_of_the_network_have_the_figures_of_the_page_of_accuracy(accuracy):
+    page = " ".join((ROOT / "docs" / "network-detector.md").read_text(encoding="utf-8").split())
+    own = accuracy[accuracy.index("## The network detector\n") :]
+    stages, counts = table(own, "### Stages"), table(own, "### Counts per section")
+    transitional, preovulatory = stages["transitional"], stages["preovulatory"]
+    assert preovulatory["right stage"] == "0"
+    words = {"3": "three"}
+    for sentence in (
+        f"transitional ({transitional['right stage']} of {transitional['true']} get the right stage",
+        f"preovulatory (none of {words[preovulatory['true']]})",
+        f"early antral, whose counts are {100 * float(counts['early antral']['bias']):.0f} % too high",
+        f"Counts of primordial follicles are {100 * float(counts['primordial']['bias']):.0f} % too high",
+    ):
+        assert sentence in page
