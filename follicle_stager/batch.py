@@ -308,7 +308,9 @@ def _same_picture(task: _Job, before: Run) -> bool:
 
 def _process(task: _Job, on_progress: OnProgress) -> Outcome:
     slide_id = task.source.slide_id
-    run_id = run_id_of(task.source.path, task.config, task.mpp) + ("" if task.find else "-opened")
+    run_id = run_id_of(task.source.path, task.config, task.mpp, parts=task.source.parts) + (
+        "" if task.find else "-opened"
+    )
     try:
         before = task.study.run(slide_id) if task.study.has_run(slide_id) else None
     except StudyError:  # damaged: this run writes it again

@@ -18,6 +18,7 @@ from follicle_stager.staging import stager_id
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from follicle_stager.config import Config
@@ -123,10 +124,23 @@ def write_run(folder: Path, run: Run) -> None:
     write_text(folder / NAME, json.dumps(run.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
 
-def run_id_of(source: Path, config: Config, mpp: float | None) -> str:
-    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version."""
+def run_id_of(source: Path, config: Config, mpp: float | None, *, parts: Sequence[Path] = ()) -> str:
+    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version.
+
+    Parameters
+    ----------
+    source
+        File of the slide.
+    config
+        All parameters.
+    mpp
+        Pixel size that replaces the one in the file, µm/px; None if none was given.
+    parts
+        Other files of the same slide, such as those of a DICOM series.
+    """
     settings = f"{__version__} {config.fingerprint()} {detector_id(config)} {mpp}"
-    name = f"{settings} {stager_id(config.staging)} {source.name} {content_of(source)}"
+    contents = " ".join(content_of(path) for path in (source, *sorted(parts)))
+    name = f"{settings} {stager_id(config.staging)} {source.name} {contents}"
     return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 

@@ -25,6 +25,7 @@ from follicle_stager.report.html import _overlay
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics.matrix import CountMatrix
 from follicle_stager.study import Study
+from follicle_stager.study.runs import run_id_of
 
 INFO = {"run_id": RUN, "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "a", "visible_stages": list(LADDER), "source": "s.tif"}
 
@@ -331,3 +332,13 @@ def test_a_slide_whose_name_is_not_utf8(tmp_path):
     study.slide_folder("aÿ").mkdir(parents=True)
     study.save(result, run_id="A", source=source, config=Config())
     assert study.source("aÿ") == source
+
+
+def test_a_slide_of_several_files_is_another_one_if_any_of_them_changes(tmp_path):
+    first, second = tmp_path / "a.dcm", tmp_path / "b.dcm"
+    first.write_bytes(b"one")
+    second.write_bytes(b"two")
+    before = run_id_of(first, Config(), None, parts=(second,))
+    assert before == run_id_of(first, Config(), None, parts=(second,))
+    second.write_bytes(b"three")
+    assert before != run_id_of(first, Config(), None, parts=(second,))
