@@ -308,6 +308,17 @@ def test_ctrl_c_while_the_library_loads_ends_quietly(tmp_path, after_s):
     assert "Traceback" not in said
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_within_an_import_ends_quietly_and_elsewhere_is_an_interrupt(tmp_path):
+    (tmp_path / "slow.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    start = "import signal, follicle_stager.__main__ as m; signal.signal(signal.SIGINT, m.interrupt)\n"
+    within = start + "try:\n    import slow\nexcept BaseException:\n    print('caught')\n"
+    elsewhere = start + "try:\n    signal.raise_signal(signal.SIGINT)\nexcept KeyboardInterrupt:\n    print('caught')\n"
+    for code, ends_with, said in ((within, 130, ""), (elsewhere, 0, "caught\n")):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+        assert (done.returncode, done.stdout, done.stderr) == (ends_with, said, "")
+
+
 def test_a_console_of_another_code_page(tmp_path):
     command = [sys.executable, "-m", "follicle_stager", "stage", "b😀.tif"]
     environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
