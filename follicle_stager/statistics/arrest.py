@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from follicle_stager.statistics.matrix import CountMatrix
     from follicle_stager.statistics.stage_errors import StageErrors
 
+#: Kinds of verdict.
+VerdictKind = Literal["block", "block and depletion", "depletion", "none", "inconclusive", "not estimable"]
 _NAMES = tuple(RUNGS)
 _SECONDARY = _NAMES.index("secondary")
 #: Smallest number of animals per group for estimates, and smallest number without a warning.
@@ -72,8 +74,8 @@ class Verdict:
     warnings: tuple[str, ...] = field(default_factory=tuple)
 
     @property
-    def kind(self) -> str:
-        """``block``, ``block and depletion``, ``depletion``, ``none``, ``inconclusive`` or ``not estimable``."""
+    def kind(self) -> VerdictKind:
+        """The verdict in one word or three."""
         if not self.estimable:
             return "not estimable"
         if self.blocks:

@@ -50,6 +50,15 @@ class Comparison:
     covariates: tuple[str, ...] = ()
 
     @property
+    def exposures(self) -> pd.DataFrame:
+        """Offsets of the models: numbers of sampled ovaries by rung, one row per animal."""
+        own = [
+            pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
+            for a in self.arrests
+        ]
+        return pd.concat(own, ignore_index=True)
+
+    @property
     def together(self) -> str:
         """Sentence on whether several models block at the same step; empty for one model, or without a block."""
         blocked = {a.matrix.model: a.verdict.blocks for a in self.arrests if a.verdict.blocks}

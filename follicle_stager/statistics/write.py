@@ -10,6 +10,8 @@ import pandas as pd
 
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.schemas import SCHEMAS
+from follicle_stager.study.schemas import validated
 
 if TYPE_CHECKING:
     from follicle_stager.statistics.arrest import Arrest
@@ -30,22 +32,11 @@ def write_comparison(study: Study, comparison: Comparison) -> None:
     comparison
         Result of `compare`.
     """
-    folder = study.path / "statistics"
-    exposures = [
-        pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
-        for a in comparison.arrests
-    ]
-    tables = {
-        "per_stage": comparison.stages,
-        "arrest": comparison.steps,
-        "animals": comparison.animals,
-        "verdict": comparison.verdicts,
-        "exposures": pd.concat(exposures, ignore_index=True),
-    }
-    for name, table in tables.items():
+    for name, schema in SCHEMAS.items():
         # Other programs read an empty name as missing, and leave out its rows.
-        write_csv(folder / f"{name}.csv", table.round(6).replace({"model": {"": "study"}}))
-    write_text(folder / "analysis.R", R_SCRIPT.read_text("utf-8"))
+        table = validated(getattr(comparison, name).replace({"model": {"": "study"}}), schema)
+        write_csv(study.path / schema.title, table.round(6))
+    write_text(study.path / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(study.tables / "prism_grouped.csv", prism_grouped(comparison))
     write_csv(study.tables / "prism_arrest.csv", prism_arrest(comparison))
 

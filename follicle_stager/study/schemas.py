@@ -1,4 +1,4 @@
-"""The columns of the tables of a study; `load_study` checks against them, and docs/tables.md is written from them."""
+"""The columns of the count tables; `write_counts` and `load_study` check them, and docs/tables.md lists them."""
 
 from __future__ import annotations
 
@@ -11,58 +11,62 @@ from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
+
+    import pandas as pd
 
     from follicle_stager.study.sums import Counts
 
 
 _NOT_NEGATIVE = pa.Check.ge(0)
-_SHARE = pa.Check.in_range(0, 1)
+SHARE = pa.Check.in_range(0, 1)
 
 
-def _text(about: str, of: Iterable[str] = ()) -> pa.Column:
+def text(about: str, of: Iterable[str] = ()) -> pa.Column:
+    """Return a column of names or sentences; with ``of``, these are the only values, and none may be missing."""
     allowed = list(of)
     return pa.Column("str", pa.Check.isin(allowed) if allowed else None, nullable=not allowed, description=about)
 
 
-def _whole(about: str, *, known: bool = False) -> pa.Column:
-    """A count; ``NA`` if it cannot be known."""
+def whole(about: str, *, known: bool = False) -> pa.Column:
+    """Return a column of counts; ``NA`` if it cannot be known."""
     return pa.Column("int64" if known else "Int64", _NOT_NEGATIVE, nullable=not known, description=about)
 
 
-def _number(about: str, check: pa.Check | None = _NOT_NEGATIVE) -> pa.Column:
+def number(about: str, check: pa.Check | None = _NOT_NEGATIVE) -> pa.Column:
+    """Return a column of numbers; ``NA`` if it cannot be known."""
     return pa.Column("float64", check, nullable=True, description=about)
 
 
 _ANIMAL = {
-    "model": _text("mouse model"),
-    "group": _text("control or knockout", ("control", "knockout")),
-    "genotype": _text("as in the sample sheet"),
-    "animal": _text("as in the sample sheet"),
+    "model": text("mouse model"),
+    "group": text("control or knockout", ("control", "knockout")),
+    "genotype": text("as in the sample sheet"),
+    "animal": text("as in the sample sheet"),
 }
-_OVARY = {"ovary": _text("L, R or empty")}
-_SECTION = {"slide": _text("name of the slide in the study"), "section": _text("name, unique in the study")}
-_STAGE = {"stage": _text("stage, or unsure", [s.value for s in TABLE_ROWS])}
+_OVARY = {"ovary": text("L, R or empty")}
+_SECTION = {"slide": text("name of the slide in the study"), "section": text("name, unique in the study")}
+_STAGE = {"stage": text("stage, or unsure", [s.value for s in TABLE_ROWS])}
 _COUNTS = {
-    "n_profiles": _whole("number of outlines"),
-    "n_countable": _whole("follicles with a visible oocyte nucleus"),
-    "n_healthy": _whole("countable follicles that are not atretic"),
-    "n_atretic": _whole("atretic follicles among the outlines"),
-    "area_mm2": _number("area of the examined tissue, mm²"),
-    "sections": _whole("number of examined sections", known=True),
-    "doubtful_sections": _whole("number of these sections that differ from all that the detector knows", known=True),
-    "interval": _number("sampling interval: every n-th section; NA if it is not known or differs between sections"),
-    "thickness_um": _number("section thickness T, µm; NA if it is not known or differs between sections"),
-    "interval_scaled": _whole("n_countable times the interval"),
-    "nucleus_height_um": _number(
+    "n_profiles": whole("number of outlines"),
+    "n_countable": whole("follicles with a visible oocyte nucleus"),
+    "n_healthy": whole("countable follicles that are not atretic"),
+    "n_atretic": whole("atretic follicles among the outlines"),
+    "area_mm2": number("area of the examined tissue, mm²"),
+    "sections": whole("number of examined sections", known=True),
+    "doubtful_sections": whole("number of these sections that differ from all that the detector knows", known=True),
+    "interval": number("sampling interval: every n-th section; NA if it is not known or differs between sections"),
+    "thickness_um": number("section thickness T, µm; NA if it is not known or differs between sections"),
+    "interval_scaled": whole("n_countable times the interval"),
+    "nucleus_height_um": number(
         "height h over which the stage's nuclei are seen, µm: given, or from all profiles", None
     ),
-    "abercrombie": _number("interval_scaled times T/(T + h): number of follicles in the ovary"),
-    "countable_per_mm2": _number("n_countable per area, 1/mm²"),
-    "countable_per_mm3": _number("follicles per volume, 1/mm³: n_countable/(area (T + h))"),
+    "abercrombie": number("interval_scaled times T/(T + h): number of follicles in the ovary"),
+    "countable_per_mm2": number("n_countable per area, 1/mm²"),
+    "countable_per_mm3": number("follicles per volume, 1/mm³: n_countable/(area (T + h))"),
 }
 _SAMPLED = {
-    "ovaries_sampled": _number(
+    "ovaries_sampled": number(
         "exposure, number of ovaries: sum of 1/interval over the ovaries, minus the share of tissue that was left out; "
         "offset in the models of single stages"
     )
@@ -95,21 +99,21 @@ FOLLICLES = pa.DataFrameSchema(
         **_ANIMAL,
         **_OVARY,
         **_SECTION,
-        "number": _whole("number of the follicle on the overlay and in QuPath", known=True),
-        "follicle_id": _text("UUID, as in follicles.geojson"),
-        "x_px": _number("x of the centre, pixels of the slide at full resolution", None),
-        "y_px": _number("y of the centre, pixels of the slide at full resolution", None),
-        "stage": _text("current stage", [s.value for s in Stage]),
-        "stage_predicted": _text("stage that the software predicted", [s.value for s in Stage]),
-        "health": _text("current health", [h.value for h in Health]),
-        "health_predicted": _text("health that the software predicted", [h.value for h in Health]),
-        "countable": _text("whether the oocyte nucleus is visible; current value", [c.value for c in Countable]),
-        "countable_predicted": _text("countable as the software predicted", [c.value for c in Countable]),
-        "status": _text("origin of the current values", [s.value for s in Status if s != Status.REJECTED]),
-        "score": _number("probability that it is a follicle", _SHARE),
-        **{name: _number(about, None) for name, about in _MEASURED.items()},
-        **{f"p_{s.value}": _number(f"probability of {s.label.lower()}", _SHARE) for s in LADDER},
-        "reasons": _text("reasons for the stage, in words"),
+        "number": whole("number of the follicle on the overlay and in QuPath", known=True),
+        "follicle_id": text("UUID, as in follicles.geojson"),
+        "x_px": number("x of the centre, pixels of the slide at full resolution", None),
+        "y_px": number("y of the centre, pixels of the slide at full resolution", None),
+        "stage": text("current stage", [s.value for s in Stage]),
+        "stage_predicted": text("stage that the software predicted", [s.value for s in Stage]),
+        "health": text("current health", [h.value for h in Health]),
+        "health_predicted": text("health that the software predicted", [h.value for h in Health]),
+        "countable": text("whether the oocyte nucleus is visible; current value", [c.value for c in Countable]),
+        "countable_predicted": text("countable as the software predicted", [c.value for c in Countable]),
+        "status": text("origin of the current values", [s.value for s in Status if s != Status.REJECTED]),
+        "score": number("probability that it is a follicle", SHARE),
+        **{name: number(about, None) for name, about in _MEASURED.items()},
+        **{f"p_{s.value}": number(f"probability of {s.label.lower()}", SHARE) for s in LADDER},
+        "reasons": text("reasons for the stage, in words"),
     },
     title="tables/follicles.csv",
     description="one row per follicle",
@@ -117,7 +121,7 @@ FOLLICLES = pa.DataFrameSchema(
     strict=True,
 )
 SECTION = pa.DataFrameSchema(
-    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": _text("its pieces of tissue in sections.geojson"), **_COUNTS},
+    {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": text("its pieces of tissue in sections.geojson"), **_COUNTS},
     title="tables/counts_by_section.csv",
     description="one row per section and stage, including zeros",
     coerce=True,
@@ -141,11 +145,11 @@ GENOTYPE = pa.DataFrameSchema(
     {
         **{name: column for name, column in _ANIMAL.items() if name != "animal"},
         **_STAGE,
-        "n_animals": _whole("number of animals in the group", known=True),
-        "sections": _whole("number of sections in the group", known=True),
-        "doubtful_sections": _whole("number of doubtful sections in the group", known=True),
+        "n_animals": whole("number of animals in the group", known=True),
+        "sections": whole("number of sections in the group", known=True),
+        "doubtful_sections": whole("number of doubtful sections in the group", known=True),
         **{
-            f"{name}_{what}": _number(f"{what} of {name} over animals")
+            f"{name}_{what}": number(f"{what} of {name} over animals")
             for name in ("n_profiles", "n_countable")
             for what in ("mean", "sd")
         },
@@ -167,34 +171,43 @@ def checked(counts: Counts) -> Counts:
     UserError
         If a value is impossible, such as a score of 2 that another program wrote.
     """
-    tables: dict[str, Any] = {}
-    for name, schema in SCHEMAS.items():
-        table = getattr(counts, name)
-        try:
-            tables[name] = schema.validate(table if len(table) else table.reindex(columns=list(schema.columns)))
-        except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
-            said = " ".join(str(error).split())
-            raise UserError(f"{schema.title}: a value is not allowed there ({said}).") from None
+    tables: dict[str, Any] = {name: validated(getattr(counts, name), schema) for name, schema in SCHEMAS.items()}
     return replace(counts, **tables)
 
 
-def markdown() -> str:
-    """The columns of all tables, for docs/tables.md; columns that the table before has too are left out."""
+def validated(table: pd.DataFrame, schema: pa.DataFrameSchema) -> pd.DataFrame:
+    """Return a table with the types of its schema; an empty one has its columns, too.
+
+    Raises
+    ------
+    UserError
+        If a value is impossible.
+    """
+    try:
+        return schema.validate(table if len(table) else table.reindex(columns=list(schema.columns)))
+    except (pa.errors.SchemaError, pa.errors.SchemaErrors) as error:
+        said = " ".join(str(error).split())
+        raise UserError(f"{schema.title}: a value is not allowed there ({said}).") from None
+
+
+def markdown(schemas: Mapping[str, pa.DataFrameSchema] = SCHEMAS) -> str:
+    """The columns of tables, for docs/tables.md; columns that the table before has too are left out."""
     parts: list[str] = []
-    before: list[str] = []
-    for name, schema in SCHEMAS.items():
+    before: dict[str, str] = {}
+    for name, schema in schemas.items():
         part = f"## `{schema.title}` (`.{name}`): {schema.description}\n\n"
-        columns = list(schema.columns)
-        gone = [c for c in before if c not in columns]
+        now = {name: column.description for name, column in schema.columns.items()}
+        columns = list(now)
+        gone = [c for c in before if now.get(c) != before[c]]
         if before and len(gone) < len(columns) / 2:
             part += f"Like the table before, without {', '.join(gone)}"
-            columns = [c for c in columns if c not in before]
+            columns = [c for c in columns if c not in before or c in gone]
             part += ".\n" if not columns else "; with, in addition:\n\n"
         if columns:
             part += "| column | what | type |\n|---|---|---|\n"
             part += "".join(_line(c, schema.columns[c]) for c in columns)
         parts.append(part)
-        before = list(schema.columns)
+        before = now
     return "\n".join(parts)
 
 

@@ -19,10 +19,12 @@ from follicle_stager.statistics import CountMatrix, compare, count_matrices, fin
 from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.power import Design, misstaged, moves
+from follicle_stager.statistics.schemas import SCHEMAS
 from follicle_stager.statistics.simulate import simulate_matrix
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.statistics.write import prism_arrest, prism_grouped
 from follicle_stager.study import Counts
+from follicle_stager.study.schemas import validated
 
 NOTHING = pd.DataFrame(columns=["model", "animal", "stage_predicted", "countable", "health"])
 KO = np.array([False] * 4 + [True] * 4)
@@ -469,3 +471,12 @@ class TestStudies:
         np.testing.assert_allclose(m.exposure, 2)
         assert "per section" in m.exposure_note
         assert set(RUNGS) == {"primordial", "primary", "secondary", "early_antral", "antral"}
+
+
+def test_a_table_with_an_impossible_value_is_not_written():
+    steps = find_arrest(matrix([[9, 8, 7, 6, 5]] * 3, [[8, 7, 6, 5, 4]] * 3)).steps
+    assert list(validated(steps, SCHEMAS["steps"])["from"]) == list(RUNGS)[:-1]
+    with pytest.raises(UserError, match=r"^statistics/arrest\.csv: a value is not allowed there"):
+        validated(steps.assign(p=2.0), SCHEMAS["steps"])
+    with pytest.raises(UserError, match=r"^statistics/arrest\.csv"):
+        validated(steps.drop(columns="ratio"), SCHEMAS["steps"])
