@@ -6,9 +6,11 @@ pytest tests/integration/test_r_agreement.py -s     # prints both side by side
 from __future__ import annotations
 
 import math
+import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,8 @@ from follicle_stager.statistics import find_arrest
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.simulate import simulate_matrix
 from follicle_stager.statistics.write import R_SCRIPT
+
+PAGE = (Path(__file__).parents[2] / "docs" / "statistics.md").read_text(encoding="utf-8")
 
 
 def simulated():
@@ -104,3 +108,38 @@ def test_steps_agree_but_for_the_half_that_is_added(in_r):
         assert se > 0
         if ("lme4", step) in r:  # a random effect is another model: the same within its own standard error
             assert math.log(row["ratio"]) == pytest.approx(r["lme4", step][0], abs=r["lme4", step][1])
+
+
+def quoted(row):
+    """The cells of a row of the tables in docs/statistics.md, after its name."""
+    lines = re.findall(rf"^\| {row} \|(.+)\|$", PAGE.partition("## In R")[2], re.MULTILINE)
+    assert len(lines) == 1
+    return [cell.strip() for cell in lines[0].split("|")]
+
+
+def steps_as_quoted():
+    """Log ratio of each step, here and in R, as the text of that page has them."""
+    pairs = re.search(r"half follicle that is added here \(([^)]+)\)", PAGE)[1]
+    return [pair.split(" and ") for pair in " ".join(pairs.split()).split(", ")]
+
+
+def test_the_page_of_statistics_has_these_figures():
+    matrix = simulated()
+    table = per_stage(matrix).set_index("stage")
+    se = table["se"] / np.sqrt(table["variance_factor"])
+    for stage in RUNGS:
+        own = f"{math.log(table.loc[stage, 'rate_ratio']):.5f} ({se[stage]:.5f})"
+        assert quoted(stage.replace("_", " "))[0] == own
+    assert [own for own, _ in steps_as_quoted()] == [f"{math.log(r):.3f}" for r in find_arrest(matrix).steps["ratio"]]
+    many = replace(matrix, counts=matrix.counts * 50, exposure=np.ones_like(matrix.exposure))
+    for row in find_arrest(many).steps.to_dict("records"):
+        assert quoted(f"{row['from']} to {row['to']}".replace("_", " "))[0] == f"{row['continuation']:.5f}"
+
+
+@pytest.mark.parametrize(("column", "package"), [(1, "MASS"), (2, "glmmTMB")])
+def test_the_page_of_statistics_has_the_figures_of_r(column, package, in_r):
+    for (name, what), (value, se) in in_r[1].items():
+        if name == package and what in RUNGS:
+            assert quoted(what.replace("_", " "))[column] == f"{value:.5f} ({se:.5f})"
+    theirs = [f"{value:.3f}" for (name, _), (value, _) in in_r[1].items() if name == "quasibinomial"]
+    assert theirs == [value for _, value in steps_as_quoted()]

@@ -6,6 +6,7 @@ import re
 import runpy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -46,6 +47,12 @@ def test_the_page_of_commands_is_what_the_application_has():
     assert written == page, "python tools/make_cli.py writes it"
     bare = [line for line in page.splitlines() if line.endswith(("|  |", "| None |"))]
     assert not bare, "each parameter says what it is"
+
+
+def test_the_page_of_tables_has_the_columns_of_the_schemas():
+    written = (ROOT / "docs" / "tables.md").read_text(encoding="utf-8")
+    page = runpy.run_path(str(ROOT / "tools" / "make_tables.py"))["page"]
+    assert page(written) == written, "python tools/make_tables.py writes it"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
@@ -167,3 +174,62 @@ def test_the_weak_stages_of_the_network_have_the_figures_of_the_page_of_accuracy
         f"Counts of primordial follicles are {100 * float(counts['primordial']['bias']):.0f} % too high",
     ):
         assert sentence in page
+
+
+def test_the_text_on_staging_errors_has_the_figures_of_the_tables():
+    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
+    flat = " ".join(page.split())
+    single = [r for r in rows_of(page, "### Single stages") if r["stages"] == "all correct"]
+    power = table(page, "### Animals per group and power")["12"]
+    wrong_at_12 = [float(value) for column, value in power.items() if column.endswith("staged wrongly")]
+    exact = {
+        (r["stages"], r["animals per group"]): f"{100 * float(r['exactly the planted blocks']):.0f} %"
+        for r in rows_of(page, "### A tenth of the follicles staged wrongly")
+        if r["planted"] != "none"
+    }
+    propagated, uncorrected = ([exact[how, n] for n in ("6", "12")] for how in ("errors propagated", "uncorrected"))
+    similar = rows_of(page, "### Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)")
+    correct = [
+        f"{100 * float(r['exactly the planted blocks']):.0f} %"
+        for r in similar
+        if (r["planted"], r["animals per group"]) == ("block after secondary, 70 %", "6")
+    ]
+    confusion = pd.read_csv(ROOT / "follicle_stager" / "statistics" / "confusion.csv").set_index("true")
+    false = confusion["primordial"]["none"] / confusion["primordial"].sum()
+    for sentence in (
+        f"intervals cover the truth {span(single, 'interval coverage')} of the time with this factor and "
+        f"{span(single, 'without the factor n/(n - 2)')} without it",
+        f"with 12 animals only {100 * min(wrong_at_12):.0f} to {100 * max(wrong_at_12):.0f} % of studies",
+        f"in {propagated[0]} of studies with 6 animals ({uncorrected[0]} without propagation;",
+        f"in {propagated[1]} of studies with 12 animals ({uncorrected[1]} without propagation)",
+        f"With all stages correct it is {correct[0]}.",
+        f"({100 * false:.0f} % of what is called primordial)",
+    ):
+        assert sentence in flat
+
+
+def test_the_interpretation_of_the_ablation_has_the_figures_of_its_tables():
+    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    text = " ".join(page[page.index("## Interpretation") :].split())
+    rows = table(page, "## The coarse scale")
+    seeds = [row for name, row in rows.items() if name.startswith("the recipe")]
+
+    def reach(column):
+        values = sorted(row[column] for row in seeds)
+        return values[0], values[-1]
+
+    plain = rows["without look-alikes"]
+    assert plain["F1"] == min(row["F1"] for name, row in rows.items() if name.startswith("without"))
+    assert rows["without faults"]["real: other claims"] == "1"
+    assert plain["real: right stage"] == "2"
+    for sentence in (
+        "F1 {} to {}".format(*reach("F1")),
+        "{} or {} of the 4 real boxes".format(*reach("real: right stage")),
+        f"AP {plain['AP Primary']} instead of " + "{} to {}".format(*reach("AP Primary")),
+        f"F1 is {rows['without random looks']['F1']} without them",
+        f"a recall of {rows['no training: all candidates, perfectly verified']['recall']}.",
+    ):
+        assert sentence in text
+    spread = table(page, "## Three seeds of the whole network")["SD"]["F1 of all"]
+    network = " ".join((ROOT / "docs" / "network-detector.md").read_text(encoding="utf-8").split())
+    assert f"seeds differ by about {spread} in F1" in network
