@@ -28,7 +28,7 @@ review-pictures: $(VENV)/dev.done xvfb
 	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python tools/make_review_pictures.py
 
 bench: $(VENV)/dev.done
-	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra
+	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra --page
 
 # Damaged and hostile files for ten minutes: SECONDS=3600 for longer, FIRST=5000 for others.
 fuzz: $(VENV)/dev.done

@@ -1,6 +1,15 @@
-"""A slide of gigabytes, made once."""
+"""What benchmarks share: a slide of gigabytes, made once, and the page that keeps what they measured.
+
+``make bench`` writes ``docs/benchmarks.md``. A section of it is replaced if its benchmark was run; all others stay.
+"""
 
 from __future__ import annotations
+
+import os
+import platform
+import re
+from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +19,50 @@ from follicle_stager.phantom import Cut, build_ovary, faithful, render_slide, sm
 
 WIDTH, HEIGHT, MPP, TILE = 30_000, 20_000, 0.5, 512
 LEVELS = 5
+PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+This page is written by `make bench`: times, memory, and tests on pictures that have no complete truth. Each section
+has the date and the machine. Times are those of one run. On other machines, and on the same machine at other times,
+they may differ by a factor of three. The benchmarks of the real sections need pictures that are not part of the
+project.
+"""
+
+
+def pytest_addoption(parser):
+    parser.addoption("--page", action="store_true", help="write what is measured into docs/benchmarks.md")
+
+
+@pytest.fixture
+def record(request):
+    """Print what was measured, and with ``--page`` keep it as the section of this benchmark."""
+
+    def say(text: str) -> None:
+        print(f"\n{text}")
+        if request.config.getoption("--page"):
+            keep(request.node, text)
+
+    return say
+
+
+def keep(node: pytest.Item, text: str) -> None:
+    """Replace the section of a benchmark on the page, or add it; sections are in order of their names."""
+    parts = re.split(r"^## ", PAGE.read_text(encoding="utf-8") if PAGE.exists() else HEAD, flags=re.MULTILINE)
+    sections = {part.split("\n", 1)[0]: part for part in parts[1:]}
+    name = node.name.removeprefix("test_").replace("_", " ").capitalize()
+    machine = f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    measured = f"*`{node.path.name}`, {datetime.now(UTC):%Y-%m-%d}, {machine}*"
+    lines = "\n".join(line.rstrip() for line in text.strip().split("\n"))
+    about = " ".join(node.obj.__doc__.split()) if node.obj.__doc__ else ""
+    sections[name] = "\n\n".join(filter(None, (name, measured, about, f"```text\n{lines}\n```"))) + "\n"
+    PAGE.write_text(HEAD + "".join(f"\n## {sections[n].rstrip()}\n" for n in sorted(sections)), encoding="utf-8")
+
+
+def processor() -> str:
+    """The processor's name, where Linux says it."""
+    info = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*: (.+)", info.read_text(encoding="utf-8")) if info.exists() else []
+    return names[0] if names else platform.processor()
 
 
 def _tiles(picture: np.ndarray, spots: list[tuple[int, int]], level: int):

@@ -12,8 +12,8 @@ from follicle_stager.stages import LADDER, Stage
 from follicle_stager.study import Study, list_slides
 
 
-def test_a_labs_habit(tmp_path):
-    """Early antral follicles whose largest space is below 6 % of the granulosa are secondary in this lab.
+def test_a_lab_with_other_criteria(tmp_path, record):
+    """An invented lab calls early antral follicles *secondary* if their largest space is below 6 % of the granulosa.
 
     It judges every follicle of the example slides; animals are held back in turn.
     """
@@ -33,8 +33,8 @@ def test_a_labs_habit(tmp_path):
                     session.accept([f.id])
     result = learn(study)
     value, low, high = result.difference
-    print(
-        f"\n{result.card.follicles} follicles of {result.card.animals} animals, {changed} of them staged otherwise\n"
+    record(
+        f"{result.card.follicles} follicles of {result.card.animals} animals, {changed} of them staged otherwise\n"
         f"{result.scores.round(3).to_string(index=False)}\n"
         f"right stage, classifier minus criteria: {value:+.3f} (95 % interval {low:+.3f} to {high:+.3f})"
     )

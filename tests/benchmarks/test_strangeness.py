@@ -1,4 +1,4 @@
-"""How strange the network finds sections of ovary and other things; 1 is the limit. Prints; ``make bench``."""
+"""How strange the network finds sections of ovary and other things; 1 is the limit."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
 
 CONFIG = Config.model_validate({"tissue": {"min_section_mm2": 0.01}})
-# Of scikit-image: a section of colon (IHC), a fundus, and what is no tissue at all.
 OTHERS = ("ihc.png", "retina.jpg", "gravel.png", "brick.png", "grass.png", "page.png", "coffee.png")
 
 
@@ -27,12 +26,12 @@ def strangeness(picture, mpp, folder):
         with open_slide(path, mpp=mpp) as slide:
             result = process_slide(slide, CONFIG, slide_id="picture")
     except SlideError as error:
-        return f"refused: {str(error).removeprefix(f'{path}: ')[:60]}"
-    return f"{result.quality['strangeness']:.2f}, {len(result.follicles)} follicles claimed"
+        return f"refused: {str(error).removeprefix(f'{path}: ').split(';')[0].split(' (')[0]}"
+    return f"{result.quality['strangeness']:.2f}, follicles claimed: {len(result.follicles)}"
 
 
-def mutilated(name, picture, mpp):
-    """The same section as nobody should count it."""
+def damaged(name, picture, mpp):
+    """The same section, as it is and as nobody should count it."""
     yield name, picture, mpp
     for sigma in (1, 2, 4):
         yield f"  blurred, sigma {sigma * mpp:.1f} µm", ndi.gaussian_filter(picture, (sigma, sigma, 0)), mpp
@@ -47,16 +46,23 @@ def load(path):
         return np.asarray(picture.convert("RGB"))
 
 
-def test_virtual_and_other(section, tmp_path):
-    print()
-    for name, picture, mpp in mutilated("virtual section, H&E", section[1], 1.0):
-        print(f"{name}: {strangeness(picture, mpp, tmp_path)}")
+def test_strangeness_of_synthetic_and_other_pictures(section, tmp_path, record):
+    """Strangeness (1 is the limit) of a synthetic section, of the same section damaged, and of other pictures.
+
+    The other pictures come with scikit-image: colon (IHC), a retina, and pictures that show no tissue.
+    """
+    lines = [
+        f"{name}: {strangeness(own, mpp, tmp_path)}" for name, own, mpp in damaged("virtual section", section[1], 1.0)
+    ]
     for name in OTHERS:
-        print(f"{name}: {strangeness(load(Path(skimage.__file__).parent / 'data' / name), 1.0, tmp_path)}")
+        lines.append(f"{name}: {strangeness(load(Path(skimage.__file__).parent / 'data' / name), 1.0, tmp_path)}")
+    record("\n".join(lines))
 
 
-def test_real(real_sections, tmp_path):
-    print()
+def test_strangeness_of_real_sections(real_sections, tmp_path, record):
+    """Strangeness (1 is the limit) of two real sections, as they are and damaged."""
+    lines = []
     for name, mpp in (("mouse_hematoxylin_section.png", 1.55), ("mouse_he_region_boxes_drawn_in.png", 1.8)):
-        for title, picture, own in mutilated(name, load(real_sections / name), mpp):
-            print(f"{title}: {strangeness(picture, own, tmp_path)}")
+        for title, picture, own in damaged(name, load(real_sections / name), mpp):
+            lines.append(f"{title}: {strangeness(picture, own, tmp_path)}")
+    record("\n".join(lines))

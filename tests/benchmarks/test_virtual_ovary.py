@@ -1,4 +1,4 @@
-"""How fast virtual sections are drawn. Prints; run it with ``make bench``."""
+"""How fast virtual sections are drawn."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ def _patches_per_second(seed: int) -> float:
     return PATCHES / (time.perf_counter() - started)
 
 
-def test_training_patches():
+def test_rendering_training_patches(record):
+    """Patches for training, rendered by two processes."""
     _patches_per_second(0)
     with get_context("spawn").Pool(2) as pool:
         rates = pool.map(_patches_per_second, [1, 2])
-    print(f"\nrandomised patches of 256 px, growing the ovaries included: {sum(rates):.1f} per second, two processes")
+    record(f"randomised patches of 256 px, growing the ovaries included: {sum(rates):.1f} per second, two processes")
 
 
-def test_faithful_section():
+def test_rendering_a_section(record):
+    """One section, as for the evaluation cohort."""
     rng = np.random.default_rng(2)
     ovary = build_ovary(rng, GenotypeModel())
     look, shape = faithful(rng, "H&E", faults=0.2), (4000, 4000)
@@ -45,7 +47,7 @@ def test_faithful_section():
     started = time.perf_counter()
     ndi.gaussian_filter(picture.astype(np.float32), (1, 1, 0))
     blur = time.perf_counter() - started
-    print(
-        f"\nfaithful section of 2 x 2 mm at 0.5 µm/px ({tissue:.1f} mm² of tissue): {seconds:.0f} s in one process, "
+    record(
+        f"faithful section of 2 x 2 mm at 0.5 µm/px ({tissue:.1f} mm² of tissue): {seconds:.0f} s in one process, "
         f"{seconds / blur:.0f} times as long as blurring the same picture once"
     )

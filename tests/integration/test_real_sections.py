@@ -55,20 +55,3 @@ def test_claims_are_few(hematoxylin, detector):
 
 def test_hematoxylin_only_is_recognised(hematoxylin):
     assert hematoxylin[0].quality["two_stains"] == 0
-
-
-def test_report(hematoxylin, detector, real_sections, capsys):
-    """Not a check: says which box was found, for the record (pytest -s)."""
-    result, boxes = hematoxylin
-    config = Config.model_validate({"detection": {"detector": detector}})
-    with open_slide(real_sections / "mouse_he_region_boxes_drawn_in.png", mpp=1.8) as slide:
-        region = process_slide(slide, config, slide_id="he")
-    with capsys.disabled():
-        print(f"\n  {detector}, hematoxylin section: {len(result.follicles)} claims in all", end="")
-        for name, box in boxes:
-            best = max(((box_iou(f.outline, box), f.stage.label) for f in result.follicles), default=(0, "-"))
-            print(f"\n    {name} box: best box IoU {best[0]:.2f} ({best[1]})", end="")
-        print(f"\n  {detector}, H&E region: {len(region.follicles)} claims")
-        for f in region.follicles:
-            x, y = f.outline.centroid.coords[0]
-            print(f"    x {x:.0f} y {y:.0f}: {f.stage.label}, {f.measurements.diameter_um:.0f} µm, {f.score:.2f}")
