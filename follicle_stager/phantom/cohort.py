@@ -12,6 +12,7 @@ Files written, besides the slides and ``samples.csv``:
 from __future__ import annotations
 
 import hashlib
+import json
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -21,8 +22,10 @@ import numpy as np
 import pandas as pd
 import tifffile
 from pydantic import Field, ValidationError, field_validator, model_validator
+from shapely import get_coordinates
 
 from follicle_stager.annotations import write_geojson
+from follicle_stager.annotations.geojson import as_written
 from follicle_stager.config import explain
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_csv, write_text
@@ -35,8 +38,10 @@ from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
+
+    from follicle_stager.records import Follicle
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -286,8 +291,7 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
             slide = render_slide(ovary, group, look, rng, mpp=plan.mpp)
             file = folder / f"{name}.ome.tif"
             write_ome_tiff(file, slide.picture, mpp=plan.mpp, quality=plan.jpeg)
-            truth = folder / "truth" / f"{name}.geojson"
-            write_geojson(truth, slide.follicles)
+            write_geojson(folder / "truth" / f"{name}.geojson", slide.follicles)
             if plan.labels:
                 for kind in ("classes", "instances"):
                     with replacing(folder / "labels" / f"{name}.{kind}.tif") as temporary:
@@ -312,10 +316,24 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
                 {
                     "slide": name,
                     "pixels_sha256": hashlib.sha256(slide.picture.tobytes()).hexdigest(),
-                    "truth_sha256": hashlib.sha256(truth.read_bytes()).hexdigest(),
+                    "truth_sha256": fingerprint(slide.follicles),
                 }
             )
     return rows
+
+
+def fingerprint(follicles: Iterable[Follicle]) -> str:
+    """SHA-256 of what is true of the follicles: outlines to 0.01 px, stage, health, countable and numbers.
+
+    It does not depend on the format of the file that holds them.
+    """
+    digest = hashlib.sha256()
+    for f in as_written(follicles):
+        parts = [p for p in (f.outline, f.oocyte, f.nucleus, *f.fluid) if p is not None]
+        corners = [get_coordinates(p).tolist() for p in parts]
+        said = [f.section_id, f.stage, f.health, f.countable, sorted(f.other_numbers.items()), corners]
+        digest.update(json.dumps(said).encode())
+    return digest.hexdigest()
 
 
 def _sample(rng: np.random.Generator, plan: CohortPlan, ovary: Ovary) -> tuple[list[Cut], int]:
