@@ -203,7 +203,7 @@ def _best_case(cohort: Path) -> dict[str, object]:
             claims = [c for look in passes(config, size.mpp) for c in search(slide, overview, look).claims]
             seen = visible_stages(config, size.mpp)
         truth = [
-            f.scaled(size.mpp_x, size.mpp_y).outline
+            size.to_um(f.outline)
             for f in read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
             if f.stage in seen and f.recognisable
         ]

@@ -29,6 +29,7 @@ from follicle_stager.files import write_text
 from follicle_stager.phantom import build_ovary, make_plan, series, small_ovary, write_cohort
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import write_ome_tiff
+from follicle_stager.pixel_size import PixelSize
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
 from follicle_stager.stages import LADDER, RUNGS
@@ -104,11 +105,11 @@ def coarsened(cohort: Path, folder: Path, mpp: float) -> Path:
     shutil.copy(cohort / "samples.csv", folder / "samples.csv")
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            share = slide.pixel_size.mpp / mpp
+            copied = PixelSize(slide.pixel_size.mpp / mpp, slide.pixel_size.mpp / mpp, "pixels of the copy")
             height, width = grid_shape(slide, mpp)
             write_ome_tiff(folder / source.path.name, read_at_mpp(slide, 0, 0, width, height, mpp), mpp=mpp)
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
-        write_geojson(folder / "truth" / f"{source.slide_id}.geojson", [f.scaled(share, share) for f in truth])
+        write_geojson(folder / "truth" / f"{source.slide_id}.geojson", [f.in_um(copied) for f in truth])
     return folder
 
 
@@ -297,19 +298,21 @@ and h for the mean height of the nuclei of a stage, the counts multiplied by the
 def _headline(result: Evaluation) -> str:
     rows = [
         {
-            "figure": FIGURES[str(r.figure)].strip(),
-            "value": r.value,
-            "95 % interval": "NA" if np.isnan(r.low) else f"{r.low:.2f} - {r.high:.2f}",
+            "figure": FIGURES[figure].strip(),
+            "value": value,
+            "95 % interval": "NA" if np.isnan(low) else f"{low:.2f} - {high:.2f}",
         }
-        for r in result.summary.itertuples()
+        for figure, value, low, high in result.summary[["figure", "value", "low", "high"]].to_numpy()
     ]
     return markdown(pd.DataFrame(rows))
 
 
 def _compared(results: dict[str, Evaluation]) -> str:
     rows = [
-        {"figure": FIGURES[figure].strip()}
-        | {part: r.summary.set_index("figure").loc[figure, "value"] for part, r in results.items()}
+        {
+            "figure": FIGURES[figure].strip(),
+            **{part: r.summary.set_index("figure").loc[figure, "value"] for part, r in results.items()},
+        }
         for figure in FIGURES
     ]
     return markdown(pd.DataFrame(rows))

@@ -106,7 +106,9 @@ def _docstrings(module: ModuleType) -> dict[tuple[str, str], str]:
     docs: dict[tuple[str, str], str] = {}
     for cls in (n for n in ast.parse(inspect.getsource(module)).body if isinstance(n, ast.ClassDef)):
         for field, text in zip(cls.body, cls.body[1:], strict=False):
-            if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            if not (isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)):
+                continue
+            if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 docs[cls.name, field.target.id] = " ".join(str(text.value.value).split())
     return docs
 

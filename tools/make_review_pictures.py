@@ -51,10 +51,6 @@ def main() -> None:
     viewer.window.show()
     actions = {action.key: action for action in ACTIONS}
 
-    def press(*keys: str) -> None:
-        for key in keys:
-            panel.reviewer.act(actions[key])
-
     def picture(name: str, grab: Callable[[], np.ndarray] | None = None) -> None:
         _wait(0.9)
         shot = grab() if grab else viewer.window.screenshot(flash=False, canvas_only=False)
@@ -66,28 +62,35 @@ def main() -> None:
         print(f"wrote {PICTURES / name}.jpg")
 
     panel.open_study(study.path)
+    reviewer = panel.reviewer
+    assert reviewer is not None
+
+    def press(*keys: str) -> None:
+        for key in keys:
+            reviewer.act(actions[key])
+
     _scroll(panel, 0)
     picture("open")
     press("5", "Enter", "Enter", "Q")
     _scroll(panel, 1)
     picture("review")
-    desk = panel.reviewer.desk
+    desk = reviewer.desk
     largest = max(desk.follicles, key=lambda f: f.outline.area)
     desk.walk.go_to(largest.id)
     x, y = largest.outline.centroid.coords[0]
     radius = (largest.outline.area / np.pi) ** 0.5
     desk.split(LineString([(x + 3, y - 2 * radius), (x - 3, y + 2 * radius)]))
-    panel.reviewer.show()
+    reviewer.show()
     press("D")
-    panel.reviewer.layer.selected_data = {[f.id for f in desk.follicles].index(largest.id)}
+    reviewer.layer.selected_data = {[f.id for f in desk.follicles].index(largest.id)}
     picture("outlines")
     press("Control-Z", "S")
-    panel.reviewer.ask_for("box", panel.find_within)
+    reviewer.ask_for("box", panel.find_within)
     left, top, right, bottom = desk.study.sections(desk.slide_id)[0].outline.bounds
     viewer.scene.camera.center = ((top + bottom) / 2, (left + right) / 2)
     viewer.scene.camera.zoom = 0.8
     corners = vertices(largest.outline.envelope.buffer(60, join_style="mitre"))
-    panel.reviewer.layer.add_rectangles([corners[:4]])
+    reviewer.layer.add_rectangles([corners[:4]])
     while panel.work.busy:
         _wait(0.05)
     _scroll(panel, 0)
@@ -99,6 +102,7 @@ def main() -> None:
     press("F1")
     picture("keys", lambda: _array(panel._keys))
     panel._keys.close()
+    assert panel._gallery_dock is not None
     panel._gallery_dock.close()
     _scroll(panel, 2)
     picture("count")
@@ -109,7 +113,7 @@ def main() -> None:
     desk.tissue.exclude_region(largest.outline.buffer(40), "fold")
     desk.tissue.include([last.section_id], False, "out of focus")
     desk.tissue.assign([first.section_id], desk.tissue.owners[0])
-    panel.reviewer.show()
+    reviewer.show()
     viewer.fit_to_view()
     _wait(0.6)
     _scroll(panel, 2)
@@ -139,7 +143,9 @@ def _study(work: Path) -> Study:
 
 
 def _scroll(panel: ReviewPanel, third: int) -> None:
-    bar = panel.findChild(Tall).verticalScrollBar()
+    tall = panel.findChild(Tall)
+    assert tall is not None
+    bar = tall.verticalScrollBar()
     bar.setValue(bar.maximum() * third // 2)
 
 

@@ -23,7 +23,7 @@ SPREADS = {
     "Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)": (0.15, 0.10),
     "Variable animals (CV 35 %, stages 30 %)": (0.35, 0.30),
 }
-PLANTED = {
+PLANTED: dict[str, dict[str, object]] = {
     "none": {},
     "block after primary, 70 %": {"block_after": Stage.PRIMARY, "block_probability": 0.7},
     "block after secondary, 70 %": {"block_after": Stage.SECONDARY, "block_probability": 0.7},
@@ -48,11 +48,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--studies", type=int, default=1000)
     parser.add_argument("--single-stages", action="store_true", help="Only the last table.")
-    given = parser.parse_args()
-    studies = given.studies
+    options = parser.parse_args()
+    studies = options.studies
     page = DOCS / "statistics.md"
     single = "### Single stages\n\n" + markdown(_single_stages(studies), digits=3) + "\n\n"
-    if given.single_stages:
+    if options.single_stages:
         text = page.read_text(encoding="utf-8")
         write_text(page, text[: text.index("### Single stages")] + single + text[text.index(END) :])
         return
