@@ -47,8 +47,8 @@ def main() -> None:
     viewer = napari.Viewer(show=False)
     panel = ReviewPanel(viewer)
     viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
-    viewer.window.resize(1640, 1060)
     viewer.window.show()
+    viewer.window.resize(1640, 1060)  # after show, which restores the size of the user's last napari window
     actions = {action.key: action for action in ACTIONS}
 
     def picture(name: str, grab: Callable[[], np.ndarray] | None = None) -> None:
