@@ -104,7 +104,7 @@ class Status(StrEnum):
 #: The ladder of growth, earliest first.
 LADDER: tuple[Stage, ...] = tuple(stage for stage in Stage if stage.rung)
 
-#: Rows of every count table: the ladder, and the follicles whose stage nobody could tell. No row is ever dropped.
+#: Rows of every count table: the ladder, and the follicles that could not be staged. No row is ever dropped.
 TABLE_ROWS: tuple[Stage, ...] = (*LADDER, Stage.UNSURE)
 
 #: Rungs of the ladder, earliest first, and the stages that are counted on each.

@@ -26,21 +26,21 @@ if TYPE_CHECKING:
     from follicle_stager.study import Counts
 
 FIGURES = {
-    "precision": "precision (claims that are follicles)",
-    "recall_visible": "recall (follicles that were found), stages it can see",
-    "f1_visible": "F1 of both",
-    "recall_nucleus_seen": "  recall of these where the oocyte's nucleus shows",
-    "recall": "recall, with the stages that it cannot see",
-    "f1": "F1, with the stages that it cannot see",
+    "precision": "precision (share of claims that are follicles)",
+    "recall_visible": "recall (share of follicles found), stages that the detector can see",
+    "f1_visible": "F1, stages that the detector can see",
+    "recall_nucleus_seen": "  recall of those with a visible oocyte nucleus",
+    "recall": "recall, all stages",
+    "f1": "F1, all stages",
     "mean_ap": "mean average precision, four classes, IoU 0.25",
-    "right_stage": "right stage, of those found",
+    "right_stage": "right stage, of follicles found",
     "kappa": "Cohen's kappa of the stage",
     "weighted_kappa": "quadratic-weighted kappa",
-    "secondary_antral_confusion": "secondary <-> antral confused",
+    "secondary_antral_confusion": "secondary and antral confused",
     "antral_called_secondary": "  antral called secondary, of found antral",
     "secondary_called_antral": "  secondary called antral, of found secondary",
     "dice": "Dice of outlines",
-    "boundary_um": "distance of outlines, µm",
+    "boundary_um": "distance between outlines, µm",
     "oocyte_dice": "Dice of oocytes",
 }
 

@@ -389,7 +389,11 @@ def _kinds(truths: pd.DataFrame, pairs: Sequence[SlidePair]) -> pd.DataFrame:
         }
         for name, own in kinds.items()
     ]
-    nothing = {"what the section shows": "a cap: nobody could tell; neutral", "true": caps, "found": int(on_caps)}
+    nothing = {
+        "what the section shows": "cap (stage cannot be determined; not scored)",
+        "true": caps,
+        "found": int(on_caps),
+    }
     return pd.DataFrame([*rows, nothing]).astype(dict.fromkeys(["right_stage", "called_atretic"], "Int64"))
 
 
