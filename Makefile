@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 export MPLBACKEND := Agg
 
-.PHONY: demo check test bench fuzz accuracy ablation contact-sheet example-slides docs pages dist clean
+.PHONY: demo check test bench fuzz accuracy real ablation contact-sheet example-slides docs pages dist clean
 
 demo: $(VENV)/base.done
 	$(BIN)/follicle-stager demo --out demo_study
@@ -37,6 +37,10 @@ fuzz: $(VENV)/dev.done
 # Renders the frozen evaluation cohort, runs the detector on it, and writes docs/accuracy.md.
 accuracy: $(VENV)/base.done
 	$(BIN)/python tools/make_accuracy.py
+
+# Runs the detector on real pictures, where they are at hand, and writes docs/real-sections.md.
+real: $(VENV)/base.done
+	$(BIN)/python tools/make_real.py
 
 # Trains the coarse scale again without one ingredient after the other, and writes docs/ablation.md.
 ablation: $(VENV)/dev.done

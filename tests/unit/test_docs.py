@@ -96,6 +96,20 @@ def test_the_cohort_of_that_page_is_the_frozen_one(accuracy):
     assert f": {len(slides)} slides of" in accuracy
 
 
+def test_the_readme_says_what_the_page_of_real_sections_says(readme):
+    page = (ROOT / "docs" / "real-sections.md").read_text(encoding="utf-8")
+    marked, means = table(page, "## Marked pictures"), table(page, "Means over the sources, each with the same weight:")
+    row = next(row for name, row in marked.items() if name.startswith("all ("))
+    found, right = (row[what].split()[0] for what in ("found", "right stage"))
+    claims = next(row for name, row in means.items() if name.startswith("score"))["claims per mm²"]
+    for sentence in (
+        f"Of {row['marks']} follicles that were marked by eye",
+        f"it finds {found}, and gives {right} of them the right stage",
+        f"it claims {float(claims):.1f} follicles per mm²",
+    ):
+        assert sentence in readme
+
+
 def test_the_aims_of_the_network_are_compared_with_the_figures_of_that_page(accuracy):
     quoted = table((ROOT / "docs" / "network-detector.md").read_text(encoding="utf-8"), "## Accuracy")
     for name in ("network", "classical"):
