@@ -87,9 +87,21 @@ class StainModel:
 _TISSUE_DENSITY = 0.10
 _LEAST_FULL = 0.15
 
+# Brightness of glass in an image that shows none.
+_NEARLY_WHITE = np.array([245.0, 245.0, 245.0])
+# Share of an image that has to be glass, and the lowest value of the brightest colour of dim glass.
+_LEAST_GLASS, _DIMMEST = 0.01, 120.0
+# Optical density from which a colour says whether it is that of a pen.
+_PEN_DENSITY = 0.3
+
 
 def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Brightness of empty glass, (3,): 75th percentile of bright pixels, or near white if no glass is visible.
+    """Brightness of empty glass, (3,), also if the light is coloured or dim.
+
+    Glass is nearly white on most slides. Otherwise it is looked for among the brightest pixels: if a lamp or a camera
+    is too warm, too cold or too dim, glass has a green value between red and blue, while all stains of tissue absorb
+    green most. In an image without glass, glass is assumed to be nearly white, unless most of the tissue would then
+    have colours that no stain has; in this case, the highest value of each colour is taken.
 
     Parameters
     ----------
@@ -98,9 +110,20 @@ def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     pixels = rgb.reshape(-1, 3)
     bright = pixels[pixels.min(axis=1) >= 190]
-    if len(bright) < 0.01 * len(pixels):
-        return np.array([245.0, 245.0, 245.0])
-    return np.asarray(np.clip(np.percentile(bright, 75, axis=0), 200, 255), np.float64)
+    if len(bright) >= _LEAST_GLASS * len(pixels):
+        return np.asarray(np.percentile(bright, 75, axis=0), np.float64)
+    pixels = _thinned(pixels)
+    lightest = pixels.max(axis=1)
+    # Not the very lightest: the margin that an overview has beyond the slide is white in any light.
+    limit = max(0.85 * np.percentile(lightest, 97), _DIMMEST)
+    unstained = pixels[:, 1] >= 0.95 * (pixels[:, 0].astype(float) + pixels[:, 2]) / 2
+    glass = pixels[unstained & (lightest >= limit)]
+    if len(glass) >= _LEAST_GLASS * len(pixels):
+        return np.asarray(np.percentile(glass, 75, axis=0), np.float64)
+    od = np.log(_NEARLY_WHITE / np.maximum(pixels, 1))
+    if is_pen(od).sum() > 0.5 * (od.max(axis=-1) > _PEN_DENSITY).sum():
+        return np.asarray(np.maximum(np.percentile(pixels, 99.5, axis=0), 1), np.float64)
+    return _NEARLY_WHITE.copy()
 
 
 def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:
@@ -120,7 +143,7 @@ def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:
     direction = od / np.maximum(np.linalg.norm(od, axis=-1, keepdims=True), 1e-6)
     blue_marker = (direction[..., 0] > 0.6) & (direction[..., 2] < 0.12)
     unlike = (direction[..., 1] < 0.42) | (direction[..., 2] > 0.62) | blue_marker
-    return np.asarray(unlike & (od.max(axis=-1) > 0.3))
+    return np.asarray(unlike & (od.max(axis=-1) > _PEN_DENSITY))
 
 
 def fit_stains(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], white: NDArray[np.float64]) -> StainModel:

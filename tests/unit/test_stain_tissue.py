@@ -88,6 +88,60 @@ def test_white_is_the_glass_or_a_fallback():
     np.testing.assert_array_equal(estimate_white(rgb), (240, 243, 238))
 
 
+LIGHTS = {
+    "white": (250, 250, 250),
+    "warm lamp": (255, 236, 160),
+    "orange": (255, 205, 120),
+    "cold": (205, 222, 250),
+    "dim": (150, 150, 146),
+    "dim and warm": (180, 168, 118),
+}
+
+
+class TestLight:
+    """The same section under a lamp or a camera of another colour: tissue stays tissue, and is no pen."""
+
+    @pytest.fixture(params=LIGHTS.values(), ids=LIGHTS)
+    def light(self, request):
+        return np.array(request.param, float)
+
+    def lit(self, picture, light):
+        return np.round(picture / 255.0 * light).astype(np.uint8)
+
+    def test_glass_has_the_colour_of_the_light(self, section, light):
+        white = estimate_white(section[1])
+        np.testing.assert_allclose(estimate_white(self.lit(section[1], light)), white / 255 * light, atol=4)
+
+    def test_the_sections_and_their_stains_are_the_same(self, section, light, tmp_path):
+        overviews = []
+        for name, picture in (("plain", section[1]), ("lit", self.lit(section[1], light))):
+            Image.fromarray(picture).save(tmp_path / f"{name}.png")
+            with open_slide(tmp_path / f"{name}.png", mpp=1.0) as slide:
+                overviews.append(survey(slide, TissueConfig(min_section_mm2=0.002)))
+        plain, lit = overviews
+        assert (plain.tissue & lit.tissue).sum() > 0.97 * (plain.tissue | lit.tissue).sum()
+        assert lit.quality["pen_fraction"] < plain.quality["pen_fraction"] + 0.005
+        np.testing.assert_allclose(lit.stain.density_full, plain.stain.density_full, rtol=0.1)
+
+    def test_a_field_without_glass_is_not_taken_for_pen(self, section, light, tmp_path):
+        """Only stroma: nothing in it is glass, so its white is a guess, but the tissue must not be left out."""
+        outline = survey_of(section[1], tmp_path)
+        x, y = (int(v) for v in outline.representative_point().coords[0])
+        field = section[1][y - 100 : y + 100, x - 100 : x + 100]
+        Image.fromarray(self.lit(np.minimum(field, 225), light)).save(tmp_path / "field.png")
+        with open_slide(tmp_path / "field.png", mpp=1.0) as slide:
+            overview = survey(slide, TissueConfig(min_section_mm2=0.002))
+        assert overview.quality["pen_fraction"] < 0.1
+        assert overview.quality["tissue_mm2"] > 0.03
+
+
+def survey_of(picture, folder):
+    """Outline of the largest section of a picture at 1 µm/px."""
+    Image.fromarray(picture).save(folder / "whole.png")
+    with open_slide(folder / "whole.png", mpp=1.0) as slide:
+        return max(survey(slide, TissueConfig()).sections, key=lambda s: s.area)
+
+
 class TestSections:
     config = TissueConfig()
 
