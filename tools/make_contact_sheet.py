@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from follicle_stager.phantom import STAINS, Cut, GenotypeModel, Ovary, build_ovary, faithful
-from follicle_stager.phantom.appearance import develop, handle
+from follicle_stager.phantom.appearance import develop, handle, varied
 from follicle_stager.phantom.biology import STAGES
 from follicle_stager.phantom.slide import draw
 from follicle_stager.stages import LADDER, Stage
@@ -46,11 +46,13 @@ def main() -> None:
 
 
 def _column(ovary: Ovary, label: str, x: float, y: float, z: float, width: float) -> np.ndarray:
-    """One place in all stains, with its name and scale."""
+    """One place in all stains, and in H&E with variety, with its name and scale."""
     tiles = []
-    for number, stain in enumerate(STAINS):
+    for number, stain in enumerate((*STAINS, "H&E")):
         rng = np.random.default_rng([SEED, number])
         look, mpp = faithful(rng, stain, faults=0), width / TILE
+        if number == len(STAINS):
+            look = varied(rng, look, 1.0)
         fine = 2 if mpp > 0.6 else 1
         maps = draw(
             ovary, Cut(0, z - 2.5, 5.0), look, x_um=x - width / 2, y_um=y - width / 2,
@@ -58,7 +60,7 @@ def _column(ovary: Ovary, label: str, x: float, y: float, z: float, width: float
         )  # fmt: skip
         picture = develop(look, rng, *handle(look, rng, maps.nuclear, maps.counter, mpp=mpp / fine), mpp=mpp / fine)
         tiles.append(np.asarray(Image.fromarray(picture).resize((TILE - 4, TILE - 4), Image.Resampling.LANCZOS)))
-    column = Image.new("RGB", (TILE, 24 + 3 * TILE), "white")
+    column = Image.new("RGB", (TILE, 24 + len(tiles) * TILE), "white")
     pen = ImageDraw.Draw(column)
     pen.text((4, 4), f"{label}, {width:.0f} um", fill="black", font=ImageFont.load_default(13))
     for number, tile in enumerate(tiles):

@@ -8,7 +8,7 @@ natural range, so that a network does not learn the colours of one renderer. Sta
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +56,8 @@ class Look:
         Threshold of the interstitial gland (the higher, the less gland), and size of its patches, µm.
     contrast
         Exponents of the amounts of nuclear stain and counterstain, (2,).
+    variety
+        Share of the follicles and vessels with a look of `variety`.
     """
 
     tissues: NDArray[np.float64]
@@ -71,6 +73,7 @@ class Look:
     jpeg: int = 0
     zones: tuple[float, float] = (0.0, 70.0)
     contrast: NDArray[np.float64] = field(default_factory=lambda: np.ones(2))
+    variety: float = 0.0
 
 
 def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Look:
@@ -149,6 +152,38 @@ def randomised(rng: np.random.Generator) -> Look:
         zones=(rng.uniform(-0.6, 0.6), rng.uniform(35, 140)),
         contrast=np.exp(rng.uniform(-0.25, 0.25, 2)),
     )
+
+
+#: Light of lamps and cameras that are too warm, too cold or too dim: factors of red, green and blue.
+LIGHTS = ((1.0, 0.93, 0.66), (1.0, 0.97, 0.85), (0.84, 0.92, 1.0), (0.75, 0.75, 0.74), (0.78, 0.71, 0.52))
+
+
+def varied(rng: np.random.Generator, look: Look, share: float) -> Look:
+    """Add looks that good slides do not have, but many real ones: see `variety`, and glands, luteal cells and light.
+
+    Parameters
+    ----------
+    rng
+        Source of the choices for the slide.
+    look
+        Look to change.
+    share
+        Share of the follicles and vessels that look other, and probability of each change of the slide.
+    """
+    tissues, white = look.tissues.copy(), look.white
+    for names in (("gland",), ("fresh luteal", "luteal"), ("regressing luteal",)):
+        pale, borders, holes = rng.uniform(0.4, 0.9), rng.uniform(0.25, 0.6), rng.uniform(0.08, 0.3)
+        if rng.random() < share:
+            codes = [CODE[name] for name in names]
+            # Cells full of fat: pale, with borders between them and vacuoles within.
+            for column in ("eosin", "pas", "basophil"):
+                tissues[codes, COLUMNS[column]] *= pale
+            tissues[codes, COLUMNS["between"]] = borders
+            tissues[codes, COLUMNS["gaps"]] = holes
+    light = np.array(LIGHTS[rng.integers(len(LIGHTS))]) ** rng.uniform(0.3, 1.1)
+    if rng.random() < 0.5 * share:
+        white = np.clip(white * light, 60, 255)
+    return replace(look, tissues=tissues, white=white, variety=share)
 
 
 def handle(

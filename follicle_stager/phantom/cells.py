@@ -22,7 +22,7 @@ GAPS, HOLLOW, PYKNOTIC, GRAIN = (COLUMNS[n] for n in ("gaps", "hollow", "pyknoti
 
 
 @compiled
-def _stamp(nuclei, cells, x, y, a, b, angle, low, high, thickness, dark, vesicular, body, mpp):
+def stamp(nuclei, cells, x, y, a, b, angle, low, high, thickness, dark, vesicular, body, mpp):
     """Add one nucleus and its cell body.
 
     ``x, y`` is the centre, px; ``a, b`` are the half axes in the plane, µm; ``low`` is the height of the centre above
@@ -73,7 +73,7 @@ def _cell(look, i, j, k, seed, x, y, z, angle, z0, thickness, mpp, x0, y0, nucle
     if dark <= 0:
         a, b = look[NUCLEUS], look[NUCLEUS]
         dark = 0.0
-    _stamp(nuclei, cells, px, py, a, b, angle, z - z0, b, thickness, dark, vesicular, body, mpp)
+    stamp(nuclei, cells, px, py, a, b, angle, z - z0, b, thickness, dark, vesicular, body, mpp)
 
 
 @compiled
@@ -262,7 +262,7 @@ def germinal_vesicle(f, x0, y0, z0, thickness, mpp, kind, nuclear, counter):
         x, y, z = f.nx + far * ring * np.cos(around), f.ny + far * ring * np.sin(around), f.nz + far * h
         if z + size < z0 or z - size > z0 + thickness:
             continue
-        _stamp(
+        stamp(
             nuclear,
             counter,
             (x - x0) / mpp,

@@ -30,7 +30,7 @@ from follicle_stager.config import explain
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.anatomy import Ovary, animal_levels, build_ovary
-from follicle_stager.phantom.appearance import STAINS, faithful, randomised
+from follicle_stager.phantom.appearance import STAINS, faithful, randomised, varied
 from follicle_stager.phantom.biology import Fraction, GenotypeModel, Part, small_ovary
 from follicle_stager.phantom.sectioning import Cut, section_outline, series
 from follicle_stager.phantom.slide import render_slide, write_ome_tiff
@@ -81,6 +81,10 @@ class CohortPlan(Part):
     """Good slides, or looks far beyond the natural range."""
     faults: tuple[Fraction, ...] = (0.12,)
     """Probability of each fault of a slide; several values are assigned in turn to the animals of a group."""
+    variety: tuple[Fraction, ...] = (0.0,)
+    """Share of follicles, vessels and slides with looks that good slides do not have: pink, granular or shrunken fluid,
+    pale or vacuolated oocytes, thick thecae, clefts, vessels full of red cells, coloured light. Several values are
+    assigned in turn to the animals of a group."""
     mpp: Annotated[float, Field(ge=0.2, le=4)] = 1.0
     """Pixel size, µm/px."""
     jpeg: Annotated[int, Field(ge=20, le=100)] = 70
@@ -109,8 +113,9 @@ class CohortPlan(Part):
             raise ValueError("models: two of them would write files of the same name")
         if (self.sections is None) == (self.interval is None):
             raise ValueError("give either sections or interval, because one follows from the other")
-        if not self.faults:
-            raise ValueError("faults: give at least one value (0 for none)")
+        for name in ("faults", "variety"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}: give at least one value (0 for none)")
         self.genotype("knockout")
         return self
 
@@ -288,6 +293,8 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
             faults = plan.faults[(animal.number - 1) % len(plan.faults)]
             stain = plan.models[animal.model]
             look = faithful(rng, stain, faults=faults) if plan.mode == "faithful" else randomised(rng)
+            if variety := plan.variety[(animal.number - 1) % len(plan.variety)]:
+                look = varied(rng, look, variety)
             slide = render_slide(ovary, group, look, rng, mpp=plan.mpp)
             file = folder / f"{name}.ome.tif"
             write_ome_tiff(file, slide.picture, mpp=plan.mpp, quality=plan.jpeg)

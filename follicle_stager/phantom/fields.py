@@ -30,7 +30,7 @@ def _forget_stale_code() -> None:
     would then come from two versions.
     """
     here = Path(__file__).parent
-    names = ("fields", "painting", "cells", "tissues")
+    names = ("fields", "painting", "cells", "variety", "tissues")
     digest = hashlib.sha256(b"".join((here / f"{name}.py").read_bytes() for name in names)).hexdigest()[:16]
     stamp = here / "__pycache__" / "compiled_from.txt"
     with contextlib.suppress(OSError):  # a read-only folder does not change

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
-from follicle_stager.phantom.appearance import STAINS, Look, develop, faithful, handle, randomised
+from follicle_stager.phantom.appearance import STAINS, Look, develop, faithful, handle, randomised, varied
 from follicle_stager.phantom.biology import GenotypeModel, small_ovary
 from follicle_stager.phantom.sectioning import Cut
 from follicle_stager.phantom.slide import draw
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
 
 
 #: Ingredients that can be left out to measure their effect: looks beyond the natural range (replaced by those of good
-#: slides), faults of sections and slides, and look-alikes of follicles (corpora lutea, vessels, atresia).
-Ingredient = Literal["random looks", "faults", "look-alikes"]
+#: slides), faults of sections and slides, look-alikes of follicles (corpora lutea, vessels, atresia), and `variety`.
+Ingredient = Literal["random looks", "faults", "look-alikes", "variety"]
+# Share of follicles with a look of `variety`, and of patches with other light and glands.
+_VARIETY = 0.6
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +108,8 @@ def _look(rng: np.random.Generator, without: Collection[Ingredient]) -> Look:
         look = faithful(rng, str(rng.choice(list(STAINS))), faults=rng.choice([0.0, 0.35]))
     else:
         look = randomised(rng)
-    return replace(look, faults=0.0) if "faults" in without else look
+    look = replace(look, faults=0.0) if "faults" in without else look
+    return look if "variety" in without else varied(rng, look, _VARIETY)
 
 
 def _patch(

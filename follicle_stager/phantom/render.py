@@ -22,6 +22,7 @@ from follicle_stager.phantom.painting import (
     paint_vessel,
 )
 from follicle_stager.phantom.tissues import COLUMNS, TISSUES
+from follicle_stager.phantom.variety import fill_fluid, fill_oocyte, varied_follicles, varied_vessels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -66,6 +67,7 @@ def draw_window(
     looks: NDArray[np.float64],
     counterstain: str = "eosin",
     zones: tuple[float, float] = (0.0, 70.0),
+    variety: float = 0.0,
 ) -> Maps:
     """Draw a window of a section.
 
@@ -85,6 +87,8 @@ def draw_window(
         Column of the table for the counterstain, ``"eosin"`` or ``"pas"``.
     zones
         Threshold of the interstitial gland, from -1 (everywhere) to 1 (nowhere), and size of its patches, µm.
+    variety
+        Share of the follicles and vessels with a look of `variety`.
 
     Returns
     -------
@@ -99,11 +103,11 @@ def draw_window(
     z = cut.middle
     _draw_ground(ovary, cut, x0, y0, mpp, kind, turn, zones=zones)
     window = x0, y0, mpp, (rows, columns)
-    for v in ovary.vessels[_is_near(ovary.vessels, "x0", "y0", *window, reach=200.0)]:
+    vessels, f = varied_vessels(ovary.vessels, variety), varied_follicles(ovary.follicles, variety)
+    for v in vessels[_is_near(vessels, "x0", "y0", *window, reach=200.0)]:
         paint_vessel(v, x0, y0, z, mpp, kind, turn)
     for c in ovary.corpora_lutea[_is_near(ovary.corpora_lutea, "x", "y", *window)]:
         paint_corpus_luteum(c, x0, y0, z, mpp, kind, turn)
-    f = ovary.follicles
     near = np.flatnonzero(_is_near(f, "x", "y", *window))
     near = near[np.abs(f["z"][near] - z) < 1.3 * f["radius"][near] + f["theca"][near] + 12]
     for i in near:
@@ -128,6 +132,8 @@ def draw_window(
     matrix[:, COLUMNS["gaps"]] = _gap_level(looks[:, COLUMNS["gaps"]])
     nuclear, counter = compose(kind, nuclei, cells, fine, mid, open_, matrix, COLUMNS[counterstain])
     for i in near:
+        fill_fluid(f[i], int(i), variety, x0, y0, z, cut.thickness, mpp, kind, owner, nuclear, counter)
+        fill_oocyte(f[i], int(i), variety, x0, y0, z, mpp, kind, owner, nuclear, counter)
         if f[i]["nucleus"] > 0:
             germinal_vesicle(f[i], x0, y0, *slab, mpp, kind, nuclear, counter)
     inner = slice(margin, margin + shape[0]), slice(margin, margin + shape[1])

@@ -111,6 +111,7 @@ def draw(ovary: Ovary, cut: Cut, look: Look, *, x_um: float, y_um: float, shape:
         looks=look.tissues,
         counterstain=look.counterstain,
         zones=look.zones,
+        variety=look.variety,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,6 +40,7 @@ from follicle_stager.phantom.fields import depth_in_ovary, rotation
 from follicle_stager.phantom.sectioning import nuclei_in, profiles_near
 from follicle_stager.phantom.slide import draw
 from follicle_stager.phantom.tissues import CODE
+from follicle_stager.phantom.variety import varied_follicles, varied_vessels
 from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.study.sampling import abercrombie
 from tests.conftest import tiny_ovary
@@ -164,9 +166,10 @@ class TestPlantedEffect:
 
 class TestTruth:
     @pytest.mark.parametrize("mpp", [0.5, 1.0, 2.0])
-    @pytest.mark.parametrize("z", [-90.0, 10.0])
-    def test_polygons_are_where_the_pixels_are(self, ovary, look, mpp, z):
+    @pytest.mark.parametrize(("z", "variety"), [(-90.0, 0.0), (10.0, 0.0), (10.0, 1.0)])
+    def test_polygons_are_where_the_pixels_are(self, ovary, look, mpp, z, variety):
         """Every pixel well inside a polygon is drawn as that tissue, and no pixel well outside is."""
+        look = replace(look, variety=variety)
         cut, n = middle(ovary, z), int(900 / mpp)
         maps = draw(ovary, cut, look, x_um=-450, y_um=-450, shape=(n, n), mpp=mpp)
         y, x = (np.mgrid[0:n, 0:n] + 0.5) * mpp - 450
@@ -265,13 +268,43 @@ class TestTruth:
 
 
 class TestPixels:
-    def test_a_window_is_that_part_of_the_whole(self, ovary, look):
+    @pytest.mark.parametrize("variety", [0.0, 1.0])
+    def test_a_window_is_that_part_of_the_whole(self, ovary, look, variety):
+        look = replace(look, variety=variety)
         whole = draw(ovary, middle(ovary), look, x_um=-200, y_um=-200, shape=(400, 400), mpp=1.0)
         part = draw(ovary, middle(ovary), look, x_um=-80, y_um=-40, shape=(100, 120), mpp=1.0)
         at = slice(160, 260), slice(120, 240)
         # Rounding may tip a pixel on a border.
         assert (whole.kind[at] != part.kind).mean() < 1e-3
         assert np.abs(whole.nuclear[at] - part.nuclear).mean() < 1e-3
+
+    def test_variety_changes_how_fluid_and_oocytes_look(self, ovary, look):
+        """Fluid reaches from white to as pink as an oocyte, even or in flocs, and oocytes from pale to dark."""
+        amounts = {"fluid": [], "ooplasm": []}
+        even = {"fluid": [], "ooplasm": []}
+        for share, means in ((0.0, even), (1.0, amounts)):
+            own = replace(look, variety=share)
+            for z in range(-300, 300, 60):
+                maps = draw(ovary, middle(ovary, z), own, x_um=-600, y_um=-600, shape=(600, 600), mpp=2.0)
+                for name, seen in means.items():
+                    for body in np.unique(maps.owner[maps.kind == CODE[name]]):
+                        inside = (maps.kind == CODE[name]) & (maps.owner == body)
+                        if inside.sum() > 100:
+                            seen.append(maps.counter[inside].mean())
+        for name in amounts:
+            assert len(amounts[name]) >= 5
+            assert np.ptp(amounts[name]) > 3 * np.ptp(even[name])
+
+    def test_without_variety_nothing_is_drawn_otherwise(self, ovary):
+        assert (varied_follicles(ovary.follicles, 0.0) == ovary.follicles).all()
+        assert (varied_vessels(ovary.vessels, 0.0) == ovary.vessels).all()
+
+    def test_variety_widens_vessels_and_fills_them_with_red_cells(self, ovary):
+        other = varied_vessels(ovary.vessels, 1.0)
+        assert (other["content"] == 1).mean() > 0.4
+        assert other["radius"].max() <= 55
+        for name in ("x0", "y0", "z0", "wall", "seed"):
+            assert (other[name] == ovary.vessels[name]).all()
 
     @pytest.mark.parametrize("stain", STAINS)
     def test_a_seed_gives_the_same_pixels(self, ovary, stain):
