@@ -162,7 +162,8 @@ TITLE = """# Accuracy
 
 This page is written by `make accuracy` (about 10 minutes on two cores), and every number on it comes from that
 command. All sections are **synthetic**. The results show what a detector can do if the truth is known. They are not
-evidence about your tissue. For real sections, see [Real sections](real-sections.md). The figures are defined in `follicle_stager/evaluation`.
+evidence about your tissue. For real sections, see [Real sections](real-sections.md). The figures are defined in
+`follicle_stager/evaluation`.
 
 Rules: outlines match at IoU 0.5, one to one, with as many matches as possible. A cap shows neither oocyte nor fluid,
 so nobody could stage it. It is therefore neutral: neither a missed follicle nor a false claim (but the counts per
