@@ -7,19 +7,21 @@ patch has its own plane, position, scale and look.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+from scipy import ndimage as ndi
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
 from follicle_stager.phantom.appearance import STAINS, Look, develop, faithful, handle, randomised, varied
 from follicle_stager.phantom.biology import GenotypeModel, small_ovary
 from follicle_stager.phantom.sectioning import Cut
 from follicle_stager.phantom.slide import draw
+from follicle_stager.phantom.tissues import CODE
 from follicle_stager.stages import LADDER, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
     from numpy.typing import NDArray
 
@@ -29,6 +31,16 @@ if TYPE_CHECKING:
 Ingredient = Literal["random looks", "faults", "look-alikes", "variety"]
 # Share of follicles with a look of `variety`, and of patches with other light and glands.
 _VARIETY = 0.6
+# Share of patches on other tissue, and share of these that show only this tissue.
+_ON_GROUND, _EMPTY = 0.35, 0.35
+
+
+class Ground(NamedTuple):
+    """Tissue without follicles: amounts of nuclear stain and counterstain, and where it is clear, each (y, x)."""
+
+    nuclear: NDArray[np.float32]
+    counter: NDArray[np.float32]
+    clear: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +79,7 @@ def patches(
     stages: Collection[Stage] = LADDER,
     per_ovary: int = 64,
     without: Collection[Ingredient] = (),
+    grounds: Callable[[np.random.Generator, int, float], Ground | None] | None = None,
 ) -> Iterator[Patch]:
     """Generate an endless stream of randomised patches; use different seeds for different workers.
 
@@ -84,6 +97,9 @@ def patches(
         Number of patches from one ovary before the next one is built.
     without
         Ingredients that are left out.
+    grounds
+        Function from a random generator, the side of a patch (px) and µm/px to tissue without follicles, for example
+        from real pictures. A third of the patches then show it, most of them with virtual follicles in it.
 
     Yields
     ------
@@ -95,7 +111,9 @@ def patches(
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
         ovary = build_ovary(rng, _plain(model) if "look-alikes" in without else model)
         for _ in range(per_ovary):
-            yield _patch(rng, ovary, size, float(np.exp(rng.uniform(*np.log(mpp)))), wanted, without)
+            scale = float(np.exp(rng.uniform(*np.log(mpp))))
+            ground = grounds(rng, size, scale) if grounds is not None and rng.random() < _ON_GROUND else None
+            yield _patch(rng, ovary, size, scale, wanted, without, ground)
 
 
 def _plain(model: GenotypeModel) -> GenotypeModel:
@@ -119,6 +137,7 @@ def _patch(
     mpp: float,
     stages: NDArray[np.intp],
     without: Collection[Ingredient],
+    ground: Ground | None,
 ) -> Patch:
     thickness = float(rng.uniform(3, 10))
     present = np.intersect1d(ovary.follicles["stage"], stages)
@@ -137,18 +156,46 @@ def _patch(
     fine = 2 if mpp > 1.4 else 1
     maps = draw(ovary, cut, look, x_um=x_um, y_um=y_um, shape=(size * fine, size * fine), mpp=mpp / fine)
     h, e = (_average(m, fine) for m in (maps.nuclear, maps.counter))
-    h, e = handle(look, rng, h, e, mpp=mpp)
     middle = slice(fine // 2, None, fine)
+    kind, owner = maps.kind[middle, middle], maps.owner[middle, middle]
+    if ground is not None:
+        if rng.random() < _EMPTY:
+            ovary, owner = replace(ovary, follicles=ovary.follicles[:0]), np.full_like(owner, -1)
+        h, e, kind = _on_ground(rng, ground, h, e, kind, owner, mpp)
+    h, e = handle(look, rng, h, e, mpp=mpp)
     return Patch(
         picture=develop(look, rng, h, e, mpp=mpp),
-        kind=maps.kind[middle, middle],
-        owner=maps.owner[middle, middle],
+        kind=kind,
+        owner=owner,
         ovary=ovary,
         cut=cut,
         x_um=x_um,
         y_um=y_um,
         mpp=mpp,
     )
+
+
+def _on_ground(
+    rng: np.random.Generator,
+    ground: Ground,
+    nuclear: NDArray[np.float32],
+    counter: NDArray[np.float32],
+    kind: NDArray[np.uint8],
+    owner: NDArray[np.int32],
+    mpp: float,
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.uint8]]:
+    """Put the follicles of a patch, with what surrounds them, into other tissue; the borders are blended."""
+    inside = owner >= 0
+    # Photographed tissue is softer than drawn one.
+    softness = rng.uniform(0, 0.8) / mpp
+    around = ndi.binary_dilation(inside, iterations=max(1, round(rng.uniform(2, 12) / mpp)))
+    share = np.maximum(ndi.gaussian_filter(around.astype(np.float32), rng.uniform(1.5, 5) / mpp), inside)
+    h, e = (
+        share * ndi.gaussian_filter(drawn, softness) + (1 - share) * real
+        for drawn, real in ((nuclear, ground.nuclear), (counter, ground.counter))
+    )
+    elsewhere = np.where(ground.clear, CODE["lumen"], CODE["stroma"]).astype(np.uint8)
+    return h, e, np.where(share > 0.5, kind, elsewhere)
 
 
 def _average(values: NDArray[np.float32], by: int) -> NDArray[np.float32]:

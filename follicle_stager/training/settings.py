@@ -55,6 +55,8 @@ class TrainSettings(BaseModel):
     """Numbers of channels at 1/4, 1/8, 1/16 and (plain) 1/32 of the resolution."""
     start: str = ""
     """ONNX file of the same architecture; the run starts from its weights instead of those of ``encoder``."""
+    textures: str = ""
+    """Folder with pictures of real tissue without follicles, which are shown between and around virtual follicles."""
     study: str = ""
     """Study folder; half of the patches come from its corrected slides."""
     seed: int = 1

@@ -21,9 +21,10 @@ from follicle_stager.errors import UserError
 from follicle_stager.files import replacing
 from follicle_stager.phantom.fields import renderer_id
 from follicle_stager.phantom.patches import patches
-from follicle_stager.training import targets
+from follicle_stager.training import targets, textures
 from follicle_stager.training.corrected import corrected_patches
 from follicle_stager.training.targets import Target, make_target
+from follicle_stager.training.textures import load_textures, textures_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,8 @@ def patch_key(settings: TrainSettings) -> str:
     """Short hash of everything that patches depend on, used as the name of their folder."""
     chosen = settings.model_dump(mode="json", include=set(_PATCH_SETTINGS))
     chosen |= {"renderer": renderer_id(), "targets": inspect.getsource(targets)}
+    if settings.textures:
+        chosen |= {"textures": textures_id(settings.textures), "reader": inspect.getsource(textures)}
     if settings.study:  # the slides may have been corrected further, so these patches are not shared
         chosen |= {"study": settings.study, "start": settings.start}
     return hashlib.sha256(json.dumps(chosen, sort_keys=True).encode()).hexdigest()[:12]
@@ -62,6 +65,7 @@ def render_shard(settings: TrainSettings, number: int) -> Arrays:
         stages=settings.stages,
         per_ovary=PER_SHARD,
         without=settings.without,
+        grounds=load_textures(settings.textures),
     )
     rows: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("picture", *(f.name for f in fields(Target)))}
     made = (

@@ -1,0 +1,153 @@
+"""Real tissue without follicles: pictures of other organs, as amounts of stain.
+
+The pictures are not part of the project. A folder of them has a table SOURCES.csv: ``file``, ``mpp`` (µm per pixel) and
+``use``; only rows with the use ``train`` are read. Their stains are separated and mixed anew with the look of each
+patch. The colours, noise and compression of a patch therefore do not tell real tissue from drawn follicles.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage as ndi
+
+from follicle_stager.errors import UserError
+from follicle_stager.phantom.patches import Ground
+from follicle_stager.slides import open_slide
+from follicle_stager.stain import StainModel, estimate_white, fit_stains
+from follicle_stager.tables import read_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SOURCES = "SOURCES.csv"
+# Optical density from which a pixel is tissue, for the fit of the stains.
+_TISSUE_OD = 0.12
+# Largest factor by which a picture is mirrored at its edges to fill a patch.
+_MIRRORED = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class _Texture:
+    """A picture: nuclear stain, counterstain and where it is clear, each (y, x); and its pixel size, µm/px."""
+
+    nuclear: NDArray[np.float16]
+    counter: NDArray[np.float16]
+    clear: NDArray[np.bool_]
+    mpp: float
+
+    @property
+    def side_um(self) -> float:
+        """Shorter side."""
+        return float(min(self.nuclear.shape) * self.mpp)
+
+
+class Textures:
+    """Windows of the pictures of a folder, for `phantom.patches`.
+
+    Parameters
+    ----------
+    folder
+        Folder with ``SOURCES.csv`` and the pictures.
+
+    Raises
+    ------
+    UserError
+        If the table is missing, or names no picture for training that exists.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        rows = _rows(folder)
+        if not rows:
+            raise UserError(f"{folder / SOURCES}: it names no picture with the use 'train' that is in {folder}.")
+        self._textures = [_read(path, mpp) for path, mpp in rows]
+
+    def __call__(self, rng: np.random.Generator, side_px: int, mpp: float) -> Ground | None:
+        """Draw a window of a random picture, turned and mirrored; None if all pictures are too small.
+
+        Parameters
+        ----------
+        rng
+            Source of the choice.
+        side_px
+            Side of the window, px.
+        mpp
+            Pixel size of the window, µm/px.
+        """
+        size = rng.uniform(0.8, 1.25)  # cells of other organs are larger or smaller
+        fitting = [t for t in self._textures if t.side_um * size * _MIRRORED >= side_px * mpp]
+        if not fitting:
+            return None
+        areas = np.array([t.nuclear.size * t.mpp**2 for t in fitting])
+        texture = fitting[rng.choice(len(fitting), p=areas / areas.sum())]
+        step = mpp / (texture.mpp * size)
+        reach = int(np.ceil(side_px * step))
+        corner = [int(rng.integers(0, max(1, n - reach + 1))) for n in texture.nuclear.shape]
+        at = tuple(slice(c, c + reach) for c in corner)
+        turn, mirror = int(rng.integers(4)), bool(rng.integers(2))
+        strength = rng.uniform(0.75, 1.15), rng.uniform(0.5, 0.95)
+        nuclear, counter, clear = (
+            _oriented(_resized(a[at].astype(np.float32), reach, side_px), turn, mirror=mirror)
+            for a in (texture.nuclear, texture.counter, texture.clear)
+        )
+        return Ground(nuclear * np.float32(strength[0]), counter * np.float32(strength[1]), clear > 0.5)
+
+
+def textures_id(folder: str) -> str:
+    """Short hash of the table of a folder; patches with other pictures are other patches."""
+    return hashlib.sha256((Path(folder) / SOURCES).read_bytes()).hexdigest()[:12] if folder else ""
+
+
+@functools.cache
+def load_textures(folder: str) -> Textures | None:
+    """Read the pictures of a folder, once per process; None without a folder."""
+    return Textures(Path(folder)) if folder else None
+
+
+def _rows(folder: Path) -> list[tuple[Path, float]]:
+    """Files for training, and their µm per pixel."""
+    path = folder / SOURCES
+    if not path.is_file():
+        raise UserError(f"{folder}: there is no {SOURCES} in it; it needs the columns file, mpp and use.")
+    table = read_table(path)
+    for column in ("file", "mpp", "use"):
+        if column not in table.columns:
+            raise UserError(f"{path}: the column {column} is missing.")
+    rows = []
+    for line, row in table.rows:
+        if row["use"] != "train" or not (folder / row["file"]).is_file():
+            continue
+        try:
+            rows.append((folder / row["file"], float(row["mpp"])))
+        except ValueError:
+            raise UserError(f"{path}: line {line}: the mpp is {row['mpp']!r}, not a number.") from None
+    return rows
+
+
+def _read(path: Path, mpp: float) -> _Texture:
+    with open_slide(path, mpp=mpp) as slide:
+        rgb = slide.read_region(0, 0, slide.width, slide.height, 0)
+    white = estimate_white(rgb)
+    od = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False).optical_density(rgb)
+    stain = fit_stains(rgb, od.mean(axis=2) > _TISSUE_OD, white)
+    nuclear, counter = stain.amounts(od)
+    clear = ndi.gaussian_filter(od.mean(axis=2), 1.0 / mpp) < stain.clear_density
+    return _Texture(nuclear.astype(np.float16), counter.astype(np.float16), clear, mpp)
+
+
+def _resized(values: NDArray[np.float32], reach: int, side: int) -> NDArray[np.float32]:
+    """A window, mirrored at its edges up to ``reach`` and resized to ``side``, both px; averaged where it shrinks."""
+    short = [(0, max(0, reach - n)) for n in values.shape]
+    picture = Image.fromarray(np.pad(values, short, mode="symmetric"))
+    return np.asarray(picture.resize((side, side), Image.Resampling.BILINEAR))
+
+
+def _oriented(values: NDArray[np.float32], turn: int, *, mirror: bool) -> NDArray[np.float32]:
+    values = np.rot90(values, turn)
+    return np.ascontiguousarray(values[:, ::-1] if mirror else values)
