@@ -319,6 +319,8 @@ class Section:
         Why its follicles should be checked before they are counted; empty if there is no doubt.
     animal, ovary
         Animal and ovary that a person assigned; if empty, the sample sheet decides.
+    judged_whole
+        Whether a person said that every follicle in it is marked, or that it has none.
     """
 
     section_id: str
@@ -330,6 +332,7 @@ class Section:
     doubt: str = ""
     animal: str = ""
     ovary: str = ""
+    judged_whole: bool = False
 
     @property
     def place(self) -> tuple[int, int, str]:

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-_OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary")
+_OF_SECTION = ("section_id", "included", "reason", "doubt", "animal", "ovary", "judged_whole")
 # What people write for it.
-_INCLUDED = {"yes": True, "true": True, "no": False, "false": False}
+_YES_OR_NO = {"yes": True, "true": True, "no": False, "false": False}
 
 
 def write_sections(path: Path, sections: Iterable[Section]) -> None:
@@ -50,6 +50,7 @@ def section_feature(section: Section) -> dict[str, Any]:
                 "doubt": section.doubt,
                 "animal": section.animal,
                 "ovary": section.ovary,
+                "judged_whole": "yes" if section.judged_whole else "no",
             },
         },
     }
@@ -68,7 +69,9 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
             sections.append(_section(feature))
         except KeyError as error:
             said = f"{error} is missing or not allowed" if error.args else "something is missing"
-            raise UserError(f"{where}: section {number} cannot be read ({said}); included must be yes or no.") from None
+            raise UserError(
+                f"{where}: section {number} cannot be read ({said}); included and judged_whole must be yes or no."
+            ) from None
         except (TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
             raise UserError(f"{where}: section {number} cannot be read ({error}).") from None
     return sections
@@ -96,7 +99,8 @@ def _section(feature: dict[str, Any]) -> Section:
         outline=MultiPolygon([g for g in getattr(geometry, "geoms", [geometry]) if isinstance(g, Polygon)]),
         area_mm2=area_mm2,
         order=int(properties["measurements"]["Order"]),
-        included=_INCLUDED[str(metadata.get("included", "yes")).strip().lower()],
+        included=_YES_OR_NO[str(metadata.get("included", "yes")).strip().lower()],
+        judged_whole=_YES_OR_NO[str(metadata.get("judged_whole", "no")).strip().lower()],
         **{name: str(metadata.get(name) or "").strip() for name in ("reason", "doubt", "animal", "ovary")},
     )
 

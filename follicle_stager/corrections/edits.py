@@ -55,6 +55,8 @@ class Kind(StrEnum):
     """A part was cut out of its section; it becomes a section of its own that is not counted."""
     SET_INCLUDED = "set_included"
     """A whole section was excluded from the counts, or included again."""
+    JUDGE_WHOLE = "judge_whole"
+    """A person said that every follicle of a section is marked, or took this back."""
     UNDO = "undo"
     REDO = "redo"
     IMPORT = "import"

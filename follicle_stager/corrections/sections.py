@@ -43,7 +43,8 @@ def merged(parts: Sequence[Section]) -> Section:
     if len(owners) > 1:
         raise UserError("These sections are assigned to different animals or ovaries: assign them to one first.")
     animal, ovary = next(iter(owners), ("", ""))
-    return replace(_joined(parts[0], parts), animal=animal, ovary=ovary)
+    whole = all(s.judged_whole for s in parts)
+    return replace(_joined(parts[0], parts), animal=animal, ovary=ovary, judged_whole=whole)
 
 
 def cut_out(

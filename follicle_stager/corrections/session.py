@@ -224,6 +224,12 @@ class ReviewSession:
         after = [replace(s, included=included, reason=reason) for s in before]
         return self._write(Kind.SET_INCLUDED, sections_before=before, sections_after=after)
 
+    def judge_whole(self, ids: Iterable[str], judged: bool = True) -> Edit:
+        """Say that every follicle of these sections is marked, or that they have none; or take this back."""
+        before = self._sections(ids)
+        after = [replace(s, judged_whole=judged) for s in before]
+        return self._write(Kind.JUDGE_WHOLE, sections_before=before, sections_after=after)
+
     def merge_sections(self, ids: Iterable[str]) -> Edit:
         """Merge sections, such as pieces of a torn one; the first one on the slide keeps its name.
 

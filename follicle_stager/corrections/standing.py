@@ -46,7 +46,7 @@ _MOVED = 0.005
 # Number of saves to look back: another program may have read a file that was written some saves ago.
 _SAVES = 10
 # Properties of a section that another program may change.
-_OF_SECTION = ("animal", "ovary", "included", "reason")
+_OF_SECTION = ("animal", "ovary", "included", "reason", "judged_whole")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Standing:
 
     @property
     def touched_sections(self) -> list[Section]:
-        """Sections that a person assigned, merged, left out, cut, or cut out of others."""
+        """Sections that a person assigned, merged, left out, cut, cut out of others, or judged as a whole."""
         return [s for s in self.state.sections.values() if self.predicted.sections.get(s.section_id) != s]
 
 
@@ -300,7 +300,7 @@ def _predicted_sections(folder: Path, run_id: str) -> list[Section]:
     except UserError as error:
         mend = "If it cannot be repaired, delete it and run.json, and run 'stage' again; corrections are kept."
         raise UserError(f"{error} {mend}") from None
-    return [replace(s, included=True, reason="", animal="", ovary="") for s in sections]
+    return [replace(s, included=True, reason="", animal="", ovary="", judged_whole=False) for s in sections]
 
 
 def _saved(predicted: State, edits: Sequence[Edit]) -> list[State]:

@@ -80,6 +80,12 @@ class SectionDesk:
         """Exclude sections from the counts, or include them again."""
         self._done(self._session.set_included(ids, included, reason))
 
+    def judge_whole(self, ids: Iterable[str]) -> None:
+        """Say that every follicle of these sections is marked; if this was said of all of them, take it back."""
+        ids = set(ids)
+        known = all(s.judged_whole for s in self.sections if s.section_id in ids)
+        self._done(self._session.judge_whole(ids, not known))
+
     def merge(self, ids: Iterable[str]) -> None:
         """Merge sections."""
         self._done(self._session.merge_sections(ids))

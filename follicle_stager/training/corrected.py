@@ -1,7 +1,8 @@
 """Training patches from slides that a person corrected.
 
 The person's outlines are the truth for follicles. Other tissue (stroma, luteal tissue, glass) is not marked. Its
-classes come from the network that is to be improved, restricted to those that are not follicles.
+classes come from the network that is to be improved, restricted to those that are not follicles. If a person judged
+some sections of a slide as a whole, only these are used, because follicles in the others may not be marked yet.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from shapely import contains_xy, unary_union
 
-from follicle_stager.config import TissueConfig
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.pairs import only_follicles
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from shapely.geometry import Polygon
 
-    from follicle_stager.records import Follicle
+    from follicle_stager.records import Follicle, Section
     from follicle_stager.slides import Slide
     from follicle_stager.tissue import Overview
     from follicle_stager.training.settings import TrainSettings
@@ -55,7 +56,7 @@ class CorrectedSlide:
 
 
 def corrected_slides(study: Study) -> list[CorrectedSlide]:
-    """Slides of a study with outlines that a person corrected.
+    """Slides of a study on which a person corrected follicles, or judged a section as a whole.
 
     Raises
     ------
@@ -65,7 +66,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
-        if not study.is_edited(slide_id):
+        if not study.is_edited(slide_id) and not _whole_sections(study, slide_id):
             continue
         source = study.source(slide_id)
         if not source.exists():
@@ -76,7 +77,8 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     if count < 2:
         raise UserError(
             f"{study.path}: corrected slides of {count} animals, but at least 2 are needed, as one is held back to "
-            "see whether training helped. Correct follicles.geojson of more slides."
+            "see whether training helped. Correct more slides. If a slide has no follicles, mark its sections in the "
+            "window as judged whole."
         )
     return slides
 
@@ -108,19 +110,18 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
     study = Study.open(Path(settings.study))
     slides = corrected_slides(study)
     held_back = held_out(slides, settings.data_seed)
-    opened = [_open(study, s) for s in slides if s.animal not in held_back]
+    opened = [_Opened.of(study, s) for s in slides if s.animal not in held_back]
     base = _base_network(settings.start)
     spread = np.log(1 + settings.mpp_spread)
     while True:
-        slide, overview, follicles = opened[rng.integers(len(opened))]
+        own = opened[rng.integers(len(opened))]
         mpp = settings.mpp * float(np.exp(rng.uniform(-spread, spread)))
-        at = _place(rng, overview, follicles, settings.patch_px * mpp)
-        left, top = (round(v / mpp) for v in at)
-        picture = read_at_mpp(slide, left, top, settings.patch_px, settings.patch_px, mpp)
-        answer = base(layout.shown(picture, overview.stain.white, overview.stain.density_full))
+        left, top = (round(v / mpp) for v in own.place(rng, settings.patch_px * mpp))
+        picture = read_at_mpp(own.slide, left, top, settings.patch_px, settings.patch_px, mpp)
+        answer = base(layout.shown(picture, own.overview.stain.white, own.overview.stain.density_full))
         classes = np.array(_BESIDE, np.uint8)[answer.classes[list(_BESIDE)].argmax(axis=0)]
         seen = []
-        for f in follicles:
+        for f in own.follicles:
             ring = _ring(f.outline, left, top, mpp)
             if (ring.max(axis=0) < 0).any() or (ring.min(axis=0) > settings.patch_px).any():
                 continue
@@ -133,11 +134,46 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
         )
 
 
-def _open(study: Study, own: CorrectedSlide) -> tuple[Slide, Overview, list[Follicle]]:
-    """A slide, its survey, and its follicles in µm."""
-    slide = open_slide(own.source, mpp=own.mpp)
-    follicles = only_follicles(study.follicles(own.slide_id))
-    return slide, survey(slide, TissueConfig()), [f.in_um(slide.pixel_size) for f in follicles]
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A slide, its survey, its follicles in µm, and the tissue on which patches may lie, (y, x) bool."""
+
+    slide: Slide
+    overview: Overview
+    follicles: list[Follicle]
+    tissue: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, study: Study, own: CorrectedSlide) -> _Opened:
+        """Open a slide, and survey it as the study does."""
+        slide = open_slide(own.source, mpp=own.mpp)
+        overview = survey(slide, study.config.tissue)
+        follicles = [f.in_um(slide.pixel_size) for f in only_follicles(study.follicles(own.slide_id))]
+        tissue, whole = overview.tissue, _whole_sections(study, own.slide_id)
+        if whole:
+            judged = unary_union([slide.pixel_size.to_um(s.outline) for s in whole])
+            rows, columns = np.nonzero(tissue)
+            inside = contains_xy(judged, (columns + 0.5) * overview.mpp, (rows + 0.5) * overview.mpp)
+            if inside.any():
+                tissue = np.zeros_like(tissue)
+                tissue[rows[inside], columns[inside]] = True
+            follicles = [f for f in follicles if judged.intersects(f.outline)]
+        return cls(slide, overview, follicles, tissue)
+
+    def place(self, rng: np.random.Generator, side_um: float) -> NDArray[np.float64]:
+        """Top-left corner of a patch, µm."""
+        if self.follicles and rng.random() < _OVER_FOLLICLES:
+            middle = np.array(self.follicles[rng.integers(len(self.follicles))].outline.centroid.coords[0])
+            middle = middle + rng.uniform(-0.4, 0.4, 2) * side_um
+        else:
+            rows, columns = np.nonzero(self.tissue)
+            i = rng.integers(len(rows))
+            middle = np.array([columns[i], rows[i]]) * self.overview.mpp
+        return np.asarray(middle - side_um / 2)
+
+
+def _whole_sections(study: Study, slide_id: str) -> list[Section]:
+    return [s for s in study.sections(slide_id) if s.judged_whole]
 
 
 @functools.cache
@@ -147,20 +183,6 @@ def _base_network(path: str) -> model.Network:
     description = model.describe(file.parent)
     index = [scale.file for scale in description.scales].index(file.name)
     return model.load(file.parent, index)
-
-
-def _place(
-    rng: np.random.Generator, overview: Overview, follicles: list[Follicle], side_um: float
-) -> NDArray[np.float64]:
-    """Top-left corner of a patch, µm."""
-    if follicles and rng.random() < _OVER_FOLLICLES:
-        middle = np.array(follicles[rng.integers(len(follicles))].outline.centroid.coords[0])
-        middle = middle + rng.uniform(-0.4, 0.4, 2) * side_um
-    else:
-        rows, columns = np.nonzero(overview.tissue)
-        i = rng.integers(len(rows))
-        middle = np.array([columns[i], rows[i]]) * overview.mpp
-    return np.asarray(middle - side_um / 2)
 
 
 def _ring(outline: Polygon, left: int, top: int, mpp: float) -> NDArray[np.float64]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from follicle_stager.config import Config
 from follicle_stager.detection.network import model
 from follicle_stager.evaluation import SlidePair, evaluate
 from follicle_stager.evaluation.pairs import only_follicles
@@ -87,7 +86,7 @@ def fine_tune(
 
 def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
     """The result of a network on a slide, paired with a person's correction."""
-    config = Config.model_validate({"detection": {"detector": "network"}, "network": {"folder": str(network)}})
+    config = study.config.with_options(detection={"detector": "network"}, network={"folder": str(network)})
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)
     true = only_follicles(study.follicles(own.slide_id))

@@ -134,7 +134,7 @@ class SectionsPart(QWidget):
         Functions as in `CountPart`.
     """
 
-    _COLUMNS = ("section", "animal", "ovary", "mm²", "counted")
+    _COLUMNS = ("section", "animal", "ovary", "mm²", "counted", "judged whole")
 
     def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
@@ -184,6 +184,12 @@ class SectionsPart(QWidget):
                 ),
                 push_button("Count again", "Include the selected sections in the counts.", lambda: self._include(True)),
             ),
+            push_button(
+                "Judged whole",
+                "Say that every follicle in the selected sections is marked, or that they have none. Training then "
+                "learns the rest of these sections as background. Click again to take it back.",
+                lambda: self._do(lambda desk, ids: desk.tissue.judge_whole(ids)),
+            ),
         ):
             layout.addWidget(widget)
 
@@ -197,7 +203,8 @@ class SectionsPart(QWidget):
         for line, section in enumerate(sections):
             animal, ovary = owners.get(section.section_id, ("?", "") if section.included else ("", ""))
             counted = "yes" if section.included else f"no: {section.reason}" if section.reason else "no"
-            cells = (section.section_id, animal, ovary, f"{section.area_mm2:.2f}", counted)
+            whole = "yes" if section.judged_whole else ""
+            cells = (section.section_id, animal, ovary, f"{section.area_mm2:.2f}", counted, whole)
             for place, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 item.setToolTip(section.doubt)

@@ -7,12 +7,15 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
+from shapely import contains_xy
 
 from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
+from follicle_stager.slides import open_slide
 from follicle_stager.study import Study, list_slides
 from follicle_stager.training import (
     FINE_TUNE,
@@ -25,7 +28,7 @@ from follicle_stager.training import (
     train_network,
 )
 from follicle_stager.training.calibration import EVIDENCE
-from follicle_stager.training.corrected import corrected_patches, corrected_slides, held_out
+from follicle_stager.training.corrected import _Opened, corrected_patches, corrected_slides, held_out
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +62,49 @@ def recipe(corrected_study, **given):
 def test_nothing_corrected_is_said(study):
     with pytest.raises(UserError, match="corrected slides of 0 animals"):
         corrected_slides(study)
+
+
+def test_a_slide_without_follicles_counts_once_a_person_judged_it_whole(study, tmp_path):
+    """The hardest background: nothing was claimed on it, so there is nothing to correct."""
+    path = tmp_path / "study"
+    shutil.copytree(study.path, path)
+    judged = Study.open(path)
+    slides = judged.slide_ids()
+    for slide in slides:
+        with judged.review(slide, author="Ada") as session:
+            if slide == slides[-1]:
+                session.delete([f.id for f in session.follicles])
+            session.judge_whole([session.sections[0].section_id])
+    assert [s.slide_id for s in corrected_slides(judged)] == slides
+    _, settings = recipe(judged)
+    stream = corrected_patches(settings, 0)
+    slide = _Opened.of(judged, corrected_slides(judged)[0])
+    whole = slide.slide.pixel_size.to_um(judged.sections(slides[0])[0].outline)
+    rng = np.random.default_rng(0)
+    centres = np.array([slide.place(rng, 100.0) + 50.0 for _ in range(60)])
+    near = whole.buffer(100.0)  # patches lie around follicles, which are in the section
+    assert contains_xy(near, *centres.T).all()
+    assert next(stream)[0].shape == (settings.patch_px, settings.patch_px, 3)
+
+
+def test_small_fields_are_surveyed_as_in_their_study(cohort, tmp_path):
+    """With the study's own limits: the default ones find no section in them."""
+    config = Config.model_validate({"tissue": {"min_section_mm2": 0.002}})
+    fields = tmp_path / "fields"
+    fields.mkdir()
+    for number, source in enumerate(list_slides(cohort)[:2]):
+        with open_slide(source.path) as slide:
+            side = 200
+            rgb = slide.read_region(slide.width // 2 - side // 2, slide.height // 2 - side // 2, side, side, 0)
+        tifffile.imwrite(fields / f"field{number}.tif", rgb, photometric="rgb")
+    study = Study.create(tmp_path / "study", config)
+    run_batch(study, list_slides(fields), config, mpp=1.0)
+    for slide in study.slide_ids():
+        with study.review(slide, author="Ada") as session:
+            session.judge_whole([s.section_id for s in session.sections])
+    assert len(corrected_slides(study)) == 2
+    _, settings = recipe(study)
+    assert next(corrected_patches(settings, 0))[0].shape[2] == 3
 
 
 def test_patches_hold_the_persons_outlines(corrected):

@@ -38,6 +38,10 @@ def test_nothing_moves_with_what_is_said_and_with_work(study, sit_down, qtbot):
     assert places(person) == before
     person.wait_for_work()
     panel.counts._sections._table.selectRow(0)
+    person.press_button("Judged whole")
+    assert [s.judged_whole for s in person.desk.tissue.sections][0]
+    person.press_button("Judged whole")
+    assert not any(s.judged_whole for s in person.desk.tissue.sections)
     person.press_button("Leave out")
     qtbot.waitUntil(lambda: "not counted" in panel.counts._why.text() + panel.counts._notes.text())
     qtbot.wait(20)

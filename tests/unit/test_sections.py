@@ -81,6 +81,16 @@ def secondary(study):
     return {a: (int(r["n_profiles"]), int(r["sections"]), float(r["area_mm2"])) for a, r in own.iterrows()}
 
 
+def secondary_of_sheet(study):
+    sheet(study, ["ovary,m1,+/+,control,Igfals,L,,10,5"])
+    return secondary(study)
+
+
+def whole(study):
+    """Ids of the sections that were judged as a whole."""
+    return [s.section_id for s in study.sections(SLIDE) if s.judged_whole]
+
+
 class TestCounts:
     def test_unassigned_pieces_stop_counting_and_assigned_ones_are_counted(self, study):
         with pytest.raises(StudyError, match="2 rows of m1, m2 for it, but 3 sections"):
@@ -244,7 +254,7 @@ class TestCounts:
         with opened(study) as session:
             session.set_included(["ovary_s1"], True)
         assert not write("false"), "as JSON has it"
-        with pytest.raises(UserError, match="included must be yes or no"):
+        with pytest.raises(UserError, match="included and judged_whole must be yes or no"):
             write('"perhaps"')
 
     def test_numbers_for_names_and_a_region_that_is_in_the_file(self, study):
@@ -346,6 +356,26 @@ class TestNextRun:
         assert told == ("changed before, not found again, and kept: section ovary_s3",)
         assert save(study, "A") == ()
         assert [s.reason for s in study.sections(SLIDE)] == ["", "", "pen"]
+
+    def test_a_section_that_was_judged_as_a_whole_stays_so(self, study):
+        """After undo and redo, a later run, and merging with one that was not judged."""
+        counts = secondary_of_sheet(study)
+        with opened(study) as session:
+            session.judge_whole(["ovary_s1", "ovary_s3"])
+            session.undo()
+            assert not whole(study)
+            session.redo()
+        assert whole(study) == ["ovary_s1", "ovary_s3"]
+        assert secondary_of_sheet(study) == counts, "it changes no count"
+        assert save(study, "B") == ()
+        assert whole(study) == ["ovary_s1", "ovary_s3"]
+        with opened(study) as session:
+            session.exclude_region(box(1000, 0, 1300, 900), "fold")
+            session.merge_sections(["ovary_s2", "ovary_s3"])
+        assert whole(study) == ["ovary_s1", "ovary_s1_x1"]
+        with opened(study) as session:
+            session.judge_whole(["ovary_s1"], False)
+        assert whole(study) == ["ovary_s1_x1"]
 
     def test_a_section_that_nobody_touched_is_not_taken_by_its_neighbour(self, study):
         """The later run finds both as one."""
