@@ -14,7 +14,7 @@ from scipy import ndimage as ndi
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
 from follicle_stager.phantom.appearance import STAINS, Look, develop, faithful, handle, randomised, varied
-from follicle_stager.phantom.biology import GenotypeModel, small_ovary
+from follicle_stager.phantom.biology import STAGES, GenotypeModel, small_ovary
 from follicle_stager.phantom.sectioning import Cut
 from follicle_stager.phantom.slide import draw
 from follicle_stager.phantom.tissues import CODE
@@ -109,11 +109,19 @@ def patches(
     wanted = np.array([LADDER.index(stage) for stage in stages])
     while True:
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
+        if "variety" not in without:
+            model = _with_large(model)
         ovary = build_ovary(rng, _plain(model) if "look-alikes" in without else model)
         for _ in range(per_ovary):
             scale = float(np.exp(rng.uniform(*np.log(mpp))))
             ground = grounds(rng, size, scale) if grounds is not None and rng.random() < _ON_GROUND else None
             yield _patch(rng, ovary, size, scale, wanted, without, ground)
+
+
+def _with_large(model: GenotypeModel) -> GenotypeModel:
+    """The same ovaries with a few very large follicles."""
+    large = STAGES[Stage.PREOVULATORY].model_copy(update={"per_ovary": 1.5, "diameter_um": (405.0, 650.0)})
+    return model.model_copy(update={"stages": model.stages | {Stage.PREOVULATORY: large}})
 
 
 def _plain(model: GenotypeModel) -> GenotypeModel:

@@ -35,7 +35,8 @@ def varied_follicles(follicles, share):
         if uniform(2, 4, 7, f.seed) < 0.4 * share:
             f.theca_gap = 2 + 10 * uniform(3, 4, 7, f.seed)
         if uniform(4, 4, 7, f.seed) < 0.4 * share:
-            f.zona_gap = 1 + 4 * uniform(5, 4, 7, f.seed)
+            # Not wider than the granulosa, which is drawn inside it.
+            f.zona_gap = (1 + 4 * uniform(5, 4, 7, f.seed)) * min(1.0, f.layers * f.layer / 20)
         if f.health == 0 and uniform(6, 4, 7, f.seed) < 0.4 * share:
             f.loose = 1 + 0.5 * uniform(7, 4, 7, f.seed)
     return out

@@ -364,7 +364,7 @@ class TestPixels:
             return {int(k) for p in drawn for k in np.unique(p.kind)}, float(np.ptp([np.median(g) for g in glass]))
 
         every, whites = shown()
-        plain, good_whites = shown("look-alikes", "random looks", "faults")
+        plain, good_whites = shown("look-alikes", "random looks", "faults", "variety")
         assert every & alike
         assert not plain & alike
         assert good_whites < 20 < whites
