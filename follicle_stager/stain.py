@@ -91,6 +91,10 @@ _LEAST_FULL = 0.15
 _NEARLY_WHITE = np.array([245.0, 245.0, 245.0])
 # Share of an image that has to be glass, and the lowest value of the brightest colour of dim glass.
 _LEAST_GLASS, _DIMMEST = 0.01, 120.0
+# Largest share of pure white that can be a frame around a picture; more is overexposed glass.
+_LARGEST_FRAME = 0.2
+# Number of pixels that are enough to find dim glass.
+_MOST_PIXELS = 4e6
 # Optical density from which a colour says whether it is that of a pen.
 _PEN_DENSITY = 0.3
 
@@ -98,32 +102,64 @@ _PEN_DENSITY = 0.3
 def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Brightness of empty glass, (3,), also if the light is coloured or dim.
 
-    Glass is nearly white on most slides. Otherwise it is looked for among the brightest pixels: if a lamp or a camera
-    is too warm, too cold or too dim, glass has a green value between red and blue, while all stains of tissue absorb
-    green most. In an image without glass, glass is assumed to be nearly white, unless most of the tissue would then
-    have colours that no stain has; in this case, the highest value of each colour is taken.
+    Glass is nearly white on most slides. Otherwise it is looked for among the lightest areas: if a lamp or a camera is
+    too warm, too cold or too dim, glass has a green value between red and blue, while all stains of tissue absorb green
+    most. In an image without glass, glass is assumed to be nearly white, unless most of the tissue would then have
+    colours that no stain has; in this case, the highest value of each colour is taken.
 
     Parameters
     ----------
     rgb
-        Overview of the slide, (y, x, 3).
+        Overview of the slide, (y, x, 3), at about 4 µm/px, without what lies beyond the slide.
     """
     pixels = rgb.reshape(-1, 3)
     bright = pixels[pixels.min(axis=1) >= 190]
-    if len(bright) >= _LEAST_GLASS * len(pixels):
+    has_white, framed = len(bright) >= _LEAST_GLASS * len(pixels), _is_frame(rgb, bright)
+    if has_white and not framed:
+        return np.asarray(np.percentile(bright, 75, axis=0), np.float64)
+    step = int(np.ceil(np.sqrt(len(pixels) / _MOST_PIXELS)))
+    glass = _dim_glass(rgb[::step, ::step])
+    share = len(glass) * step**2 / len(pixels)
+    if share > _LEAST_GLASS and (not framed or share > len(bright) / len(pixels)):
+        return np.asarray(np.percentile(glass, 75, axis=0), np.float64)
+    if has_white:
         return np.asarray(np.percentile(bright, 75, axis=0), np.float64)
     pixels = _thinned(pixels)
-    lightest = pixels.max(axis=1)
-    # Not the very lightest: the margin that an overview has beyond the slide is white in any light.
-    limit = max(0.85 * np.percentile(lightest, 97), _DIMMEST)
-    unstained = pixels[:, 1] >= 0.95 * (pixels[:, 0].astype(float) + pixels[:, 2]) / 2
-    glass = pixels[unstained & (lightest >= limit)]
-    if len(glass) >= _LEAST_GLASS * len(pixels):
-        return np.asarray(np.percentile(glass, 75, axis=0), np.float64)
     od = np.log(_NEARLY_WHITE / np.maximum(pixels, 1))
     if is_pen(od).sum() > 0.5 * (od.max(axis=-1) > _PEN_DENSITY).sum():
         return np.asarray(np.maximum(np.percentile(pixels, 99.5, axis=0), 1), np.float64)
     return _NEARLY_WHITE.copy()
+
+
+def _is_frame(rgb: NDArray[np.uint8], bright: NDArray[np.uint8]) -> bool:
+    """Whether the bright pixels of an image are a pure white frame around it, and no glass."""
+    edge = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]])
+    thinned = bright[:: len(bright) // 200_000 + 1]
+    return bool(
+        len(bright) < _LARGEST_FRAME * rgb.shape[0] * rgb.shape[1]
+        and (edge == 255).all(axis=1).mean() > 0.9
+        and (thinned == 255).all(axis=1).mean() > 0.9
+    )
+
+
+def _dim_glass(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pixels that may be glass in dim or coloured light, (n, 3): the lightest ones without the colour of a stain.
+
+    Pure white is left out, because it is a frame around the picture. There are none if the darker pixels have no colour
+    of a stain either, as in a grey picture: colour then tells nothing.
+    """
+    colours = rgb.astype(np.int16)
+    lightest = colours.max(axis=2)
+    frame = colours.min(axis=2) == 255
+    if frame.all():
+        return np.empty((0, 3), np.uint8)
+    limit = max(0.85 * np.percentile(lightest[~frame], 97), _DIMMEST)
+    red, green, blue = (colours[..., c] for c in range(3))
+    unstained = (green >= 0.95 * (red + blue) / 2) & (green <= 1.05 * np.maximum(red, blue))
+    darker = lightest < limit
+    if darker.any() and unstained[darker].mean() > 0.5:
+        return np.empty((0, 3), np.uint8)
+    return np.asarray(rgb[unstained & ~darker & ~frame])
 
 
 def is_pen(od: NDArray[np.floating]) -> NDArray[np.bool_]:

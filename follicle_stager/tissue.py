@@ -99,7 +99,9 @@ def survey(slide: Slide, config: TissueConfig) -> Overview:
             f"{slide.path}: the image is black almost everywhere; this is not a brightfield section. "
             "Is it a fluorescence image, or an empty export?"
         )
-    white = estimate_white(rgb)
+    # The last row and column may reach beyond the slide, where everything is white.
+    rows, columns = (max(1, int(n * slide.pixel_size.mpp / mpp)) for n in (slide.height, slide.width))
+    white = estimate_white(rgb[:rows, :columns])
     density, pen = _density_and_pen(rgb, white)
     tint = _tint(rgb)
     del rgb  # half a gigabyte for a whole glass slide

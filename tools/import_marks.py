@@ -1,28 +1,30 @@
 r"""Turn annotations from QuPath or ImageJ into the marks of a picture, for `make real`.
 
-    python tools/import_marks.py ANNOTATIONS PICTURE --mpp 0.25 --licence "CC BY 4.0" --creator "A. Name" \
+    python tools/import_marks.py PICTURE ANNOTATIONS --mpp 0.25 --licence "CC BY 4.0" --creator "A. Name" \
         --source DOI --marked-by "B. Name" [--species mouse]
 
-Writes PICTURE's name with the ending .truth.json beside the picture. docs/contribute-data.md says how to annotate.
+Without ANNOTATIONS, the picture has no follicle. Writes PICTURE's name with the ending .truth.json beside the
+picture. docs/contribute-data.md says how to annotate.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from pathlib import Path
 
 from follicle_stager.annotations import in_words
 from follicle_stager.errors import UserError
-from follicle_stager.evaluation.marks import ENDING, marks_from_annotations, write_marked
+from follicle_stager.evaluation.marks import ENDING, MarkedPicture, marks_from_annotations, write_marked
 from follicle_stager.slides import open_slide, slide_name
 
 
 def main() -> None:
     """Read, check, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("annotations", type=Path, help="GeoJSON of QuPath, or ROIs of ImageJ")
     parser.add_argument("picture", type=Path)
+    parser.add_argument("annotations", type=Path, nargs="?", help="GeoJSON of QuPath, or ROIs of ImageJ")
     parser.add_argument("--mpp", type=float, help="µm per pixel (default: what the picture says)")
     parser.add_argument("--species", default="mouse")
     for name in ("licence", "creator", "source", "marked-by"):
@@ -31,7 +33,9 @@ def main() -> None:
     try:
         with open_slide(given.picture, mpp=given.mpp) as slide:
             mpp, width, height = slide.pixel_size.mpp, slide.width, slide.height
-        marks, left_out = marks_from_annotations(given.annotations)
+        marks, left_out = MarkedPicture(must_find=()), Counter[str]()
+        if given.annotations is not None:
+            marks, left_out = marks_from_annotations(given.annotations)
         outside = [m for m in (*marks.must_find, *marks.may_find) if not (0 <= m.x <= width and 0 <= m.y <= height)]
         if outside:
             raise UserError(

@@ -37,6 +37,7 @@ from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import LADDER, RUNGS
+from follicle_stager.tables import read_table
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
@@ -72,12 +73,13 @@ trained or tuned on the marked pictures, or on the sources of other tissue that 
 MARKED = """
 ## Marked pictures
 
-A mark is found if an outline contains its centre and is 0.4 to 2.5 times as wide. Early antral instead of antral counts
-as the right stage, and so does the reverse, and transitional instead of primordial or primary. Primordial and
-transitional follicles are not required on pictures that are too coarse for them. A claim is extra if it is on no mark.
-Marks of which the person was not sure are not required, but a claim on them is not extra. Pictures that are not of
-mouse, or have no µm/px, are read at a µm/px at which the marked follicles have the size of a mouse's: they test looks,
-not sizes. Intervals are exact 95 % intervals (Clopper-Pearson), as if marks were independent.
+A mark is found if an outline contains its centre and is 0.4 to 2.5 times as wide. These stages count as right, too:
+early antral for antral and the reverse, preovulatory for antral, and transitional for primordial or primary.
+Primordial and transitional follicles are not required on pictures that are too coarse for them. A claim is extra if it
+is on no mark. Marks of which the person was not sure are not required, but a claim on them is not extra, nor is a
+second claim on a mark. Pictures that are not of mouse, or have no µm/px, are read at a µm/px at which the marked
+follicles have the size of a mouse's: they test looks, not sizes. Intervals are exact 95 % intervals (Clopper-Pearson),
+as if marks were independent.
 
 {summary}
 
@@ -142,7 +144,7 @@ def main() -> None:
     try:
         truths = sorted(options.marked.rglob(f"*{ENDING}"))
         sources = options.textures / "SOURCES.csv"
-        text = HEAD.format(version=__version__) + (OURS if options.marked.is_relative_to(SHARED) else "")
+        text = HEAD.format(version=__version__) + (OURS if options.marked.resolve().is_relative_to(SHARED) else "")
         text += MARKED.format(**on_marked(truths)) if truths else ""
         text += TEXTURES.format(**on_textures(sources)) if sources.is_file() else ""
         if not truths and not sources.is_file():
@@ -158,13 +160,13 @@ def main() -> None:
 
 
 def searched(path: Path, mpp: float) -> SlideResult | None:
-    """What is found on a picture; None if it is refused."""
-    try:
-        with open_slide(path, mpp=mpp) as slide:
+    """What is found on a picture; None if it is refused, for example as empty."""
+    with open_slide(path, mpp=mpp) as slide:
+        try:
             return process_slide(slide, CONFIG)
-    except SlideError as error:
-        print(f"refused: {error}")
-        return None
+        except SlideError as error:
+            print(f"refused: {error}")
+            return None
 
 
 def on_marked(truths: Iterable[Path]) -> dict[str, str]:
@@ -173,13 +175,13 @@ def on_marked(truths: Iterable[Path]) -> dict[str, str]:
     rows, again, left_out = [], {scale: [0, 0] for scale in SCALES}, []
     for path in truths:
         marked, picture = read_marked(path), picture_of(path)
-        mpp = marked.mpp_to_read
+        mpp, name = marked.mpp_to_read, path.name.removesuffix(ENDING)
         if mpp is None:
+            left_out.append(f"{name} (no µm/px, and no mark with a diameter to infer it from)")
             continue
         result = searched(picture, mpp)
         visible = result.visible_stages if result else LADDER
         score = score_marks(result.follicles if result else (), marked, visible=visible)
-        name = path.name.removesuffix(ENDING)
         rows.append(_picture_row(name, marked, mpp, score, refused=result is None))
         print(rows[-1], flush=True)
         if marked.report_only:
@@ -220,7 +222,7 @@ def _picture_row(name: str, marked: MarkedPicture, mpp: float, score: MarkScore,
         "found": score.found,
         "right stage": score.right,
         "extra": len(score.extra),
-        "mark: claim": "refused as empty" if refused else "; ".join(words),
+        "mark: claim": "refused" if refused else "; ".join(words),
     }
 
 
@@ -252,7 +254,9 @@ def _by_stage(scores: list[MarkScore]) -> list[dict[str, object]]:
 
 def on_textures(sources_csv: Path) -> dict[str, str]:
     """Text of each part of the page that is about tissue without follicles."""
-    table = pd.read_csv(sources_csv, keep_default_na=False, dtype={"mpp": float})
+    table = pd.DataFrame([row for _, row in read_table(sources_csv).rows])
+    if not {"file", "mpp", "use"} <= set(table.columns):
+        raise UserError(f"{sources_csv}: it needs the columns file, mpp and use.")
     sources: dict[str, Source] = {}
     for row in table.to_dict("records"):
         path = sources_csv.parent / str(row["file"])
@@ -263,13 +267,17 @@ def on_textures(sources_csv: Path) -> dict[str, str]:
             name,
             Source(
                 use=str(row["use"]),
-                organ=str(row["organ"]).split(" (")[0].split(":")[0],
-                licence=str(row["licence"]),
-                repository=str(row["repository"]),
+                organ=str(row.get("organ", "")).split(" (")[0].split(":")[0],
+                licence=str(row.get("licence", "")),
+                repository=str(row.get("repository", "")),
             ),
         )
         own.pictures += 1
-        result = searched(path, float(row["mpp"]))
+        try:
+            mpp = float(row["mpp"])
+        except ValueError:
+            raise UserError(f"{sources_csv}: the mpp of {row['file']} is {row['mpp']!r}, not a number.") from None
+        result = searched(path, mpp)
         if result is not None:
             own.mm2 += result.quality["tissue_mm2"]
             own.claims.update(f.stage.label for f in result.follicles)

@@ -100,7 +100,7 @@ def _section(feature: dict[str, Any]) -> Section:
         area_mm2=area_mm2,
         order=int(properties["measurements"]["Order"]),
         included=_YES_OR_NO[str(metadata.get("included", "yes")).strip().lower()],
-        judged_whole=_YES_OR_NO[str(metadata.get("judged_whole", "no")).strip().lower()],
+        judged_whole=_YES_OR_NO[str(metadata.get("judged_whole") or "no").strip().lower()],
         **{name: str(metadata.get(name) or "").strip() for name in ("reason", "doubt", "animal", "ovary")},
     )
 

@@ -14,6 +14,7 @@ from shapely.geometry import MultiPolygon, Polygon
 
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
+from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -149,6 +150,12 @@ def places(follicles: Iterable[Follicle], sections: Sequence[Section]) -> Iterat
     for section in sections:
         prepare(section.outline)
     return ((follicle, section_of(follicle, sections)) for follicle in follicles)
+
+
+def judged_whole(follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Section]:
+    """Sections that a person judged as a whole, and in which no later search has claimed another follicle."""
+    unclear = {own for f, own in places(follicles, sections) if f.status == Status.PREDICTED}
+    return [s for s in sections if s.judged_whole and s.section_id not in unclear]
 
 
 def section_of(follicle: Follicle, sections: Sequence[Section]) -> str | None:

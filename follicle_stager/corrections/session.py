@@ -225,10 +225,17 @@ class ReviewSession:
         return self._write(Kind.SET_INCLUDED, sections_before=before, sections_after=after)
 
     def judge_whole(self, ids: Iterable[str], judged: bool = True) -> Edit:
-        """Say that every follicle of these sections is marked, or that they have none; or take this back."""
+        """Say that every follicle of these sections is marked, or that they have none; or take this back.
+
+        Follicles of these sections on which nobody decided yet are accepted, so that they stay after a later search.
+        """
         before = self._sections(ids)
         after = [replace(s, judged_whole=judged) for s in before]
-        return self._write(Kind.JUDGE_WHOLE, sections_before=before, sections_after=after)
+        names = {s.section_id for s in before}
+        mine = [f for f, own in tissue.places(self.follicles, self.sections) if own in names]
+        undecided = [f for f in mine if judged and f.status == Status.PREDICTED]
+        accepted = [f.judged(status=Status.ACCEPTED) for f in undecided]
+        return self._do(Kind.JUDGE_WHOLE, undecided, accepted, sections_before=before, sections_after=after)
 
     def merge_sections(self, ids: Iterable[str]) -> Edit:
         """Merge sections, such as pieces of a torn one; the first one on the slide keeps its name.
@@ -332,9 +339,9 @@ class ReviewSession:
         before = [self[i] for i in dict.fromkeys(ids)]
         return self._do(kind, before, [to(f) for f in before])
 
-    def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle]) -> Edit:
+    def _do(self, kind: Kind, before: Sequence[Follicle], after: Sequence[Follicle], **more: Any) -> Edit:
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        return self._write(kind, before, [f.signed(self._author, now) for f in after])
+        return self._write(kind, before, [f.signed(self._author, now) for f in after], **more)
 
     def _write(self, kind: Kind, before: Iterable[Follicle] = (), after: Iterable[Follicle] = (), **more: Any) -> Edit:
         edit = Edit.make(kind, before, after, **more, author=self._author, run_id=self.run_id, software=software())

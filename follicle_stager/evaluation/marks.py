@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING, Annotated
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from shapely import get_coordinates
 from shapely.errors import ShapelyError
-from shapely.geometry import MultiPoint, MultiPolygon, Point, Polygon, box, shape
+from shapely.geometry import Point, Polygon, box, shape
 
 from follicle_stager.annotations.features import read_features
 from follicle_stager.annotations.objects import class_of
@@ -107,7 +109,7 @@ class MarkedPicture(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    must_find: tuple[Mark, ...] = ()
+    must_find: tuple[Mark, ...]
     may_find: tuple[Mark, ...] = ()
     corpora_lutea: tuple[Mark, ...] = ()
     ignore_boxes: tuple[tuple[float, float, float, float], ...] = ()
@@ -172,8 +174,9 @@ def is_right(mark: Mark, claim: Follicle | None) -> bool:
 def score_marks(claims: Sequence[Follicle], picture: MarkedPicture, *, visible: Collection[Stage]) -> MarkScore:
     """Compare claims with the marks of a picture.
 
-    A mark is found if an outline contains its centre and is 0.4 to 2.5 times as wide. Each claim answers one mark; of
-    several, the one with the nearest centre is taken.
+    A mark is found if an outline contains its centre and is 0.4 to 2.5 times as wide; the width of a mark without a
+    diameter is not checked. Each claim answers one mark; of several, the one with the nearest centre is taken. A second
+    claim on a mark is not extra. Claims of corpora lutea answer no mark of a follicle.
 
     Parameters
     ----------
@@ -196,7 +199,9 @@ def score_marks(claims: Sequence[Follicle], picture: MarkedPicture, *, visible: 
     answers: list[tuple[Mark, Follicle | None]] = []
     for mark in sure:
         centre = Point(mark.x, mark.y)
-        possible = [c for c in free if c.outline.contains(centre) and _fits(c, mark)]
+        possible = [
+            c for c in free if c.stage is not Stage.CORPUS_LUTEUM and c.outline.contains(centre) and _fits(c, mark)
+        ]
         best = min(possible, key=lambda c: c.outline.centroid.distance(centre), default=None)
         answers.append((mark, best))
         free = [c for c in free if c is not best]
@@ -300,19 +305,19 @@ def marks_from_annotations(path: Path) -> tuple[MarkedPicture, Counter[str]]:
         try:
             label = class_of(feature.get("properties") or {})
             geometry = shape(feature["geometry"])
+            if geometry.is_empty or not np.isfinite(get_coordinates(geometry)).all():
+                raise ValueError("its outline is empty, or has a coordinate that is not a number")
         except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
             raise UserError(f"{path}: feature {number} cannot be read ({error}).") from None
-        parts = [part.strip().lower() for part in label.split(":")]
-        stage, _ = read_class(":".join(p for p in parts if p != _UNSURE) or _UNSURE)
-        if any(part.startswith("ignore") for part in parts):
+        singles = [g for g in getattr(geometry, "geoms", (geometry,)) if isinstance(g, Point | Polygon)]
+        sure_of, stage = _stage_of(label)
+        if label.strip().lower().startswith("ignore"):
             ignored.append(geometry.bounds)
-        elif stage is None or stage is Stage.NOT_FOLLICLE:
-            left_out[f"class {label}" if label else "without a class"] += 1
+        elif stage is None or not singles:
+            left_out["lines" if not singles else f"class {label}" if label else "without a class"] += 1
         else:
-            is_sure = _UNSURE not in parts and stage is not Stage.UNSURE
-            marks = corpora if stage is Stage.CORPUS_LUTEUM else sure if is_sure else unsure
-            singles = geometry.geoms if isinstance(geometry, MultiPoint | MultiPolygon) else (geometry,)
-            marks += [_mark(single, stage) for single in singles if isinstance(single, Point | Polygon)]
+            marks = corpora if stage is Stage.CORPUS_LUTEUM else sure if sure_of else unsure
+            marks += [_mark(single, stage) for single in singles]
     if not (sure or unsure or corpora or ignored):
         raise UserError(
             f"{path}: no mark in it. Give the annotations classes that are stages, such as Secondary, and export again."
@@ -321,6 +326,16 @@ def marks_from_annotations(path: Path) -> tuple[MarkedPicture, Counter[str]]:
         must_find=tuple(sure), may_find=tuple(unsure), corpora_lutea=tuple(corpora), ignore_boxes=tuple(ignored)
     )
     return picture, left_out
+
+
+def _stage_of(label: str) -> tuple[bool, Stage | None]:
+    """Whether a person was sure, and the stage that a class names; None if it names none."""
+    parts = [part for part in label.split(":") if part.strip().lower() != _UNSURE]
+    sure = len(parts) == len(label.split(":"))
+    if not sure and not parts:
+        return False, Stage.UNSURE
+    stage, _ = read_class(":".join(parts))
+    return sure and stage is not Stage.UNSURE, None if stage is Stage.NOT_FOLLICLE else stage
 
 
 def _mark(geometry: Point | Polygon, stage: Stage) -> Mark:

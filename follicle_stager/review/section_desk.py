@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from follicle_stager.corrections.sections import judged_whole
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +42,11 @@ class SectionDesk:
     def sections(self) -> list[Section]:
         """Sections of the open slide in reading order, including those that are not counted."""
         return sorted(self._session.sections, key=lambda s: s.place)
+
+    @property
+    def judged_whole(self) -> list[Section]:
+        """Sections of which every follicle is marked, as a person said, and which have no claim that is not judged."""
+        return judged_whole(self._session.follicles, self._session.sections)
 
     @property
     def owners(self) -> list[tuple[str, str]]:
@@ -83,7 +89,7 @@ class SectionDesk:
     def judge_whole(self, ids: Iterable[str]) -> None:
         """Say that every follicle of these sections is marked; if this was said of all of them, take it back."""
         ids = set(ids)
-        known = all(s.judged_whole for s in self.sections if s.section_id in ids)
+        known = ids <= {s.section_id for s in self.judged_whole}
         self._done(self._session.judge_whole(ids, not known))
 
     def merge(self, ids: Iterable[str]) -> None:

@@ -2,7 +2,8 @@
 
 The person's outlines are the truth for follicles. Other tissue (stroma, luteal tissue, glass) is not marked. Its
 classes come from the network that is to be improved, restricted to those that are not follicles. If a person judged
-some sections of a slide as a whole, only these are used, because follicles in the others may not be marked yet.
+some sections of a slide as a whole, only these are used, because follicles in the others may not be marked yet; what a
+patch shows of the others is ignored.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from shapely import contains_xy, unary_union
 
+from follicle_stager.corrections.sections import judged_whole
 from follicle_stager.detection.network import layout, model
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.pairs import only_follicles
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
     from shapely.geometry import Polygon
+    from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.records import Follicle, Section
     from follicle_stager.slides import Slide
@@ -66,7 +69,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
-        if not study.is_edited(slide_id) and not _whole_sections(study, slide_id):
+        if not study.is_edited(slide_id) and not whole_sections(study, slide_id):
             continue
         source = study.source(slide_id)
         if not source.exists():
@@ -111,6 +114,7 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
     slides = corrected_slides(study)
     held_back = held_out(slides, settings.data_seed)
     opened = [_Opened.of(study, s) for s in slides if s.animal not in held_back]
+    opened = [own for own in opened if len(own.tissue)]
     base = _base_network(settings.start)
     spread = np.log(1 + settings.mpp_spread)
     while True:
@@ -128,52 +132,73 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
             recognisable = f.oocyte is not None or bool(f.fluid)
             _paint(classes, f, recognisable, left, top, mpp)
             seen.append(Seen(ring, recognisable))
-        yield (
-            picture,
-            target_of(classes, seen, mpp, smallest_um=settings.smallest_um, largest_um=settings.largest_um),
-        )
+        target = target_of(classes, seen, mpp, smallest_um=settings.smallest_um, largest_um=settings.largest_um)
+        target.classes[own.unjudged(left, top, mpp, len(target.classes), layout.FINE)] = layout.IGNORE
+        target.centre[own.unjudged(left, top, mpp, len(target.centre), layout.COARSE)] = layout.IGNORE
+        yield picture, target
 
 
 @dataclass(frozen=True, eq=False)
 class _Opened:
-    """A slide, its survey, its follicles in µm, and the tissue on which patches may lie, (y, x) bool."""
+    """A slide for training.
+
+    Attributes
+    ----------
+    slide, overview
+        The slide, and its survey.
+    follicles
+        All its follicles, µm.
+    judged
+        Sections that a person judged as a whole, µm; None if there are none, then the whole slide is used.
+    """
 
     slide: Slide
     overview: Overview
     follicles: list[Follicle]
-    tissue: NDArray[np.bool_]
+    judged: BaseGeometry | None
 
     @classmethod
     def of(cls, study: Study, own: CorrectedSlide) -> _Opened:
         """Open a slide, and survey it as the study does."""
         slide = open_slide(own.source, mpp=own.mpp)
-        overview = survey(slide, study.config.tissue)
         follicles = [f.in_um(slide.pixel_size) for f in only_follicles(study.follicles(own.slide_id))]
-        tissue, whole = overview.tissue, _whole_sections(study, own.slide_id)
-        if whole:
-            judged = unary_union([slide.pixel_size.to_um(s.outline) for s in whole])
-            rows, columns = np.nonzero(tissue)
-            inside = contains_xy(judged, (columns + 0.5) * overview.mpp, (rows + 0.5) * overview.mpp)
-            if inside.any():
-                tissue = np.zeros_like(tissue)
-                tissue[rows[inside], columns[inside]] = True
-            follicles = [f for f in follicles if judged.intersects(f.outline)]
-        return cls(slide, overview, follicles, tissue)
+        whole = whole_sections(study, own.slide_id)
+        judged = unary_union([slide.pixel_size.to_um(s.outline) for s in whole]) if whole else None
+        return cls(slide, survey(slide, study.config.tissue), follicles, judged)
+
+    @functools.cached_property
+    def tissue(self) -> NDArray[np.float64]:
+        """Points on which patches may lie, (n, 2), µm."""
+        rows, columns = np.nonzero(self.overview.tissue)
+        at = np.asarray(np.column_stack([columns, rows]) * self.overview.mpp, np.float64)
+        return at if self.judged is None else at[contains_xy(self.judged, *at.T)]
+
+    @functools.cached_property
+    def centres(self) -> NDArray[np.float64]:
+        """Centres of the follicles on which patches are placed, (n, 2), µm."""
+        wanted = [f for f in self.follicles if self.judged is None or self.judged.intersects(f.outline)]
+        return np.array([f.outline.centroid.coords[0] for f in wanted]).reshape(-1, 2)
 
     def place(self, rng: np.random.Generator, side_um: float) -> NDArray[np.float64]:
         """Top-left corner of a patch, µm."""
-        if self.follicles and rng.random() < _OVER_FOLLICLES:
-            middle = np.array(self.follicles[rng.integers(len(self.follicles))].outline.centroid.coords[0])
-            middle = middle + rng.uniform(-0.4, 0.4, 2) * side_um
+        if len(self.centres) and rng.random() < _OVER_FOLLICLES:
+            middle = self.centres[rng.integers(len(self.centres))] + rng.uniform(-0.4, 0.4, 2) * side_um
         else:
-            rows, columns = np.nonzero(self.tissue)
-            i = rng.integers(len(rows))
-            middle = np.array([columns[i], rows[i]]) * self.overview.mpp
+            middle = self.tissue[rng.integers(len(self.tissue))]
         return np.asarray(middle - side_um / 2)
 
+    def unjudged(self, left: int, top: int, mpp: float, side: int, step: int) -> NDArray[np.bool_]:
+        """Pixels of a map of a patch that lie outside what was judged, (side, side); ``step`` px of the patch each."""
+        if self.judged is None:
+            return np.zeros((side, side), bool)
+        at = (np.arange(side) + 0.5) * step
+        x, y = np.meshgrid((left + at) * mpp, (top + at) * mpp)
+        return np.asarray(~contains_xy(self.judged, x, y))
 
-def _whole_sections(study: Study, slide_id: str) -> list[Section]:
-    return [s for s in study.sections(slide_id) if s.judged_whole]
+
+def whole_sections(study: Study, slide_id: str) -> list[Section]:
+    """Sections of a slide that a person judged as a whole."""
+    return judged_whole(study.follicles(slide_id), study.sections(slide_id))
 
 
 @functools.cache

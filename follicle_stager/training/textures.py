@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SOURCES = "SOURCES.csv"
 # Optical density from which a pixel is tissue, for the fit of the stains.
 _TISSUE_OD = 0.12
+# Pixel size at which the colour of the light is measured, µm/px.
+_OVERVIEW_MPP = 4.0
 # Largest factor by which a picture is mirrored at its edges to fill a patch.
 _MIRRORED = 1.5
 
@@ -59,13 +61,13 @@ class Textures:
     Raises
     ------
     UserError
-        If the table is missing, or names no picture for training that exists.
+        If the table or a picture is missing, or the table names no picture for training.
     """
 
     def __init__(self, folder: Path) -> None:
         rows = _rows(folder)
         if not rows:
-            raise UserError(f"{folder / SOURCES}: it names no picture with the use 'train' that is in {folder}.")
+            raise UserError(f"{folder / SOURCES}: it names no picture with the use 'train'.")
         self._textures = [_read(path, mpp) for path, mpp in rows]
 
     def __call__(self, rng: np.random.Generator, side_px: int, mpp: float) -> Ground | None:
@@ -100,8 +102,11 @@ class Textures:
 
 
 def textures_id(folder: str) -> str:
-    """Short hash of the table of a folder; patches with other pictures are other patches."""
-    return hashlib.sha256((Path(folder) / SOURCES).read_bytes()).hexdigest()[:12] if folder else ""
+    """Short hash of the pictures of a folder; patches with other pictures are other patches."""
+    digest = hashlib.sha256()
+    for path, mpp in _rows(Path(folder)):
+        digest.update(f"{path.name} {mpp} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    return digest.hexdigest()[:12]
 
 
 @functools.cache
@@ -121,8 +126,10 @@ def _rows(folder: Path) -> list[tuple[Path, float]]:
             raise UserError(f"{path}: the column {column} is missing.")
     rows = []
     for line, row in table.rows:
-        if row["use"] != "train" or not (folder / row["file"]).is_file():
+        if row["use"] != "train":
             continue
+        if not (folder / row["file"]).is_file():
+            raise UserError(f"{path}: line {line}: there is no file {row['file']} in {folder}.")
         try:
             rows.append((folder / row["file"], float(row["mpp"])))
         except ValueError:
@@ -133,7 +140,8 @@ def _rows(folder: Path) -> list[tuple[Path, float]]:
 def _read(path: Path, mpp: float) -> _Texture:
     with open_slide(path, mpp=mpp) as slide:
         rgb = slide.read_region(0, 0, slide.width, slide.height, 0)
-    white = estimate_white(rgb)
+    step = max(1, round(_OVERVIEW_MPP / mpp))
+    white = estimate_white(rgb[::step, ::step])
     od = StainModel(white, np.zeros(3), np.zeros(3), 1.0, 1.0, False).optical_density(rgb)
     stain = fit_stains(rgb, od.mean(axis=2) > _TISSUE_OD, white)
     nuclear, counter = stain.amounts(od)

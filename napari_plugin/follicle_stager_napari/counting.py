@@ -186,8 +186,9 @@ class SectionsPart(QWidget):
             ),
             push_button(
                 "Judged whole",
-                "Say that every follicle in the selected sections is marked, or that they have none. Training then "
-                "learns the rest of these sections as background. Click again to take it back.",
+                "Say that every follicle in the selected sections is marked, or that they have none. Claims on which "
+                "you did not decide are accepted. Training then learns the rest of these sections as background. "
+                "Click again to take it back.",
                 lambda: self._do(lambda desk, ids: desk.tissue.judge_whole(ids)),
             ),
         ):
@@ -196,6 +197,7 @@ class SectionsPart(QWidget):
     def show_of(self, desk: Desk) -> None:
         """Show the sections of the open slide."""
         sections, owners, chosen = desk.tissue.sections, desk.tissue.owner_of(), set(self._chosen())
+        judged = desk.tissue.judged_whole
         self._ids = [s.section_id for s in sections]
         self._table.blockSignals(True)
         self._table.setRowCount(len(sections))
@@ -203,7 +205,7 @@ class SectionsPart(QWidget):
         for line, section in enumerate(sections):
             animal, ovary = owners.get(section.section_id, ("?", "") if section.included else ("", ""))
             counted = "yes" if section.included else f"no: {section.reason}" if section.reason else "no"
-            whole = "yes" if section.judged_whole else ""
+            whole = "yes" if section in judged else "new claims" if section.judged_whole else ""
             cells = (section.section_id, animal, ovary, f"{section.area_mm2:.2f}", counted, whole)
             for place, text in enumerate(cells):
                 item = QTableWidgetItem(text)

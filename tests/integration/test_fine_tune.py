@@ -84,6 +84,9 @@ def test_a_slide_without_follicles_counts_once_a_person_judged_it_whole(study, t
     centres = np.array([slide.place(rng, 100.0) + 50.0 for _ in range(60)])
     near = whole.buffer(100.0)  # patches lie around follicles, which are in the section
     assert contains_xy(near, *centres.T).all()
+    for section, ignored in zip(judged.sections(slides[0])[:2], (0, 1), strict=True):
+        x, y = slide.slide.pixel_size.to_um(section.outline).representative_point().coords[0]
+        assert slide.unjudged(int(x) - 5, int(y) - 5, 1.0, 5, 2).mean() == ignored, "what was not judged is ignored"
     assert next(stream)[0].shape == (settings.patch_px, settings.patch_px, 3)
 
 

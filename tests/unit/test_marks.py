@@ -12,7 +12,7 @@ import tifffile
 from follicles import make_follicle
 from hypothesis import given
 from hypothesis import strategies as st
-from shapely.geometry import Point, box, mapping
+from shapely.geometry import LineString, Point, Polygon, box, mapping
 
 from follicle_stager.annotations import write_geojson
 from follicle_stager.errors import UserError
@@ -37,7 +37,7 @@ def claim(x, y, d, stage=Stage.SECONDARY):
 
 
 def score(claims, visible=LADDER, **marks):
-    return score_marks(claims, MarkedPicture(**marks), visible=visible)
+    return score_marks(claims, MarkedPicture(**{"must_find": ()} | marks), visible=visible)
 
 
 @pytest.mark.parametrize(("width", "found"), [(15, 0), (17, 1), (40, 1), (99, 1), (102, 0)])
@@ -87,6 +87,12 @@ def test_a_corpus_luteum_excuses_only_claims_of_corpora_lutea():
     assert score(claims, corpora_lutea=[body]).extra == (claims[1],)
 
 
+def test_a_corpus_luteum_is_no_answer():
+    claims = [claim(100, 100, 40, Stage.CORPUS_LUTEUM), claim(104, 100, 40)]
+    assert score(claims, must_find=[SECONDARY]).right == 1
+    assert score(claims[:1], must_find=[SECONDARY]).found == 0
+
+
 def test_stages_that_cannot_be_seen_are_not_required():
     resting = Mark(x=100, y=100, d=12, stage=Stage.PRIMORDIAL)
     growing = [s for s in LADDER if not s.resting]
@@ -134,17 +140,21 @@ class TestAnnotations:
             feature(Point(500, 80).buffer(90), "Corpus luteum"),
             feature(box(0, 0, 50, 20), "Ignore*"),
             feature(Point(600, 80).buffer(9), "Vessel"),
+            feature(Point(700, 80).buffer(30), ""),
+            feature(LineString([(0, 0), (9, 9)]), "Primary"),
+            feature(Point(800, 80).buffer(100), "EarlyAntral"),
         ]
         path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
         picture, left_out = marks_from_annotations(path)
         assert [(m.x, m.y, m.d, m.stage) for m in picture.must_find] == [
             (100, 80, pytest.approx(60, abs=0.1), Stage.SECONDARY),
             (200, 90, None, Stage.PRIMORDIAL),
+            (800, 80, pytest.approx(200, abs=1), Stage.EARLY_ANTRAL),
         ]
         assert [m.stage for m in picture.may_find] == [Stage.ANTRAL, Stage.UNSURE]
         assert [m.stage for m in picture.corpora_lutea] == [Stage.CORPUS_LUTEUM]
         assert picture.ignore_boxes == ((0, 0, 50, 20),)
-        assert left_out == {"class Vessel": 1}
+        assert left_out == {"class Vessel": 1, "without a class": 1, "lines": 1}
 
     def test_what_was_written_is_read(self, tmp_path):
         picture = MarkedPicture(must_find=[SECONDARY], ignore_boxes=[(1, 2, 3, 4)], mpp=0.5, licence="CC0 1.0")
@@ -156,6 +166,19 @@ class TestAnnotations:
         path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature(Point(1, 1), "Vessel")]}))
         with pytest.raises(UserError, match=r"field\.geojson: no mark in it"):
             marks_from_annotations(path)
+
+    @pytest.mark.parametrize("geometry", [Polygon(), Point(float("nan"), 1)])
+    def test_an_outline_that_is_nowhere_is_named(self, tmp_path, geometry):
+        path = tmp_path / "field.geojson"
+        path.write_text(json.dumps({"type": "FeatureCollection", "features": [feature(geometry, "Primary")]}))
+        with pytest.raises(UserError, match=r"feature 1 cannot be read"):
+            marks_from_annotations(path)
+
+    def test_marks_that_must_be_found_cannot_be_misspelt(self, tmp_path):
+        path = tmp_path / "a.truth.json"
+        path.write_text('{"must_fnd": []}')
+        with pytest.raises(UserError, match="must_find: this is missing"):
+            read_marked(path)
 
     def test_a_broken_file_of_marks_names_the_value(self, tmp_path):
         path = tmp_path / "a.truth.json"
@@ -186,7 +209,7 @@ class TestTools:
 
     def arguments(self, folder, picture="field.tif"):
         origin = ["--licence", "CC0 1.0", "--creator", "A", "--source", "doi", "--marked-by", "B"]
-        return [folder / "field.geojson", folder / picture, "--mpp", "1", *origin]
+        return [folder / picture, folder / "field.geojson", "--mpp", "1", *origin]
 
     def test_from_annotations_to_the_page(self, section, annotated, monkeypatch):
         run_tool(monkeypatch, "import_marks.py", *self.arguments(annotated))
@@ -201,6 +224,15 @@ class TestTools:
         assert int(found.split()[0]) >= 0.8 * len(growing)
         assert int(right.split()[0]) >= 0.6 * len(growing)
         assert int(extra) <= 3
+
+    def test_a_picture_without_follicles(self, annotated, monkeypatch):
+        picture, _, *origin = self.arguments(annotated)
+        run_tool(monkeypatch, "import_marks.py", picture, *origin)
+        assert read_marked(annotated / "field.truth.json").must_find == ()
+        page = annotated / "page.md"
+        run_tool(monkeypatch, "make_real.py", "--marked", annotated, "--textures", annotated, "--page", page)
+        summary = next(line for line in page.read_text().splitlines() if line.startswith("| mouse (1) |"))
+        assert int(summary.split("|")[5]) > 0, "all claims are extra"
 
     def test_annotations_of_another_picture_are_refused(self, section, annotated, monkeypatch, capsys):
         tifffile.imwrite(annotated / "other.tif", section[1][:100, :100], photometric="rgb")

@@ -19,13 +19,13 @@ from follicle_stager.annotations import read_sections, write_sections
 from follicle_stager.config import Config
 from follicle_stager.corrections import Kind, merge_edits
 from follicle_stager.corrections.log import read_edits
-from follicle_stager.corrections.sections import carried, cut_out, merged, section_of
+from follicle_stager.corrections.sections import carried, cut_out, judged_whole, merged, section_of
 from follicle_stager.corrections.standing import SECTIONS
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import write_text
 from follicle_stager.pixel_size import PixelSize
 from follicle_stager.records import NOT_OVARY, Section, SlideResult, follicle_id
-from follicle_stager.stages import LADDER, Countable, Stage
+from follicle_stager.stages import LADDER, Countable, Stage, Status
 from follicle_stager.study import Study
 
 SLIDE = "ovary"
@@ -88,7 +88,7 @@ def secondary_of_sheet(study):
 
 def whole(study):
     """Ids of the sections that were judged as a whole."""
-    return [s.section_id for s in study.sections(SLIDE) if s.judged_whole]
+    return [s.section_id for s in judged_whole(study.follicles(SLIDE), study.sections(SLIDE))]
 
 
 class TestCounts:
@@ -369,6 +369,9 @@ class TestNextRun:
         assert secondary_of_sheet(study) == counts, "it changes no count"
         assert save(study, "B") == ()
         assert whole(study) == ["ovary_s1", "ovary_s3"]
+        save(study, "C", found=[])
+        assert secondary_of_sheet(study)["m1"][0] == 4, "what was claimed there was accepted, so it stays"
+        assert whole(study) == ["ovary_s1", "ovary_s3"]
         with opened(study) as session:
             session.exclude_region(box(1000, 0, 1300, 900), "fold")
             session.merge_sections(["ovary_s2", "ovary_s3"])
@@ -376,6 +379,19 @@ class TestNextRun:
         with opened(study) as session:
             session.judge_whole(["ovary_s1"], False)
         assert whole(study) == ["ovary_s1_x1"]
+
+    def test_another_claim_of_a_later_run_has_to_be_judged_first(self, study):
+        with opened(study) as session:
+            session.delete([f.id for f in session.follicles if f.section_id == "ovary_s1"])
+            session.judge_whole([s.section_id for s in session.sections])
+        new = follicles_on(PIECES[0])[0]
+        moved = replace(new, id="new", shape=replace(new.shape, outline=Point(1450, 800).buffer(30)))
+        result = SlideResult(SLIDE, PixelSize(1.0, 1.0, "test"), tuple(PIECES), (moved,), LADDER)
+        study.save(result, run_id="B", source=study.path / "ovary.tif", config=Config())
+        assert whole(study) == ["ovary_s2", "ovary_s3"]
+        with opened(study) as session:
+            session.accept([f.id for f in session.follicles if f.status == Status.PREDICTED])
+        assert whole(study) == ["ovary_s1", "ovary_s2", "ovary_s3"]
 
     def test_a_section_that_nobody_touched_is_not_taken_by_its_neighbour(self, study):
         """The later run finds both as one."""

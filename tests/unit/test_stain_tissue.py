@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.ndimage import gaussian_filter
 from shapely.geometry import MultiPolygon, box
 
 from follicle_stager.config import TissueConfig
@@ -122,6 +123,32 @@ class TestLight:
         assert (plain.tissue & lit.tissue).sum() > 0.97 * (plain.tissue | lit.tissue).sum()
         assert lit.quality["pen_fraction"] < plain.quality["pen_fraction"] + 0.005
         np.testing.assert_allclose(lit.stain.density_full, plain.stain.density_full, rtol=0.1)
+
+    @pytest.mark.parametrize("cut", [2, 10])
+    def test_a_white_frame_is_no_glass(self, section, light, cut):
+        lit = self.lit(section[1], light)
+        framed = np.pad(lit, ((cut, cut), (cut, cut), (0, 0)), constant_values=255)
+        expected = estimate_white(section[1]) / 255 * light
+        np.testing.assert_allclose(estimate_white(framed), expected, atol=6)
+
+    @pytest.mark.parametrize("side", [400, 401, 402, 403])
+    def test_the_size_of_a_field_does_not_matter(self, section, light, tmp_path, side):
+        Image.fromarray(self.lit(section[1], light)[:side, :side]).save(tmp_path / "field.png")
+        Image.fromarray(section[1][:side, :side]).save(tmp_path / "plain.png")
+        areas = []
+        for name in ("field", "plain"):
+            with open_slide(tmp_path / f"{name}.png", mpp=1.0) as slide:
+                areas.append(survey(slide, TissueConfig(min_section_mm2=0.002)).quality["tissue_mm2"])
+        assert areas[0] == pytest.approx(areas[1], rel=0.05)
+
+    def test_grey_tissue_and_green_pen_are_no_glass(self):
+        """Without glass in the picture: a guess is better than the brightness of the tissue itself."""
+        rgb, *_ = stained(np.random.default_rng(4), eosin=1.0)
+        field = np.minimum(gaussian_filter(rgb.astype(float), (1.0, 1.0, 0)), 185)
+        grey = np.repeat(gaussian_filter(rgb.mean(axis=2), 1.0)[..., None], 3, axis=2)
+        assert (estimate_white(grey.astype(np.uint8)) == 245).all()
+        field[:, :10] = (60, 190, 90)
+        assert (estimate_white(field.astype(np.uint8)) == 245).all()
 
     def test_a_field_without_glass_is_not_taken_for_pen(self, section, light, tmp_path):
         """Only stroma: nothing in it is glass, so its white is a guess, but the tissue must not be left out."""

@@ -81,6 +81,9 @@ def test_faults_of_the_table_are_named(folder, tmp_path):
     table(folder, "a.png,fine,train")
     with pytest.raises(UserError, match=r"SOURCES\.csv: line 2: the mpp is 'fine'"):
         Textures(folder)
+    table(folder, "lost.png,1.0,train")
+    with pytest.raises(UserError, match=r"line 2: there is no file lost\.png"):
+        Textures(folder)
     table(folder, "a.png,1", head="file,mpp")
     with pytest.raises(UserError, match="the column use is missing"):
         Textures(folder)
