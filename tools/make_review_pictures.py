@@ -113,6 +113,7 @@ def main() -> None:
     desk.tissue.exclude_region(largest.outline.buffer(40), "fold")
     desk.tissue.include([last.section_id], False, "out of focus")
     desk.tissue.assign([first.section_id], desk.tissue.owners[0])
+    desk.tissue.judge_whole([first.section_id])
     reviewer.show()
     viewer.fit_to_view()
     _wait(0.6)

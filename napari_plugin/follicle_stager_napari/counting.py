@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _ROW_PX = 21
 #: Reasons in the list; the user can also type another one.
 _REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
+# What a mark behind the name of a section means.
+_WHOLE = "judged whole: every follicle is marked"
+_NEW_CLAIMS = "judged whole, but a later search claimed follicles on which nobody decided"
 _BY_SHEET = "as in the sample sheet"
 # Number of sections that are visible at once; the list scrolls.
 _SECTIONS_SEEN = 5
@@ -134,7 +137,7 @@ class SectionsPart(QWidget):
         Functions as in `CountPart`.
     """
 
-    _COLUMNS = ("section", "animal", "ovary", "mm²", "counted", "judged whole")
+    _COLUMNS = ("section", "animal", "ovary", "mm²", "counted")
 
     def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
@@ -205,11 +208,13 @@ class SectionsPart(QWidget):
         for line, section in enumerate(sections):
             animal, ovary = owners.get(section.section_id, ("?", "") if section.included else ("", ""))
             counted = "yes" if section.included else f"no: {section.reason}" if section.reason else "no"
-            whole = "yes" if section in judged else "new claims" if section.judged_whole else ""
-            cells = (section.section_id, animal, ovary, f"{section.area_mm2:.2f}", counted, whole)
+            mark, said = "", section.doubt
+            if section.judged_whole:
+                mark, said = (" ✓", _WHOLE) if section in judged else (" ?", _NEW_CLAIMS)
+            cells = (section.section_id + mark, animal, ovary, f"{section.area_mm2:.2f}", counted)
             for place, text in enumerate(cells):
                 item = QTableWidgetItem(text)
-                item.setToolTip(section.doubt)
+                item.setToolTip(said)
                 self._table.setItem(line, place, item)
                 item.setSelected(section.section_id in chosen)
         self._table.blockSignals(False)
