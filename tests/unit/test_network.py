@@ -112,7 +112,8 @@ class TestFollicles:
 
 @pytest.fixture(scope="module")
 def shown():
-    patch = next(patches(3, size=512, mpp=(1.5, 1.5)))
+    # Without what the shipped network was not trained on: there its answer depends on more context than 128 px.
+    patch = next(patches(3, size=512, mpp=(1.5, 1.5), without=("variety",)))
     return layout.shown(patch.picture, np.full(3, 245.0), np.full(3, 0.8))
 
 
