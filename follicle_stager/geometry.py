@@ -13,7 +13,6 @@ from skimage.measure import find_contours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from shapely.geometry import MultiPolygon
     from shapely.geometry.base import BaseGeometry
 
     from follicle_stager.field import Field
@@ -86,7 +85,7 @@ def two_axes(outline: Polygon) -> tuple[float, float]:
     return longest, float(np.ptp(across))
 
 
-def equivalent_diameter(outline: Polygon | MultiPolygon) -> float:
+def equivalent_diameter(outline: BaseGeometry) -> float:
     """Diameter of the circle of equal area."""
     return float(2 * np.sqrt(outline.area / np.pi))
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
-from make_accuracy import DOCS, markdown
+from make_accuracy import DOCS, WRONG_MPP, markdown
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.rates import confint_poisson
 
@@ -25,11 +25,13 @@ from follicle_stager.config import Config
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.evaluation.marks import (
     ENDING,
+    SOURCES,
     MarkedPicture,
     MarkScore,
     is_right,
     picture_of,
     read_marked,
+    read_sources,
     score_marks,
     unchanged,
 )
@@ -37,7 +39,6 @@ from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import LADDER, RUNGS
-from follicle_stager.tables import read_table
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ if TYPE_CHECKING:
 SHARED = Path(__file__).parents[2] / "shared"
 # Fields of some hundred µm are pictures here, and sections elsewhere.
 CONFIG = Config.model_validate({"tissue": {"min_section_mm2": 0.002}})
-#: Errors of the µm/px that a result should survive.
-SCALES = (0.9, 1.1)
 GROWING = [stage for stage in LADDER if not stage.resting]
 # Less tissue of a source than this gives no rate, mm².
 LEAST_MM2 = 0.05
@@ -143,10 +142,10 @@ def main() -> None:
     options = parser.parse_args()
     try:
         truths = sorted(options.marked.rglob(f"*{ENDING}"))
-        sources = options.textures / "SOURCES.csv"
+        sources = options.textures / SOURCES
         text = HEAD.format(version=__version__) + (OURS if options.marked.resolve().is_relative_to(SHARED) else "")
         text += MARKED.format(**on_marked(truths)) if truths else ""
-        text += TEXTURES.format(**on_textures(sources)) if sources.is_file() else ""
+        text += TEXTURES.format(**on_textures(options.textures)) if sources.is_file() else ""
         if not truths and not sources.is_file():
             raise UserError(
                 f"{options.marked}: no marked pictures here, nor {sources}. The pictures are not part of the project; "
@@ -172,7 +171,7 @@ def searched(path: Path, mpp: float) -> SlideResult | None:
 def on_marked(truths: Iterable[Path]) -> dict[str, str]:
     """Text of each part of the page that is about marked pictures."""
     scores: list[tuple[MarkedPicture, MarkScore]] = []
-    rows, again, left_out = [], {scale: [0, 0] for scale in SCALES}, []
+    rows, again, left_out = [], {scale: [0, 0] for scale in WRONG_MPP}, []
     for path in truths:
         marked, picture = read_marked(path), picture_of(path)
         mpp, name = marked.mpp_to_read, path.name.removesuffix(ENDING)
@@ -252,36 +251,28 @@ def _by_stage(scores: list[MarkScore]) -> list[dict[str, object]]:
     return rows
 
 
-def on_textures(sources_csv: Path) -> dict[str, str]:
+def on_textures(folder: Path) -> dict[str, str]:
     """Text of each part of the page that is about tissue without follicles."""
-    table = pd.DataFrame([row for _, row in read_table(sources_csv).rows])
-    if not {"file", "mpp", "use"} <= set(table.columns):
-        raise UserError(f"{sources_csv}: it needs the columns file, mpp and use.")
     sources: dict[str, Source] = {}
-    for row in table.to_dict("records"):
-        path = sources_csv.parent / str(row["file"])
-        if not path.is_file():
+    for picture in read_sources(folder):
+        if not picture.path.is_file():
             continue
-        name = str(row["file"]).split("/", 1)[0]
+        name = picture.cells["file"].split("/", 1)[0]
         own = sources.setdefault(
             name,
             Source(
-                use=str(row["use"]),
-                organ=str(row.get("organ", "")).split(" (")[0].split(":")[0],
-                licence=str(row.get("licence", "")),
-                repository=str(row.get("repository", "")),
+                use=picture.use,
+                organ=picture.cells.get("organ", "").split(" (")[0].split(":")[0],
+                licence=picture.cells.get("licence", ""),
+                repository=picture.cells.get("repository", ""),
             ),
         )
         own.pictures += 1
-        try:
-            mpp = float(row["mpp"])
-        except ValueError:
-            raise UserError(f"{sources_csv}: the mpp of {row['file']} is {row['mpp']!r}, not a number.") from None
-        result = searched(path, mpp)
+        result = searched(picture.path, picture.mpp)
         if result is not None:
             own.mm2 += result.quality["tissue_mm2"]
             own.claims.update(f.stage.label for f in result.follicles)
-        print(path.name, dict(own.claims), flush=True)
+        print(picture.path.name, dict(own.claims), flush=True)
     everything = sum((own.claims for own in sources.values()), Counter[str]())
     return {
         "textures": markdown(pd.DataFrame([_source_row(name, own) for name, own in sources.items()])),

@@ -2,11 +2,11 @@
 
 Marks are less than outlines, but they are what real pictures have. A picture ``X.png`` has its marks beside it, in
 ``X.truth.json``: follicles that must be found, and things that may be found, because the person was not sure of them.
+Pictures of tissue without follicles are in a folder with a table ``SOURCES.csv``.
 """
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from dataclasses import dataclass
 from statistics import median
@@ -23,18 +23,22 @@ from follicle_stager.annotations.objects import class_of
 from follicle_stager.config import explain
 from follicle_stager.errors import UserError
 from follicle_stager.files import read_json, write_text
+from follicle_stager.geometry import equivalent_diameter
 from follicle_stager.matching import match_outlines
 from follicle_stager.slides import slide_name
 from follicle_stager.stages import Stage, read_class
+from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from follicle_stager.records import Follicle
 
 #: Ending of a file of marks; what is before it is the name of the picture without its ending.
 ENDING = ".truth.json"
+#: Table of a folder of pictures of tissue without follicles.
+SOURCES = "SOURCES.csv"
 
 #: Typical diameter of a mouse follicle of each stage, µm. Pictures of other species are read as if their follicles had
 #: these sizes: this checks looks, never sizes.
@@ -64,7 +68,6 @@ _NARROWEST, _WIDEST = 0.4, 2.5
 _NEAR = 0.6
 # Diameter of a mark without one, px.
 _UNKNOWN_PX = 20.0
-_UNSURE = "unsure"
 
 
 class Mark(BaseModel):
@@ -216,7 +219,7 @@ def score_marks(claims: Sequence[Follicle], picture: MarkedPicture, *, visible: 
 
 
 def _fits(claim: Follicle, mark: Mark) -> bool:
-    return mark.d is None or _NARROWEST <= 2 * math.sqrt(claim.outline.area / math.pi) / mark.d <= _WIDEST
+    return mark.d is None or _NARROWEST <= equivalent_diameter(claim.outline) / mark.d <= _WIDEST
 
 
 def unchanged(before: Sequence[Follicle], after: Sequence[Follicle], *, visible: Collection[Stage]) -> tuple[int, int]:
@@ -272,6 +275,43 @@ def picture_of(path: Path) -> Path:
         said = f"{len(others)} pictures are called {stem}" if others else f"there is no picture {stem} beside it"
         raise UserError(f"{path}: {said}; put exactly one picture with this name into {path.parent}.")
     return others[0]
+
+
+@dataclass(frozen=True)
+class SourcePicture:
+    """A picture of tissue without follicles: its line in the table, file, µm per pixel, use, and all cells."""
+
+    line: int
+    path: Path
+    mpp: float
+    use: str
+    cells: Mapping[str, str]
+
+
+def read_sources(folder: Path) -> list[SourcePicture]:
+    """Read the table of a folder of pictures of tissue without follicles.
+
+    Raises
+    ------
+    UserError
+        If the table is missing or lacks a column, or a pixel size is not a number. Whether the pictures exist is not
+        checked.
+    """
+    path = folder / SOURCES
+    if not path.is_file():
+        raise UserError(f"{folder}: there is no {SOURCES} in it; it needs the columns file, mpp and use.")
+    table = read_table(path)
+    for column in ("file", "mpp", "use"):
+        if column not in table.columns:
+            raise UserError(f"{path}: the column {column} is missing.")
+    pictures = []
+    for line, row in table.rows:
+        try:
+            mpp = float(row["mpp"])
+        except ValueError:
+            raise UserError(f"{path}: line {line}: the mpp is {row['mpp']!r}, not a number.") from None
+        pictures.append(SourcePicture(line, folder / row["file"], mpp, row["use"], row))
+    return pictures
 
 
 def marks_from_annotations(path: Path) -> tuple[MarkedPicture, Counter[str]]:
@@ -330,7 +370,7 @@ def marks_from_annotations(path: Path) -> tuple[MarkedPicture, Counter[str]]:
 
 def _stage_of(label: str) -> tuple[bool, Stage | None]:
     """Whether a person was sure, and the stage that a class names; None if it names none."""
-    parts = [part for part in label.split(":") if part.strip().lower() != _UNSURE]
+    parts = [part for part in label.split(":") if part.strip().lower() != Stage.UNSURE]
     sure = len(parts) == len(label.split(":"))
     if not sure and not parts:
         return False, Stage.UNSURE
@@ -339,6 +379,5 @@ def _stage_of(label: str) -> tuple[bool, Stage | None]:
 
 
 def _mark(geometry: Point | Polygon, stage: Stage) -> Mark:
-    diameter = 2 * math.sqrt(geometry.area / math.pi)
-    centre = geometry.centroid
+    centre, diameter = geometry.centroid, equivalent_diameter(geometry)
     return Mark(x=round(centre.x, 1), y=round(centre.y, 1), d=round(diameter, 1) or None, stage=stage)

@@ -18,15 +18,14 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from follicle_stager.errors import UserError
+from follicle_stager.evaluation.marks import SOURCES, SourcePicture, read_sources
 from follicle_stager.phantom.patches import Ground
 from follicle_stager.slides import open_slide
 from follicle_stager.stain import StainModel, estimate_white, fit_stains
-from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SOURCES = "SOURCES.csv"
 # Optical density from which a pixel is tissue, for the fit of the stains.
 _TISSUE_OD = 0.12
 # Pixel size at which the colour of the light is measured, µm/px.
@@ -65,10 +64,10 @@ class Textures:
     """
 
     def __init__(self, folder: Path) -> None:
-        rows = _rows(folder)
-        if not rows:
+        pictures = _for_training(folder)
+        if not pictures:
             raise UserError(f"{folder / SOURCES}: it names no picture with the use 'train'.")
-        self._textures = [_read(path, mpp) for path, mpp in rows]
+        self._textures = [_read(one.path, one.mpp) for one in pictures]
 
     def __call__(self, rng: np.random.Generator, side_px: int, mpp: float) -> Ground | None:
         """Draw a window of a random picture, turned and mirrored; None if all pictures are too small.
@@ -104,8 +103,8 @@ class Textures:
 def textures_id(folder: str) -> str:
     """Short hash of the pictures of a folder; patches with other pictures are other patches."""
     digest = hashlib.sha256()
-    for path, mpp in _rows(Path(folder)):
-        digest.update(f"{path.name} {mpp} {hashlib.sha256(path.read_bytes()).hexdigest()}".encode())
+    for one in _for_training(Path(folder)):
+        digest.update(f"{one.path.name} {one.mpp} {hashlib.sha256(one.path.read_bytes()).hexdigest()}".encode())
     return digest.hexdigest()[:12]
 
 
@@ -115,26 +114,13 @@ def load_textures(folder: str) -> Textures | None:
     return Textures(Path(folder)) if folder else None
 
 
-def _rows(folder: Path) -> list[tuple[Path, float]]:
-    """Files for training, and their µm per pixel."""
-    path = folder / SOURCES
-    if not path.is_file():
-        raise UserError(f"{folder}: there is no {SOURCES} in it; it needs the columns file, mpp and use.")
-    table = read_table(path)
-    for column in ("file", "mpp", "use"):
-        if column not in table.columns:
-            raise UserError(f"{path}: the column {column} is missing.")
-    rows = []
-    for line, row in table.rows:
-        if row["use"] != "train":
-            continue
-        if not (folder / row["file"]).is_file():
-            raise UserError(f"{path}: line {line}: there is no file {row['file']} in {folder}.")
-        try:
-            rows.append((folder / row["file"], float(row["mpp"])))
-        except ValueError:
-            raise UserError(f"{path}: line {line}: the mpp is {row['mpp']!r}, not a number.") from None
-    return rows
+def _for_training(folder: Path) -> list[SourcePicture]:
+    """Pictures that training may use."""
+    pictures = [picture for picture in read_sources(folder) if picture.use == "train"]
+    for one in pictures:
+        if not one.path.is_file():
+            raise UserError(f"{folder / SOURCES}: line {one.line}: there is no file {one.cells['file']} in {folder}.")
+    return pictures
 
 
 def _read(path: Path, mpp: float) -> _Texture:

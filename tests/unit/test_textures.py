@@ -8,12 +8,13 @@ from PIL import Image
 from scipy import ndimage as ndi
 
 from follicle_stager.errors import UserError
+from follicle_stager.evaluation.marks import SOURCES
 from follicle_stager.phantom.patches import Ground, patches
 from follicle_stager.phantom.tissues import CODE
 from follicle_stager.training.settings import TrainSettings
 from follicle_stager.training.shards import patch_key, render_shard
 from follicle_stager.training.targets import make_target
-from follicle_stager.training.textures import SOURCES, Textures
+from follicle_stager.training.textures import Textures
 
 HEMATOXYLIN, EOSIN = np.array([0.65, 0.70, 0.29]), np.array([0.20, 0.94, 0.28])
 
