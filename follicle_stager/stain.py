@@ -114,16 +114,14 @@ def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     """
     pixels = rgb.reshape(-1, 3)
     bright = pixels[pixels.min(axis=1) >= 190]
-    has_white, framed = len(bright) >= _LEAST_GLASS * len(pixels), _is_frame(rgb, bright)
-    if has_white and not framed:
-        return np.asarray(np.percentile(bright, 75, axis=0), np.float64)
-    step = int(np.ceil(np.sqrt(len(pixels) / _MOST_PIXELS)))
-    glass = _dim_glass(rgb[::step, ::step])
-    share = len(glass) * step**2 / len(pixels)
-    if share > _LEAST_GLASS and (not framed or share > len(bright) / len(pixels)):
+    glass = bright if len(bright) >= _LEAST_GLASS * len(pixels) else bright[:0]
+    if not len(glass) or _is_frame(rgb, bright):
+        step = int(np.ceil(np.sqrt(len(pixels) / _MOST_PIXELS)))
+        dim = _dim_glass(rgb[::step, ::step])
+        if len(dim) * step**2 > max(_LEAST_GLASS * len(pixels), len(glass)):
+            glass = dim
+    if len(glass):
         return np.asarray(np.percentile(glass, 75, axis=0), np.float64)
-    if has_white:
-        return np.asarray(np.percentile(bright, 75, axis=0), np.float64)
     pixels = _thinned(pixels)
     od = np.log(_NEARLY_WHITE / np.maximum(pixels, 1))
     if is_pen(od).sum() > 0.5 * (od.max(axis=-1) > _PEN_DENSITY).sum():
