@@ -154,7 +154,9 @@ def places(follicles: Iterable[Follicle], sections: Sequence[Section]) -> Iterat
 
 def judged_whole(follicles: Iterable[Follicle], sections: Sequence[Section]) -> list[Section]:
     """Sections that a person judged as a whole, and in which no later search has claimed another follicle."""
-    unclear = {own for f, own in places(follicles, sections) if f.status == Status.PREDICTED}
+    if not any(s.judged_whole for s in sections):
+        return []
+    unclear = {own for _, own in places((f for f in follicles if f.status == Status.PREDICTED), sections)}
     return [s for s in sections if s.judged_whole and s.section_id not in unclear]
 
 

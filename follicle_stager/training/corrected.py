@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from shapely.geometry import Polygon
     from shapely.geometry.base import BaseGeometry
 
-    from follicle_stager.records import Follicle, Section
+    from follicle_stager.records import Follicle
     from follicle_stager.slides import Slide
     from follicle_stager.tissue import Overview
     from follicle_stager.training.settings import TrainSettings
@@ -69,7 +69,7 @@ def corrected_slides(study: Study) -> list[CorrectedSlide]:
     animals = animals_of(study.samples_path, study.slide_ids()) if study.samples_path.is_file() else {}
     slides = []
     for slide_id in study.slide_ids():
-        if not study.is_edited(slide_id) and not whole_sections(study, slide_id):
+        if not study.is_edited(slide_id) and judged_area(study, slide_id) is None:
             continue
         source = study.source(slide_id)
         if not source.exists():
@@ -162,8 +162,8 @@ class _Opened:
         """Open a slide, and survey it as the study does."""
         slide = open_slide(own.source, mpp=own.mpp)
         follicles = [f.in_um(slide.pixel_size) for f in only_follicles(study.follicles(own.slide_id))]
-        whole = whole_sections(study, own.slide_id)
-        judged = unary_union([slide.pixel_size.to_um(s.outline) for s in whole]) if whole else None
+        judged = judged_area(study, own.slide_id)
+        judged = slide.pixel_size.to_um(judged) if judged is not None else None
         return cls(slide, survey(slide, study.config.tissue), follicles, judged)
 
     @functools.cached_property
@@ -196,9 +196,10 @@ class _Opened:
         return np.asarray(~contains_xy(self.judged, x, y))
 
 
-def whole_sections(study: Study, slide_id: str) -> list[Section]:
-    """Sections of a slide that a person judged as a whole."""
-    return judged_whole(study.follicles(slide_id), study.sections(slide_id))
+def judged_area(study: Study, slide_id: str) -> BaseGeometry | None:
+    """Area of the sections of a slide that a person judged as a whole, level-0 pixels; None if there are none."""
+    whole = judged_whole(study.follicles(slide_id), study.sections(slide_id))
+    return unary_union([s.outline for s in whole]) if whole else None
 
 
 @functools.cache

@@ -5,15 +5,13 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from shapely import unary_union
-
 from follicle_stager.detection.network import model
 from follicle_stager.evaluation import SlidePair, evaluate
 from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.files import write_csv
 from follicle_stager.pipeline import process_slide
 from follicle_stager.slides import open_slide
-from follicle_stager.training.corrected import corrected_slides, held_out, whole_sections
+from follicle_stager.training.corrected import corrected_slides, held_out, judged_area
 from follicle_stager.training.loop import train
 from follicle_stager.training.network import describe_network
 
@@ -92,9 +90,8 @@ def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)
     true = only_follicles(study.follicles(own.slide_id))
-    found, whole = list(result.follicles), whole_sections(study, own.slide_id)
-    if whole:  # the others may have follicles that are not marked
-        judged = unary_union([s.outline for s in whole])
+    found, judged = list(result.follicles), judged_area(study, own.slide_id)
+    if judged is not None:  # elsewhere, follicles may not be marked
         found, true = ([f for f in side if judged.intersects(f.outline.centroid)] for side in (found, true))
     visible = frozenset(result.visible_stages)
     return SlidePair(own.slide_id, own.animal, found, true, mpp=own.mpp, visible=visible)
