@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from typing import get_args
 
-import pandera.pandas as pa
-
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import VerdictKind
 from follicle_stager.statistics.matrix import CountKind
-from follicle_stager.study.schemas import SHARE, number, text, whole
+from follicle_stager.study.schemas import SHARE, number, table_of, text, whole
 
 _MODEL = {"model": text("mouse model; study if the sample sheet names none")}
 _INTERVAL = {"low": number("lower end of its 95 % interval"), "high": number("upper end of its 95 % interval")}
 _PERMUTED = {"permutation_p": number("two-sided p of a permutation test over animals", SHARE)}
 _CONTRAST = "of all antral follicles to secondary follicles, knockout to control"
 
-VERDICT = pa.DataFrameSchema(
+VERDICT = table_of(
     {
         **_MODEL,
         "counted": text("kind of counts that were compared", get_args(CountKind)),
@@ -35,10 +33,8 @@ VERDICT = pa.DataFrameSchema(
     },
     title="statistics/verdict.csv",
     description="one row per model",
-    coerce=True,
-    strict=True,
 )
-ARREST = pa.DataFrameSchema(
+ARREST = table_of(
     {
         **_MODEL,
         "from": text("stage before the step", RUNGS),
@@ -56,10 +52,8 @@ ARREST = pa.DataFrameSchema(
     },
     title="statistics/arrest.csv",
     description="each step of the ladder",
-    coerce=True,
-    strict=True,
 )
-PER_STAGE = pa.DataFrameSchema(
+PER_STAGE = table_of(
     {
         **_MODEL,
         "stage": text("stage, unsure or atretic", (*RUNGS, "unsure", "atretic")),
@@ -76,10 +70,8 @@ PER_STAGE = pa.DataFrameSchema(
     },
     title="statistics/per_stage.csv",
     description="each stage, and unsure and atretic follicles",
-    coerce=True,
-    strict=True,
 )
-ANIMALS = pa.DataFrameSchema(
+ANIMALS = table_of(
     {
         **_MODEL,
         "group": text("control or knockout", ("control", "knockout")),
@@ -89,10 +81,8 @@ ANIMALS = pa.DataFrameSchema(
     },
     title="statistics/animals.csv",
     description="counts on the rungs, one row per animal",
-    coerce=True,
-    strict=True,
 )
-EXPOSURES = pa.DataFrameSchema(
+EXPOSURES = table_of(
     {
         **{name: number(f"offset of the rung {name.replace('_', ' ')}: number of ovaries sampled") for name in RUNGS},
         **_MODEL,
@@ -100,8 +90,6 @@ EXPOSURES = pa.DataFrameSchema(
     },
     title="statistics/exposures.csv",
     description="offsets of the models",
-    coerce=True,
-    strict=True,
 )
 #: Schemas by the name of the table in `Comparison`.
 SCHEMAS = {"verdicts": VERDICT, "steps": ARREST, "stages": PER_STAGE, "animals": ANIMALS, "exposures": EXPOSURES}

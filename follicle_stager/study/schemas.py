@@ -38,6 +38,11 @@ def number(about: str, check: pa.Check | None = _NOT_NEGATIVE) -> pa.Column:
     return pa.Column("float64", check, nullable=True, description=about)
 
 
+def table_of(columns: dict[str, pa.Column], *, title: str, description: str) -> pa.DataFrameSchema:
+    """Return the schema of a table that has these columns and no others, with their types."""
+    return pa.DataFrameSchema(columns, title=title, description=description, coerce=True, strict=True)
+
+
 _ANIMAL = {
     "model": text("mouse model"),
     "group": text("control or knockout", ("control", "knockout")),
@@ -94,7 +99,7 @@ _MEASURED = {
     "dying_fraction": "share of the granulosa that looks like that of an atretic follicle",
 }
 
-FOLLICLES = pa.DataFrameSchema(
+FOLLICLES = table_of(
     {
         **_ANIMAL,
         **_OVARY,
@@ -117,31 +122,23 @@ FOLLICLES = pa.DataFrameSchema(
     },
     title="tables/follicles.csv",
     description="one row per follicle",
-    coerce=True,
-    strict=True,
 )
-SECTION = pa.DataFrameSchema(
+SECTION = table_of(
     {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": text("its pieces of tissue in sections.geojson"), **_COUNTS},
     title="tables/counts_by_section.csv",
     description="one row per section and stage, including zeros",
-    coerce=True,
-    strict=True,
 )
-OVARY = pa.DataFrameSchema(
+OVARY = table_of(
     {**_ANIMAL, **_OVARY, **_STAGE, **_COUNTS, **_SAMPLED},
     title="tables/counts_by_ovary.csv",
     description="sums over the sections of each ovary",
-    coerce=True,
-    strict=True,
 )
-ANIMAL = pa.DataFrameSchema(
+ANIMAL = table_of(
     {**_ANIMAL, **_STAGE, **_COUNTS, **_SAMPLED},
     title="tables/counts_by_animal.csv",
     description="sums over the sections of each animal",
-    coerce=True,
-    strict=True,
 )
-GENOTYPE = pa.DataFrameSchema(
+GENOTYPE = table_of(
     {
         **{name: column for name, column in _ANIMAL.items() if name != "animal"},
         **_STAGE,
@@ -156,8 +153,6 @@ GENOTYPE = pa.DataFrameSchema(
     },
     title="tables/counts_by_genotype.csv",
     description="means over animals",
-    coerce=True,
-    strict=True,
 )
 #: Schemas by the name of the table in `Counts`.
 SCHEMAS = {"follicles": FOLLICLES, "section": SECTION, "ovary": OVARY, "animal": ANIMAL, "genotype": GENOTYPE}
