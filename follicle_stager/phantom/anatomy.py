@@ -83,7 +83,7 @@ VESSEL = np.dtype(
         ("z1", np.float64),
         ("radius", np.float64),
         ("wall", np.float64),
-        ("content", np.int64),  # 0 empty, 1 red cells, 2 plasma, 3 lined by a cuboidal epithelium
+        ("content", np.int64),  # 0 empty, 1 red cells, 2 plasma; lined by an epithelium: 3 empty, 4 plasma
         ("seed", np.int64),
     ]
 )
@@ -309,23 +309,53 @@ def _place(
     kept = free[:n]
     growing, lutea = _moved(growing[kept], placed[:n][kept]), _moved(lutea[free[n:]], placed[n:][free[n:]])
     resting = resting[rng.permutation(len(resting))]
+    taken, taken_reach, nested = placed[free], reach[free], resting[:0]
+    if model.nested:
+        nested, resting = _nests(rng, model, axes, lobes, resting, taken, taken_reach)
+        taken = np.concatenate([taken, np.column_stack([nested[name] for name in "xyz"])])
+        taken_reach = np.concatenate([taken_reach, _widest(nested)])
     candidates = _cortical(rng, axes, lobes, resting, model)
-    chosen = first_free(
-        candidates,
-        _widest(resting) + 0.8,
-        np.array([_depth(model, f) for f in resting]).reshape(-1, 2),
-        axes,
-        lobes,
-        placed[free],
-        reach[free],
-    )
+    depth = np.array([_depth(model, f) for f in resting]).reshape(-1, 2)
+    chosen = first_free(candidates, _widest(resting) + 0.8, depth, axes, lobes, taken, taken_reach)
     there = chosen >= 0
     resting = _moved(resting[there], candidates[np.flatnonzero(there), chosen[there]])
-    together = np.concatenate([resting, growing])
+    together = np.concatenate([nested, resting, growing])
     left_out = len(follicles) - len(together)
     if left_out:
         log.info("%d of %d follicles found no room", left_out, len(follicles))
     return together[np.argsort(together["stage"], kind="stable")], lutea
+
+
+def _nests(
+    rng: np.random.Generator,
+    model: GenotypeModel,
+    axes: NDArray[np.float64],
+    lobes: NDArray[np.float64],
+    follicles: NDArray[np.void],
+    taken: NDArray[np.float64],
+    taken_reach: NDArray[np.float64],
+) -> tuple[NDArray[np.void], NDArray[np.void]]:
+    """Place a share of the primordial follicles in nests in which they touch; return these, and all others.
+
+    The follicles of a nest begin in one place and are pushed apart until none overlap. ``taken`` are the positions of
+    larger bodies, with the room that they need; follicles that overlap them are returned with the others.
+    """
+    chosen = (follicles["stage"] == 0) & (rng.random(len(follicles)) < model.nested)
+    own = follicles[chosen]
+    if not len(own):
+        return own, follicles
+    sizes = rng.integers(4, 15, len(own))
+    nest = np.repeat(np.arange(len(own)), sizes)[: len(own)]
+    centres = _cortical(rng, axes, lobes, own, model, tries=1)[:, 0]
+    at = centres[nest] + rng.normal(0, 6, (len(own), 3))
+    reach, depth = _widest(own) + 0.2, np.array([_depth(model, f) for f in own])
+    order = np.argsort(-reach, kind="stable")
+    settled, free = at[order], np.empty(len(own), bool)
+    free[order] = settle(settled, reach[order], depth[order], axes, lobes, 300)
+    at[order] = settled
+    for centre, room in zip(taken, taken_reach, strict=True):
+        free &= np.linalg.norm(at - centre, axis=1) >= reach + room
+    return _moved(own[free], at[free]), np.concatenate([follicles[~chosen], own[~free]])
 
 
 def _depth(model: GenotypeModel, f: np.void) -> tuple[float, float]:

@@ -196,6 +196,8 @@ class GenotypeModel(_Ranged):
     """Mean number per ovary [M]; none before the first ovulation."""
     corpus_luteum_um: Range = (300, 620)
     """Diameter; 300-900 is usual [M]."""
+    nested: Fraction = 0.0
+    """Share of the primordial follicles that lie in nests in which they touch each other [M]."""
     vessels: NotNegative = 60.0
     """Mean number per ovary [M]."""
     lost_cap_um: NotNegative = 1.0
