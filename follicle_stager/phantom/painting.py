@@ -113,7 +113,7 @@ def paint_vessel(v, x0, y0, z, mpp, kind, turn):
     content = LUMEN
     if v.content == 1:
         content = BLOOD
-    elif v.content == 2:
+    elif v.content == 2 or v.content == 4:
         content = PLASMA
     for r in range(r0, r1):
         for c in range(c0, c1):
@@ -128,8 +128,8 @@ def paint_vessel(v, x0, y0, z, mpp, kind, turn):
             if d < 0:
                 kind[r, c] = content
             elif d < v.wall and k != LUMEN and k != BLOOD and k != PLASMA:
-                kind[r, c] = TUBE if v.content == 3 else WALL
-                turn[r, c] = np.arctan2(dy, dx) + (0.0 if v.content == 3 else np.pi / 2)
+                kind[r, c] = TUBE if v.content >= 3 else WALL
+                turn[r, c] = np.arctan2(dy, dx) + (0.0 if v.content >= 3 else np.pi / 2)
 
 
 @compiled

@@ -22,7 +22,14 @@ from follicle_stager.phantom.painting import (
     paint_vessel,
 )
 from follicle_stager.phantom.tissues import COLUMNS, TISSUES
-from follicle_stager.phantom.variety import fill_fluid, fill_oocyte, varied_follicles, varied_vessels
+from follicle_stager.phantom.variety import (
+    call_exner,
+    fill_fluid,
+    fill_oocyte,
+    varied_follicles,
+    varied_vessels,
+    whorl_theca,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,6 +41,8 @@ if TYPE_CHECKING:
 _COARSE = 6.0
 #: Margin drawn around a window and removed again, because its tissue extends into the window.
 _MARGIN_UM = 12.0
+#: Largest distance of a part of a vessel from the beginning of its straight piece, µm.
+_VESSEL_UM = 240.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,7 +113,7 @@ def draw_window(
     _draw_ground(ovary, cut, x0, y0, mpp, kind, turn, zones=zones)
     window = x0, y0, mpp, (rows, columns)
     vessels, f = varied_vessels(ovary.vessels, variety), varied_follicles(ovary.follicles, variety)
-    for v in vessels[_is_near(vessels, "x0", "y0", *window, reach=200.0)]:
+    for v in vessels[_is_near(vessels, "x0", "y0", *window, reach=_VESSEL_UM)]:
         paint_vessel(v, x0, y0, z, mpp, kind, turn)
     for c in ovary.corpora_lutea[_is_near(ovary.corpora_lutea, "x", "y", *window)]:
         paint_corpus_luteum(c, x0, y0, z, mpp, kind, turn)
@@ -133,7 +142,8 @@ def draw_window(
     nuclear, counter = compose(kind, nuclei, cells, fine, mid, open_, matrix, COLUMNS[counterstain])
     for i in near:
         fill_fluid(f[i], int(i), variety, x0, y0, z, cut.thickness, mpp, kind, owner, nuclear, counter)
-        fill_oocyte(f[i], int(i), variety, x0, y0, z, mpp, kind, owner, nuclear, counter)
+        for fill in (fill_oocyte, call_exner, whorl_theca):
+            fill(f[i], int(i), variety, x0, y0, z, mpp, kind, owner, nuclear, counter)
         if f[i]["nucleus"] > 0:
             germinal_vesicle(f[i], x0, y0, *slab, mpp, kind, nuclear, counter)
     inner = slice(margin, margin + shape[0]), slice(margin, margin + shape[1])

@@ -1,4 +1,4 @@
-"""Looks of real tissue that a good slide does not have: fluid, oocytes, thecae, clefts and vessels that vary.
+"""Looks of real tissue that a good slide does not have: fluid, oocytes, thecae, clefts, vessels and tubes that vary.
 
 `Look.variety` is the share of follicles and vessels with such a look. What each one looks like is a function of its
 seed and of position, as everything in a section. Only the drawing changes: outlines, oocytes, fluid and stages are
@@ -13,11 +13,13 @@ from follicle_stager.phantom.cells import stamp
 from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, uniform
 from follicle_stager.phantom.tissues import CODE
 
-FLUID, OOPLASM = CODE["fluid"], CODE["ooplasm"]
+FLUID, OOPLASM, GRANULOSA, THECA = (CODE[n] for n in ("fluid", "ooplasm", "granulosa", "theca"))
 # Thickest theca that the drawing of a window expects, and widest vessel, µm.
 _THICKEST_UM, _WIDEST_UM = 50.0, 55.0
 # Distance between places where a shed cell may lie in the fluid, µm.
 _DEBRIS_UM = 16.0
+# Distance between places where a Call-Exner body may lie in the granulosa, µm.
+_CALL_EXNER_UM = 34.0
 
 
 @compiled
@@ -44,13 +46,20 @@ def varied_follicles(follicles, share):
 
 @compiled
 def varied_vessels(vessels, share):
-    """Vessels of other widths, most of them full of red cells: a copy of records of `anatomy.VESSEL`."""
+    """Vessels of other widths, many full of red cells, or tubes with a high epithelium, as in oviduct and rete.
+
+    The result is a copy of records of `anatomy.VESSEL`.
+    """
     out = vessels.copy()
     for v in out:
         if uniform(0, 5, 7, v.seed) < share:
             v.radius = min(v.radius * np.exp(-0.5 + 1.5 * uniform(1, 5, 7, v.seed)), _WIDEST_UM)
-            if uniform(2, 5, 7, v.seed) < 0.6:
+            kind = uniform(2, 5, 7, v.seed)
+            if kind < 0.5:
                 v.content = 1
+            elif kind < 0.75:
+                v.content = 3 if uniform(3, 5, 7, v.seed) < 0.6 else 4
+                v.wall = 8 + 16 * uniform(4, 5, 7, v.seed)
     return out
 
 
@@ -144,3 +153,67 @@ def fill_oocyte(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
                 factor *= 1 - 0.85 * min(max(hole, 0.0), 1.0)
             counter[r, c] *= tone * factor
             nuclear[r, c] *= blue * factor
+
+
+@compiled
+def whorl_theca(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
+    """Draw a follicle's theca in layers with pale gaps between them."""
+    if f.theca < 8 or uniform(0, 9, 7, f.seed) >= share:
+        return
+    strength = 0.2 + 0.7 * uniform(1, 9, 7, f.seed)
+    step = 4 + 6 * uniform(2, 9, 7, f.seed)
+    reach = 1.3 * f.radius + f.theca
+    r0, r1 = max(0, int((f.y - reach - y0) / mpp)), min(kind.shape[0], int((f.y + reach - y0) / mpp) + 2)
+    c0, c1 = max(0, int((f.x - reach - x0) / mpp)), min(kind.shape[1], int((f.x + reach - x0) / mpp) + 2)
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            if kind[r, c] != THECA:
+                continue
+            x, y = x0 + c * mpp, y0 + r * mpp
+            out = (level(x, y, z, f.x, f.y, f.z, f.radius, f.bumps) - 1) * f.radius
+            if 0 < out < f.theca:
+                wave = np.sin(2 * np.pi * (out / step + 1.2 * noise(x, y, z, 30.0, f.seed + 41)))
+                pale = 1 - strength * min(max(1.6 * wave - 0.2, 0.0), 1.0)
+                counter[r, c] *= pale
+                nuclear[r, c] *= 0.5 + 0.5 * pale
+
+
+@compiled
+def call_exner(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
+    """Draw Call-Exner bodies: small round spaces with pale fluid between the granulosa cells."""
+    if f.layers < 3 or f.health > 0 or uniform(0, 10, 7, f.seed) >= 0.5 * share:
+        return
+    number = 0.1 + 0.5 * uniform(1, 10, 7, f.seed)
+    largest = 4 + 6 * uniform(2, 10, 7, f.seed)
+    tone = 0.05 + 0.4 * uniform(3, 10, 7, f.seed)
+    size, reach = _CALL_EXNER_UM, 1.25 * f.radius
+    for k in range(int(np.floor(z / size)) - 1, int(np.floor(z / size)) + 2):
+        for i in range(int(np.floor((f.y - reach) / size)), int(np.floor((f.y + reach) / size)) + 1):
+            for j in range(int(np.floor((f.x - reach) / size)), int(np.floor((f.x + reach) / size)) + 1):
+                if uniform(i, j, k, f.seed + 42) > number:
+                    continue
+                away = (k + uniform(i, j, k, f.seed + 43)) * size - z
+                wide = largest * (0.5 + 0.5 * uniform(i, j, k, f.seed + 44))
+                if away * away >= wide * wide:
+                    continue
+                wide = np.sqrt(wide * wide - away * away)
+                y = (i + uniform(i, j, k, f.seed + 45)) * size
+                x = (j + uniform(i, j, k, f.seed + 46)) * size
+                _space(row, x, y, wide, tone, x0, y0, z, mpp, kind, owner, nuclear, counter, f.seed)
+
+
+@compiled
+def _space(row, x, y, wide, tone, x0, y0, z, mpp, kind, owner, nuclear, counter, seed):
+    """Draw one round space of radius ``wide`` at x and y, µm, where the follicle has granulosa."""
+    reach = 1.4 * wide
+    r0, r1 = max(0, int((y - reach - y0) / mpp)), min(kind.shape[0], int((y + reach - y0) / mpp) + 2)
+    c0, c1 = max(0, int((x - reach - x0) / mpp)), min(kind.shape[1], int((x + reach - x0) / mpp) + 2)
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            if kind[r, c] != GRANULOSA or owner[r, c] != row:
+                continue
+            px, py = x0 + c * mpp, y0 + r * mpp
+            edge = wide * (1 + 0.25 * noise(px, py, z, 6.0, seed + 47)) - np.hypot(px - x, py - y)
+            inside = min(max(edge / 1.2, 0.0), 1.0)
+            nuclear[r, c] *= 1 - 0.95 * inside
+            counter[r, c] += inside * (tone * (1 + 0.4 * noise(px, py, z, 2.0, seed + 48)) - counter[r, c])
