@@ -332,10 +332,10 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
 def fingerprint(follicles: Iterable[Follicle]) -> str:
     """SHA-256 of what is true of the follicles: outlines to 0.01 px, stage, health, countable and numbers.
 
-    It does not depend on the format of the file that holds them.
+    It does not depend on the format of the file that holds them. Corpora lutea are left out.
     """
     digest = hashlib.sha256()
-    for f in as_written(follicles):
+    for f in as_written(f for f in follicles if f.stage is not Stage.CORPUS_LUTEUM):
         parts = [p for p in (f.outline, f.oocyte, f.nucleus, *f.fluid) if p is not None]
         corners = [get_coordinates(p).tolist() for p in parts]
         said = [f.section_id, f.stage, f.health, f.countable, sorted(f.other_numbers.items()), corners]

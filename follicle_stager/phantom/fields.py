@@ -202,6 +202,17 @@ def follicle_grid(x0, y0, z, step, rows, columns, f):
 
 
 @compiled
+def body_grid(x0, y0, z, step, rows, columns, body):
+    """Depth below a body's surface on a grid, µm, positive inside, (rows, columns); ``body`` has a centre and bumps."""
+    out = np.empty((rows, columns), np.float64)
+    for r in range(rows):
+        for c in range(columns):
+            share = level(x0 + c * step, y0 + r * step, z, body.x, body.y, body.z, body.radius, body.bumps)
+            out[r, c] = (1 - share) * body.radius
+    return out
+
+
+@compiled
 def ovary_grid(x0, y0, z, step, rows, columns, axes, lobes):
     """Depth below the ovary's surface on a grid, µm (negative outside), (rows, columns) float32.
 

@@ -17,7 +17,7 @@ from skimage.measure import find_contours
 from follicle_stager.config import ContentsConfig, StagingConfig
 from follicle_stager.errors import UserError
 from follicle_stager.geometry import equivalent_diameter
-from follicle_stager.phantom.fields import follicle_grid, ovary_grid
+from follicle_stager.phantom.fields import body_grid, follicle_grid, ovary_grid
 from follicle_stager.stages import LADDER, Health, Stage
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 _SEEN_FLUID_UM2 = ContentsConfig().fluid_min_area_um2
 _ONE_CAVITY = StagingConfig().antral_min_fraction
 _PREOVULATORY_UM = StagingConfig().preovulatory_um
+#: Smallest cap of a corpus luteum that is an outline in the truth: 50 µm wide.
+_SMALLEST_LUTEAL_UM2 = 2000.0
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,22 @@ def section_outline(ovary: Ovary, cut: Cut) -> Polygon | None:
     low = -(n // 2) * step
     depth = ovary_grid(low, low, cut.middle, step, n, n, ovary.axes, ovary.lobes)
     return _largest(_polygons(depth, low, low, step))
+
+
+def corpora_lutea(ovary: Ovary, cut: Cut) -> list[Polygon]:
+    """Outlines of the corpora lutea in a section, without their capsules, µm."""
+    found = []
+    for body in ovary.corpora_lutea:
+        reach = 1.35 * float(body["radius"])
+        if abs(body["z"] - cut.middle) > reach:
+            continue
+        step = float(np.clip(reach / 45, 0.35, 3.0))
+        n = 2 * int(reach / step) + 3
+        x0, y0 = body["x"] - step * (n // 2), body["y"] - step * (n // 2)
+        outline = _largest(_polygons(body_grid(x0, y0, cut.middle, step, n, n, body), x0, y0, step))
+        if outline is not None and outline.area >= _SMALLEST_LUTEAL_UM2:
+            found.append(outline)
+    return found
 
 
 def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile | None:

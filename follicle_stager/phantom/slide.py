@@ -13,9 +13,9 @@ from shapely import affinity
 from follicle_stager.files import replacing
 from follicle_stager.phantom.appearance import Look, develop, handle
 from follicle_stager.phantom.render import Maps, draw_window
-from follicle_stager.phantom.sectioning import Cut, Profile, nuclei_in, profiles, section_outline
+from follicle_stager.phantom.sectioning import Cut, Profile, corpora_lutea, nuclei_in, profiles, section_outline
 from follicle_stager.records import Follicle, Judgement, Shape, follicle_id
-from follicle_stager.stages import LADDER, Countable, Status
+from follicle_stager.stages import LADDER, Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -38,7 +38,7 @@ class SlideTruth:
     picture
         Image, (y, x, 3) uint8.
     follicles
-        All profiles, in px of the image.
+        All profiles of follicles, then those of corpora lutea, in px of the image.
     profiles
         Table with one row per profile, and per nucleus that is visible without a profile.
     classes, instances
@@ -78,6 +78,7 @@ def render_slide(ovary: Ovary, cuts: list[Cut], look: Look, rng: np.random.Gener
     nuclear, counter = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     classes, instances = np.zeros(shape, np.uint8), np.zeros(shape, np.uint16)
     follicles: list[Follicle] = []
+    lutea: list[Follicle] = []
     rows: list[dict[str, object]] = []
     for index, (cut, (x_um, y_um, size)) in enumerate(zip(cuts, windows, strict=True)):
         top, left = sum(heights[: index // columns]), sum(widths[: index % columns])
@@ -88,11 +89,13 @@ def render_slide(ovary: Ovary, cuts: list[Cut], look: Look, rng: np.random.Gener
         own = profiles(ovary, cut)
         name = f"section {cut.number}"
         # Converts µm in the ovary to pixels of the slide.
-        follicles += [_record(p, name, (x_um - left * mpp, y_um - top * mpp), mpp) for p in own]
+        origin = x_um - left * mpp, y_um - top * mpp
+        follicles += [_record(p, name, origin, mpp) for p in own]
+        lutea += [_corpus_luteum(outline, name, origin, mpp) for outline in corpora_lutea(ovary, cut)]
         rows += _rows(ovary, cut, index + 1, own)
     return SlideTruth(
         picture=develop(look, rng, nuclear, counter, mpp=mpp),
-        follicles=follicles,
+        follicles=follicles + lutea,
         profiles=pd.DataFrame(rows),
         classes=classes,
         instances=instances,
@@ -159,16 +162,23 @@ def _rows(ovary: Ovary, cut: Cut, section: int, own: list[Profile]) -> list[dict
     ]
 
 
-def _record(p: Profile, section: str, origin: tuple[float, float], mpp: float) -> Follicle:
-    def px(polygon: Polygon) -> Polygon:
-        return affinity.affine_transform(polygon, [1 / mpp, 0, 0, 1 / mpp, -origin[0] / mpp, -origin[1] / mpp])
+def _to_px(polygon: Polygon, origin: tuple[float, float], mpp: float) -> Polygon:
+    return affinity.affine_transform(polygon, [1 / mpp, 0, 0, 1 / mpp, -origin[0] / mpp, -origin[1] / mpp])
 
-    outline = px(p.outline)
+
+def _corpus_luteum(outline: Polygon, section: str, origin: tuple[float, float], mpp: float) -> Follicle:
+    px = _to_px(outline, origin, mpp)
+    judgement = Judgement(Stage.CORPUS_LUTEUM, Health.UNKNOWN, Countable.NO, Status.ACCEPTED)
+    return Follicle(id=follicle_id(section, px), section_id=section, shape=Shape(px), judgement=judgement)
+
+
+def _record(p: Profile, section: str, origin: tuple[float, float], mpp: float) -> Follicle:
+    outline = _to_px(p.outline, origin, mpp)
     shape = Shape(
         outline,
-        px(p.oocyte) if p.oocyte else None,
-        px(p.nucleus) if p.nucleus else None,
-        tuple(px(space) for space in p.fluid),
+        _to_px(p.oocyte, origin, mpp) if p.oocyte else None,
+        _to_px(p.nucleus, origin, mpp) if p.nucleus else None,
+        tuple(_to_px(space, origin, mpp) for space in p.fluid),
     )
     countable = Countable.YES if p.nucleus else Countable.NO
     return Follicle(
