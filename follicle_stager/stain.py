@@ -87,8 +87,8 @@ class StainModel:
 _TISSUE_DENSITY = 0.10
 _LEAST_FULL = 0.15
 
-# Brightness of glass in an image that shows none.
-_NEARLY_WHITE = np.array([245.0, 245.0, 245.0])
+#: Brightness that is assumed for glass in an image that shows none, (3,).
+NEARLY_WHITE = np.array([245.0, 245.0, 245.0])
 # Share of an image that has to be glass, and the lowest value of the brightest colour of dim glass.
 _LEAST_GLASS, _DIMMEST = 0.01, 120.0
 # Largest share of pure white that can be a frame around a picture; more is overexposed glass.
@@ -123,10 +123,10 @@ def estimate_white(rgb: NDArray[np.uint8]) -> NDArray[np.float64]:
     if len(glass):
         return np.asarray(np.percentile(glass, 75, axis=0), np.float64)
     pixels = _thinned(pixels)
-    od = np.log(_NEARLY_WHITE / np.maximum(pixels, 1))
+    od = np.log(NEARLY_WHITE / np.maximum(pixels, 1))
     if is_pen(od).sum() > 0.5 * (od.max(axis=-1) > _PEN_DENSITY).sum():
         return np.asarray(np.maximum(np.percentile(pixels, 99.5, axis=0), 1), np.float64)
-    return _NEARLY_WHITE.copy()
+    return NEARLY_WHITE.copy()
 
 
 def _is_frame(rgb: NDArray[np.uint8], bright: NDArray[np.uint8]) -> bool:

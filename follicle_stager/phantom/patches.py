@@ -32,7 +32,7 @@ Ingredient = Literal["random looks", "faults", "look-alikes", "variety"]
 # Share of follicles with a look of `variety`, and of patches with other light and glands.
 _VARIETY = 0.6
 # Share of patches on other tissue, and share of these that show only this tissue.
-_ON_GROUND, _EMPTY = 0.35, 0.35
+_ON_GROUND, _EMPTY = 0.4, 0.4
 
 
 class Ground(NamedTuple):
@@ -51,6 +51,8 @@ class Patch:
     ----------
     picture
         Image, (y, x, 3) uint8.
+    white
+        Brightness of empty glass, (3,), without faults of the slide.
     kind
         Kind of tissue, (y, x) uint8; codes of `tissues.CODE`.
     owner
@@ -62,6 +64,7 @@ class Patch:
     """
 
     picture: NDArray[np.uint8]
+    white: NDArray[np.float64]
     kind: NDArray[np.uint8]
     owner: NDArray[np.int32]
     ovary: Ovary
@@ -99,7 +102,7 @@ def patches(
         Ingredients that are left out.
     grounds
         Function from a random generator, the side of a patch (px) and µm/px to tissue without follicles, for example
-        from real pictures. A third of the patches then show it, most of them with virtual follicles in it.
+        from real pictures. Two of five patches then show it, most of them with virtual follicles in it.
 
     Yields
     ------
@@ -110,7 +113,7 @@ def patches(
     while True:
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
         if "variety" not in without:
-            model = _with_large(model)
+            model = _varied_model(model)
         ovary = build_ovary(rng, _plain(model) if "look-alikes" in without else model)
         for _ in range(per_ovary):
             scale = float(np.exp(rng.uniform(*np.log(mpp))))
@@ -118,10 +121,16 @@ def patches(
             yield _patch(rng, ovary, size, scale, wanted, without, ground)
 
 
-def _with_large(model: GenotypeModel) -> GenotypeModel:
-    """The same ovaries with a few very large follicles."""
+def _varied_model(model: GenotypeModel) -> GenotypeModel:
+    """The same ovaries with some very large follicles, nests of primordial ones, and more vessels."""
     large = STAGES[Stage.PREOVULATORY].model_copy(update={"per_ovary": 1.5, "diameter_um": (405.0, 650.0)})
-    return model.model_copy(update={"stages": model.stages | {Stage.PREOVULATORY: large}})
+    resting = STAGES[Stage.PRIMORDIAL]
+    changes = {
+        "stages": model.stages | {Stage.PRIMORDIAL: resting, Stage.PREOVULATORY: large},
+        "nested": 0.5,
+        "vessels": 1.5 * model.vessels,
+    }
+    return model.model_copy(update=changes)
 
 
 def _plain(model: GenotypeModel) -> GenotypeModel:
@@ -173,6 +182,7 @@ def _patch(
     h, e = handle(look, rng, h, e, mpp=mpp)
     return Patch(
         picture=develop(look, rng, h, e, mpp=mpp),
+        white=look.white,
         kind=kind,
         owner=owner,
         ovary=ovary,

@@ -92,7 +92,9 @@ def held_out(slides: list[CorrectedSlide], seed: int) -> set[str]:
     return set(np.random.default_rng(seed).permutation(animals)[: max(1, len(animals) // 4)].tolist())
 
 
-def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[NDArray[np.uint8], Target]]:
+def corrected_patches(
+    settings: TrainSettings, number: int
+) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.float64], Target]]:
     """Generate an endless stream of patches from a study's corrected slides, without the animals held out.
 
     Parameters
@@ -106,6 +108,8 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
     ------
     picture : ndarray
         Image, (y, x, 3) uint8.
+    white : ndarray
+        Brightness of empty glass, (3,).
     target : Target
         Desired output for it.
     """
@@ -135,7 +139,7 @@ def corrected_patches(settings: TrainSettings, number: int) -> Iterator[tuple[ND
         target = target_of(classes, seen, mpp, smallest_um=settings.smallest_um, largest_um=settings.largest_um)
         target.classes[own.unjudged(left, top, mpp, len(target.classes), layout.FINE)] = layout.IGNORE
         target.centre[own.unjudged(left, top, mpp, len(target.centre), layout.COARSE)] = layout.IGNORE
-        yield picture, target
+        yield picture, own.overview.stain.white, target
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from follicle_stager.detection.network import layout
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_text
-from follicle_stager.stain import density_full
+from follicle_stager.stain import NEARLY_WHITE, density_full
 from follicle_stager.training.architecture import Answer, build
 from follicle_stager.training.shards import PER_BLOCK, PER_SHARD, Arrays, Shards, render_shard, turned
 from follicle_stager.training.targets import decode_rays
@@ -48,6 +48,8 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
 }
 #: Weights of border, centre and rays in the loss, relative to the classes.
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
+# Share of patches that are shown as those of a picture without glass.
+_NO_GLASS = 0.15
 # Settings that do not affect the weights.
 _NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um"}
 #: Number of validation shards, which no run trains on, and of steps between validations.
@@ -177,9 +179,11 @@ class _Run:
         return losses
 
     def _prepare(self, patches: list[Arrays], rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
-        pictures = np.stack([_shown(p["picture"], rng) for p in patches])
+        pictures = np.stack([_shown(p["picture"], p["white"], rng) for p in patches])
         x = torch.from_numpy(pictures).to(self._device, memory_format=torch.channels_last)
-        stacked = {name: np.stack([p[name] for p in patches]) for name in patches[0] if name != "picture"}
+        stacked = {
+            name: np.stack([p[name] for p in patches]) for name in patches[0] if name not in ("picture", "white")
+        }
         target = {name: torch.from_numpy(v).to(self._device) for name, v in stacked.items() if name != "rays"}
         target["rays"] = torch.from_numpy(decode_rays(stacked["rays"])).to(self._device)
         return x, target
@@ -271,19 +275,22 @@ class _Run:
         return path
 
 
-def _shown(picture: NDArray[np.uint8], rng: np.random.Generator | None) -> NDArray[np.float32]:
+def _shown(
+    picture: NDArray[np.uint8], white: NDArray[np.uint8], rng: np.random.Generator | None
+) -> NDArray[np.float32]:
     """Convert a patch to the network's input, with random variation of the stain.
 
     The stain of a slide is measured over all of its tissue, but that of a patch only over the patch. The variation
     covers this difference, and differences between slides.
     """
-    bright = picture.reshape(-1, 3)
-    white = np.maximum(np.percentile(bright, 99.5, axis=0), 200.0)
-    full = density_full(bright, white)
+    glass = np.maximum(white.astype(np.float64), 1)
     if rng is not None:
-        white = white * rng.uniform(0.96, 1.03)
+        # In a picture without glass, its brightness is a guess.
+        glass = NEARLY_WHITE if rng.random() < _NO_GLASS else glass * rng.uniform(0.96, 1.03)
+    full = density_full(picture, glass)
+    if rng is not None:
         full = full * rng.lognormal(0, 0.15) * rng.lognormal(0, 0.08, 3)
-    return layout.shown(picture, white, full)
+    return layout.shown(picture, glass, full)
 
 
 def _plot(table: pd.DataFrame, path: Path) -> None:

@@ -67,14 +67,21 @@ def render_shard(settings: TrainSettings, number: int) -> Arrays:
         without=settings.without,
         grounds=load_textures(settings.textures),
     )
-    rows: dict[str, list[NDArray[np.uint8]]] = {name: [] for name in ("picture", *(f.name for f in fields(Target)))}
+    rows: dict[str, list[NDArray[np.uint8]]] = {
+        name: [] for name in ("picture", "white", *(f.name for f in fields(Target)))
+    }
     made = (
-        (patch.picture, make_target(patch, smallest_um=settings.smallest_um, largest_um=settings.largest_um))
+        (
+            patch.picture,
+            patch.white,
+            make_target(patch, smallest_um=settings.smallest_um, largest_um=settings.largest_um),
+        )
         for patch in stream
     )
     own = corrected_patches(settings, number) if settings.study else made
-    for picture, target in (*islice(made, PER_SHARD // 2), *islice(own, PER_SHARD // 2)):
+    for picture, white, target in (*islice(made, PER_SHARD // 2), *islice(own, PER_SHARD // 2)):
         rows["picture"].append(picture)
+        rows["white"].append(np.round(np.clip(white, 0, 255)).astype(np.uint8))
         for f in fields(Target):
             rows[f.name].append(getattr(target, f.name))
     return {name: np.stack(values) for name, values in rows.items()}
@@ -163,6 +170,9 @@ def turned(arrays: Arrays, rows: NDArray[np.intp], rng: np.random.Generator) -> 
         out = {}
         for name, values in arrays.items():
             value = values[row]
+            if name == "white":
+                out[name] = value
+                continue
             axes = (1, 2) if name == "rays" else (0, 1)
             if name == "rays":
                 value = _turn_rays(value, quarter, mirrored)

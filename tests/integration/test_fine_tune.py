@@ -124,7 +124,7 @@ def test_patches_hold_the_persons_outlines(corrected):
         assert not np.isin(target.classes[inside], (layout.OUTSIDE, layout.OTHER)).mean() > 0.2
     assert follicles > 5
     assert {layout.OOCYTE, layout.GRANULOSA, layout.OTHER} <= classes
-    again, _ = next(corrected_patches(settings, 0))
+    again, *_ = next(corrected_patches(settings, 0))
     np.testing.assert_array_equal(again, next(corrected_patches(settings, 0))[0])
 
 

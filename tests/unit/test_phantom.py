@@ -67,9 +67,9 @@ def middle(ovary, at=0.0):
 
 class TestAnatomy:
     @settings(max_examples=8, deadline=None)
-    @given(seed=st.integers(0, 2**32))
-    def test_follicles_do_not_overlap_and_lie_in_the_ovary(self, seed):
-        ovary = build_ovary(np.random.default_rng(seed), small_ovary())
+    @given(seed=st.integers(0, 2**32), nested=st.sampled_from([0.0, 0.6]))
+    def test_follicles_do_not_overlap_and_lie_in_the_ovary(self, seed, nested):
+        ovary = build_ovary(np.random.default_rng(seed), small_ovary(nested=nested))
         f = ovary.follicles
         at = np.column_stack([f["x"], f["y"], f["z"]])
         apart = np.linalg.norm(at[:, None] - at[None], axis=2)
@@ -78,6 +78,18 @@ class TestAnatomy:
         assert (apart > touch).all()
         depth = [depth_in_ovary(*p, ovary.axes, ovary.lobes) for p in at]
         assert (np.array(depth) > f["radius"]).all()
+
+    def test_primordial_follicles_in_nests_are_close_together(self):
+        gaps = {}
+        for nested in (0.0, 0.9):
+            f = build_ovary(np.random.default_rng(3), small_ovary(nested=nested)).follicles
+            own = f[f["stage"] == 0]
+            at = np.column_stack([own["x"], own["y"], own["z"]])
+            apart = np.linalg.norm(at[:, None] - at[None], axis=2) - own["radius"][:, None] - own["radius"][None]
+            np.fill_diagonal(apart, np.inf)
+            gaps[nested] = np.median(apart.min(axis=1))
+            assert len(own) > 200
+        assert gaps[0.9] < 5 < gaps[0.0]
 
     @settings(max_examples=8, deadline=None)
     @given(seed=st.integers(0, 2**32))
@@ -299,12 +311,25 @@ class TestPixels:
         assert (varied_follicles(ovary.follicles, 0.0) == ovary.follicles).all()
         assert (varied_vessels(ovary.vessels, 0.0) == ovary.vessels).all()
 
-    def test_variety_widens_vessels_and_fills_them_with_red_cells(self, ovary):
-        other = varied_vessels(ovary.vessels, 1.0)
-        assert (other["content"] == 1).mean() > 0.4
+    def test_variety_widens_vessels_and_changes_what_they_hold(self):
+        vessels = build_ovary(np.random.default_rng(2), GenotypeModel(vessels=300)).vessels
+        other = varied_vessels(vessels, 1.0)
+        assert 0.4 < (other["content"] == 1).mean() < 0.75
+        lined = other["content"] >= 3
+        assert 0.1 < lined.mean() < 0.4
         assert other["radius"].max() <= 55
-        for name in ("x0", "y0", "z0", "wall", "seed"):
-            assert (other[name] == ovary.vessels[name]).all()
+        for name in ("x0", "y0", "z0", "seed"):
+            assert (other[name] == vessels[name]).all()
+
+    def test_variety_draws_spaces_in_the_granulosa_and_layers_in_the_theca(self, ovary, look):
+        """Call-Exner bodies lie in the granulosa, layers in thick thecae; both take stain away."""
+        maps = {v: draw(ovary, middle(ovary), replace(look, variety=v), x_um=-300, y_um=-300, shape=(600, 600), mpp=1.0)
+                for v in (0.0, 1.0)}  # fmt: skip
+        for name in ("granulosa", "theca"):
+            both = (maps[0.0].kind == CODE[name]) & (maps[1.0].kind == CODE[name])
+            lost = (maps[1.0].nuclear - maps[0.0].nuclear)[both]
+            assert (lost < -0.1).mean() > 0.01
+            assert (lost > 0.1).mean() < 0.05
 
     @pytest.mark.parametrize("stain", STAINS)
     def test_a_seed_gives_the_same_pixels(self, ovary, stain):
