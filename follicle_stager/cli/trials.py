@@ -203,6 +203,10 @@ def train(
         Path | None,
         typer.Option("--from-study", help="Instead: fine-tune the network on a study's corrected slides."),
     ] = None,
+    textures: Annotated[
+        Path | None,
+        typer.Option("--textures", help="Folder with pictures of tissue without follicles, shown between follicles."),
+    ] = None,
     patches: Annotated[
         Path | None,
         typer.Option("--patches", help="Folder for rendered patches; runs can share it (default: in --out)."),
@@ -216,7 +220,8 @@ def train(
     from follicle_stager.cli.tables import before_after_table
 
     shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
-    settings = training.load_recipe(recipe or shipped, workers=jobs)
+    given = {"workers": jobs} | ({"textures": str(textures)} if textures else {})
+    settings = training.load_recipe(recipe or shipped, **given)
     study = fs.Study.open(from_study) if from_study else None
     patches = patches or out_folder / "patches"
     steps = {scale.name: scale.steps for scale in settings.scales}

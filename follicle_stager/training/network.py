@@ -30,6 +30,7 @@ _CALIBRATION: dict[str, Any] = {
     "sections_per_slide": 1,
     "mode": "randomised",
     "faults": [0.0, 0.35],
+    "variety": [0.0, 0.6, 0.6],
     "mpp": 0.5,
     "jpeg": 85,
     "ovary": "adult",

@@ -31,17 +31,18 @@ _TISSUE_OD = 0.12
 # Pixel size at which the colour of the light is measured, µm/px.
 _OVERVIEW_MPP = 4.0
 # Largest factor by which a picture is mirrored at its edges to fill a patch.
-_MIRRORED = 1.5
+_MIRRORED = 4.0
 
 
 @dataclass(frozen=True, eq=False)
 class _Texture:
-    """A picture: nuclear stain, counterstain and where it is clear, each (y, x); and its pixel size, µm/px."""
+    """A picture: nuclear stain, counterstain and where it is clear, each (y, x); pixel size, µm/px; and folder."""
 
     nuclear: NDArray[np.float16]
     counter: NDArray[np.float16]
     clear: NDArray[np.bool_]
     mpp: float
+    source: Path
 
     @property
     def side_um(self) -> float:
@@ -85,8 +86,7 @@ class Textures:
         fitting = [t for t in self._textures if t.side_um * size * _MIRRORED >= side_px * mpp]
         if not fitting:
             return None
-        areas = np.array([t.nuclear.size * t.mpp**2 for t in fitting])
-        texture = fitting[rng.choice(len(fitting), p=areas / areas.sum())]
+        texture = fitting[rng.choice(len(fitting), p=_shares(fitting))]
         step = mpp / (texture.mpp * size)
         reach = int(np.ceil(side_px * step))
         corner = [int(rng.integers(0, max(1, n - reach + 1))) for n in texture.nuclear.shape]
@@ -98,6 +98,15 @@ class Textures:
             for a in (texture.nuclear, texture.counter, texture.clear)
         )
         return Ground(nuclear * np.float32(strength[0]), counter * np.float32(strength[1]), clear > 0.5)
+
+
+def _shares(textures: list[_Texture]) -> NDArray[np.float64]:
+    """Share of patches that each picture gets: large sources get more, but less than in proportion to their area."""
+    areas = np.array([t.nuclear.size * t.mpp**2 for t in textures])
+    names, source = np.unique([str(t.source) for t in textures], return_inverse=True)
+    of_source = np.bincount(source, areas, len(names))[source]
+    shares = areas / np.sqrt(of_source)
+    return np.asarray(shares / shares.sum())
 
 
 def textures_id(folder: str) -> str:
@@ -132,7 +141,7 @@ def _read(path: Path, mpp: float) -> _Texture:
     stain = fit_stains(rgb, od.mean(axis=2) > _TISSUE_OD, white)
     nuclear, counter = stain.amounts(od)
     clear = ndi.gaussian_filter(od.mean(axis=2), 1.0 / mpp) < stain.clear_density
-    return _Texture(nuclear.astype(np.float16), counter.astype(np.float16), clear, mpp)
+    return _Texture(nuclear.astype(np.float16), counter.astype(np.float16), clear, mpp, path.parent)
 
 
 def _resized(values: NDArray[np.float32], reach: int, side: int) -> NDArray[np.float32]:
