@@ -42,6 +42,8 @@ FIGURES = {
     "dice": "Dice of outlines",
     "boundary_um": "distance between outlines, µm",
     "oocyte_dice": "Dice of oocytes",
+    "corpus_luteum_precision": "corpora lutea: precision",
+    "corpus_luteum_recall": "corpora lutea: recall",
 }
 
 

@@ -85,15 +85,19 @@ def load_pairs(
         own_mpp, visible = _mpp_and_stages(predicted, name, mpp)
         if criterion.distance_um is not None and own_mpp is None:
             raise UserError(f"{found[name]}: the file is in pixels; give the µm per pixel with --mpp.")
+        sides = _follicles(predicted, name, found[name], told), _follicles(truth, slide, path, told)
+        lutea_found, lutea_true = (_only_corpora_lutea(side) for side in sides)
         pairs.append(
             SlidePair(
                 slide=slide,
                 animal=animals.get(name, name),
-                found=only_follicles(_follicles(predicted, name, found[name], told)),
-                true=only_follicles(_follicles(truth, slide, path, told)),
+                found=only_follicles(sides[0]),
+                true=only_follicles(sides[1]),
                 mpp=own_mpp,
                 visible=visible,
                 criterion=criterion,
+                lutea_found=lutea_found,
+                lutea_true=lutea_true,
             )
         )
     if not any(any(pair.recognisable) for pair in pairs):
@@ -178,6 +182,10 @@ def only_follicles(follicles: list[Follicle]) -> list[Follicle]:
     """Leave out objects that are not follicles, and rejected follicles."""
     no_follicle = (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
     return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
+
+
+def _only_corpora_lutea(follicles: list[Follicle]) -> list[Follicle]:
+    return [f for f in follicles if f.stage is Stage.CORPUS_LUTEUM and f.status != Status.REJECTED]
 
 
 def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:

@@ -66,6 +66,8 @@ class SlidePair:
         Stages that slide and detector can show.
     criterion
         Criterion for a match.
+    lutea_found, lutea_true
+        Corpora lutea; they match by the overlap of their outlines.
     """
 
     slide: str
@@ -75,6 +77,8 @@ class SlidePair:
     mpp: float | None = None
     visible: frozenset[Stage] = frozenset(LADDER)
     criterion: Criterion = field(default_factory=Criterion)
+    lutea_found: Sequence[Follicle] = ()
+    lutea_true: Sequence[Follicle] = ()
 
     @cached_property
     def recognisable(self) -> list[bool]:
@@ -142,6 +146,7 @@ class SlidePair:
         for true, found in zip(matched["stage"], matched["found_stage"], strict=True):
             given[_GIVEN.index(true), _GIVEN.index(found)] += 1
         visible = truths["stage"].isin(self.visible)
+        lutea = [[f.outline for f in side] for side in (self.lutea_found, self.lutea_true)]
         sums = {
             "true": len(truths),
             "hits": len(matched),
@@ -155,6 +160,9 @@ class SlidePair:
             "boundaries": matched["boundary_um"].notna().sum(),
             "oocyte_dice": matched["oocyte_dice"].sum(),
             "oocytes": matched["oocyte_dice"].notna().sum(),
+            "lutea_found": len(lutea[0]),
+            "lutea_true": len(lutea[1]),
+            "lutea_hits": len(match_outlines(*lutea, min_iou=self.criterion.min_iou)),
         }
         return _Tally({name: float(value) for name, value in sums.items()}, given)
 
@@ -315,6 +323,8 @@ def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
         "dice": _share(n["dice"], n["hits"]),
         "boundary_um": _share(n["boundary"], n["boundaries"]),
         "oocyte_dice": _share(n["oocyte_dice"], n["oocytes"]),
+        "corpus_luteum_precision": _share(n["lutea_hits"], n["lutea_found"]),
+        "corpus_luteum_recall": _share(n["lutea_hits"], n["lutea_true"]),
     }
 
 
