@@ -336,4 +336,4 @@ def _process(task: _Job, on_progress: OnProgress) -> Outcome:
         overlay = draw_overlay(slide, result)
     kept = task.study.save(result, run_id=run_id, source=task.source.path, config=task.config, overlay=overlay)
     flags = (*result.flags, *kept)
-    return Outcome(slide_id, "done", follicles=len(result.follicles), sections=len(result.sections), flags=flags)
+    return Outcome(slide_id, "done", follicles=result.number_of_follicles, sections=len(result.sections), flags=flags)

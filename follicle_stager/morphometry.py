@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     from follicle_stager.field import Field
 
 N_RAYS = 48
+
+
+def measure_outline(outline: Polygon, section: MultiPolygon) -> Measurements:
+    """Measure an outline without its contents; both in µm on the slide."""
+    long_axis, short_axis = two_axes(outline)
+    return Measurements(
+        diameter_um=equivalent_diameter(outline),
+        long_axis_um=long_axis,
+        short_axis_um=short_axis,
+        surface_distance_um=float(section.boundary.distance(outline)),
+    )
 
 
 def measure(
@@ -59,7 +70,6 @@ def measure(
         All measurements of the follicle.
     """
     nan = float("nan")
-    long_axis, short_axis = two_axes(outline)
     oocyte_long, oocyte_short = two_axes(oocyte) if oocyte is not None else (nan, nan)
     inner = oocyte.union(zona).intersection(outline) if oocyte is not None and zona is not None else oocyte
     granulosa_area = outline.area - (inner.area if inner is not None else 0.0)
@@ -74,10 +84,8 @@ def measure(
     else:
         layers, thickness = np.array([nan]), np.array([nan])
     q25, q50, q75 = np.percentile(layers, [25, 50, 75])
-    return Measurements(
-        diameter_um=equivalent_diameter(outline),
-        long_axis_um=long_axis,
-        short_axis_um=short_axis,
+    return replace(
+        measure_outline(outline, section),
         oocyte_um=equivalent_diameter(oocyte) if oocyte is not None else nan,
         oocyte_long_um=oocyte_long,
         oocyte_short_um=oocyte_short,
@@ -93,7 +101,6 @@ def measure(
         largest_space_fraction=max(fluid_areas, default=0.0) / max(granulosa_area, 1.0),
         granulosa_nuclei=float(len(nuclei.x)),
         pyknotic_fraction=nuclei.pyknotic_fraction(config),
-        surface_distance_um=float(section.boundary.distance(outline)),
         dying_fraction=dying_fraction,
     )
 

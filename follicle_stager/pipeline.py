@@ -15,22 +15,22 @@ from shapely.geometry import Point, Polygon
 from follicle_stager.config import Config
 from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
-from follicle_stager.detection.search import grown, read_field, search
+from follicle_stager.detection.search import Searched, grown, read_field, search
 from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
-from follicle_stager.morphometry import measure
-from follicle_stager.records import Follicle, Section, Shape, SlideResult
+from follicle_stager.morphometry import measure, measure_outline
+from follicle_stager.records import Assessment, Follicle, Section, Shape, SlideResult
 from follicle_stager.slides import slide_name
-from follicle_stager.stages import LADDER, Stage
+from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon
 
+    from follicle_stager.detection.found import FoundCorpusLuteum
     from follicle_stager.detection.search import Box
     from follicle_stager.slides import Slide
 
@@ -87,11 +87,10 @@ def process_slide(
     seconds["tissue"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    claims: list[FoundFollicle] = []
-    strangeness = np.full(len(examiner.sections), np.nan)
+    seen = Searched([], np.full(len(examiner.sections), np.nan), [])
     if find:
-        claims, strangeness = examiner.search(progress=lambda done, total: progress("detection", done, total))
-    found = resolve_overlaps(claims)
+        seen = examiner.search(progress=lambda done, total: progress("detection", done, total))
+    found, strangeness = resolve_overlaps(seen.claims), seen.strangeness
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
 
@@ -102,12 +101,20 @@ def process_slide(
         follicle = examiner.assessed(claim)
         if follicle is not None:
             follicles.append(follicle)
+    follicles += [body for body in map(examiner.corpus_luteum, seen.corpora_lutea) if body is not None]
     progress("measuring", len(found), len(found))
     doubts = [_doubt(strange) if find else _NOT_SEARCHED for strange in strangeness]
     sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, doubts, strict=True)]
-    # Number the follicles on the overlay section by section, each from the top.
+    # Number the follicles on the overlay section by section, each from the top; then the corpora lutea.
     order = {section.section_id: section.order for section in sections}
-    follicles.sort(key=lambda f: (order[f.section_id], f.outline.centroid.y, f.outline.centroid.x))
+    follicles.sort(
+        key=lambda f: (
+            f.stage is Stage.CORPUS_LUTEUM,
+            order[f.section_id],
+            f.outline.centroid.y,
+            f.outline.centroid.x,
+        )
+    )
     seconds["measuring"] = time.perf_counter() - started
     measured = strangeness[np.isfinite(strangeness)]
     overview = examiner.overview
@@ -170,9 +177,10 @@ class Examiner:
 
     def search(
         self, *, within: Box | None = None, progress: Callable[[int, int], None] = lambda done, total: None
-    ) -> tuple[list[FoundFollicle], NDArray[np.float64]]:
-        """All claims (in a box, µm), including overlapping ones, and the strangeness of each section (limit 1)."""
+    ) -> Searched:
+        """All that is seen (in a box, µm), including overlapping claims; the limit of the strangeness is 1."""
         claims: list[FoundFollicle] = []
+        lutea: list[FoundCorpusLuteum] = []
         strangeness = np.full(len(self.sections), np.nan)
         looks = passes(self._config, self._slide.pixel_size.mpp)
         for number, look in enumerate(looks):
@@ -182,17 +190,18 @@ class Examiner:
 
             seen = search(self._slide, self.overview, look, within=within, progress=windows)
             claims += seen.claims
+            lutea += seen.corpora_lutea
             if look.familiar_to is not None:
                 strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
-        return claims, strangeness
+        return Searched(claims, strangeness, lutea)
 
     def within(
         self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Follicle]:
         """Find the follicles with their centre in an area (level-0 pixels)."""
         area_um = self._slide.pixel_size.to_um(area)
-        claims, _ = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
-        found = (c for c in resolve_overlaps(claims) if area_um.contains(c.outline.centroid))
+        claims = resolve_overlaps(self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress).claims)
+        found = (c for c in claims if area_um.contains(c.outline.centroid))
         return [follicle for follicle in map(self.assessed, found) if follicle is not None]
 
     def proposed(self, x: float, y: float) -> Follicle | None:
@@ -267,6 +276,23 @@ class Examiner:
             tuple(to_px(space) for space in fluid),
         )
         return Follicle.predicted(self.sections[owner].section_id, shape, replace(said, score=claim.score))
+
+    def corpus_luteum(self, found: FoundCorpusLuteum) -> Follicle | None:
+        """Measure a corpus luteum; None if it lies on no section."""
+        owner = _section_of(found.outline, self.overview.sections)
+        if owner is None:
+            return None
+        section = self.overview.sections[owner]
+        said = Assessment(
+            Stage.CORPUS_LUTEUM,
+            reasons=(f"luteal tissue, {found.outline.area / 1e6:.3f} mm²",),
+            countable=Countable.NO,
+            measurements=measure_outline(found.outline, section),
+            score=found.score,
+        )
+        return Follicle.predicted(
+            self.sections[owner].section_id, Shape(self._slide.pixel_size.to_px(found.outline)), said
+        )
 
     def _claims_at(self, box: Box) -> list[FoundFollicle]:
         """All claims, whatever their score, that could reach into a box, µm."""

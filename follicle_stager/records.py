@@ -346,6 +346,8 @@ class SlideResult:
 
     Attributes
     ----------
+    follicles
+        Follicles, then corpora lutea.
     visible_stages
         Stages that the slide's resolution and the detector can show. The others are not available for it,
         which is not the same as zero.
@@ -364,6 +366,11 @@ class SlideResult:
     quality: dict[str, float] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def number_of_follicles(self) -> int:
+        """Number of follicles, corpora lutea not included."""
+        return sum(f.stage is not Stage.CORPUS_LUTEUM for f in self.follicles)
 
 
 def follicle_id(section_id: str, outline: Polygon) -> str:

@@ -63,7 +63,7 @@ def run(
     contents = study.contents()
     counts = _count(study, sheet, contents)
     try:
-        _report(study, _compare(study, counts, "countable"), contents)
+        _report(study, _compare(study, counts, "countable"), counts, contents)
     except UserError as error:  # counts of one group are also a result
         out.print(f"Not compared: {escape(str(error))}", style="yellow", highlight=False)
         if (study.path / "report.html").exists():
@@ -126,7 +126,8 @@ def report(
     """Compare the groups, and write report.html with its figures."""
     study = fs.Study.open(study_folder)
     contents = study.contents()
-    _report(study, _compare(study, _counts(study, contents), counted, covariates), contents)
+    counts = _counts(study, contents)
+    _report(study, _compare(study, counts, counted, covariates), counts, contents)
 
 
 @app.command()
@@ -222,8 +223,10 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
     return comparison
 
 
-def _report(study: fs.Study, comparison: fs.Comparison, contents: Mapping[str, SlideContent]) -> None:
-    path = fs.write_report(study, comparison, contents=contents, told=say)
+def _report(
+    study: fs.Study, comparison: fs.Comparison, counts: fs.Counts, contents: Mapping[str, SlideContent]
+) -> None:
+    path = fs.write_report(study, comparison, counts=counts, contents=contents, told=say)
     out.print(f"Report: {escape(str(path))}", soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from follicle_stager.detection import classical
 from follicle_stager.detection.found import Sight
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, find_in
+from follicle_stager.detection.network.luteal import find_corpora_lutea
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, Stage
 
@@ -30,6 +31,8 @@ _COARSER = 1.3
 # Diameters of the smallest primordial follicles and of their oocytes; the classical detector needs this µm/px for them.
 _PRIMORDIAL_UM, _PRIMORDIAL_OOCYTE_UM = 15.0, 12.0
 _PRIMORDIAL_MPP = 0.65
+# Scales for follicles of this diameter are wide enough for corpora lutea.
+_LUTEAL_UM = 200.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Detector(Protocol):
         """How a slide of this µm/px is searched."""
 
     def visible_stages(self, config: Config, mpp: float) -> tuple[Stage, ...]:
-        """Stages that a slide of this µm/px shows to it; for others counts are not available, which is not zero."""
+        """Stages, and corpora lutea, that it can find on a slide of this µm/px; counts of others are not available."""
 
 
 class NetworkDetector:
@@ -110,7 +113,7 @@ class NetworkDetector:
         scales = list(enumerate(model.describe(folder).scales))
         coarsest = max(scale.mpp for _, scale in scales)
         return [
-            network_pass(folder, index, scale, config.detection.min_score)
+            network_pass(folder, index, scale, config.detection.min_score, luteal=_sees_luteal(scale))
             for index, scale in scales
             if mpp <= _COARSER * scale.mpp or scale.mpp == coarsest
         ]
@@ -118,7 +121,9 @@ class NetworkDetector:
     def visible_stages(self, config: Config, mpp: float) -> tuple[Stage, ...]:
         """All stages where a scale for the smallest follicles can be read."""
         scales = model.describe(_folder(config)).scales
-        return _visible(any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales))
+        resting_too = any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
+        beside = (Stage.CORPUS_LUTEUM,) if any(map(_sees_luteal, scales)) else ()
+        return (*_visible(resting_too), *beside)
 
 
 class ClassicalDetector:
@@ -195,18 +200,27 @@ def _visible(resting_too: bool) -> tuple[Stage, ...]:
     return LADDER if resting_too else tuple(s for s in LADDER if not s.resting)
 
 
+def _sees_luteal(scale: model.Scale) -> bool:
+    """Whether corpora lutea are looked for at a scale: at one for large follicles, which are as large."""
+    return scale.largest_um >= _LUTEAL_UM
+
+
 def _folder(config: Config) -> Path:
     return Path(config.network.folder) if config.network.folder else model.SHIPPED
 
 
-def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float) -> Pass:
-    """One scale of the network in a folder; claims below ``min_score`` are left out."""
+def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float, *, luteal: bool = False) -> Pass:
+    """One scale of the network in a folder; claims below ``min_score`` are left out.
+
+    Corpora lutea are looked for at one scale only, ``luteal``.
+    """
 
     def find(field: Field) -> Sight:
         picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)
         maps = model.load(folder, index)(picture, field.tissue)
-        found = find_in(Window(maps, field.x_um, field.y_um, field.mpp), scale)
-        return Sight([f for f in found if f.score >= min_score], maps.texture)
+        window = Window(maps, field.x_um, field.y_um, field.mpp)
+        claims = [f for f in find_in(window, scale) if f.score >= min_score]
+        return Sight(claims, maps.texture, find_corpora_lutea(window) if luteal else [])
 
     margin_um, reach_um = 0.6 * scale.largest_um, layout.REACH * scale.mpp
     return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, reach_um, layout.STEP, find, scale.familiar_to)

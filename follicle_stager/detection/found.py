@@ -44,6 +44,14 @@ class FoundFollicle:
     zona: Polygon | None = None
 
 
+@dataclass(frozen=True)
+class FoundCorpusLuteum:
+    """One corpus luteum: outline without its capsule, µm; ``score`` is the mean probability of luteal tissue in it."""
+
+    outline: Polygon
+    score: float
+
+
 @dataclass(frozen=True, eq=False)
 class Sight:
     """The result of a detector in one window.
@@ -54,10 +62,13 @@ class Sight:
         Follicles; they may overlap.
     texture
         Appearance of the window to the detector, (channel, y, x); see `detection.network.layout`.
+    corpora_lutea
+        Corpora lutea, if the detector looks for them.
     """
 
     claims: list[FoundFollicle]
     texture: NDArray[np.float32] | None = None
+    corpora_lutea: list[FoundCorpusLuteum] = field(default_factory=list)
 
 
 def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) -> list[FoundFollicle]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from shapely.geometry import MultiPolygon, Point
 
     from follicle_stager.detection.detectors import Pass
-    from follicle_stager.detection.found import FoundFollicle, Sight
+    from follicle_stager.detection.found import FoundCorpusLuteum, FoundFollicle, Sight
     from follicle_stager.slides import Slide
     from follicle_stager.tissue import Overview
 
@@ -43,10 +43,13 @@ class Searched(NamedTuple):
     strangeness
         Distance of each section's mean texture from the detector's training data, (section,), in SDs; NaN if too
         little texture was measured.
+    corpora_lutea
+        All corpora lutea found.
     """
 
     claims: list[FoundFollicle]
     strangeness: NDArray[np.float64]
+    corpora_lutea: list[FoundCorpusLuteum]
 
 
 def search(
@@ -72,6 +75,7 @@ def search(
     """
     cores = list(_cores(overview, look.core_um, within))
     found: list[FoundFollicle] = []
+    lutea: list[FoundCorpusLuteum] = []
     textures = [_Texture(outline) for outline in overview.sections]
     for index, core in enumerate(cores):
         progress(index, len(cores))
@@ -80,9 +84,11 @@ def search(
         field = read_field(slide, overview, window, look.mpp, align_px=look.align_px)
         sight = look.find(_only(field, looked_at))
         found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
+        # A corpus luteum cannot overlap another one, so cores do not overlap either.
+        lutea += [c for c in sight.corpora_lutea if _inside(c.outline.centroid, core, 0.0)]
         for texture in textures:
             texture.add(sight, field, core)
-    return Searched(found, np.array([texture.strangeness for texture in textures]))
+    return Searched(found, np.array([texture.strangeness for texture in textures]), lutea)
 
 
 class _Texture:

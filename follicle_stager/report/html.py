@@ -19,6 +19,7 @@ from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, Status
 from follicle_stager.statistics.matrix import KIND_WORDS
+from follicle_stager.study import count
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Follicle
     from follicle_stager.statistics import Arrest, Comparison
-    from follicle_stager.study import SlideContent, Study
+    from follicle_stager.study import Counts, SlideContent, Study
 
 _UNKNOWN = "–"
 # Width of the overlays, px, and how many are shown; the others are on disk.
@@ -43,6 +44,7 @@ def write_report(
     study: Study,
     comparison: Comparison,
     *,
+    counts: Counts | None = None,
     contents: Mapping[str, SlideContent] | None = None,
     told: Callable[[str], None] = lambda said: None,
 ) -> Path:
@@ -54,6 +56,8 @@ def write_report(
         Study that was compared.
     comparison
         Result of the comparison.
+    counts
+        Counts that were compared, if they are at hand.
     contents
         Current content of the slides, if it was read before: `Study.contents`.
     told
@@ -84,6 +88,7 @@ def write_report(
             }
         )
     contents = contents if contents is not None else study.contents()
+    counts = counts or count(study, contents=contents)
     slides = list(contents)
     shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # evenly over the names, so from all groups
     follicles = {slide: content.included for slide, content in contents.items()}
@@ -109,6 +114,7 @@ def write_report(
         examples=_examples(study, follicles, pictures),
         missing=[str(path) for path in missing.values()],
         flags=[f"{slide}: {flag}" for slide, run in runs.items() for flag in run.flags],
+        corpora_lutea=_corpora_lutea(counts),
         notes=comparison.notes,
         reviewed=sum(reviewed.values(), Progress(0, 0)),
         untouched=[slide for slide, p in reviewed.items() if not p.judged],
@@ -117,6 +123,25 @@ def write_report(
     path = study.path / "report.html"
     write_text(path, page)
     return path
+
+
+def _corpora_lutea(counts: Counts) -> list[dict[str, object]]:
+    """Means over the animals of each group; an animal counts as one, however many sections it has."""
+    animals = counts.corpora_lutea_animal.astype({"n_profiles": float})
+    if not animals["n_profiles"].fillna(0).any():
+        return []
+    per_section = animals["n_profiles"] / animals["sections"]
+    grouped = animals.assign(per_section=per_section).groupby(["model", "group", "genotype"], sort=False, dropna=False)
+    return [
+        {
+            "name": " ".join(str(key) for key in dict.fromkeys((model, genotype)) if key == key and key),
+            "animals": len(own),
+            "profiles": own["n_profiles"].sum(skipna=False),
+            "per_section": own["per_section"].mean(skipna=False),
+            "fraction": own["luteal_fraction"].mean(skipna=False),
+        }
+        for (model, _, genotype), own in grouped
+    ]
 
 
 def _save(figure: Figure, path: Path) -> None:

@@ -21,7 +21,8 @@ class Order(StrEnum):
     """Order of follicles for review."""
 
     UNCERTAINTY = "uncertainty"
-    """Overlapping outlines first, then ``unsure`` follicles, then others from least to most certain."""
+    """Overlapping outlines first, then ``unsure`` follicles, then others from least to most certain; then corpora
+    lutea."""
     STAGE = "stage"
     """Stage by stage along the ladder, the least certain follicles of each stage first."""
     POSITION = "position"
@@ -62,8 +63,8 @@ class Progress:
 
 
 def progress(follicles: Iterable[Follicle]) -> Progress:
-    """Progress on one slide; the progress of a study is the sum."""
-    statuses = [f.status for f in follicles]
+    """Progress on one slide, corpora lutea not included; the progress of a study is the sum."""
+    statuses = [f.status for f in follicles if f.stage is not Stage.CORPUS_LUTEUM]
     return Progress(sum(s != Status.PREDICTED for s in statuses), len(statuses))
 
 
@@ -71,6 +72,8 @@ def uncertainty(follicle: Follicle) -> float:
     """1 minus the probability that it is a follicle of its stage; 1 for ``unsure``, the highest value."""
     if follicle.stage == Stage.UNSURE:
         return 1.0
+    if follicle.stage is Stage.CORPUS_LUTEUM:
+        return 1 - follicle.score
     return 1 - follicle.score * follicle.probabilities.get(follicle.stage, 0.0)
 
 
@@ -119,7 +122,9 @@ def queue(
     place = {stage: number for number, stage in enumerate((Stage.UNSURE, *LADDER))}
 
     def first(f: Follicle) -> int:
-        return place.get(f.stage, 99) if order == Order.STAGE else int(f.id not in overlapping)
+        if order == Order.STAGE:
+            return place.get(f.stage, 99)
+        return 2 if f.stage is Stage.CORPUS_LUTEUM else int(f.id not in overlapping)
 
     return [f.id for f in sorted(chosen, key=lambda f: (first(f), -uncertainty(f), f.id))]
 

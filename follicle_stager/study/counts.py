@@ -21,11 +21,12 @@ from follicle_stager.study.assignment import SECTION_KEYS, AssignedSection, assi
 from follicle_stager.study.samples import Sample, SampleSheet
 from follicle_stager.study.sampling import interval_scaled
 from follicle_stager.study.sources import SlideSource
-from follicle_stager.study.sums import OVARY_KEYS, REJECTED, Counts, summed
+from follicle_stager.study.sums import OVARY_KEYS, REJECTED, Counts, luteal_sums, summed, with_luteal_fraction
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle, Section
     from follicle_stager.study.content import SlideContent
     from follicle_stager.study.folder import Study
@@ -44,6 +45,7 @@ class _Slide:
     follicles: list[dict[str, object]]
     rejected: list[dict[str, object]]
     left_out: list[dict[str, object]]
+    corpora_lutea: list[dict[str, object]]
     notes: tuple[str, ...]
 
 
@@ -151,10 +153,14 @@ class Tally:
                 | {name: getattr(f, name).value for name in REJECTED[2:]}
                 for f in no_follicles
             ]
+        lutea = [
+            _luteal_row(counted, follicles, self._study.run(slide_id).pixel_size, visible)
+            for counted in self.assigned(slide_id, sections)
+        ]
         left_out = self._left_out_of(slide_id, sections)
         left = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
         notes = (*notes, *left, *_twice(slide_id, outlined))
-        self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, notes)
+        self._slides[slide_id] = _Slide(section_rows, follicle_rows, rejected, left_out, lutea, notes)
 
     def owners(self, slide_id: str) -> list[tuple[str, str]]:
         """Animals and ovaries of a slide, in the order of the sample sheet."""
@@ -192,8 +198,11 @@ class Tally:
         left_out = pd.DataFrame([row for s in slides for row in s.left_out], columns=[*OVARY_KEYS, "area_mm2"])
         counts = summed(pd.DataFrame(section_rows), follicles, left_out, self._config)
         notes = [note for slide in slides for note in slide.notes]
+        lutea = pd.DataFrame([row for slide in slides for row in slide.corpora_lutea])
         return replace(
             counts,
+            corpora_lutea_section=with_luteal_fraction(lutea),
+            corpora_lutea_animal=luteal_sums(lutea),
             rejected=pd.DataFrame([row for slide in slides for row in slide.rejected], columns=REJECTED),
             samples=pd.DataFrame([sample.model_dump() for sample in self._samples]),
             notes=(*self._not_counted(section_rows), *counts.notes, *notes),
@@ -322,6 +331,24 @@ def _section_rows(counted: AssignedSection, follicles: list[Follicle], visible: 
     return rows
 
 
+def _luteal_row(
+    counted: AssignedSection, follicles: Sequence[Follicle], size: PixelSize | None, visible: set[Stage]
+) -> dict[str, object]:
+    """Number of profiles of corpora lutea in a section, and their area."""
+    ids = {piece.section_id for piece in counted.pieces}
+    own = [
+        f for f in follicles if f.section_id in ids and f.stage is Stage.CORPUS_LUTEUM and f.status != Status.REJECTED
+    ]
+    seen = Stage.CORPUS_LUTEUM in visible or any(f.status != Status.PREDICTED for f in own)
+    return {
+        **counted.keys(),
+        "n_profiles": len(own) if seen else math.nan,
+        "luteal_mm2": round(sum(size.to_um(f.outline).area for f in own) / 1e6, 4) if seen and size else math.nan,
+        "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
+        "sections": 1,
+    }
+
+
 def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
     """Notes on sections, and parts of sections, that are not counted, with the reason."""
     return tuple(
@@ -333,7 +360,7 @@ def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
 
 def _twice(slide_id: str, follicles: Sequence[Follicle]) -> tuple[str, ...]:
     """Notes on outlines that overlap so much that one follicle may be counted twice, and what to do about it."""
-    counted = [f for f in follicles if f.stage != Stage.NOT_FOLLICLE]
+    counted = [f for f in follicles if f.stage not in (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)]
     pairs = overlapping([f.outline for f in counted])
     places = [min((counted[i].outline for i in pair), key=lambda o: o.area).centroid for pair in pairs]
     if not places:

@@ -335,7 +335,7 @@ class Study:
             mpp_source=size.source,
             visible_stages=result.visible_stages,
             sections=len(result.sections),
-            follicles=len(result.follicles),
+            follicles=result.number_of_follicles,
             quality=result.quality,
             flags=result.flags,
             seconds=result.seconds,

@@ -88,7 +88,8 @@ class Run(BaseModel):
     def _whole_rungs(cls, stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
         """A run of an older version may not know a stage that shares its rung with one that was visible."""
         rungs = {stage.rung for stage in stages}
-        return tuple(stage for stage in LADDER if stage.rung in rungs)
+        beside = [stage for stage in stages if stage is Stage.CORPUS_LUTEUM]
+        return (*(stage for stage in LADDER if stage.rung in rungs), *beside)
 
     @property
     def pixel_size(self) -> PixelSize | None:

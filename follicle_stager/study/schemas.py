@@ -121,7 +121,7 @@ FOLLICLES = table_of(
         "reasons": text("reasons for the stage, in words"),
     },
     title="tables/follicles.csv",
-    description="one row per follicle",
+    description="one row per follicle or corpus luteum",
 )
 SECTION = table_of(
     {**_ANIMAL, **_OVARY, **_SECTION, **_STAGE, "pieces": text("its pieces of tissue in sections.geojson"), **_COUNTS},
@@ -154,8 +154,33 @@ GENOTYPE = table_of(
     title="tables/counts_by_genotype.csv",
     description="means over animals",
 )
+_LUTEAL = {
+    "n_profiles": whole("number of profiles; one corpus luteum has profiles in many sections"),
+    "luteal_mm2": number("area of these profiles, mm²"),
+    "area_mm2": number("area of the examined tissue, mm²"),
+    "sections": whole("number of examined sections", known=True),
+    "luteal_fraction": number("luteal_mm2/area_mm2", SHARE),
+}
+CORPORA_LUTEA_SECTION = table_of(
+    {**_ANIMAL, **_OVARY, **_SECTION, **_LUTEAL},
+    title="tables/corpora_lutea_by_section.csv",
+    description="corpora lutea, one row per section",
+)
+CORPORA_LUTEA_ANIMAL = table_of(
+    {**_ANIMAL, **_LUTEAL},
+    title="tables/corpora_lutea_by_animal.csv",
+    description="corpora lutea, sums over the sections of each animal",
+)
 #: Schemas by the name of the table in `Counts`.
-SCHEMAS = {"follicles": FOLLICLES, "section": SECTION, "ovary": OVARY, "animal": ANIMAL, "genotype": GENOTYPE}
+SCHEMAS = {
+    "follicles": FOLLICLES,
+    "section": SECTION,
+    "ovary": OVARY,
+    "animal": ANIMAL,
+    "genotype": GENOTYPE,
+    "corpora_lutea_section": CORPORA_LUTEA_SECTION,
+    "corpora_lutea_animal": CORPORA_LUTEA_ANIMAL,
+}
 
 
 def checked(counts: Counts) -> Counts:

@@ -48,6 +48,8 @@ class Counts:
         Predictions that a person rejected: ``model``, ``animal``, ``stage_predicted``, ``countable``, ``health``.
     samples
         Rows of the sample sheet with all columns.
+    corpora_lutea_section, corpora_lutea_animal
+        Profiles of corpora lutea and their share of the tissue, as they are written.
     """
 
     follicles: pd.DataFrame
@@ -58,6 +60,8 @@ class Counts:
     notes: tuple[str, ...] = ()
     rejected: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=REJECTED))
     samples: pd.DataFrame = field(default_factory=pd.DataFrame)
+    corpora_lutea_section: pd.DataFrame = field(default_factory=pd.DataFrame)
+    corpora_lutea_animal: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFrame, config: CountingConfig) -> Counts:
@@ -105,6 +109,19 @@ def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFram
         genotype=_over_animals(animal),
         notes=notes,
     )
+
+
+def luteal_sums(section: pd.DataFrame) -> pd.DataFrame:
+    """Add up corpora lutea over the sections of each animal; NA if they cannot be seen on one of its slides."""
+    grouped = section.groupby(ANIMAL_KEYS, sort=False, dropna=False)
+    names = ["n_profiles", "luteal_mm2", "area_mm2", "sections"]
+    return with_luteal_fraction(pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in names}).reset_index())
+
+
+def with_luteal_fraction(table: pd.DataFrame) -> pd.DataFrame:
+    """Add the share of the tissue that is luteal."""
+    share = (table["luteal_mm2"].astype(float) / table["area_mm2"]).round(4)
+    return table.assign(luteal_fraction=share).astype({"n_profiles": "Int64"})
 
 
 def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: CountingConfig) -> pd.DataFrame:

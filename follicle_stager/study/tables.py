@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from follicle_stager.files import read_text, replacing, set_aside, sweep, write_csv
 from follicle_stager.study.counts import count
 from follicle_stager.study.folder import Study
-from follicle_stager.study.schemas import checked
+from follicle_stager.study.schemas import SCHEMAS, checked
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -28,7 +28,8 @@ def load_study(path: str | PathLike[str]) -> Counts:
     Returns
     -------
     Counts
-        Data frames ``follicles``, ``section``, ``ovary``, ``animal`` and ``genotype``; columns: docs/tables.md.
+        Data frames ``follicles``, ``section``, ``ovary``, ``animal``, ``genotype``, ``corpora_lutea_section`` and
+        ``corpora_lutea_animal``; columns: docs/tables.md.
 
     Raises
     ------
@@ -39,7 +40,7 @@ def load_study(path: str | PathLike[str]) -> Counts:
 
 
 def write_counts(study: Study, counts: Counts, sheet: SampleSheet | None = None) -> tuple[str, ...]:
-    """Write ``tables/follicles.csv`` and ``counts_by_*.csv``.
+    """Write the tables of a study into ``tables/``.
 
     Parameters
     ----------
@@ -64,9 +65,8 @@ def write_counts(study: Study, counts: Counts, sheet: SampleSheet | None = None)
     sweep(study.path)
     checked(counts)
     told = _keep_sheet(study.samples_path, sheet) if sheet is not None else ()
-    write_csv(study.tables / "follicles.csv", counts.follicles)
-    for name in ("section", "ovary", "animal", "genotype"):
-        write_csv(study.tables / f"counts_by_{name}.csv", getattr(counts, name))
+    for name, schema in SCHEMAS.items():
+        write_csv(study.path / str(schema.title), getattr(counts, name))
     return told
 
 

@@ -75,7 +75,7 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
     rows, strangeness = [], []
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            found, strange = search(slide, survey(slide, TissueConfig()), look)
+            found, strange, _ = search(slide, survey(slide, TissueConfig()), look)
         strangeness.append(strange)
         size = slide.pixel_size
         truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")

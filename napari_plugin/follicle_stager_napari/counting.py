@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
-from follicle_stager.stages import LADDER, TABLE_ROWS
+from follicle_stager.stages import TABLE_ROWS, Stage
 from follicle_stager_napari.widgets import Said, foldable, name_list, push_button, row
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from follicle_stager_napari.reviewer import Reviewer
 
 _ROW_PX = 21
+# Rows of the table of counts.
+_ROWS = (*TABLE_ROWS, Stage.CORPUS_LUTEUM)
 #: Reasons in the list; the user can also type another one.
 _REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
 # What a mark behind the name of a section means.
@@ -105,23 +107,23 @@ class _CountTable(QTableWidget):
     )
 
     def __init__(self) -> None:
-        super().__init__(len(TABLE_ROWS), len(self._COLUMNS))
+        super().__init__(len(_ROWS), len(self._COLUMNS))
         self.setHorizontalHeaderLabels(list(self._COLUMNS))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(_ROW_PX * (len(TABLE_ROWS) + 2))
+        self.setMinimumHeight(_ROW_PX * (len(_ROWS) + 2))
 
     def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
         """Show the counts of the slide, and columns of animals and groups, by stage."""
         since, here = desk.since_prediction(), desk.in_section()
-        for line, stage in enumerate(TABLE_ROWS):
+        for line, stage in enumerate(_ROWS):
             found, now = since[stage]
             changed = f"{now} (found {found})" if found != now else str(now)
             section = str(here.get(stage, ""))
-            if not now and stage in LADDER and stage not in desk.visible_stages:
+            if not now and stage is not Stage.UNSURE and stage not in desk.visible_stages:
                 changed = section = "NA"
             cells = (stage.label, section, changed, *(column.get(stage.value, "") for column in columns))
             for place, text in enumerate(cells):
@@ -289,10 +291,18 @@ def _columns(desk: Desk, counts: Counts | None) -> list[dict[str, str]]:
     own = counts.section[counts.section["slide"] == desk.slide_id]
     animals = counts.animal[counts.animal["animal"].isin(own["animal"])]
     groups = counts.genotype[counts.genotype["model"].isin(own["model"])]
-    return [
+    columns = [
         _by_stage(animals, "n_profiles"),
         *(_by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in ("control", "knockout")),
     ]
+    lutea = counts.corpora_lutea_animal
+    lutea = lutea.assign(stage=Stage.CORPUS_LUTEUM.value, n_profiles=lutea["n_profiles"].astype(float))
+    columns[0] |= _by_stage(lutea[lutea["animal"].isin(own["animal"])], "n_profiles")
+    of_model = lutea[lutea["model"].isin(own["model"])]
+    for column, name in zip(columns[1:], ("control", "knockout"), strict=True):
+        mean = of_model[of_model["group"] == name].groupby("stage")["n_profiles"].agg(lambda v: v.mean(skipna=False))
+        column |= _by_stage(mean.reset_index(), "n_profiles")
+    return columns
 
 
 def _by_stage(table: pd.DataFrame, column: str) -> dict[str, str]:

@@ -64,7 +64,7 @@ class ExportPart(QWidget):
             comparison = compare(counts, config=study.config.comparison)
             write_comparison(study, comparison)
             verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
-            return f"{verdicts} Report: {write_report(study, comparison, contents=contents)}"
+            return f"{verdicts} Report: {write_report(study, comparison, counts=counts, contents=contents)}"
 
         self._tried(lambda: self._of_study(write))
 

@@ -81,6 +81,30 @@ def value(table, column, **keys):
     return table[column].iloc[0]
 
 
+def test_corpora_lutea_are_counted_apart_from_the_ladder(tmp_path):
+    """Profiles and their share of the tissue by hand; NA where the detector does not look for them."""
+    body = (Stage.CORPUS_LUTEUM, Countable.NO)
+    rows = ["a,m1,+/+,control,Igfals,L,,10,5", "b,m2,-/-,knockout,Igfals,L,,10,5"]
+    for visible, profiles in ((COARSE, [pd.NA, pd.NA]), ((*COARSE, Stage.CORPUS_LUTEUM), [3, 0])):
+        place = tmp_path / str(len(visible))
+        place.mkdir()
+        study = make_study(place, {"a": [[body, (SEC, YES), body], [body]], "b": [[]]}, rows, visible=visible)
+        for slide in ("a", "b"):
+            path = study.slide_folder(slide) / "run.json"
+            write_text(path, json.dumps(json.loads(path.read_text()) | {"mpp_x": 2.0, "mpp_y": 2.0}))
+        c = count_study(study)
+        animals = c.corpora_lutea_animal
+        assert list(animals["n_profiles"].fillna(-1)) == [-1 if p is pd.NA else p for p in profiles]
+        assert len(c.corpora_lutea_section) == 3
+        assert set(c.section["stage"]) == {stage.value for stage in TABLE_ROWS}
+        assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 1
+        if Stage.CORPUS_LUTEUM in visible:
+            area_mm2 = 3 * 4 * Point(0, 0).buffer(12).area / 1e6
+            assert animals["luteal_mm2"][0] == pytest.approx(area_mm2, abs=2e-4)
+            assert animals["luteal_fraction"][0] == pytest.approx(area_mm2 / 1.62, abs=1e-4)
+            assert animals["luteal_fraction"][1] == 0
+
+
 def test_by_hand(counts):
     _, c = counts
     assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 3

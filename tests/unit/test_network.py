@@ -13,6 +13,7 @@ from follicle_stager.config import Config
 from follicle_stager.detection import choose_detector, passes, visible_stages
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, consensus, find_in
+from follicle_stager.detection.network.luteal import find_corpora_lutea
 from follicle_stager.detection.network.model import Description, Maps, Scale
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import patches
@@ -168,6 +169,46 @@ class TestOnDisk:
         assert total < 10e6
 
 
+def luteal_window(mask, mpp=1.5):
+    """A window whose class map says luteal where the mask is, and other tissue elsewhere."""
+    classes = np.zeros((len(layout.CLASSES), *mask.shape), np.float32)
+    classes[layout.LUTEAL] = 0.9 * mask
+    classes[layout.OTHER] = 1 - classes[layout.LUTEAL]
+    empty = np.zeros((1, 1), np.float32)
+    return Window(Maps(classes, empty, empty, empty, empty), 100.0, 50.0, mpp)
+
+
+class TestCorporaLutea:
+    Y, X = np.mgrid[:400, :400] * 3.0  # µm
+
+    def disc(self, x, y, radius):
+        return (self.X - x) ** 2 + (self.Y - y) ** 2 < radius**2
+
+    @settings(max_examples=15, deadline=None)
+    @given(x=st.floats(300, 900), y=st.floats(300, 900), radius=st.floats(80, 250))
+    def test_a_round_area_is_found_where_it_is(self, x, y, radius):
+        (one,) = find_corpora_lutea(luteal_window(self.disc(x, y, radius)))
+        assert_allclose(one.outline.centroid.coords[0], (100 + x, 50 + y), atol=4)
+        assert one.outline.area == pytest.approx(np.pi * radius**2, rel=0.08)
+        assert one.score == pytest.approx(0.9, abs=0.1)
+
+    def test_two_that_touch_are_two(self):
+        both = self.disc(400, 600, 180) | self.disc(730, 600, 170)
+        areas = sorted(c.outline.area for c in find_corpora_lutea(luteal_window(both)))
+        assert_allclose(areas, [np.pi * 170**2, np.pi * 180**2], rtol=0.1)
+
+    def test_bands_and_single_cells_are_none(self):
+        band = np.abs(self.Y - 600 - 150 * np.sin(self.X / 150)) < 45
+        cells = self.disc(200, 200, 30) | self.disc(1000, 200, 40)
+        assert find_corpora_lutea(luteal_window(band)) == []
+        assert find_corpora_lutea(luteal_window(cells)) == []
+
+    def test_a_clot_in_the_middle_belongs_to_it(self):
+        ring = self.disc(600, 600, 200) & ~self.disc(600, 600, 80)
+        (one,) = find_corpora_lutea(luteal_window(ring))
+        assert one.outline.area == pytest.approx(np.pi * 200**2, rel=0.08)
+
+
 class TestChoice:
     def test_the_network_is_the_default_and_classical_stays(self, monkeypatch):
         assert choose_detector(Config()).name == "network"
@@ -179,7 +220,7 @@ class TestChoice:
 
     def test_primordial_follicles_are_looked_for_on_fine_slides_only(self):
         config = Config().with_options(detection={"detector": "network"})
-        assert visible_stages(config, 0.5) == LADDER
+        assert visible_stages(config, 0.5) == (*LADDER, Stage.CORPUS_LUTEUM)
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
         assert len(passes(config, 0.5)) == 2
         assert len(passes(config, 1.5)) == 1
