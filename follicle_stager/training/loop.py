@@ -253,7 +253,8 @@ class _Run:
         self.net.eval()
         for shard in self._validation:
             for first in range(0, PER_SHARD, self.settings.batch):
-                rows = [{k: v[i] for k, v in shard.items()} for i in range(first, first + self.settings.batch)]
+                last = min(first + self.settings.batch, PER_SHARD)
+                rows = [{k: v[i] for k, v in shard.items()} for i in range(first, last)]
                 x, target = self._prepare(rows, None)
                 with torch.no_grad():
                     answer = self.net(x)

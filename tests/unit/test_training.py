@@ -33,7 +33,7 @@ def tiny(**changes) -> TrainSettings:
             "smallest_um": 28,
             "largest_um": 700,
             "patch_px": 64,
-            "batch": 4,
+            "batch": 3,
             "steps": 12,
             "reuse": 1,
             "encoder": "plain",
