@@ -20,6 +20,7 @@ from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure, measure_outline
 from follicle_stager.records import Assessment, Follicle, Section, Shape, SlideResult
+from follicle_stager.ruler import LARGEST_ERROR, nuclear_mpp
 from follicle_stager.slides import slide_name
 from follicle_stager.stages import LADDER, Countable, Stage
 from follicle_stager.staging import stage_follicle
@@ -103,7 +104,11 @@ def process_slide(
             follicles.append(follicle)
     follicles += [body for body in map(examiner.corpus_luteum, seen.corpora_lutea) if body is not None]
     progress("measuring", len(found), len(found))
-    doubts = [_doubt(strange) if find else _NOT_SEARCHED for strange in strangeness]
+    by_nuclei = examiner.mpp_by_nuclei() if find else [float("nan")] * len(examiner.sections)
+    doubts = [
+        "; ".join(filter(None, (_doubt(strange), _scale_doubt(slide.pixel_size.mpp, mpp)))) if find else _NOT_SEARCHED
+        for strange, mpp in zip(strangeness, by_nuclei, strict=True)
+    ]
     sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, doubts, strict=True)]
     # Number the follicles on the overlay section by section, each from the top; then the corpora lutea.
     order = {section.section_id: section.order for section in sections}
@@ -116,7 +121,8 @@ def process_slide(
         )
     )
     seconds["measuring"] = time.perf_counter() - started
-    measured = strangeness[np.isfinite(strangeness)]
+    strangest = {"strangeness": float(np.nanmax(strangeness))} if np.isfinite(strangeness).any() else {}
+    ruler = {"mpp_by_nuclei": float(np.nanmedian(by_nuclei))} if np.isfinite(by_nuclei).any() else {}
     overview = examiner.overview
     return SlideResult(
         slide_id=slide_id,
@@ -124,7 +130,7 @@ def process_slide(
         sections=tuple(sections),
         follicles=tuple(follicles),
         visible_stages=examiner.visible_stages,
-        quality=overview.quality | ({"strangeness": round(float(measured.max()), 3)} if len(measured) else {}),
+        quality=overview.quality | {name: round(value, 3) for name, value in (strangest | ruler).items()},
         flags=(
             *overview.flags,
             *(f"section {section.order}: {section.doubt}" for section in sections if section.doubt),
@@ -194,6 +200,10 @@ class Examiner:
             if look.familiar_to is not None:
                 strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
         return Searched(claims, strangeness, lutea)
+
+    def mpp_by_nuclei(self) -> list[float]:
+        """µm/px that the nuclei of each section suggest; NaN where they cannot be measured."""
+        return [nuclear_mpp(self._slide, self.overview, section) for section in self.overview.sections]
 
     def within(
         self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
@@ -311,6 +321,16 @@ def _doubt(strangeness: float) -> str:
     return (
         "differs from all sections that the detector knows (too coarse, out of focus, another stain or tissue, or a "
         "wrong µm/px?): check its follicles before you count them"
+    )
+
+
+def _scale_doubt(stated: float, by_nuclei: float) -> str:
+    """Reason why the stated µm/px is doubtful; empty if it is not, or if nuclei could not be measured."""
+    if not abs(np.log(by_nuclei / stated)) > np.log(LARGEST_ERROR):
+        return ""
+    return (
+        f"µm/px is {stated:.3g}, but the size of its nuclei suggests about {by_nuclei:.2g}: check µm/px (--mpp) before "
+        "you count its follicles"
     )
 
 

@@ -59,7 +59,9 @@ _COUNTS = {
     "n_atretic": whole("atretic follicles among the outlines"),
     "area_mm2": number("area of the examined tissue, mm²"),
     "sections": whole("number of examined sections", known=True),
-    "doubtful_sections": whole("number of these sections that differ from all that the detector knows", known=True),
+    "doubtful_sections": whole(
+        "number of these sections that are doubtful: strange to the detector, or with a doubtful µm/px", known=True
+    ),
     "interval": number("sampling interval: every n-th section; NA if it is not known or differs between sections"),
     "thickness_um": number("section thickness T, µm; NA if it is not known or differs between sections"),
     "interval_scaled": whole("n_countable times the interval"),
