@@ -1,10 +1,14 @@
-"""Write docs/accuracy.md: both detectors on the frozen evaluation cohort, and the virtual ovary against theory.
+"""Write docs/accuracy.md: the detectors on the frozen evaluation cohorts, and the virtual ovary against theory.
 
-    python tools/make_accuracy.py [--work build/accuracy] [--jobs 2]
+    python tools/make_accuracy.py [--work build/accuracy] [--jobs 2] [--before NETWORK]
 
-The cohort is rendered from ``evaluation_v3.json`` and compared with ``evaluation_v3.csv`` (its fingerprints) first:
-another renderer would make another exam. ``--freeze`` writes the fingerprints anew; that makes a new version of the
-exam, and every method is scored again.
+The cohorts are rendered from ``evaluation_v3.json`` and ``evaluation_v4.json`` and compared with the fingerprints in
+the ``.csv`` beside them first: another renderer would make other exams. ``--freeze`` writes the fingerprints anew; that
+makes a new version of an exam, and every method is scored again. ``--before`` is the folder of an earlier network, for
+comparison on the second cohort; that of version 0.3.0 is in the history of the repository::
+
+    git archive --prefix build/before/ c9d4564 follicle_stager/models | tar -x
+    python tools/make_accuracy.py --before build/before/follicle_stager/models
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from follicle_stager.annotations import read_geojson, write_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.cli.progress import BatchProgress
 from follicle_stager.cli.tables import FIGURES
-from follicle_stager.config import Config, read_values
+from follicle_stager.config import Config, TissueConfig, read_values
 from follicle_stager.evaluation import Criterion, Evaluation, SlidePair, evaluate, load_pairs
 from follicle_stager.evaluation.marks import unchanged
 from follicle_stager.files import write_text
@@ -31,20 +35,24 @@ from follicle_stager.phantom import build_ovary, make_plan, series, small_ovary,
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.pixel_size import PixelSize
+from follicle_stager.ruler import LARGEST_ERROR, nuclear_mpp
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
-from follicle_stager.stages import LADDER, RUNGS
+from follicle_stager.stages import LADDER, RUNGS, Stage
 from follicle_stager.study import Study, list_slides
 from follicle_stager.study.sampling import abercrombie
+from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 DOCS = Path(__file__).parents[1] / "docs"
-NAME = "evaluation_v3"
+NAME, VARIED = "evaluation_v3", "evaluation_v4"
 NATIVE_MPP, COARSER_MPP = 0.5, (1.0, 1.5)
 #: Pixel sizes that are somewhat wrong, as shares of the right one.
 WRONG_MPP = (0.9, 1.1)
+#: Factors between the stated and the right µm/px, for the estimate from nuclei.
+OFF_BY = (0.5, 1.0, 2.0)
 OVARIES = 200
 # Mean difference of grey levels that rounding, and JPEG after it, can make.
 _ROUNDING = 0.01
@@ -62,10 +70,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path("build/accuracy"), help="folder for the slides (300 MB)")
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--freeze", action="store_true", help="take the rendered cohort for the exam")
+    parser.add_argument("--before", type=Path, help="folder of an earlier network, to compare with")
+    parser.add_argument("--freeze", action="store_true", help="take the rendered cohorts for the exams")
     options = parser.parse_args()
     work = options.work
-    cohort = render_exam(work / NAME, jobs=options.jobs, freeze=options.freeze)
+    cohort, varied = (render_exam(work / name, jobs=options.jobs, freeze=options.freeze) for name in (NAME, VARIED))
     pairs = {name: examine(name, cohort, work / name, jobs=options.jobs) for name in DETECTORS}
     whole = {name: evaluate(own) for name, own in pairs.items()}
     coarser = {f"network at {NATIVE_MPP:g} µm/px": whole["network"]}
@@ -78,9 +87,15 @@ def main() -> None:
         share: examine("network", cohort, work / f"network_wrong_{share:g}", jobs=options.jobs, mpp=NATIVE_MPP * share)
         for share in WRONG_MPP
     }
-    write_confusion(whole["network"])
+    on_varied = {"network": examine("network", varied, work / "network_varied", jobs=options.jobs)}
+    if options.before is not None:
+        folder = str(options.before.resolve())
+        before = examine("network", varied, work / "before_varied", jobs=options.jobs, network=folder)
+        on_varied["network of version 0.3.0"] = before
+    write_confusion(evaluate(on_varied["network"], resamples=0))
     text = TITLE + exam(cohort) + side_by_side(whole) + scales(coarser) + wrong_scale(pairs["network"], wrong)
-    text += "".join(detector(name, whole[name], own) for name, own in pairs.items()) + stereology()
+    text += "".join(detector(name, whole[name], own) for name, own in pairs.items())
+    text += exam(varied) + varied_looks(on_varied) + nuclei([cohort, varied]) + stereology()
     write_text(DOCS / "accuracy.md", text)
     print(f"wrote {DOCS / 'accuracy.md'}")
 
@@ -126,21 +141,23 @@ def render_exam(folder: Path, *, jobs: int, freeze: bool) -> Path:
     """Render the evaluation cohort and make sure that it is the frozen one."""
     made = folder / "truth" / "fingerprints.csv"
     shutil.rmtree(folder, ignore_errors=True)
-    plan = make_plan(read_values(DOCS / f"{NAME}.json"))
+    plan = make_plan(read_values(DOCS / f"{folder.name}.json"))
     write_cohort(folder, plan, jobs=jobs, progress=lambda done, total: print(f"rendered {done} of {total}"))
-    frozen = DOCS / f"{NAME}.csv"
+    frozen = DOCS / f"{folder.name}.csv"
     if freeze:
         write_text(frozen, made.read_text(encoding="utf-8"))
     a, b = (pd.read_csv(path).set_index("slide") for path in (made, frozen))
     if list(a["truth_sha256"]) != list(b["truth_sha256"]):
         raise SystemExit(
-            f"{folder}: the truth of this cohort is not that of {NAME}. Either the virtual ovary has changed (then it "
-            "is a new version of the exam, and every method is scored again), or this machine computes otherwise than "
-            "the one that froze it (Linux, x86-64)."
+            f"{folder}: the truth of this cohort is not that of {folder.name}. Either the virtual ovary has changed "
+            "(then it is a new version of the exam, and every method is scored again), or this machine computes "
+            "otherwise than the one that froze it (Linux, x86-64)."
         )
     other = int((a["pixels_sha256"] != b["pixels_sha256"]).sum())
     if other and not _draws_as_before(folder.with_name("witness"), jobs):
-        raise SystemExit(f"{folder}: the pixels of {other} of {len(a)} slides are not those of {NAME}: see above.")
+        raise SystemExit(
+            f"{folder}: the pixels of {other} of {len(a)} slides are not those of {folder.name}: see above."
+        )
     if other:
         print(f"note: {other} of {len(a)} slides differ from the frozen ones in the rounding of some pixels")
     return folder
@@ -160,7 +177,7 @@ def _draws_as_before(folder: Path, jobs: int) -> bool:
 
 TITLE = """# Accuracy
 
-This page is written by `make accuracy` (about 10 minutes on two cores), and every number on it comes from that
+This page is written by `make accuracy` (about 25 minutes on two cores), and every number on it comes from that
 command. All sections are **synthetic**. The results show what a detector can do if the truth is known. They are not
 evidence about your tissue. For real sections, see [Real sections](real-sections.md). The figures are defined in
 `follicle_stager/evaluation`.
@@ -180,17 +197,35 @@ def exam(cohort: Path) -> str:
     seen = profiles[profiles["recognisable"]]
     sections = profiles.groupby(["slide", "section"]).ngroups
     per_stage = ", ".join(f"{s.label} {int((seen['stage'] == s.value).sum())}" for s in LADDER)
+    name, plan = cohort.name, make_plan(read_values(DOCS / f"{cohort.name}.json"))
+    lutea = sum(
+        f.stage is Stage.CORPUS_LUTEUM
+        for source in list_slides(cohort)
+        for f in read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
+    )
+    looks = ""
+    if any(plan.variety):
+        looks = (
+            f" The share of follicles, vessels and slides with the looks of `variety` is {_in_turn(plan.variety)}. "
+            f"{plan.control.nested:.0%} of the primordial follicles lie in nests, and follicles reach 650 µm."
+        )
     return f"""
-## The evaluation cohort: `{NAME}`
+## The evaluation cohort: `{name}`
 
-`docs/{NAME}.json` (plan and seed) and `docs/{NAME}.csv` (fingerprints): {profiles["slide"].nunique()} slides of as many
+`docs/{name}.json` (plan and seed) and `docs/{name}.csv` (fingerprints): {profiles["slide"].nunique()} slides of as many
 animals, {sections} sections at 0.5 µm/px. The cohort combines two mouse models x control and knockout (70 % of the
-follicles blocked after the secondary stage) x three stains x two animals. Animal 1 of each pair has few artefacts
-(each with probability 0.08), animal 2 has many (0.4).
-Recognisable profiles: {per_stage}. In addition, {int((~profiles["recognisable"]).sum())} caps.
+follicles blocked after the secondary stage) x three stains x {plan.animals} animals. The probability of each artefact
+is {_in_turn(plan.faults)}.{looks}
+Recognisable profiles: {per_stage}. In addition, {int((~profiles["recognisable"]).sum())} caps, and {lutea} profiles of
+corpora lutea.
 
 Nothing may be trained or tuned on this cohort.
 """
+
+
+def _in_turn(values: Sequence[float]) -> str:
+    """Values of the animals of a group, in order."""
+    return ", ".join(f"{value:g}" for value in values) + " for the animals of each group in turn"
 
 
 def side_by_side(results: dict[str, Evaluation]) -> str:
@@ -275,6 +310,70 @@ def detector(name: str, whole: Evaluation, pairs: Sequence[SlidePair]) -> str:
 ### Average precision, four classes, IoU 0.25
 
 {markdown(whole.classes)}
+"""
+
+
+def varied_looks(results: Mapping[str, Sequence[SlidePair]]) -> str:
+    """Networks on the cohort with varied looks, whole and by half."""
+    compared, parts = {}, {"without variety": ("1", "3"), "with variety": ("2", "4")}
+    for name, pairs in results.items():
+        compared[name] = evaluate(pairs, resamples=0)
+        for part, animals in parts.items():
+            own = [p for p in pairs if p.animal.endswith(animals)]
+            compared[f"{name}, {part}"] = evaluate(own, resamples=0)
+    whole = evaluate(results["network"])
+    return f"""
+### The network on this cohort, and on its halves
+
+{_compared(compared)}
+
+### Intervals
+
+{_headline(whole)}
+
+### Stages
+
+{markdown(whole.stages)}
+
+### What the section shows of them
+
+{markdown(whole.kinds)}
+
+### Stage given (columns) to each true stage
+
+{markdown(whole.confusion)}
+"""
+
+
+def nuclei(cohorts: Sequence[Path]) -> str:
+    """How often a wrong µm/px is noticed, and a right one doubted."""
+    rows = []
+    for cohort, error in ((cohort, error) for cohort in cohorts for error in OFF_BY):
+        found = []
+        for source in list_slides(cohort):
+            with open_slide(source.path, mpp=NATIVE_MPP * error) as slide:
+                overview = survey(slide, TissueConfig())
+                found += [nuclear_mpp(slide, overview, section) / NATIVE_MPP for section in overview.sections]
+        ratio = np.array(found)
+        doubted = np.abs(np.log(ratio / error)) > np.log(LARGEST_ERROR)
+        rows.append(
+            {
+                "cohort": cohort.name,
+                "stated µm/px": f"{100 * error:.0f} % of the right one",
+                "sections": len(ratio),
+                "not measured": int(np.isnan(ratio).sum()),
+                "doubted": float(doubted.mean()),
+                "median of estimate / right µm/px": float(np.nanmedian(ratio)),
+            }
+        )
+    return f"""
+## µm/px from nuclei
+
+A section is doubted if the size of its nuclei suggests another µm/px than the stated one, by more than a factor of
+{LARGEST_ERROR:g} (`follicle_stager/ruler.py`). The nuclei of virtual sections vary less than real ones:
+[Real sections](real-sections.md#µmpx-from-nuclei) has the figures for other organs.
+
+{markdown(pd.DataFrame(rows))}
 """
 
 

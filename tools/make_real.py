@@ -10,12 +10,15 @@ can be missing. Takes about two minutes on two cores.
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 from make_accuracy import DOCS, WRONG_MPP, markdown
 from statsmodels.stats.proportion import proportion_confint
@@ -37,6 +40,7 @@ from follicle_stager.evaluation.marks import (
 )
 from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide
+from follicle_stager.ruler import LARGEST_ERROR
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import LADDER, RUNGS
 from follicle_stager.version import __version__
@@ -52,6 +56,8 @@ CONFIG = Config.model_validate({"tissue": {"min_section_mm2": 0.002}})
 GROWING = [stage for stage in LADDER if not stage.resting]
 # Less tissue of a source than this gives no rate, mm².
 LEAST_MM2 = 0.05
+# Words of the column mpp_basis that say that µm/px does not come from the size of cells.
+STATED = re.compile(r"stated|scale bar|BCSS is")
 
 HEAD = """# Real sections
 
@@ -112,6 +118,15 @@ Means over the sources, each with the same weight:
 {means}
 
 Claims by stage: {claims}.
+
+## µm/px from nuclei
+
+A section is doubted if the size of its nuclei suggests another µm/px than the stated one, by more than a factor of
+{largest_error}. Here the stated one is taken for right, so every doubt is a false alarm. It is known only where the
+basis is *stated* (by the file, its authors, or a scale bar); elsewhere it was estimated from the size of cells, which
+is no independent test. The nuclei of other organs differ from those of the ovary.
+
+{nuclei}
 """
 
 
@@ -126,6 +141,9 @@ class Source:
     pictures: int = 0
     mm2: float = 0.0
     claims: Counter[str] = field(default_factory=Counter)
+    scale_stated: bool = False
+    ratios: list[float] = field(default_factory=list)
+    """Estimate of µm/px from nuclei, relative to the given one; NaN where they could not be measured."""
 
     @property
     def growing(self) -> int:
@@ -265,6 +283,7 @@ def on_textures(folder: Path) -> dict[str, str]:
                 organ=picture.cells.get("organ", "").split(" (")[0].split(":")[0],
                 licence=picture.cells.get("licence", ""),
                 repository=picture.cells.get("repository", ""),
+                scale_stated=bool(STATED.search(picture.cells.get("mpp_basis", ""))),
             ),
         )
         own.pictures += 1
@@ -272,12 +291,28 @@ def on_textures(folder: Path) -> dict[str, str]:
         if result is not None:
             own.mm2 += result.quality["tissue_mm2"]
             own.claims.update(f.stage.label for f in result.follicles)
+            own.ratios.append(result.quality.get("mpp_by_nuclei", math.nan) / picture.mpp)
         print(picture.path.name, dict(own.claims), flush=True)
     everything = sum((own.claims for own in sources.values()), Counter[str]())
     return {
         "textures": markdown(pd.DataFrame([_source_row(name, own) for name, own in sources.items()])),
         "means": markdown(pd.DataFrame([_mean_row(use, sources.values()) for use in ("score", "train")])),
         "claims": ", ".join(f"{stage.lower()} {n}" for stage, n in everything.most_common()) or "none",
+        "largest_error": f"{LARGEST_ERROR:g}",
+        "nuclei": markdown(pd.DataFrame([_nuclei_row(name, own) for name, own in sources.items()])),
+    }
+
+
+def _nuclei_row(name: str, own: Source) -> dict[str, object]:
+    ratio = np.array(own.ratios)
+    known = ratio[np.isfinite(ratio)]
+    return {
+        "source": name,
+        "basis of µm/px": "stated" if own.scale_stated else "estimated",
+        "pictures": len(ratio),
+        "measured": len(known),
+        "doubted": int((np.abs(np.log(known)) > np.log(LARGEST_ERROR)).sum()),
+        "median of estimate / given µm/px": float(np.median(known)) if len(known) else math.nan,
     }
 
 
