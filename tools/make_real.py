@@ -42,7 +42,7 @@ from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide
 from follicle_stager.ruler import LARGEST_ERROR
 from follicle_stager.slides import open_slide
-from follicle_stager.stages import LADDER, RUNGS
+from follicle_stager.stages import LADDER, RUNGS, Stage
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ as if marks were independent.
 By stage:
 
 {stages}
+
+Of the {secondary} secondary follicles found, {layered} have two or more counted layers (median over rays), as the eye
+saw them; in {thick} the granulosa is thick enough for two.
 
 By picture. Pictures in brackets are not in the sums: {left_out}.
 
@@ -217,6 +220,7 @@ def on_marked(truths: Iterable[Path]) -> dict[str, str]:
     return {
         "summary": markdown(pd.DataFrame([_summed(name, own) for name, own in groups.items()])),
         "stages": markdown(pd.DataFrame(_by_stage([s for _, s in scores]))),
+        **_layers([s for _, s in scores]),
         "pictures": markdown(pd.DataFrame(rows)),
         "left_out": "; ".join(left_out) or "none",
         "scales": markdown(
@@ -267,6 +271,14 @@ def _by_stage(scores: list[MarkScore]) -> list[dict[str, object]]:
             {"stage": name, "marks": len(own), "found": share(found, len(own)), "right stage": share(right, len(own))}
         )
     return rows
+
+
+def _layers(scores: list[MarkScore]) -> dict[str, str]:
+    """How many secondary follicles that were found have two counted layers, and the thickness of two."""
+    found = [c.measurements for s in scores for m, c in s.answers if m.stage is Stage.SECONDARY and c is not None]
+    known = [m for m in found if m is not None]
+    thick = sum(m.granulosa_um >= CONFIG.staging.two_layers_min_um for m in known)
+    return {"secondary": str(len(found)), "layered": str(sum(m.layers >= 2 for m in known)), "thick": str(thick)}
 
 
 def on_textures(folder: Path) -> dict[str, str]:

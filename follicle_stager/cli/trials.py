@@ -203,6 +203,10 @@ def train(
         Path | None,
         typer.Option("--from-study", help="Instead: fine-tune the network on a study's corrected slides."),
     ] = None,
+    start_from: Annotated[
+        Path | None,
+        typer.Option("--start-from", help="Folder of a network with the same scales, to train further."),
+    ] = None,
     textures: Annotated[
         Path | None,
         typer.Option("--textures", help="Folder with pictures of tissue without follicles, shown between follicles."),
@@ -222,6 +226,8 @@ def train(
     shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
     given = {"workers": jobs} | ({"textures": str(textures)} if textures else {})
     settings = training.load_recipe(recipe or shipped, **given)
+    if start_from is not None:
+        settings = training.starting_from(settings, start_from)
     study = fs.Study.open(from_study) if from_study else None
     patches = patches or out_folder / "patches"
     steps = {scale.name: scale.steps for scale in settings.scales}

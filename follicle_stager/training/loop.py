@@ -45,6 +45,7 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
     "zona": 2.0,
     "fluid": 2.0,
     "dying granulosa": 2.5,
+    "luteal": 2.0,
 }
 #: Weights of border, centre and rays in the loss, relative to the classes.
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0

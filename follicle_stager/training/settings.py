@@ -92,6 +92,23 @@ class Recipe(BaseModel):
     """Virtual animals per stain and group for the calibration of probabilities."""
 
 
+def starting_from(recipe: Recipe, folder: Path) -> Recipe:
+    """Return the recipe with each scale starting from the weights of that scale in a network's folder.
+
+    Raises
+    ------
+    UserError
+        If the folder lacks the weights of a scale.
+    """
+    scales = []
+    for scale in recipe.scales:
+        path = folder / f"{scale.name}.onnx"
+        if not path.is_file():
+            raise UserError(f"{folder}: there is no {path.name} in it; the recipe has a scale of this name.")
+        scales.append(scale.model_copy(update={"start": str(path.resolve())}))
+    return recipe.model_copy(update={"scales": tuple(scales)})
+
+
 def load_recipe(path: Path, **given: object) -> Recipe:
     """Read a recipe from TOML.
 
