@@ -297,6 +297,21 @@ def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
     assert "not in the counts of this slide (NA)" in person.panel._message.text()
 
 
+def test_corpora_lutea_have_a_row_of_their_own(study, sit_down):
+    person = sit_down(study.path)
+    table = person.panel.counts._table
+
+    def row():
+        person.panel.counts.show_of(person.desk)
+        lines = [[table.item(r, c).text() for c in range(table.columnCount())] for r in range(table.rowCount())]
+        return next(cells for cells in lines if cells[0] == "Corpus luteum")
+
+    found, animal = row()[2], int(row()[3])
+    person.press("N", "8")
+    assert row()[2] == f"{int(found) + 1} (found {found})"
+    assert int(row()[3]) == animal + 1
+
+
 def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     slide_id = many.slide_ids()[0]
     lines = many.samples_path.read_text().splitlines()

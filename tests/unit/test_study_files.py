@@ -10,6 +10,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pytest
 from crashes import RUN, follicle, slide_folder
 from PIL import Image
@@ -21,10 +22,10 @@ from follicle_stager.corrections.edits import Edit
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, svg
-from follicle_stager.report.html import _overlay
+from follicle_stager.report.html import _corpora_lutea, _overlay
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics.matrix import CountMatrix
-from follicle_stager.study import Study
+from follicle_stager.study import Counts, Study
 from follicle_stager.study.runs import run_id_of
 
 INFO = {"run_id": RUN, "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "a", "visible_stages": list(LADDER), "source": "s.tif"}
@@ -353,3 +354,24 @@ def test_a_slide_of_several_files_is_another_one_if_any_of_them_changes(tmp_path
     assert before == run_id_of(first, Config(), None, parts=(second,))
     second.write_bytes(b"three")
     assert before != run_id_of(first, Config(), None, parts=(second,))
+
+
+def test_the_report_has_means_of_corpora_lutea_over_animals():
+    """By hand: an animal counts as one, however many sections it has; NA stays NA; no table without any profile."""
+    animals = pd.DataFrame(
+        {
+            "model": ["M"] * 3,
+            "group": ["control", "control", "knockout"],
+            "genotype": ["+/+", "+/+", "-/-"],
+            "n_profiles": pd.array([2, 9, pd.NA], "Int64"),
+            "sections": [1, 3, 2],
+            "luteal_fraction": [0.2, 0.1, np.nan],
+        }
+    )
+    control, knockout = _corpora_lutea(Counts(*[pd.DataFrame()] * 5, corpora_lutea_animal=animals))
+    assert (control["name"], control["animals"], control["profiles"]) == ("M +/+", 2, 11)
+    assert control["per_section"] == pytest.approx((2 + 3) / 2)
+    assert control["fraction"] == pytest.approx(0.15)
+    assert np.isnan([knockout["profiles"], knockout["per_section"], knockout["fraction"]]).all()
+    none = animals.assign(n_profiles=pd.array([0, 0, 0], "Int64"))
+    assert _corpora_lutea(Counts(*[pd.DataFrame()] * 5, corpora_lutea_animal=none)) == []
