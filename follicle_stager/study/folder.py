@@ -10,7 +10,7 @@
     slides/<slide>/follicles.geojson    the current follicles (opens in QuPath)
     slides/<slide>/sections.geojson     the current sections: tissue, animals, and whether they are counted
     slides/<slide>/overlay.jpg          a picture of the predictions
-    tables/                             follicles.csv, counts_by_*.csv
+    tables/                             follicles.csv, counts_by_*.csv, corpora_lutea_by_*.csv
 """
 
 from __future__ import annotations
