@@ -133,10 +133,12 @@ class Tally:
         """
         self._slides[slide_id] = None  # the previous counts are no longer valid
         sections = with_owners(slide_id, sections, self._rows_of(slide_id))
-        visible = {*self._study.run(slide_id).visible_stages, Stage.UNSURE}
+        run = self._study.run(slide_id)
+        visible = {*run.visible_stages, Stage.UNSURE}
         section_rows: list[dict[str, object]] = []
         follicle_rows: list[dict[str, object]] = []
         rejected: list[dict[str, object]] = []
+        lutea: list[dict[str, object]] = []
         outlined: list[Follicle] = []
         for counted in self.assigned(slide_id, sections):
             ids = {piece.section_id for piece in counted.pieces}
@@ -147,16 +149,13 @@ class Tally:
             outlined += own
             follicle_rows += [{**counted.keys(), "number": n, **_follicle_columns(f)} for n, f in numbered]
             section_rows += _section_rows(counted, own, visible)
+            lutea.append(_luteal_row(counted, own, run.pixel_size, visible))
             no_follicles = [f for f in follicles if f.section_id in ids and _is_rejected(f)]
             rejected += [
                 {name: counted.keys()[name] for name in ("model", "animal")}
                 | {name: getattr(f, name).value for name in REJECTED[2:]}
                 for f in no_follicles
             ]
-        lutea = [
-            _luteal_row(counted, follicles, self._study.run(slide_id).pixel_size, visible)
-            for counted in self.assigned(slide_id, sections)
-        ]
         left_out = self._left_out_of(slide_id, sections)
         left = (*_uncounted(sections), *self._against_the_sheet(slide_id, sections))
         notes = (*notes, *left, *_twice(slide_id, outlined))
@@ -335,10 +334,7 @@ def _luteal_row(
     counted: AssignedSection, follicles: Sequence[Follicle], size: PixelSize | None, visible: set[Stage]
 ) -> dict[str, object]:
     """Number of profiles of corpora lutea in a section, and their area."""
-    ids = {piece.section_id for piece in counted.pieces}
-    own = [
-        f for f in follicles if f.section_id in ids and f.stage is Stage.CORPUS_LUTEUM and f.status != Status.REJECTED
-    ]
+    own = [f for f in follicles if f.stage is Stage.CORPUS_LUTEUM]
     seen = Stage.CORPUS_LUTEUM in visible or any(f.status != Status.PREDICTED for f in own)
     return {
         **counted.keys(),
