@@ -10,10 +10,12 @@ Outlines are shapely polygons in level-0 pixels (x right, y down); measurements 
 
 from __future__ import annotations
 
+import math
 import uuid
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Self
 
+from follicle_stager.measurements import Measurements
 from follicle_stager.stages import LADDER, Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -21,7 +23,6 @@ if TYPE_CHECKING:
 
     from shapely.geometry import MultiPolygon, Polygon
 
-    from follicle_stager.measurements import Measurements
     from follicle_stager.pixel_size import PixelSize
 
 NOT_OVARY = "no ovary"
@@ -86,6 +87,18 @@ class Assessment:
     countable: Countable = Countable.UNKNOWN
     measurements: Measurements | None = None
     score: float = 1.0
+
+    @classmethod
+    def of_corpus_luteum(cls, measured: Measurements, score: float) -> Self:
+        """Make the assessment of a corpus luteum; of the measurements, those of the outline are kept."""
+        names = ("diameter_um", "long_axis_um", "short_axis_um", "surface_distance_um")
+        return cls(
+            Stage.CORPUS_LUTEUM,
+            reasons=(f"luteal tissue, {math.pi / 4 * measured.diameter_um**2 / 1e6:.3f} mm²",),
+            countable=Countable.NO,
+            measurements=Measurements(**{name: getattr(measured, name) for name in names}),
+            score=score,
+        )
 
 
 @dataclass(frozen=True)
@@ -241,6 +254,16 @@ class Follicle:
         """Stage in the prediction; for a follicle without any assessment, the current stage."""
         said = self.first_assessment
         return said.stage if said is not None else self.stage
+
+    @property
+    def is_follicle(self) -> bool:
+        """Whether it counts as a follicle: neither rejected nor a corpus luteum nor anything else."""
+        return self.status != Status.REJECTED and self.stage not in (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
+
+    @property
+    def is_corpus_luteum(self) -> bool:
+        """Whether it is a corpus luteum that is not rejected."""
+        return self.status != Status.REJECTED and self.stage is Stage.CORPUS_LUTEUM
 
     @property
     def recognisable(self) -> bool:

@@ -215,7 +215,7 @@ def _best_case(cohort: Path) -> dict[str, object]:
 def _real(config: Config, folder: Path) -> dict[str, object]:
     """On the real hematoxylin section: boxes found (IoU 0.5), other claims, and the right stage."""
     with open_slide(folder / "mouse_hematoxylin_section.png", mpp=1.55) as slide:
-        claims = process_slide(slide, config, slide_id="hematoxylin").follicles
+        claims = [f for f in process_slide(slide, config, slide_id="hematoxylin").follicles if f.is_follicle]
     features = json.loads((folder / "mouse_hematoxylin_section.boxes.geojson").read_text(encoding="utf-8"))["features"]
     boxes = [
         (f["properties"]["classification"]["name"], shape(f["geometry"]))

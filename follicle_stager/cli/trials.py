@@ -226,8 +226,9 @@ def train(
     shipped = training.FINE_TUNE if from_study else training.MOUSE_OVARY
     given = {"workers": jobs} | ({"textures": str(textures)} if textures else {})
     settings = training.load_recipe(recipe or shipped, **given)
-    if start_from is not None:
+    if start_from is not None and not from_study:
         settings = training.starting_from(settings, start_from)
+    base = {"base": start_from} if start_from is not None else {}
     study = fs.Study.open(from_study) if from_study else None
     patches = patches or out_folder / "patches"
     steps = {scale.name: scale.steps for scale in settings.scales}
@@ -240,7 +241,7 @@ def train(
             if study is None:
                 network = training.train_network(settings, out_folder, patches=patches, on_step=show)
             else:
-                network, table = training.fine_tune(study, settings, out_folder, patches=patches, on_step=show)
+                network, table = training.fine_tune(study, settings, out_folder, patches=patches, on_step=show, **base)
     except KeyboardInterrupt:
         err.print("stopped; run the same command again to continue.")
         raise typer.Exit(130) from None

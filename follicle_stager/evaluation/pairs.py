@@ -10,7 +10,7 @@ from follicle_stager.annotations import in_words, read_outlines
 from follicle_stager.errors import UserError
 from follicle_stager.evaluation.scores import Criterion, SlidePair
 from follicle_stager.slides import slide_name
-from follicle_stager.stages import LADDER, Stage, Status
+from follicle_stager.stages import LADDER, Stage
 from follicle_stager.study import Study
 from follicle_stager.study.samples import animals_of
 from follicle_stager.study.sources import folded
@@ -180,12 +180,11 @@ def _check_cohort(predicted: Path, truth: Path, slides: Iterable[str]) -> None:
 
 def only_follicles(follicles: list[Follicle]) -> list[Follicle]:
     """Leave out objects that are not follicles, and rejected follicles."""
-    no_follicle = (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
-    return [f for f in follicles if f.stage not in no_follicle and f.status != Status.REJECTED]
+    return [f for f in follicles if f.is_follicle]
 
 
 def _only_corpora_lutea(follicles: list[Follicle]) -> list[Follicle]:
-    return [f for f in follicles if f.stage is Stage.CORPUS_LUTEUM and f.status != Status.REJECTED]
+    return [f for f in follicles if f.is_corpus_luteum]
 
 
 def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
@@ -199,6 +198,6 @@ def _animals(place: Path, slides: Iterable[str]) -> dict[str, str]:
 def _mpp_and_stages(place: Path, slide: str, mpp: float | None) -> tuple[float | None, frozenset[Stage]]:
     """µm per pixel of a result, and the stages that it can contain."""
     if not _is_study(place):
-        return mpp, frozenset(LADDER)
+        return mpp, frozenset({*LADDER, Stage.CORPUS_LUTEUM})
     study = Study(place)
     return study.pixel_size(slide).mpp, frozenset(study.run(slide).visible_stages)

@@ -75,7 +75,7 @@ class SlidePair:
     found: Sequence[Follicle]
     true: Sequence[Follicle]
     mpp: float | None = None
-    visible: frozenset[Stage] = frozenset(LADDER)
+    visible: frozenset[Stage] = frozenset({*LADDER, Stage.CORPUS_LUTEUM})
     criterion: Criterion = field(default_factory=Criterion)
     lutea_found: Sequence[Follicle] = ()
     lutea_true: Sequence[Follicle] = ()
@@ -162,6 +162,7 @@ class SlidePair:
             "oocytes": matched["oocyte_dice"].notna().sum(),
             "lutea_found": len(lutea[0]),
             "lutea_true": len(lutea[1]),
+            "lutea_visible": len(lutea[1]) if Stage.CORPUS_LUTEUM in self.visible else 0,
             "lutea_hits": len(match_outlines(*lutea, min_iou=self.criterion.min_iou)),
         }
         return _Tally({name: float(value) for name, value in sums.items()}, given)
@@ -323,8 +324,9 @@ def _headline(pairs: Sequence[SlidePair]) -> dict[str, float]:
         "dice": _share(n["dice"], n["hits"]),
         "boundary_um": _share(n["boundary"], n["boundaries"]),
         "oocyte_dice": _share(n["oocyte_dice"], n["oocytes"]),
-        "corpus_luteum_precision": _share(n["lutea_hits"], n["lutea_found"]),
-        "corpus_luteum_recall": _share(n["lutea_hits"], n["lutea_true"]),
+        # A truth without any corpus luteum was not searched for them.
+        "corpus_luteum_precision": _share(n["lutea_hits"], n["lutea_found"] if n["lutea_true"] else 0),
+        "corpus_luteum_recall": _share(n["lutea_hits"], n["lutea_visible"]),
     }
 
 

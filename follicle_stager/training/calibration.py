@@ -16,6 +16,7 @@ from follicle_stager.config import TissueConfig
 from follicle_stager.detection.detectors import network_pass
 from follicle_stager.detection.search import search
 from follicle_stager.errors import UserError
+from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.matching import match_outlines
 from follicle_stager.slides import open_slide
 from follicle_stager.study import list_slides
@@ -78,7 +79,7 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
             found, strange, _ = search(slide, survey(slide, TissueConfig()), look)
         strangeness.append(strange)
         size = slide.pixel_size
-        truth = read_geojson(cohort / "truth" / f"{source.slide_id}.geojson")
+        truth = only_follicles(read_geojson(cohort / "truth" / f"{source.slide_id}.geojson"))
         outlines = [size.to_um(t.outline) for t in truth]
         for claim in found:
             # Each claim on its own: several claims may match one follicle, and the best one is chosen later.

@@ -90,7 +90,7 @@ def _pair(study: Study, own: CorrectedSlide, network: Path) -> SlidePair:
     with open_slide(own.source, mpp=own.mpp) as slide:
         result = process_slide(slide, config, slide_id=own.slide_id)
     true = only_follicles(study.follicles(own.slide_id))
-    found, judged = list(result.follicles), judged_area(study, own.slide_id)
+    found, judged = only_follicles(list(result.follicles)), judged_area(study, own.slide_id)
     if judged is not None:  # elsewhere, follicles may not be marked
         found, true = ([f for f in side if judged.intersects(f.outline.centroid)] for side in (found, true))
     visible = frozenset(result.visible_stages)

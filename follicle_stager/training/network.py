@@ -124,8 +124,9 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
 
 
 def _calibration_slides(patches: Path, recipe: Recipe) -> Path:
-    folder = patches / f"calibration-{recipe.calibration_animals}-{renderer_id()}"
     plan = make_plan(_CALIBRATION | {"animals": recipe.calibration_animals})
+    made_of = hashlib.sha256((plan.model_dump_json() + renderer_id()).encode()).hexdigest()[:12]
+    folder = patches / f"calibration-{made_of}"
     last = folder / "truth" / "genotypes.csv"
     if not last.exists():
         write_cohort(folder, plan, jobs=recipe.scales[0].workers)
