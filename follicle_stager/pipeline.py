@@ -13,7 +13,7 @@ import numpy as np
 from shapely.geometry import Point, Polygon
 
 from follicle_stager.config import Config
-from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages
+from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages, without_twins
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.detection.search import Searched, grown, read_field, search
 from follicle_stager.errors import SlideError
@@ -22,7 +22,7 @@ from follicle_stager.morphometry import measure, measure_outline
 from follicle_stager.records import Assessment, Follicle, Section, Shape, SlideResult
 from follicle_stager.ruler import LARGEST_ERROR, nuclear_mpp
 from follicle_stager.slides import slide_name
-from follicle_stager.stages import LADDER, Countable, Stage
+from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
 
@@ -199,7 +199,7 @@ class Examiner:
             lutea += seen.corpora_lutea
             if look.familiar_to is not None:
                 strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
-        return Searched(claims, strangeness, lutea)
+        return Searched(claims, strangeness, without_twins(lutea))
 
     def mpp_by_nuclei(self) -> list[float]:
         """µm/px that the nuclei of each section suggest; NaN where they cannot be measured."""
@@ -208,11 +208,12 @@ class Examiner:
     def within(
         self, area: Polygon, *, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> list[Follicle]:
-        """Find the follicles with their centre in an area (level-0 pixels)."""
+        """Find the follicles and corpora lutea with their centre in an area (level-0 pixels)."""
         area_um = self._slide.pixel_size.to_um(area)
-        claims = resolve_overlaps(self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress).claims)
-        found = (c for c in claims if area_um.contains(c.outline.centroid))
-        return [follicle for follicle in map(self.assessed, found) if follicle is not None]
+        seen = self.search(within=grown(area_um.bounds, _AROUND_UM), progress=progress)
+        found = [self.assessed(c) for c in resolve_overlaps(seen.claims) if area_um.contains(c.outline.centroid)]
+        lutea = [self.corpus_luteum(c) for c in seen.corpora_lutea if area_um.contains(c.outline.centroid)]
+        return [f for f in (*found, *lutea) if f is not None]
 
     def proposed(self, x: float, y: float) -> Follicle | None:
         """The most probable follicle around a point (level-0 pixels), however improbable; None if there is none."""
@@ -292,14 +293,8 @@ class Examiner:
         owner = _section_of(found.outline, self.overview.sections)
         if owner is None:
             return None
-        section = self.overview.sections[owner]
-        said = Assessment(
-            Stage.CORPUS_LUTEUM,
-            reasons=(f"luteal tissue, {found.outline.area / 1e6:.3f} mm²",),
-            countable=Countable.NO,
-            measurements=measure_outline(found.outline, section),
-            score=found.score,
-        )
+        measured = measure_outline(found.outline, self.overview.sections[owner])
+        said = Assessment.of_corpus_luteum(measured, found.score)
         return Follicle.predicted(
             self.sections[owner].section_id, Shape(self._slide.pixel_size.to_px(found.outline)), said
         )

@@ -9,7 +9,7 @@ from follicle_stager.detection.detectors import (
     passes,
     visible_stages,
 )
-from follicle_stager.detection.found import FoundFollicle, Sight, resolve_overlaps
+from follicle_stager.detection.found import FoundFollicle, Sight, resolve_overlaps, without_twins
 
 __all__ = [
     "DETECTORS",
@@ -22,4 +22,5 @@ __all__ = [
     "passes",
     "resolve_overlaps",
     "visible_stages",
+    "without_twins",
 ]

@@ -112,8 +112,9 @@ class NetworkDetector:
         folder = _folder(config)
         scales = list(enumerate(model.describe(folder).scales))
         coarsest = max(scale.mpp for _, scale in scales)
+        luteal = max((s for _, s in scales if _sees_luteal(s)), key=lambda s: s.mpp, default=None)
         return [
-            network_pass(folder, index, scale, config.detection.min_score, luteal=_sees_luteal(scale))
+            network_pass(folder, index, scale, config.detection.min_score, luteal=scale == luteal)
             for index, scale in scales
             if mpp <= _COARSER * scale.mpp or scale.mpp == coarsest
         ]

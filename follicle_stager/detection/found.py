@@ -104,5 +104,14 @@ def resolve_overlaps(found: list[FoundFollicle], *, max_overlap: float = 0.3) ->
     return sorted(kept, key=lambda f: (f.outline.centroid.y, f.outline.centroid.x))
 
 
+def without_twins(found: list[FoundCorpusLuteum]) -> list[FoundCorpusLuteum]:
+    """Corpora lutea without those that two neighbouring windows found; of such a pair, the larger is kept."""
+    kept: list[FoundCorpusLuteum] = []
+    for one in sorted(found, key=lambda c: (-c.outline.area, c.outline.centroid.y, c.outline.centroid.x)):
+        if all(one.outline.intersection(other.outline).area <= 0.3 * one.outline.area for other in kept):
+            kept.append(one)
+    return kept
+
+
 def _same_oocyte(a: FoundFollicle, b: FoundFollicle) -> bool:
     return a.oocyte is not None and b.oocyte is not None and a.oocyte.contains(b.oocyte.centroid)

@@ -44,7 +44,7 @@ class Searched(NamedTuple):
         Distance of each section's mean texture from the detector's training data, (section,), in SDs; NaN if too
         little texture was measured.
     corpora_lutea
-        All corpora lutea found.
+        All corpora lutea found; some may be found twice, by neighbouring windows.
     """
 
     claims: list[FoundFollicle]
@@ -84,8 +84,7 @@ def search(
         field = read_field(slide, overview, window, look.mpp, align_px=look.align_px)
         sight = look.find(_only(field, looked_at))
         found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
-        # A corpus luteum cannot overlap another one, so cores do not overlap either.
-        lutea += [c for c in sight.corpora_lutea if _inside(c.outline.centroid, core, 0.0)]
+        lutea += [c for c in sight.corpora_lutea if _inside(c.outline.centroid, core, SEAM_UM)]
         for texture in textures:
             texture.add(sight, field, core)
     return Searched(found, np.array([texture.strangeness for texture in textures]), lutea)

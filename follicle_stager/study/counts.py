@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
+from shapely import unary_union
 
 from follicle_stager.errors import StudyError
-from follicle_stager.matching import overlapping
+from follicle_stager.matching import overlapping, valid
 from follicle_stager.measurements import Measurements
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import LADDER, TABLE_ROWS, Countable, Health, Stage, Status
@@ -334,13 +335,19 @@ def _luteal_row(
     counted: AssignedSection, follicles: Sequence[Follicle], size: PixelSize | None, visible: set[Stage]
 ) -> dict[str, object]:
     """Number of profiles of corpora lutea in a section, and their area."""
-    own = [f for f in follicles if f.stage is Stage.CORPUS_LUTEUM]
-    seen = Stage.CORPUS_LUTEUM in visible or any(f.status != Status.PREDICTED for f in own)
+    own = [f.outline for f in follicles if f.is_corpus_luteum]
+    seen = Stage.CORPUS_LUTEUM in visible or any(f.is_corpus_luteum and f.status != Status.PREDICTED for f in follicles)
+    tissue_mm2 = round(sum(piece.area_mm2 for piece in counted.pieces), 4)
+    luteal_mm2 = math.nan
+    if seen and size is not None:
+        # Outlines may overlap, or reach over the tissue that is counted.
+        inside = unary_union([valid(o) for o in own]).intersection(unary_union([p.outline for p in counted.pieces]))
+        luteal_mm2 = min(round(inside.area * size.mpp_x * size.mpp_y / 1e6, 4), tissue_mm2)
     return {
         **counted.keys(),
         "n_profiles": len(own) if seen else math.nan,
-        "luteal_mm2": round(sum(size.to_um(f.outline).area for f in own) / 1e6, 4) if seen and size else math.nan,
-        "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
+        "luteal_mm2": luteal_mm2,
+        "area_mm2": tissue_mm2,
         "sections": 1,
     }
 
@@ -356,7 +363,7 @@ def _uncounted(sections: Sequence[Section]) -> tuple[str, ...]:
 
 def _twice(slide_id: str, follicles: Sequence[Follicle]) -> tuple[str, ...]:
     """Notes on outlines that overlap so much that one follicle may be counted twice, and what to do about it."""
-    counted = [f for f in follicles if f.stage not in (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)]
+    counted = [f for f in follicles if f.is_follicle]
     pairs = overlapping([f.outline for f in counted])
     places = [min((counted[i].outline for i in pair), key=lambda o: o.area).centroid for pair in pairs]
     if not places:

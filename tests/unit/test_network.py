@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from follicle_stager.config import Config
-from follicle_stager.detection import choose_detector, passes, visible_stages
+from follicle_stager.detection import choose_detector, passes, visible_stages, without_twins
+from follicle_stager.detection.found import FoundCorpusLuteum
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.instances import Window, consensus, find_in
 from follicle_stager.detection.network.luteal import find_corpora_lutea
@@ -202,6 +203,12 @@ class TestCorporaLutea:
         cells = self.disc(200, 200, 30) | self.disc(1000, 200, 40)
         assert find_corpora_lutea(luteal_window(band)) == []
         assert find_corpora_lutea(luteal_window(cells)) == []
+
+    def test_of_two_windows_that_found_the_same_one_the_larger_outline_is_kept(self):
+        whole, part, other = (
+            FoundCorpusLuteum(shapely.Point(x, 0).buffer(r), 0.9) for x, r in ((0, 100), (20, 80), (180, 90))
+        )
+        assert without_twins([part, whole, other]) == [whole, other]
 
     def test_a_clot_in_the_middle_belongs_to_it(self):
         ring = self.disc(600, 600, 200) & ~self.disc(600, 600, 80)
