@@ -107,6 +107,9 @@ LADDER: tuple[Stage, ...] = tuple(stage for stage in Stage if stage.rung)
 #: Rows of every count table: the ladder, and the follicles that could not be staged. No row is ever dropped.
 TABLE_ROWS: tuple[Stage, ...] = (*LADDER, Stage.UNSURE)
 
+#: What outlines are of: the rows of the count tables, and corpora lutea, which have tables of their own.
+OUTLINED: tuple[Stage, ...] = (*TABLE_ROWS, Stage.CORPUS_LUTEUM)
+
 #: Rungs of the ladder, earliest first, and the stages that are counted on each.
 RUNGS: dict[str, tuple[Stage, ...]] = {
     rung: tuple(stage for stage in LADDER if stage.rung == rung)

@@ -20,7 +20,7 @@ from follicle_stager.corrections.standing import (
     standing,
 )
 from follicle_stager.matching import match_outlines
-from follicle_stager.stages import Status
+from follicle_stager.stages import Stage, Status
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -144,12 +144,13 @@ def _partners(old: Standing, new: Sequence[Follicle]) -> dict[str, Follicle]:
     are then compared by their drawn outlines with the remaining new follicles.
     """
     partners: dict[str, Follicle] = {}
-    left = list(new)
     stands = old.state.follicles
     for candidates in ([f for f in old.predicted.follicles.values() if f.id in stands], old.touched):
-        own = [f for f in candidates if f.id not in partners]
-        matches = match_outlines([f.outline for f in own], [f.outline for f in left], min_iou=_IOU)
-        partners |= {own[m.found].id: left[m.true] for m in matches}
-        gone = {m.true for m in matches}
-        left = [f for i, f in enumerate(left) if i not in gone]
+        # A follicle that was claimed on a corpus luteum, and rejected, says nothing about the corpus luteum.
+        for luteal in (False, True):
+            taken = {f.id for f in partners.values()}
+            left = [f for f in new if f.id not in taken and (f.stage is Stage.CORPUS_LUTEUM) == luteal]
+            own = [f for f in candidates if f.id not in partners and (f.stage is Stage.CORPUS_LUTEUM) == luteal]
+            matches = match_outlines([f.outline for f in own], [f.outline for f in left], min_iou=_IOU)
+            partners |= {own[m.found].id: left[m.true] for m in matches}
     return partners

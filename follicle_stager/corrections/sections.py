@@ -156,7 +156,8 @@ def judged_whole(follicles: Iterable[Follicle], sections: Sequence[Section]) -> 
     """Sections that a person judged as a whole, and in which no later search has claimed another follicle."""
     if not any(s.judged_whole for s in sections):
         return []
-    unclear = {own for _, own in places((f for f in follicles if f.status == Status.PREDICTED), sections)}
+    claimed = (f for f in follicles if f.status == Status.PREDICTED and not f.is_corpus_luteum)
+    unclear = {own for _, own in places(claimed, sections)}
     return [s for s in sections if s.judged_whole and s.section_id not in unclear]
 
 

@@ -29,7 +29,7 @@ from follicle_stager.corrections.standing import (
 )
 from follicle_stager.errors import UserError
 from follicle_stager.matching import valid
-from follicle_stager.records import Follicle, Shape, follicle_id
+from follicle_stager.records import Assessment, Follicle, Shape, follicle_id
 from follicle_stager.stages import Countable, Health, Stage, Status
 
 if TYPE_CHECKING:
@@ -173,11 +173,13 @@ class ReviewSession:
         Raises
         ------
         UserError
-            If there are fewer than two, or they do not touch.
+            If there are fewer than two, they do not touch, or only some of them are corpora lutea.
         """
         parts = sorted((self[i] for i in dict.fromkeys(ids)), key=lambda f: -f.outline.area)
         if len(parts) < 2:
             raise UserError("Merging needs at least two follicles: select more.")
+        if len({f.stage is Stage.CORPUS_LUTEUM for f in parts}) > 1:
+            raise UserError("A corpus luteum and a follicle cannot be merged: give both the same stage first.")
         # Outlines that were drawn side by side have a gap of one or two pixels.
         whole = union_all([valid(f.outline).buffer(_GAP_PX) for f in parts]).buffer(-_GAP_PX)
         if not isinstance(whole, Polygon):
@@ -207,7 +209,9 @@ class ReviewSession:
         pieces.sort(key=lambda p: (p.intersection(oocyte).area if oocyte is not None else 0.0, p.area), reverse=True)
         first = self._reshaped(old, replace(old.shape, outline=pieces[0]))
         own_id, shape = self._new_id(old.section_id, pieces[1]), Shape(pieces[1])
-        kept = {name: getattr(old, name) for name in ("health", "countable") if name in old.decided}
+        kept: dict[str, Any] = {name: getattr(old, name) for name in ("health", "countable") if name in old.decided}
+        if old.stage is Stage.CORPUS_LUTEUM:
+            kept |= {"stage": old.stage, "countable": old.countable}
         piece = Follicle(own_id, old.section_id, shape).judged(status=Status.ADDED, **kept)
         second = self._reshaped(piece, shape)
         return self._do(Kind.SPLIT, [old], [first.judged(status=_status(old, Status.CORRECTED)), second])
@@ -326,6 +330,10 @@ class ReviewSession:
     def _reshaped(self, follicle: Follicle, shape: Shape) -> Follicle:
         """A follicle with another shape, measured again if the image can be read."""
         measured = self._measure(shape.outline)
+        if follicle.stage is Stage.CORPUS_LUTEUM:  # it has no parts, and is not staged
+            seen = measured.measurements if measured is not None else None
+            own = Assessment.of_corpus_luteum(seen, follicle.score) if seen is not None else None
+            return follicle.reshaped(Shape(shape.outline), own)
         if measured is None:
             return follicle.reshaped(shape)
         said = replace(measured.assessment, score=follicle.score)

@@ -126,7 +126,7 @@ def write_report(
 
 
 def _corpora_lutea(counts: Counts) -> list[dict[str, object]]:
-    """Means over the animals of each group; an animal counts as one, however many sections it has."""
+    """Profiles of each group, and means over its animals; an animal counts as one, however many sections it has."""
     animals = counts.corpora_lutea_animal.astype({"n_profiles": float})
     if not animals["n_profiles"].fillna(0).any():
         return []

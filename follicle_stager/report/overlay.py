@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
-from follicle_stager.stages import TABLE_ROWS, Health
+from follicle_stager.stages import OUTLINED, Health
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,7 +103,7 @@ def _label(
 def _legend(follicles: Iterable[Follicle], width: int, font_px: int) -> Image.Image:
     """The legend: stages and their counts, in rows below the picture; the last row has room for the scale bar."""
     font = ImageFont.load_default(font_px)
-    counts = {stage: sum(f.stage == stage for f in follicles) for stage in TABLE_ROWS}
+    counts = {stage: sum(f.stage == stage for f in follicles) for stage in OUTLINED}
     rows = Image.new("RGB", (width, font_px * 14), "white")
     draw = ImageDraw.Draw(rows)
     x, y = font_px, font_px // 2

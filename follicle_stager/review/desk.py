@@ -228,7 +228,7 @@ class Desk:
         UserError
             If no follicle is found there.
         """
-        around = [f for f in self._standing() if f.outline.contains(Point(x, y))]
+        around = [f for f in self._standing() if not f.is_corpus_luteum and f.outline.contains(Point(x, y))]
         there = min(around, key=lambda f: f.outline.area, default=None)
         if there is None:
             proposal = self.examiner.proposed(x, y)

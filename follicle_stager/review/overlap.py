@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from follicle_stager.matching import overlapping
-from follicle_stager.stages import Stage, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,7 +28,7 @@ class Overlaps:
     def update(self, before: Iterable[Follicle], after: Iterable[Follicle]) -> None:
         """Update after an edit that replaces follicles; only new outlines are compared."""
         gone = {f.id: f for f in before}
-        come = {f.id: f for f in after if f.status != Status.REJECTED and f.stage != Stage.NOT_FOLLICLE}
+        come = {f.id: f for f in after if f.is_follicle}
         stay = {i for i in gone.keys() & come.keys() & self._counted.keys() if gone[i].outline == come[i].outline}
         for follicle_id in gone.keys() - stay:
             self._counted.pop(follicle_id, None)

@@ -117,8 +117,12 @@ def queue(
         random.Random(seed).shuffle(ids)
         return ids
     if order == Order.DISAGREEMENT:
-        known = opinions or {}
-        return [f.id for f in sorted(chosen, key=lambda f: known[f.id].get(f.stage, 0.0) if f.id in known else 2.0)]
+        known = {
+            f.id: opinions[f.id].get(f.stage, 0.0)
+            for f in chosen
+            if opinions and f.id in opinions and not f.is_corpus_luteum
+        }
+        return [f.id for f in sorted(chosen, key=lambda f: known.get(f.id, 2.0))]
     place = {stage: number for number, stage in enumerate((Stage.UNSURE, *LADDER))}
 
     def first(f: Follicle) -> int:

@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
 
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
-from follicle_stager.stages import TABLE_ROWS, Stage
+from follicle_stager.stages import OUTLINED, Stage
 from follicle_stager_napari.widgets import Said, foldable, name_list, push_button, row
 
 if TYPE_CHECKING:
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from follicle_stager_napari.reviewer import Reviewer
 
 _ROW_PX = 21
-# Rows of the table of counts.
-_ROWS = (*TABLE_ROWS, Stage.CORPUS_LUTEUM)
 #: Reasons in the list; the user can also type another one.
 _REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
 # What a mark behind the name of a section means.
@@ -107,19 +105,19 @@ class _CountTable(QTableWidget):
     )
 
     def __init__(self) -> None:
-        super().__init__(len(_ROWS), len(self._COLUMNS))
+        super().__init__(len(OUTLINED), len(self._COLUMNS))
         self.setHorizontalHeaderLabels(list(self._COLUMNS))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.setMinimumHeight(_ROW_PX * (len(_ROWS) + 2))
+        self.setMinimumHeight(_ROW_PX * (len(OUTLINED) + 2))
 
     def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
         """Show the counts of the slide, and columns of animals and groups, by stage."""
         since, here = desk.since_prediction(), desk.in_section()
-        for line, stage in enumerate(_ROWS):
+        for line, stage in enumerate(OUTLINED):
             found, now = since[stage]
             changed = f"{now} (found {found})" if found != now else str(now)
             section = str(here.get(stage, ""))

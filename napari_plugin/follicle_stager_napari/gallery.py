@@ -11,7 +11,7 @@ from qtpy.QtGui import QIcon, QImage, QKeySequence, QPixmap, QShortcut  # type: 
 from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QListWidgetItem, QVBoxLayout, QWidget
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import TABLE_ROWS, Stage, Status
+from follicle_stager.stages import OUTLINED, Stage, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES
 from follicle_stager_napari.layers import label_of
 
@@ -47,7 +47,7 @@ class Gallery(QWidget):
         self._waiting: list[QListWidgetItem] = []
         self._slide_id = ""
         self._stage = QComboBox()
-        self._stage.addItems([_ALL, *(stage.label for stage in TABLE_ROWS)])
+        self._stage.addItems([_ALL, *(stage.label for stage in OUTLINED)])
         self._stage.currentTextChanged.connect(self.fill)
         self._list = QListWidget()
         self._list.setViewMode(QListWidget.ViewMode.IconMode)
@@ -91,7 +91,7 @@ class Gallery(QWidget):
         chosen = self._stage.currentText()
         own = [f for f in reviewer.desk.follicles if f.status != Status.REJECTED and chosen in (_ALL, f.stage.label)]
         blank = QIcon(_pixmap(np.full((_CROP_PX, _CROP_PX, 3), 235, np.uint8), Stage.NOT_FOLLICLE))
-        for follicle in sorted(own, key=lambda f: f.probabilities.get(f.stage, 0.0)):
+        for follicle in sorted(own, key=lambda f: (f.stage is Stage.CORPUS_LUTEUM, f.probabilities.get(f.stage, 0.0))):
             item = QListWidgetItem(blank, label_of(follicle))
             item.setData(Qt.ItemDataRole.UserRole, follicle.id)
             self._list.addItem(item)

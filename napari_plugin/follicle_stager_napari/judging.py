@@ -9,7 +9,7 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from follicle_stager.review import Filter, Order
-from follicle_stager.stages import TABLE_ROWS, Countable, Health, Status
+from follicle_stager.stages import OUTLINED, Countable, Health, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
 from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, push_button
 from follicle_stager_napari.words import overlap_of
@@ -42,7 +42,7 @@ class JudgingPart(QWidget):
         super().__init__()
         self._act, self._sort = act, sort
         self._order = choice("Order of the follicles.", [order.value for order in Order], self.apply)
-        self._stage = choice("Show only follicles of this stage.", [_EVERY, *(s.label for s in TABLE_ROWS)], self.apply)
+        self._stage = choice("Show only follicles of this stage.", [_EVERY, *(s.label for s in OUTLINED)], self.apply)
         judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
         self._status = choice("Show only follicles with this status.", judged, self.apply)
         self._countable = choice(
@@ -106,7 +106,7 @@ class JudgingPart(QWidget):
         status = self._status.currentText()
         statuses = {_EVERY: frozenset[Status](), _TO_JUDGE: frozenset({Status.PREDICTED})}
         only = Filter(
-            stages=frozenset(stage for stage in TABLE_ROWS if stage.label == self._stage.currentText()),
+            stages=frozenset(stage for stage in OUTLINED if stage.label == self._stage.currentText()),
             statuses=statuses[status] if status in statuses else frozenset({Status(status)}),
             countable=frozenset(c for c in Countable if c.value == self._countable.currentText()),
         )

@@ -15,12 +15,14 @@ from follicle_stager.annotations import read_geojson
 from follicle_stager.config import Config
 from follicle_stager.corrections import Kind
 from follicle_stager.corrections.log import EditLog, read_edits
+from follicle_stager.corrections.sections import judged_whole
 from follicle_stager.corrections.standing import FOLLICLES
 from follicle_stager.errors import UserError
 from follicle_stager.measurements import Measurements
 from follicle_stager.pixel_size import PixelSize
 from follicle_stager.records import Assessment, Section, Shape, SlideResult, follicle_id
-from follicle_stager.stages import LADDER, Health, Stage, Status
+from follicle_stager.review.overlap import Overlaps
+from follicle_stager.stages import LADDER, Countable, Health, Stage, Status
 from follicle_stager.study import Study
 
 SLIDE = "ovary"
@@ -213,3 +215,53 @@ def test_a_crash_at_any_write_loses_nothing(study, monkeypatch, elsewhere):
     assert seen(study) == before
     assert study.run(SLIDE).run_id == "B"
     assert not list(path.parent.glob("follicles.edited*"))
+
+
+class TestCorporaLutea:
+    """They are no follicles: nothing that is done to one makes a follicle of it, or the reverse."""
+
+    BODY = follicle(
+        100, radius=45, stage=Stage.CORPUS_LUTEUM, stage_predicted=Stage.CORPUS_LUTEUM, countable=Countable.NO
+    )
+
+    def test_whatever_its_outline_it_stays_one(self, study):
+        save(study, "B", [self.BODY])
+        with opened(study) as session:
+            one = session.follicles[0].id
+            session.reshape(one, Point(100, 100).buffer(60))
+            assert session[one].is_corpus_luteum
+            assert session[one].measurements.diameter_um == pytest.approx(Point(0, 0).buffer(60).area)
+            session.split(one, LineString([(100, 0), (100, 200)]))
+            assert [(f.stage, f.countable) for f in session.follicles] == [(Stage.CORPUS_LUTEUM, Countable.NO)] * 2
+            session.merge([f.id for f in session.follicles])
+            assert [f.is_corpus_luteum for f in session.follicles] == [True, False]
+            session.add(follicle(140))
+            with pytest.raises(UserError, match="cannot be merged"):
+                session.merge([one, session.follicles[-1].id])
+
+    def test_a_follicle_that_was_rejected_there_does_not_hide_it(self, study):
+        save(study, "B", [follicle(100, radius=45)])
+        with opened(study) as session:
+            session.delete([session.follicles[0].id])
+        save(study, "C", [self.BODY])
+        assert [f.status for f in study.follicles(SLIDE) if f.is_corpus_luteum] == [Status.PREDICTED]
+
+    def test_its_judgement_is_carried_over(self, study):
+        save(study, "B", [self.BODY])
+        with opened(study) as session:
+            session.delete([session.follicles[0].id])
+        save(study, "C", [replace(self.BODY, shape=Shape(Point(102, 100).buffer(45)))])
+        assert not any(f.is_corpus_luteum for f in study.follicles(SLIDE))
+
+    def test_a_section_that_was_judged_whole_stays_so(self, study):
+        with opened(study) as session:
+            session.judge_whole([SECTION.section_id])
+        save(study, "B", [*ROW, self.BODY])
+        follicles, sections = study.follicles(SLIDE), study.sections(SLIDE)
+        assert any(f.is_corpus_luteum for f in follicles)
+        assert judged_whole(follicles, sections)
+
+    def test_it_is_not_counted_twice_with_a_follicle(self):
+        overlaps = Overlaps()
+        overlaps.update([], [self.BODY, follicle(105)])
+        assert overlaps.by_id == {}
