@@ -31,8 +31,6 @@ _COARSER = 1.3
 # Diameters of the smallest primordial follicles and of their oocytes; the classical detector needs this µm/px for them.
 _PRIMORDIAL_UM, _PRIMORDIAL_OOCYTE_UM = 15.0, 12.0
 _PRIMORDIAL_MPP = 0.65
-# Scales for follicles of this diameter are wide enough for corpora lutea.
-_LUTEAL_UM = 200.0
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,8 @@ class NetworkDetector:
         folder = _folder(config)
         scales = list(enumerate(model.describe(folder).scales))
         coarsest = max(scale.mpp for _, scale in scales)
-        luteal = max((s for _, s in scales if _sees_luteal(s)), key=lambda s: s.mpp, default=None)
         return [
-            network_pass(folder, index, scale, config.detection.min_score, luteal=scale == luteal)
+            network_pass(folder, index, scale, config.detection.min_score)
             for index, scale in scales
             if mpp <= _COARSER * scale.mpp or scale.mpp == coarsest
         ]
@@ -123,7 +120,7 @@ class NetworkDetector:
         """All stages where a scale for the smallest follicles can be read."""
         scales = model.describe(_folder(config)).scales
         resting_too = any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
-        beside = (Stage.CORPUS_LUTEUM,) if any(map(_sees_luteal, scales)) else ()
+        beside = (Stage.CORPUS_LUTEUM,) if any(scale.corpora_lutea for scale in scales) else ()
         return (*_visible(resting_too), *beside)
 
 
@@ -201,27 +198,19 @@ def _visible(resting_too: bool) -> tuple[Stage, ...]:
     return LADDER if resting_too else tuple(s for s in LADDER if not s.resting)
 
 
-def _sees_luteal(scale: model.Scale) -> bool:
-    """Whether corpora lutea are looked for at a scale: at one for large follicles, which are as large."""
-    return scale.largest_um >= _LUTEAL_UM
-
-
 def _folder(config: Config) -> Path:
     return Path(config.network.folder) if config.network.folder else model.SHIPPED
 
 
-def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float, *, luteal: bool = False) -> Pass:
-    """One scale of the network in a folder; claims below ``min_score`` are left out.
-
-    Corpora lutea are looked for at one scale only, ``luteal``.
-    """
+def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float) -> Pass:
+    """One scale of the network in a folder; claims below ``min_score`` are left out."""
 
     def find(field: Field) -> Sight:
         picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)
         maps = model.load(folder, index)(picture, field.tissue)
         window = Window(maps, field.x_um, field.y_um, field.mpp)
         claims = [f for f in find_in(window, scale) if f.score >= min_score]
-        return Sight(claims, maps.texture, find_corpora_lutea(window) if luteal else [])
+        return Sight(claims, maps.texture, find_corpora_lutea(window) if scale.corpora_lutea else [])
 
     margin_um, reach_um = 0.6 * scale.largest_um, layout.REACH * scale.mpp
     return Pass(scale.mpp, _CORE_PX * scale.mpp, margin_um, reach_um, layout.STEP, find, scale.familiar_to)

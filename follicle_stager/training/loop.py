@@ -52,7 +52,7 @@ _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
 # Share of patches that are shown as those of a picture without glass.
 _NO_GLASS = 0.15
 # Settings that do not affect the weights.
-_NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um"}
+_NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um", "corpora_lutea"}
 #: Number of validation shards, which no run trains on, and of steps between validations.
 _VALIDATION_SHARDS, _VALIDATION_STEPS = 3, 1000
 

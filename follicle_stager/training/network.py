@@ -75,6 +75,7 @@ def train_network(
             mpp=settings.mpp,
             smallest_um=settings.smallest_um,
             largest_um=settings.claims_to_um or settings.largest_um,
+            corpora_lutea=settings.corpora_lutea,
         )
         for settings in recipe.scales
     ]

@@ -35,6 +35,8 @@ class TrainSettings(BaseModel):
     """Diameter of the largest follicles to find."""
     claims_to_um: Positive | None = None
     """Approximate largest diameter that the network may claim, if a coarser scale is better for larger follicles."""
+    corpora_lutea: bool = False
+    """Whether the network looks for corpora lutea at this scale."""
     stages: tuple[Stage, ...] = LADDER
     """Stages of the follicles that patches are placed on."""
     without: tuple[Ingredient, ...] = ()

@@ -227,10 +227,17 @@ class TestChoice:
 
     def test_primordial_follicles_are_looked_for_on_fine_slides_only(self):
         config = Config().with_options(detection={"detector": "network"})
-        assert visible_stages(config, 0.5) == (*LADDER, Stage.CORPUS_LUTEUM)
+        assert visible_stages(config, 0.5) == LADDER
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
         assert len(passes(config, 0.5)) == 2
         assert len(passes(config, 1.5)) == 1
+
+    def test_corpora_lutea_are_visible_to_a_network_that_looks_for_them(self, tmp_path):
+        for looks in (False, True):
+            described = Description(name="coarse", scales=(SCALE.model_copy(update={"corpora_lutea": looks}),))
+            (tmp_path / model.DESCRIPTION).write_text(described.as_toml(), encoding="utf-8")
+            config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path)})
+            assert (Stage.CORPUS_LUTEUM in visible_stages(config, 0.5)) == looks
 
     def test_a_network_without_a_fine_scale_sees_no_primordials(self, tmp_path):
         described = Description(name="coarse", scales=(SCALE,))

@@ -51,6 +51,8 @@ class Scale(BaseModel):
     """Smallest diameter of follicles."""
     largest_um: Positive
     """Largest diameter of follicles."""
+    corpora_lutea: bool = False
+    """Whether corpora lutea are looked for at this scale."""
     familiar_to: Positive | None = None
     """Limit of strangeness, SDs; a section above it is unlike all sections that the network learned from."""
     intercept: float = 0.0
