@@ -115,7 +115,8 @@ def test_patches_hold_the_persons_outlines(corrected):
     stream = corrected_patches(settings, 0)
     follicles, classes = 0, set()
     for _ in range(12):
-        picture, target = next(stream)
+        picture, white, target = next(stream)
+        assert (white > 200).all()
         assert picture.shape == (settings.patch_px, settings.patch_px, 3)
         follicles += target.follicle.any()
         classes |= set(np.unique(target.classes))

@@ -69,7 +69,7 @@ def test_a_seed_gives_the_same_window(folder):
 
 
 def test_pictures_that_are_too_small_are_not_stretched(folder):
-    assert Textures(folder)(np.random.default_rng(0), 256, 4.0) is None
+    assert Textures(folder)(np.random.default_rng(0), 1024, 4.0) is None
 
 
 def test_pictures_for_scoring_are_never_read(folder):
