@@ -20,7 +20,7 @@ from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure, measure_outline
 from follicle_stager.records import Assessment, Follicle, Section, Shape, SlideResult
-from follicle_stager.ruler import LARGEST_ERROR, nuclear_mpp
+from follicle_stager.ruler import doubts, nuclear_mpp
 from follicle_stager.slides import slide_name
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stage_follicle
@@ -105,11 +105,11 @@ def process_slide(
     follicles += [body for body in map(examiner.corpus_luteum, seen.corpora_lutea) if body is not None]
     progress("measuring", len(found), len(found))
     by_nuclei = examiner.mpp_by_nuclei() if find else [float("nan")] * len(examiner.sections)
-    doubts = [
+    reasons = [
         "; ".join(filter(None, (_doubt(strange), _scale_doubt(slide.pixel_size.mpp, mpp)))) if find else _NOT_SEARCHED
         for strange, mpp in zip(strangeness, by_nuclei, strict=True)
     ]
-    sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, doubts, strict=True)]
+    sections = [replace(s, doubt=doubt) for s, doubt in zip(examiner.sections, reasons, strict=True)]
     # Number the follicles on the overlay section by section, each from the top; then the corpora lutea.
     order = {section.section_id: section.order for section in sections}
     follicles.sort(
@@ -321,7 +321,7 @@ def _doubt(strangeness: float) -> str:
 
 def _scale_doubt(stated: float, by_nuclei: float) -> str:
     """Reason why the stated µm/px is doubtful; empty if it is not, or if nuclei could not be measured."""
-    if not abs(np.log(by_nuclei / stated)) > np.log(LARGEST_ERROR):
+    if not doubts(by_nuclei / stated):
         return ""
     return (
         f"µm/px is {stated:.3g}, but the size of its nuclei suggests about {by_nuclei:.2g}: check µm/px (--mpp) before "

@@ -66,6 +66,11 @@ def nuclear_mpp(slide: Slide, overview: Overview, section: MultiPolygon) -> floa
     return stated * _NUCLEUS_UM / middle if agree >= _AGREE * len(sizes) else math.nan
 
 
+def doubts(ratio: NDArray[np.floating] | float) -> NDArray[np.bool_]:
+    """Whether an estimate of µm/px differs too much from the stated one: by their ratio, (...); no for NaN."""
+    return np.asarray(np.abs(np.log(ratio)) > math.log(LARGEST_ERROR))
+
+
 def _tiles(slide: Slide, overview: Overview, section: MultiPolygon, mpp: float) -> Iterator[NDArray[np.float32]]:
     """Nuclear stain of tiles at random places of a section, (y, x); the places are the same in every run."""
     rows, columns = np.nonzero(overview.tissue)

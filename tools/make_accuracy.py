@@ -35,7 +35,7 @@ from follicle_stager.phantom import build_ovary, make_plan, series, small_ovary,
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.pixel_size import PixelSize
-from follicle_stager.ruler import LARGEST_ERROR, nuclear_mpp
+from follicle_stager.ruler import LARGEST_ERROR, doubts, nuclear_mpp
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.resample import grid_shape, read_at_mpp
 from follicle_stager.stages import LADDER, RUNGS, Stage
@@ -355,14 +355,13 @@ def nuclei(cohorts: Sequence[Path]) -> str:
                 overview = survey(slide, TissueConfig())
                 found += [nuclear_mpp(slide, overview, section) / NATIVE_MPP for section in overview.sections]
         ratio = np.array(found)
-        doubted = np.abs(np.log(ratio / error)) > np.log(LARGEST_ERROR)
         rows.append(
             {
                 "cohort": cohort.name,
                 "stated µm/px": f"{100 * error:.0f} % of the right one",
                 "sections": len(ratio),
                 "not measured": int(np.isnan(ratio).sum()),
-                "doubted": float(doubted.mean()),
+                "doubted": float(doubts(ratio / error).mean()),
                 "median of estimate / right µm/px": float(np.nanmedian(ratio)),
             }
         )

@@ -40,7 +40,7 @@ from follicle_stager.evaluation.marks import (
 )
 from follicle_stager.files import write_text
 from follicle_stager.pipeline import process_slide
-from follicle_stager.ruler import LARGEST_ERROR
+from follicle_stager.ruler import LARGEST_ERROR, doubts
 from follicle_stager.slides import open_slide
 from follicle_stager.stages import LADDER, RUNGS, Stage
 from follicle_stager.version import __version__
@@ -323,7 +323,7 @@ def _nuclei_row(name: str, own: Source) -> dict[str, object]:
         "basis of µm/px": "stated" if own.scale_stated else "estimated",
         "pictures": len(ratio),
         "measured": len(known),
-        "doubted": int((np.abs(np.log(known)) > np.log(LARGEST_ERROR)).sum()),
+        "doubted": int(doubts(known).sum()),
         "median of estimate / given µm/px": float(np.median(known)) if len(known) else math.nan,
     }
 
