@@ -25,6 +25,11 @@ class AssignedSection:
     sample: Sample
     pieces: list[Section]
 
+    @property
+    def area_mm2(self) -> float:
+        """Area of its tissue, mm²."""
+        return round(sum(piece.area_mm2 for piece in self.pieces), 4)
+
     def keys(self) -> dict[str, str]:
         """Columns that identify the section in the tables."""
         return {name: getattr(self.sample, name) for name in SECTION_KEYS} | {"section": self.name}

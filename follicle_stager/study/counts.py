@@ -320,7 +320,7 @@ def _section_rows(counted: AssignedSection, follicles: list[Follicle], visible: 
                 else math.nan,
                 "n_atretic": sum(f.health == Health.ATRETIC for f in own) if seen else math.nan,
                 "pieces": " ".join(piece.section_id for piece in counted.pieces),
-                "area_mm2": round(sum(piece.area_mm2 for piece in counted.pieces), 4),
+                "area_mm2": counted.area_mm2,
                 "sections": 1,
                 "interval_scaled": interval_scaled(countable, interval) if interval else math.nan,
                 "interval": interval or math.nan,
@@ -337,17 +337,16 @@ def _luteal_row(
     """Number of profiles of corpora lutea in a section, and their area."""
     own = [f.outline for f in follicles if f.is_corpus_luteum]
     seen = Stage.CORPUS_LUTEUM in visible or any(f.is_corpus_luteum and f.status != Status.PREDICTED for f in follicles)
-    tissue_mm2 = round(sum(piece.area_mm2 for piece in counted.pieces), 4)
     luteal_mm2 = math.nan
     if seen and size is not None:
         # Outlines may overlap, or reach over the tissue that is counted.
         inside = unary_union([valid(o) for o in own]).intersection(unary_union([p.outline for p in counted.pieces]))
-        luteal_mm2 = min(round(inside.area * size.mpp_x * size.mpp_y / 1e6, 4), tissue_mm2)
+        luteal_mm2 = min(round(inside.area * size.mpp_x * size.mpp_y / 1e6, 4), counted.area_mm2)
     return {
         **counted.keys(),
         "n_profiles": len(own) if seen else math.nan,
         "luteal_mm2": luteal_mm2,
-        "area_mm2": tissue_mm2,
+        "area_mm2": counted.area_mm2,
         "sections": 1,
     }
 
