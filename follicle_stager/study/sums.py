@@ -115,7 +115,8 @@ def luteal_sums(section: pd.DataFrame) -> pd.DataFrame:
     """Add up corpora lutea over the sections of each animal; NA if they cannot be seen on one of its slides."""
     grouped = section.groupby(ANIMAL_KEYS, sort=False, dropna=False)
     names = ["n_profiles", "luteal_mm2", "area_mm2", "sections"]
-    return with_luteal_fraction(pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in names}).reset_index())
+    summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in names}).reset_index()
+    return with_luteal_fraction(summed.round({"luteal_mm2": 4, "area_mm2": 4}))
 
 
 def with_luteal_fraction(table: pd.DataFrame) -> pd.DataFrame:

@@ -96,6 +96,9 @@ def test_corpora_lutea_are_counted_apart_from_the_ladder(tmp_path):
         animals = c.corpora_lutea_animal
         assert list(animals["n_profiles"].fillna(-1)) == [-1 if p is pd.NA else p for p in profiles]
         assert len(c.corpora_lutea_section) == 3
+        assert list(animals["area_mm2"]) == [
+            value(c.animal, "area_mm2", animal=a, stage="antral") for a in ("m1", "m2")
+        ]
         assert set(c.section["stage"]) == {stage.value for stage in TABLE_ROWS}
         assert value(c.animal, "n_profiles", animal="m1", stage="secondary") == 1
         if Stage.CORPUS_LUTEUM in visible:
