@@ -167,21 +167,23 @@ def corpora_lutea(ovary: Ovary, cut: Cut) -> list[Polygon]:
         reach = 1.35 * float(body["radius"])
         if abs(body["z"] - cut.middle) > reach:
             continue
-        step = float(np.clip(reach / 45, 0.35, 3.0))
-        n = 2 * int(reach / step) + 3
-        x0, y0 = body["x"] - step * (n // 2), body["y"] - step * (n // 2)
+        x0, y0, step, n = _grid(body, reach)
         outline = _largest(_polygons(body_grid(x0, y0, cut.middle, step, n, n, body), x0, y0, step))
         if outline is not None and outline.area >= _SMALLEST_LUTEAL_UM2:
             found.append(outline)
     return found
 
 
-def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile | None:
-    f = ovary.follicles[body]
-    reach = 1.3 * float(f["radius"])
+def _grid(body: np.void, reach: float) -> tuple[float, float, float, int]:
+    """A grid around a body: its top-left point, the distance between points, µm, and the points on a side."""
     step = float(np.clip(reach / 45, 0.35, 3.0))
     n = 2 * int(reach / step) + 3
-    x0, y0 = f["x"] - step * (n // 2), f["y"] - step * (n // 2)
+    return body["x"] - step * (n // 2), body["y"] - step * (n // 2), step, n
+
+
+def _profile(ovary: Ovary, cut: Cut, body: int, nucleus_seen: bool) -> Profile | None:
+    f = ovary.follicles[body]
+    x0, y0, step, n = _grid(f, 1.3 * float(f["radius"]))
     grid = follicle_grid(x0, y0, cut.middle, step, n, n, f)
     outline = _largest(_polygons(grid[0], x0, y0, step))
     if outline is None or outline.area < 20:
