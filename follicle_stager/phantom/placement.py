@@ -33,15 +33,10 @@ def place(
     small = follicles["stage"] <= LADDER.index(Stage.TRANSITIONAL)
     growing, resting = follicles[~small], follicles[small]
     reach = np.concatenate([widest(growing) + growing["theca"] + 3, widest(lutea) + 8])
-    limits = [_depth(model, f) for f in growing] + [(c["radius"], 1e6) for c in lutea]
-    depth = np.array(limits).reshape(-1, 2)
-    order = np.argsort(-reach, kind="stable")
-    at = points_inside(rng, axes, lobes, len(reach))
     # Each follicle has its own range of depth, so that the small ones stay in the cortex.
-    placed, free = np.empty_like(at), np.empty(len(at), bool)
-    settled = at[order].copy()
-    free[order] = settle(settled, reach[order], depth[order], axes, lobes, 600)
-    placed[order] = settled
+    anywhere = np.column_stack([lutea["radius"], np.full(len(lutea), 1e6)])
+    depth = np.concatenate([_depths(model, growing), anywhere])
+    placed, free = _settled(points_inside(rng, axes, lobes, len(reach)), reach, depth, axes, lobes, 600)
     n = len(growing)
     kept = free[:n]
     growing, lutea = _moved(growing[kept], placed[:n][kept]), _moved(lutea[free[n:]], placed[n:][free[n:]])
@@ -52,8 +47,7 @@ def place(
         taken = np.concatenate([taken, np.column_stack([nested[name] for name in "xyz"])])
         taken_reach = np.concatenate([taken_reach, widest(nested)])
     candidates = _cortical(rng, axes, lobes, resting, model)
-    depth = np.array([_depth(model, f) for f in resting]).reshape(-1, 2)
-    chosen = first_free(candidates, widest(resting) + 0.8, depth, axes, lobes, taken, taken_reach)
+    chosen = first_free(candidates, widest(resting) + 0.8, _depths(model, resting), axes, lobes, taken, taken_reach)
     there = chosen >= 0
     resting = _moved(resting[there], candidates[np.flatnonzero(there), chosen[there]])
     together = np.concatenate([nested, resting, growing])
@@ -85,11 +79,8 @@ def _nests(
     nest = np.repeat(np.arange(len(own)), sizes)[: len(own)]
     centres = _cortical(rng, axes, lobes, own, model, tries=1)[:, 0]
     at = centres[nest] + rng.normal(0, 6, (len(own), 3))
-    reach, depth = widest(own) + 0.2, np.array([_depth(model, f) for f in own])
-    order = np.argsort(-reach, kind="stable")
-    settled, free = at[order], np.empty(len(own), bool)
-    free[order] = settle(settled, reach[order], depth[order], axes, lobes, 300)
-    at[order] = settled
+    reach = widest(own) + 0.2
+    at, free = _settled(at, reach, _depths(model, own), axes, lobes, 300)
     for centre, room in zip(taken, taken_reach, strict=True):
         free &= np.linalg.norm(at - centre, axis=1) >= reach + room
     return _moved(own[free], at[free]), np.concatenate([follicles[~chosen], own[~free]])
@@ -113,16 +104,32 @@ def _cortical(
     picked = nests[rng.integers(len(nests), size=(n, tries))] + rng.normal(0, 0.05, (n, tries, 3))
     directions[near] = picked[near]
     directions /= np.linalg.norm(directions, axis=2, keepdims=True)
-    limits = np.array([_depth(model, f) for f in follicles])
+    limits = _depths(model, follicles)
     depth = limits[:, :1] + (limits[:, 1:] - limits[:, :1]) * rng.beta(1.0, 2.2, (n, tries))
     radius = surface_um(axes, lobes, directions.reshape(-1, 3)).reshape(n, tries)
     return np.asarray(directions * np.maximum(radius - depth, 0)[..., None])
 
 
-def _depth(model: GenotypeModel, f: np.void) -> tuple[float, float]:
-    low, high = model.stages[LADDER[int(f["stage"])]].depth_um
-    outer = float(f["radius"] + f["theca"]) * 1.08
-    return low + outer, high + outer
+def _settled(
+    at: NDArray[np.float64],
+    reach: NDArray[np.float64],
+    depth: NDArray[np.float64],
+    axes: NDArray[np.float64],
+    lobes: NDArray[np.float64],
+    rounds: int,
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Push bodies apart, the largest first; return their positions, and whether each has found room."""
+    order = np.argsort(-reach, kind="stable")
+    placed, free, settled = np.empty_like(at), np.empty(len(at), bool), at[order]
+    free[order] = settle(settled, reach[order], depth[order], axes, lobes, rounds)
+    placed[order] = settled
+    return placed, free
+
+
+def _depths(model: GenotypeModel, follicles: NDArray[np.void]) -> NDArray[np.float64]:
+    """Range of depth of the centre of each follicle, (n, 2), µm."""
+    ranges = np.array([model.stages[LADDER[int(stage)]].depth_um for stage in follicles["stage"]]).reshape(-1, 2)
+    return np.asarray(ranges + ((follicles["radius"] + follicles["theca"]) * 1.08)[:, None])
 
 
 def widest(bodies: NDArray[np.void]) -> NDArray[np.float64]:
