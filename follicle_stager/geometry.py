@@ -44,6 +44,8 @@ def areas_above(
 ) -> list[Polygon]:
     """Outlines of the areas in which a map lies above a level, µm; holes are filled.
 
+    Areas of less than a hundredth of a pixel are left out: in a file, with rounded coordinates, they enclose nothing.
+
     Parameters
     ----------
     values
@@ -56,11 +58,12 @@ def areas_above(
         Pixel size of the map, µm/px.
     """
     polygons: list[Polygon] = []
+    least = 0.01 * mpp**2
     for ring in find_contours(np.pad(values.astype(np.float32), 1), level):
         if len(ring) < 4:
             continue
         polygon = Polygon(np.column_stack([x_um + (ring[:, 1] - 0.5) * mpp, y_um + (ring[:, 0] - 0.5) * mpp])).buffer(0)
-        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and not p.is_empty]
+        polygons += [p for p in getattr(polygon, "geoms", [polygon]) if isinstance(p, Polygon) and p.area > least]
     return polygons
 
 

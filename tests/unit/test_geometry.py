@@ -17,7 +17,7 @@ from follicle_stager.detection.polar import N_ANGLES, Contours, best_closed_path
 from follicle_stager.detection.seeds import find_seeds
 from follicle_stager.evaluation import match_outlines
 from follicle_stager.field import Field
-from follicle_stager.geometry import equal_parts, equivalent_diameter, to_mask, to_polygon, two_axes
+from follicle_stager.geometry import areas_above, equal_parts, equivalent_diameter, to_mask, to_polygon, two_axes
 from follicle_stager.matching import iou
 from follicle_stager.stain import StainModel
 
@@ -27,6 +27,15 @@ sizes = st.floats(5, 200)
 def blank_field(shape, mpp, x_um=0.0, y_um=0.0):
     stain = StainModel(np.full(3, 250.0), np.ones(3), np.ones(3), 1.0, 1.0, False)
     return Field(np.full((*shape, 3), 250, np.uint8), np.ones(shape, bool), stain, mpp, x_um, y_um)
+
+
+@given(seed=st.integers(0, 10**6), excess=st.floats(0, 0.3))
+def test_areas_of_a_map_enclose_something_in_a_file_with_rounded_coordinates(seed, excess):
+    """Also where a single pixel is just above the level."""
+    rng, values = np.random.default_rng(seed), np.zeros((9, 9), np.float32)
+    values[tuple(rng.integers(0, 9, (2, 4)))] = 0.5 + excess * rng.random(4) ** 4
+    for area in areas_above(values, 0.5, x_um=0, y_um=0, mpp=1.0):
+        assert Polygon(np.round(area.exterior.coords, 2)).buffer(0).area > 0
 
 
 @given(st.integers(0, 500), st.integers(1, 5000), st.floats(1, 2000))
