@@ -6,6 +6,7 @@ command continues from the checkpoint. Patches, rotations and colours of a step 
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import time
@@ -51,8 +52,8 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
 # Share of patches that are shown as those of a picture without glass.
 _NO_GLASS = 0.15
-# Settings that do not affect the weights.
-_NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um", "corpora_lutea"}
+# Settings that do not affect the trained weights.
+_NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um", "corpora_lutea", "start_share"}
 #: Number of validation shards, which no run trains on, and of steps between validations.
 _VALIDATION_SHARDS, _VALIDATION_STEPS = 3, 1000
 
@@ -271,10 +272,21 @@ class _Run:
         return figures | {f"iou {name}": round(float(v), 3) for name, v in zip(layout.CLASSES, iou, strict=True)}
 
     def export(self) -> Path:
-        """Write the network as ONNX."""
-        path = self.folder / f"{self.settings.name}.onnx"
-        write_onnx(self.net, path)
+        """Write the network as ONNX, with the share of the weights that it started from."""
+        path, share = self.folder / f"{self.settings.name}.onnx", self.settings.start_share
+        net = self.net
+        if self.settings.start and share:
+            net = copy.deepcopy(self.net)
+            read_onnx(net, Path(self.settings.start))
+            after = self.net.state_dict()
+            net.load_state_dict({name: _mean(own, after[name], share) for name, own in net.state_dict().items()})
+        write_onnx(net, path)
         return path
+
+
+def _mean(before: Tensor, after: Tensor, share: float) -> Tensor:
+    """Mean with the given share of ``before``; counters, which are integers, are those of ``after``."""
+    return torch.lerp(after, before, share) if after.is_floating_point() else after
 
 
 def _shown(

@@ -57,6 +57,10 @@ class TrainSettings(BaseModel):
     """Numbers of channels at 1/4, 1/8, 1/16 and (plain) 1/32 of the resolution."""
     start: str = ""
     """ONNX file of the same architecture; the run starts from its weights instead of those of ``encoder``."""
+    start_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the weights of ``start`` in the network that is written: it is the mean of the weights before and after
+    training, which often copes better with looks that training does not show (Wortsman et al. 2022,
+    doi:10.1109/CVPR52688.2022.00780). Of no effect without ``start``."""
     textures: str = ""
     """Folder with pictures of real tissue without follicles, which are shown between and around virtual follicles."""
     study: str = ""

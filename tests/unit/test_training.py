@@ -158,6 +158,25 @@ class TestLoop:
         )
         assert np.mean(seen[-10:]) < 0.85 * np.mean(seen[:10])
 
+    def test_a_share_of_the_weights_at_the_start_is_kept(self, tmp_path):
+        torch.manual_seed(1)
+        write_onnx(build("plain", (8, 8, 8, 8)), tmp_path / "start.onnx")
+        start = {"start": str(tmp_path / "start.onnx")}
+        paths = [tmp_path / "start.onnx"] + [
+            loop.train(
+                tiny(**start, start_share=share, steps=2), tmp_path / "run", patches=tmp_path / "patches"
+            ).rename(tmp_path / f"{share}.onnx")
+            for share in (0, 0.25)
+        ]
+        nets = [build("plain", (8, 8, 8, 8)) for _ in paths]
+        for net, path in zip(nets, paths, strict=True):
+            read_onnx(net, path)
+        before, after, kept = (net.state_dict() for net in nets)
+        assert any(not torch.equal(before[name], after[name]) for name in before)
+        for name, value in kept.items():
+            if value.is_floating_point():
+                assert_allclose(value, 0.25 * before[name] + 0.75 * after[name], rtol=2e-3, atol=2e-4)
+
     def test_a_folder_of_another_run_is_left_alone(self, tmp_path):
         loop.train(tiny(steps=2), tmp_path / "run", patches=tmp_path / "patches")
         with pytest.raises(UserError, match="other settings"):
