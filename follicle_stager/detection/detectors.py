@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 # Side of the part of a window that a network answers for, px: most sections fit into one.
 _CORE_PX = 3072
-# A slide this much coarser than a scale of the network can still be read at it.
-_COARSER = 1.3
+#: A slide this much coarser than a scale of the network can still be read at it.
+COARSER = 1.3
 # Diameters of the smallest primordial follicles and of their oocytes; the classical detector needs this µm/px for them.
 _PRIMORDIAL_UM, _PRIMORDIAL_OOCYTE_UM = 15.0, 12.0
 _PRIMORDIAL_MPP = 0.65
@@ -113,13 +113,13 @@ class NetworkDetector:
         return [
             network_pass(folder, index, scale, config.detection.min_score)
             for index, scale in scales
-            if mpp <= _COARSER * scale.mpp or scale.mpp == coarsest
+            if mpp <= COARSER * scale.mpp or scale.mpp == coarsest
         ]
 
     def visible_stages(self, config: Config, mpp: float) -> tuple[Stage, ...]:
         """All stages where a scale for the smallest follicles can be read."""
         scales = model.describe(_folder(config)).scales
-        resting_too = any(mpp <= _COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
+        resting_too = any(mpp <= COARSER * s.mpp and s.smallest_um <= _PRIMORDIAL_UM for s in scales)
         beside = (Stage.CORPUS_LUTEUM,) if any(scale.corpora_lutea for scale in scales) else ()
         return (*_visible(resting_too), *beside)
 

@@ -1,6 +1,7 @@
 """Calibrate the probability that a claim is a follicle, by logistic regression on virtual slides.
 
-The slides are whole, have randomised looks as in training, and show ovaries that no run trains on.
+The slides are whole, have randomised looks as in training, and show ovaries that no run trains on. If the network was
+trained with pictures of other organs, what it claims on them is part of the regression, too: all of it is false.
 """
 
 from __future__ import annotations
@@ -13,14 +14,15 @@ import pandas as pd
 
 from follicle_stager.annotations import read_geojson
 from follicle_stager.config import TissueConfig
-from follicle_stager.detection.detectors import network_pass
+from follicle_stager.detection.detectors import COARSER, network_pass
 from follicle_stager.detection.search import search
-from follicle_stager.errors import UserError
+from follicle_stager.errors import SlideError, UserError
 from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.matching import match_outlines
 from follicle_stager.slides import open_slide
 from follicle_stager.study import list_slides
 from follicle_stager.tissue import survey
+from follicle_stager.training.textures import for_training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,8 @@ EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "moved", "border", "gr
 _MIN_IOU = 0.5
 _LEAST_SPREAD = 0.05
 _LEAST_SECTIONS = 8
+# Pictures of other organs may be smaller than any section.
+_SMALL_PICTURES = TissueConfig(min_section_mm2=0.002)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Calibration:
 
 
 def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.DataFrame, NDArray[np.float64]]:
-    """Collect all claims of a network on a cohort of virtual slides, and the strangeness of the sections.
+    """Collect all claims of a network on a cohort of virtual slides, and how strange the slides are to it.
 
     Parameters
     ----------
@@ -69,15 +73,17 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
     claims : DataFrame
         One row per claim: evidence, ``true`` and ``slide``. A follicle without oocyte and fluid in the section does not
         count as true, because it cannot be staged.
-    strangeness : ndarray, (section,)
-        Strangeness of each section, see `detection.search.Searched`.
+    strangeness : ndarray, (slide,)
+        Strangeness of the largest section of each slide, see `detection.search.Searched`; others are debris.
     """
     look = network_pass(folder, index, scale, 0.0)
     rows, strangeness = [], []
     for source in list_slides(cohort):
         with open_slide(source.path) as slide:
-            found, strange, _ = search(slide, survey(slide, TissueConfig()), look)
-        strangeness.append(strange)
+            overview = survey(slide, TissueConfig())
+            found, strange, _ = search(slide, overview, look)
+        largest = int(np.argmax([section.area for section in overview.sections]))
+        strangeness.append(strange[largest])
         size = slide.pixel_size
         truth = only_follicles(read_geojson(cohort / "truth" / f"{source.slide_id}.geojson"))
         outlines = [size.to_um(t.outline) for t in truth]
@@ -86,7 +92,37 @@ def claims_on(cohort: Path, folder: Path, index: int, scale: Scale) -> tuple[pd.
             match = match_outlines([claim.outline], outlines, min_iou=_MIN_IOU)
             true = bool(match) and truth[match[0].true].other_numbers.get("Recognisable", 1.0) > 0
             rows.append(claim.evidence | {"true": true, "slide": source.slide_id})
-    return pd.DataFrame(rows), np.concatenate(strangeness)
+    return pd.DataFrame(rows), np.array(strangeness)
+
+
+def claims_on_textures(folder: Path, network: Path, index: int, scale: Scale) -> pd.DataFrame:
+    """Collect all claims of a network on pictures for training of tissue without follicles; all of them are false.
+
+    Parameters
+    ----------
+    folder
+        Folder with the pictures, see `training.textures`. Pictures on which nobody could see follicles of the scale are
+        left out.
+    network, index, scale
+        Folder of the network, and index and description of one of its scales.
+
+    Returns
+    -------
+    DataFrame
+        As from `claims_on`.
+    """
+    look = network_pass(network, index, scale, 0.0)
+    rows = []
+    for picture in for_training(folder):
+        if picture.mpp > COARSER * scale.mpp:
+            continue
+        try:
+            with open_slide(picture.path, mpp=picture.mpp) as slide:
+                claims = search(slide, survey(slide, _SMALL_PICTURES), look).claims
+        except SlideError:  # nothing but glass, for example
+            continue
+        rows += [claim.evidence | {"true": False, "slide": str(picture.path)} for claim in claims]
+    return pd.DataFrame(rows)
 
 
 def familiar_to(strangeness: NDArray[np.float64]) -> float | None:

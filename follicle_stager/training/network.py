@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,12 +14,17 @@ from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
 from follicle_stager.phantom.fields import renderer_id
-from follicle_stager.training.calibration import claims_on, familiar_to, fit, plot_reliability
+from follicle_stager.training.calibration import (
+    claims_on,
+    claims_on_textures,
+    familiar_to,
+    fit,
+    plot_reliability,
+)
 from follicle_stager.training.loop import train
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from follicle_stager.training.settings import Recipe
 
@@ -83,6 +89,8 @@ def train_network(
     calibrated, tables = [], []
     for index, scale in enumerate(model.describe(raw).scales):
         claims, strangeness = claims_on(cohort, raw, index, scale)
+        if textures := recipe.scales[index].textures:
+            claims = pd.concat([claims, claims_on_textures(Path(textures), raw, index, scale)], ignore_index=True)
         calibration = fit(claims)
         update = {"intercept": calibration.intercept, "weights": calibration.weights}
         calibrated.append(scale.model_copy(update=update | {"familiar_to": familiar_to(strangeness)}))

@@ -65,7 +65,7 @@ class Textures:
     """
 
     def __init__(self, folder: Path) -> None:
-        pictures = _for_training(folder)
+        pictures = for_training(folder)
         if not pictures:
             raise UserError(f"{folder / SOURCES}: it names no picture with the use 'train'.")
         self._textures = [_read(one.path, one.mpp) for one in pictures]
@@ -112,7 +112,7 @@ def _shares(textures: list[_Texture]) -> NDArray[np.float64]:
 def textures_id(folder: str) -> str:
     """Short hash of the pictures of a folder; patches with other pictures are other patches."""
     digest = hashlib.sha256()
-    for one in _for_training(Path(folder)):
+    for one in for_training(Path(folder)):
         digest.update(f"{one.path.name} {one.mpp} {hashlib.sha256(one.path.read_bytes()).hexdigest()}".encode())
     return digest.hexdigest()[:12]
 
@@ -123,8 +123,8 @@ def load_textures(folder: str) -> Textures | None:
     return Textures(Path(folder)) if folder else None
 
 
-def _for_training(folder: Path) -> list[SourcePicture]:
-    """Pictures that training may use."""
+def for_training(folder: Path) -> list[SourcePicture]:
+    """Pictures of a folder that training may use."""
     pictures = [picture for picture in read_sources(folder) if picture.use == "train"]
     for one in pictures:
         if not one.path.is_file():
