@@ -5,7 +5,7 @@
 The cohorts are rendered from ``evaluation_v3.json`` and ``evaluation_v4.json`` and compared with the fingerprints in
 the ``.csv`` beside them first: another renderer would make other exams. ``--freeze`` writes the fingerprints anew; that
 makes a new version of an exam, and every method is scored again. ``--before`` is the folder of an earlier network, for
-comparison on the second cohort; that of version 0.3.0 is in the history of the repository::
+comparison on the second cohort; the one before the supplied network is in the history of the repository::
 
     git archive --prefix build/before/ c9d4564 follicle_stager/models | tar -x
     python tools/make_accuracy.py --before build/before/follicle_stager/models
@@ -91,7 +91,7 @@ def main() -> None:
     if options.before is not None:
         folder = str(options.before.resolve())
         before = examine("network", varied, work / "before_varied", jobs=options.jobs, network=folder)
-        on_varied["network of version 0.3.0"] = before
+        on_varied["network before"] = before
     write_confusion(evaluate(on_varied["network"], resamples=0))
     text = TITLE + exam(cohort) + side_by_side(whole) + scales(coarser) + wrong_scale(pairs["network"], wrong)
     text += "".join(detector(name, whole[name], own) for name, own in pairs.items())

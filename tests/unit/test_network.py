@@ -114,7 +114,6 @@ class TestFollicles:
 
 @pytest.fixture(scope="module")
 def shown():
-    # Without what the shipped network was not trained on: there its answer depends on more context than 128 px.
     patch = next(patches(3, size=512, mpp=(1.5, 1.5), without=("variety",)))
     return layout.shown(patch.picture, np.full(3, 245.0), np.full(3, 0.8))
 
@@ -128,7 +127,10 @@ class TestTiles:
         assert_allclose(tiled.classes, whole.classes, atol=0.05)
         assert_allclose(tiled.border, whole.border, atol=0.05)
         assert_allclose(tiled.centre, whole.centre, atol=0.05)
-        assert np.percentile(np.abs(np.log(tiled.rays / whole.rays)), 99.9) < 0.25
+        # Rays are used inside follicles only; outside, they mean nothing.
+        inside = whole.centre > 0.2
+        assert inside.sum() > 20
+        assert np.abs(np.log(tiled.rays / whole.rays))[:, inside].max() < 0.05
         assert_allclose(tiled.texture.mean(axis=(1, 2)), whole.texture.mean(axis=(1, 2)), atol=0.02)
 
     def test_only_tissue_and_its_rim_are_looked_at(self, shown, monkeypatch):
@@ -227,7 +229,7 @@ class TestChoice:
 
     def test_primordial_follicles_are_looked_for_on_fine_slides_only(self):
         config = Config().with_options(detection={"detector": "network"})
-        assert visible_stages(config, 0.5) == LADDER
+        assert visible_stages(config, 0.5) == (*LADDER, Stage.CORPUS_LUTEUM)
         assert Stage.PRIMORDIAL not in visible_stages(config, 1.0)
         assert len(passes(config, 0.5)) == 2
         assert len(passes(config, 1.5)) == 1

@@ -228,6 +228,7 @@ class TestRecipe:
             assert scale.weights
             assert (scale.mpp, scale.smallest_um) == (own.mpp, own.smallest_um)
             assert scale.largest_um == (own.claims_to_um or own.largest_um)
+            assert scale.corpora_lutea == own.corpora_lutea
 
     @pytest.mark.parametrize(
         ("text", "said"),
