@@ -28,6 +28,7 @@ from follicle_stager.config import Config
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.evaluation.marks import (
     ENDING,
+    SMALLEST_FIELD_MM2,
     SOURCES,
     MarkedPicture,
     MarkScore,
@@ -51,8 +52,7 @@ if TYPE_CHECKING:
     from follicle_stager.records import SlideResult
 
 SHARED = Path(__file__).parents[2] / "shared"
-# Fields of some hundred µm are pictures here, and sections elsewhere.
-CONFIG = Config.model_validate({"tissue": {"min_section_mm2": 0.002}})
+CONFIG = Config.model_validate({"tissue": {"min_section_mm2": SMALLEST_FIELD_MM2}})
 GROWING = [stage for stage in LADDER if not stage.resting]
 # Less tissue of a source than this gives no rate, mm².
 LEAST_MM2 = 0.05

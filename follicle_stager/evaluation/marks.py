@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 ENDING = ".truth.json"
 #: Table of a folder of pictures of tissue without follicles.
 SOURCES = "SOURCES.csv"
+#: Smallest piece of tissue in these and in marked pictures, mm²: many are fields of some hundred µm only.
+SMALLEST_FIELD_MM2 = 0.002
 
 #: Typical diameter of a mouse follicle of each stage, µm. Pictures of other species are read as if their follicles had
 #: these sizes: this checks looks, never sizes.

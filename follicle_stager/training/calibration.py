@@ -17,6 +17,7 @@ from follicle_stager.config import TissueConfig
 from follicle_stager.detection.detectors import COARSER, network_pass
 from follicle_stager.detection.search import search
 from follicle_stager.errors import SlideError, UserError
+from follicle_stager.evaluation.marks import SMALLEST_FIELD_MM2
 from follicle_stager.evaluation.pairs import only_follicles
 from follicle_stager.matching import match_outlines
 from follicle_stager.slides import open_slide
@@ -37,8 +38,6 @@ EVIDENCE = ("oocyte", "oocyte_share", "centre", "spread", "moved", "border", "gr
 _MIN_IOU = 0.5
 _LEAST_SPREAD = 0.05
 _LEAST_SECTIONS = 8
-# Pictures of other organs may be smaller than any section.
-_SMALL_PICTURES = TissueConfig(min_section_mm2=0.002)
 
 
 @dataclass(frozen=True)
@@ -111,14 +110,14 @@ def claims_on_textures(folder: Path, network: Path, index: int, scale: Scale) ->
     DataFrame
         As from `claims_on`.
     """
-    look = network_pass(network, index, scale, 0.0)
+    look, tissue = network_pass(network, index, scale, 0.0), TissueConfig(min_section_mm2=SMALLEST_FIELD_MM2)
     rows = []
     for picture in for_training(folder):
         if picture.mpp > COARSER * scale.mpp:
             continue
         try:
             with open_slide(picture.path, mpp=picture.mpp) as slide:
-                claims = search(slide, survey(slide, _SMALL_PICTURES), look).claims
+                claims = search(slide, survey(slide, tissue), look).claims
         except SlideError:  # nothing but glass, for example
             continue
         rows += [claim.evidence | {"true": False, "slide": str(picture.path)} for claim in claims]

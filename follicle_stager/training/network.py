@@ -14,13 +14,7 @@ from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
 from follicle_stager.phantom.cohort import make_plan, write_cohort
 from follicle_stager.phantom.fields import renderer_id
-from follicle_stager.training.calibration import (
-    claims_on,
-    claims_on_textures,
-    familiar_to,
-    fit,
-    plot_reliability,
-)
+from follicle_stager.training.calibration import claims_on, claims_on_textures, familiar_to, fit, plot_reliability
 from follicle_stager.training.loop import train
 
 if TYPE_CHECKING:

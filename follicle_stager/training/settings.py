@@ -62,7 +62,8 @@ class TrainSettings(BaseModel):
     training, which often copes better with looks that training does not show (Wortsman et al. 2022,
     doi:10.1109/CVPR52688.2022.00780). Of no effect without ``start``."""
     textures: str = ""
-    """Folder with pictures of real tissue without follicles, which are shown between and around virtual follicles."""
+    """Folder with pictures of real tissue without follicles, which are shown between and around virtual follicles. The
+    calibration takes all claims on them as false."""
     study: str = ""
     """Study folder; half of the patches come from its corrected slides."""
     seed: int = 1

@@ -98,6 +98,7 @@ def test_a_section_that_is_blurred_or_of_another_scale_is_doubtful(name, spoil, 
     tifffile.imwrite(tmp_path / "a.tif", spoil(section[1]), photometric="rgb")
     with open_slide(tmp_path / "a.tif", mpp=1.0) as slide:
         seen = process_slide(slide, Config(), slide_id=name)
+    assert (seen.quality["strangeness"] > 1) == (name == "blurred")
     assert any(s.doubt for s in seen.sections)
     assert any(said in flag for flag in seen.flags)
 
