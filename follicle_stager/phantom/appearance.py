@@ -58,6 +58,8 @@ class Look:
         Exponents of the amounts of nuclear stain and counterstain, (2,).
     variety
         Share of the follicles and vessels with a look of `variety`.
+    washed_out
+        Share of the oocytes and antra that are nearly as clear as glass, see `variety`.
     """
 
     tissues: NDArray[np.float64]
@@ -74,6 +76,7 @@ class Look:
     zones: tuple[float, float] = (0.0, 70.0)
     contrast: NDArray[np.float64] = field(default_factory=lambda: np.ones(2))
     variety: float = 0.0
+    washed_out: float = 0.0
 
 
 def faithful(rng: np.random.Generator, stain: str, *, faults: float = 0.2) -> Look:

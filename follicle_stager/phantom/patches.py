@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 from scipy import ndimage as ndi
 
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 Ingredient = Literal["random looks", "faults", "look-alikes", "variety"]
 # Share of follicles with a look of `variety`, and of patches with other light and glands.
 _VARIETY = 0.6
+# Share of oocytes and antra that are nearly as clear as glass.
+_WASHED_OUT = 0.3
+# Share of pictures with letters, lines or a scale bar on them.
+_WRITTEN_ON = 0.15
 # Share of patches on other tissue, and share of these that show only this tissue.
 _ON_GROUND, _EMPTY = 0.4, 0.4
 
@@ -144,7 +149,9 @@ def _look(rng: np.random.Generator, without: Collection[Ingredient]) -> Look:
     else:
         look = randomised(rng)
     look = replace(look, faults=0.0) if "faults" in without else look
-    return look if "variety" in without else varied(rng, look, _VARIETY)
+    if "variety" in without:
+        return look
+    return replace(varied(rng, look, _VARIETY), washed_out=_WASHED_OUT)
 
 
 def _patch(
@@ -180,8 +187,11 @@ def _patch(
             ovary, owner = replace(ovary, follicles=ovary.follicles[:0]), np.full_like(owner, -1)
         h, e, kind = _on_ground(rng, ground, h, e, kind, owner, mpp)
     h, e = handle(look, rng, h, e, mpp=mpp)
+    picture = develop(look, rng, h, e, mpp=mpp)
+    if "faults" not in without and rng.random() < _WRITTEN_ON:
+        picture = _written_on(rng, picture)
     return Patch(
-        picture=develop(look, rng, h, e, mpp=mpp),
+        picture=picture,
         white=look.white,
         kind=kind,
         owner=owner,
@@ -191,6 +201,36 @@ def _patch(
         y_um=y_um,
         mpp=mpp,
     )
+
+
+def _written_on(rng: np.random.Generator, picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Put labels, lines, circles and scale bars on a picture, as people do for a talk; they hide what is below."""
+    image = Image.fromarray(picture)
+    draw, size = ImageDraw.Draw(image), min(image.size)
+    for _ in range(int(rng.integers(1, 5))):
+        ink, paper = ("black", "white") if rng.random() < 0.6 else ("white", "black")
+        ink = str(rng.choice([ink, ink, "red", "blue", "yellow"]))
+        x, y = (float(v) for v in rng.uniform(0, size, 2))
+        wide, high = size * float(rng.uniform(0.1, 0.5)), size * float(rng.uniform(0.03, 0.08))
+        turn, line = float(rng.uniform(0, 2 * np.pi)), max(1, round(0.2 * high))
+        match int(rng.integers(4)):
+            case 0:  # lines of text in a box, or without one
+                lines = int(rng.integers(1, 5))
+                if rng.random() < 0.6:
+                    draw.rectangle((x, y, x + wide, y + 1.3 * lines * high), fill=paper, outline=ink)
+                text = "\n".join(
+                    "".join(rng.choice(list("aeilnorst EFT"), int(rng.integers(3, 14)))) for _ in range(lines)
+                )
+                draw.multiline_text((x, y), text, fill=ink, font=ImageFont.load_default(max(6.0, high)))
+            case 1:
+                end = x + wide * np.cos(turn), y + wide * np.sin(turn)
+                draw.line((x, y, *end), fill=ink, width=line)
+                draw.regular_polygon((*end, 1 + 2 * line), 3, rotation=round(90 - np.degrees(turn)) % 360, fill=ink)
+            case 2:
+                draw.rectangle((x, y, x + wide, y + 0.4 * high), fill=ink)
+            case _:
+                draw.ellipse((x, y, x + wide, y + wide), outline=ink, width=line)
+    return np.asarray(image)
 
 
 def _on_ground(

@@ -28,6 +28,7 @@ from follicle_stager.phantom.variety import (
     fill_oocyte,
     varied_follicles,
     varied_vessels,
+    wash_out,
     whorl_theca,
 )
 
@@ -77,6 +78,7 @@ def draw_window(
     counterstain: str = "eosin",
     zones: tuple[float, float] = (0.0, 70.0),
     variety: float = 0.0,
+    washed_out: float = 0.0,
 ) -> Maps:
     """Draw a window of a section.
 
@@ -98,6 +100,8 @@ def draw_window(
         Threshold of the interstitial gland, from -1 (everywhere) to 1 (nowhere), and size of its patches, µm.
     variety
         Share of the follicles and vessels with a look of `variety`.
+    washed_out
+        Share of the oocytes and antra that are nearly as clear as glass.
 
     Returns
     -------
@@ -141,11 +145,12 @@ def draw_window(
     matrix[:, COLUMNS["gaps"]] = _gap_level(looks[:, COLUMNS["gaps"]])
     nuclear, counter = compose(kind, nuclei, cells, fine, mid, open_, matrix, COLUMNS[counterstain])
     for i in near:
-        fill_fluid(f[i], int(i), variety, x0, y0, z, cut.thickness, mpp, kind, owner, nuclear, counter)
+        fill_fluid(f[i], int(i), variety, washed_out, x0, y0, z, cut.thickness, mpp, kind, owner, nuclear, counter)
         for fill in (fill_oocyte, call_exner, whorl_theca):
             fill(f[i], int(i), variety, x0, y0, z, mpp, kind, owner, nuclear, counter)
         if f[i]["nucleus"] > 0:
             germinal_vesicle(f[i], x0, y0, *slab, mpp, kind, nuclear, counter)
+        wash_out(f[i], int(i), washed_out, x0, y0, z, *slab, mpp, kind, owner, nuclear, counter)
     inner = slice(margin, margin + shape[0]), slice(margin, margin + shape[1])
     return Maps(kind[inner], owner[inner], nuclear[inner], counter[inner])
 

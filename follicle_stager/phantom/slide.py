@@ -115,6 +115,7 @@ def draw(ovary: Ovary, cut: Cut, look: Look, *, x_um: float, y_um: float, shape:
         counterstain=look.counterstain,
         zones=look.zones,
         variety=look.variety,
+        washed_out=look.washed_out,
     )
 
 

@@ -1,8 +1,9 @@
 """Looks of real tissue that a good slide does not have: fluid, oocytes, thecae, clefts, vessels and tubes that vary.
 
-`Look.variety` is the share of follicles and vessels with such a look. What each one looks like is a function of its
-seed and of position, as everything in a section. Only the drawing changes: outlines, oocytes, fluid and stages are
-those of the same ovary without variety. Arguments are as in `painting` and `cells`.
+`Look.variety` is the share of follicles and vessels with such a look, and `Look.washed_out` that of oocytes and antra
+that are nearly as clear as glass. What each one looks like is a function of its seed and of position, as everything in
+a section. Only the drawing changes: outlines, oocytes, fluid and stages are those of the same ovary without variety.
+Arguments are as in `painting` and `cells`.
 """
 
 from __future__ import annotations
@@ -64,14 +65,17 @@ def varied_vessels(vessels, share):
 
 
 @compiled
-def fill_fluid(f, row, share, x0, y0, z, thickness, mpp, kind, owner, nuclear, counter):
+def fill_fluid(f, row, share, washed_out, x0, y0, z, thickness, mpp, kind, owner, nuclear, counter):
     """Draw a follicle's fluid anew: from white to salmon, even, granular or in flocs, shrunken, with shed cells.
 
     ``nuclear`` and ``counter`` are changed where the fluid is.
     """
-    if f.fluid == 0 or uniform(0, 6, 7, f.seed) >= share:
+    clear = uniform(7, 6, 7, f.seed) < washed_out
+    if f.fluid == 0 or (uniform(0, 6, 7, f.seed) >= share and not clear):
         return
     strength = 0.02 + 0.5 * uniform(1, 6, 7, f.seed) ** 1.4
+    if clear:
+        strength *= 0.1
     rim = 16 * max(0.0, uniform(4, 6, 7, f.seed) - 0.45)
     reach = 1.25 * f.radius
     r0, r1 = max(0, int((f.y - reach - y0) / mpp)), min(kind.shape[0], int((f.y + reach - y0) / mpp) + 2)
@@ -153,6 +157,43 @@ def fill_oocyte(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
                 factor *= 1 - 0.85 * min(max(hole, 0.0), 1.0)
             counter[r, c] *= tone * factor
             nuclear[r, c] *= blue * factor
+
+
+@compiled
+def wash_out(f, row, share, x0, y0, z, z0, thickness, mpp, kind, owner, nuclear, counter):
+    """Draw an oocyte as after poor fixation: empty ooplasm with strands, and a granular nucleus that has shrunk.
+
+    The usual nucleus must be there already. Most of these oocytes are in resting follicles.
+    """
+    if uniform(0, 11, 7, f.seed) >= (share if f.stage <= 2 else 0.3 * share):
+        return
+    rest = 0.35 * uniform(1, 11, 7, f.seed) ** 2
+    strands, mesh = 0.1 + 0.6 * uniform(2, 11, 7, f.seed), 1.5 + 3 * uniform(3, 11, 7, f.seed)
+    pink, blue = 0.15 + 0.55 * uniform(4, 11, 7, f.seed), 0.1 + 0.6 * uniform(5, 11, 7, f.seed)
+    size = f.nucleus * (0.75 + 0.35 * uniform(6, 11, 7, f.seed))
+    ragged, grain = 0.5 * uniform(7, 11, 7, f.seed), 0.4 + 0.9 * uniform(8, 11, 7, f.seed)
+    reach = 1.25 * f.oocyte
+    r0, r1 = max(0, int((f.oy - reach - y0) / mpp)), min(kind.shape[0], int((f.oy + reach - y0) / mpp) + 2)
+    c0, c1 = max(0, int((f.ox - reach - x0) / mpp)), min(kind.shape[1], int((f.ox + reach - x0) / mpp) + 2)
+    for r in range(r0, r1):
+        for c in range(c0, c1):
+            if kind[r, c] != OOPLASM or owner[r, c] != row:
+                continue
+            x, y = x0 + c * mpp, y0 + r * mpp
+            wall = max(0.0, 1 - abs(noise(x, y, z, mesh, f.seed + 51)) / 0.18)
+            depth = (1 - level(x, y, z, f.ox, f.oy, f.oz, f.oocyte, f.oocyte_bumps)) * f.oocyte
+            edge = max(0.0, 1 - depth / 1.0)
+            amount = rest + (1 - rest) * min(1.0, strands * wall + 0.6 * edge)
+            d2 = ((x - f.nx) ** 2 + (y - f.ny) ** 2) / max(size * size, 1e-6)
+            d2 *= 1 + ragged * noise(x, y, z, 0.5 * size + 1, f.seed + 52)
+            inside = 0.0
+            if size > 0 and d2 < 1:
+                half = size * np.sqrt(1 - d2)
+                inside = (min(f.nz + half, z0 + thickness) - max(f.nz - half, z0)) / min(thickness, 2 * size)
+                inside = min(max(1.5 * inside, 0.0), 1.0)
+            dots = max(0.0, 1 + grain * (noise(x, y, z, 1.4, f.seed + 53) + 0.5 * noise(x, y, z, 3.0, f.seed + 54)))
+            nuclear[r, c] = (1 - inside) * min(nuclear[r, c], 0.25) * amount + inside * blue * dots
+            counter[r, c] = (1 - inside) * counter[r, c] * amount + inside * pink * dots
 
 
 @compiled
