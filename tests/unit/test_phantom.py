@@ -307,6 +307,25 @@ class TestPixels:
             assert len(amounts[name]) >= 5
             assert np.ptp(amounts[name]) > 3 * np.ptp(even[name])
 
+    def test_washed_out_oocytes_and_antra_are_nearly_as_clear_as_glass(self, ovary, look):
+        """All other tissue stays as it is."""
+        plain, washed = (replace(look, washed_out=share) for share in (0.0, 1.0))
+        seen = {"fluid": [], "ooplasm": []}
+        for z in range(-300, 300, 60):
+            usual, clear = (
+                draw(ovary, middle(ovary, z), own, x_um=-600, y_um=-600, shape=(600, 600), mpp=2.0)
+                for own in (plain, washed)
+            )
+            assert (usual.kind == clear.kind).all()
+            changed = np.isin(usual.kind, [CODE[name] for name in seen])
+            assert (usual.counter[~changed] == clear.counter[~changed]).all()
+            for name, ratios in seen.items():
+                inside = usual.kind == CODE[name]
+                if inside.sum() > 100:
+                    ratios.append(np.median(clear.counter[inside]) / np.median(usual.counter[inside]))
+        assert np.median(seen["fluid"]) < 0.8
+        assert np.median(seen["ooplasm"]) < 0.8
+
     def test_without_variety_nothing_is_drawn_otherwise(self, ovary):
         assert (varied_follicles(ovary.follicles, 0.0) == ovary.follicles).all()
         assert (varied_vessels(ovary.vessels, 0.0) == ovary.vessels).all()
