@@ -59,7 +59,7 @@ class Look:
     variety
         Share of the follicles and vessels with a look of `variety`.
     washed_out
-        Share of the oocytes and antra that are nearly as clear as glass, see `variety`.
+        Share of the oocytes and antra that are nearly as clear as glass, and of the resting follicles with few nuclei.
     """
 
     tissues: NDArray[np.float64]

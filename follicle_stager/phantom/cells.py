@@ -125,11 +125,11 @@ def scatter(code, look, x0, y0, z0, thickness, mpp, kind, owner, turn, dying, nu
 
 
 @compiled
-def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
+def granulosa(f, looks, washed_out, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
     """Draw the granulosa cells that lie in rows: on the basement membrane, and as a corona on the oocyte.
 
-    Resting follicles have few, flat cells; transitional ones have cuboidal cells on one side. The cells between the two
-    rows are drawn by `scatter`.
+    Resting follicles have few, flat cells; transitional ones have cuboidal cells on one side. In the share
+    ``washed_out`` of them, fewer nuclei show. The cells between the two rows are drawn by `scatter`.
     """
     if f.health:
         _shell(
@@ -138,6 +138,8 @@ def granulosa(f, looks, x0, y0, z0, thickness, mpp, kind, nuclei, cells):
         return
     if f.stage <= 1:
         pitch = 11.0 if f.stage == 0 else 8.0
+        if uniform(9, 11, 7, f.seed) < washed_out:
+            pitch *= 1 + 1.5 * uniform(10, 11, 7, f.seed)
         _shell(f, looks[FLAT], 0, 0.5 * f.layer, pitch, True, 0.0, x0, y0, z0, thickness, mpp, kind, nuclei, cells)
     look = looks[RIM]
     _shell(f, look, 0, 0.5 * f.layer, look[PITCH], False, 0.0, x0, y0, z0, thickness, mpp, kind, nuclei, cells)

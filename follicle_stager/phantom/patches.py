@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 Ingredient = Literal["random looks", "faults", "look-alikes", "variety"]
 # Share of follicles with a look of `variety`, and of patches with other light and glands.
 _VARIETY = 0.6
-# Share of oocytes and antra that are nearly as clear as glass.
-_WASHED_OUT = 0.3
+# Share of oocytes and antra that are nearly as clear as glass, and of resting follicles with few nuclei.
+_WASHED_OUT = 0.4
 # Share of pictures with letters, lines or a scale bar on them.
 _WRITTEN_ON = 0.15
 # Share of patches on other tissue, and share of these that show only this tissue.

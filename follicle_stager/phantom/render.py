@@ -101,7 +101,7 @@ def draw_window(
     variety
         Share of the follicles and vessels with a look of `variety`.
     washed_out
-        Share of the oocytes and antra that are nearly as clear as glass.
+        Share of the oocytes and antra that are nearly as clear as glass, and of the resting follicles with few nuclei.
 
     Returns
     -------
@@ -137,7 +137,7 @@ def draw_window(
         ):
             scatter(code, looks[code], x0, y0, *slab, mpp, kind, owner, turn, dying, nuclei, cells, ovary.seed + code)
     for i in near:
-        granulosa(f[i], looks, x0, y0, *slab, mpp, kind, nuclei, cells)
+        granulosa(f[i], looks, washed_out, x0, y0, *slab, mpp, kind, nuclei, cells)
     fine = texture(x0, y0, mpp, rows, columns, 1.3, ovary.seed + 7 * cut.number)
     mid = texture(x0, y0, mpp, rows, columns, 5.0, ovary.seed + 7 * cut.number + 1)
     open_ = texture(x0, y0, mpp, rows, columns, 6.5, ovary.seed + 7 * cut.number + 2)
