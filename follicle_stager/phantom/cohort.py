@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
@@ -85,6 +85,9 @@ class CohortPlan(Part):
     """Share of follicles, vessels and slides with looks that good slides do not have: pink, granular or shrunken fluid,
     pale or vacuolated oocytes, thick thecae, clefts, vessels full of red cells, coloured light. Several values are
     assigned in turn to the animals of a group."""
+    washed_out: tuple[Fraction, ...] = (0.0,)
+    """Share of oocytes and antra that are nearly as clear as glass, and of resting follicles with few granulosa nuclei,
+    as after poor fixation. Several values are assigned in turn to the animals of a group."""
     mpp: Annotated[float, Field(ge=0.2, le=4)] = 1.0
     """Pixel size, µm/px."""
     jpeg: Annotated[int, Field(ge=20, le=100)] = 70
@@ -113,7 +116,7 @@ class CohortPlan(Part):
             raise ValueError("models: two of them would write files of the same name")
         if (self.sections is None) == (self.interval is None):
             raise ValueError("give either sections or interval, because one follows from the other")
-        for name in ("faults", "variety"):
+        for name in ("faults", "variety", "washed_out"):
             if not getattr(self, name):
                 raise ValueError(f"{name}: give at least one value (0 for none)")
         self.genotype("knockout")
@@ -295,6 +298,7 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
             look = faithful(rng, stain, faults=faults) if plan.mode == "faithful" else randomised(rng)
             if variety := plan.variety[(animal.number - 1) % len(plan.variety)]:
                 look = varied(rng, look, variety)
+            look = replace(look, washed_out=plan.washed_out[(animal.number - 1) % len(plan.washed_out)])
             slide = render_slide(ovary, group, look, rng, mpp=plan.mpp)
             file = folder / f"{name}.ome.tif"
             write_ome_tiff(file, slide.picture, mpp=plan.mpp, quality=plan.jpeg)

@@ -31,6 +31,7 @@ _CALIBRATION: dict[str, Any] = {
     "mode": "randomised",
     "faults": [0.0, 0.35],
     "variety": [0.0, 0.6, 0.6],
+    "washed_out": [0.0, 0.4, 0.4],
     "mpp": 0.5,
     "jpeg": 85,
     "ovary": "adult",

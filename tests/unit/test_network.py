@@ -105,6 +105,20 @@ class TestFollicles:
         assert len(found) == 2
         assert found[0].outline.intersection(found[1].outline).area < 0.05 * found[0].outline.area
 
+    @pytest.mark.parametrize(("rim", "cumulus", "is_ooplasm"), [(22, 0, True), (22, 10, False), (40, 0, False)])
+    def test_fluid_that_touches_the_oocyte_all_around_is_ooplasm(self, rim, cumulus, is_ooplasm):
+        """Unless cells of the cumulus lie between them, or the space is too wide for an oocyte in such a follicle."""
+        maps = drawn([(128, 128, 10, 60)])
+        y, x = (np.mgrid[:128, :128] + 0.5) * 2
+        d = np.hypot(x - 128, y - 128)
+        pale = (d >= 10 + cumulus) & (d < rim + cumulus)
+        maps.classes[:, pale] = 0
+        maps.classes[layout.FLUID, pale] = 1
+        (one,) = find_in(Window(maps, 0, 0, 1.5), SCALE)
+        radius = rim if is_ooplasm else 10
+        assert one.oocyte.area == pytest.approx(np.pi * (radius * 1.5) ** 2, rel=0.12)
+        assert bool(one.fluid) != is_ooplasm
+
     def test_sizes_out_of_range_are_no_claims(self):
         assert not find_in(Window(drawn([(128, 128, 4, 7)]), 0, 0, 1.5), SCALE)
 

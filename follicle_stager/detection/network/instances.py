@@ -40,6 +40,8 @@ _SMALLEST_OOCYTE_UM = 7.0
 # Smallest share of the pixels around an oocyte that have zona as the most likely class.
 _ZONA_DRAWN = 0.2
 _SMALLEST_FLUID_UM2 = 60.0
+# Largest width of an oocyte with a pale rim, as a share of the follicle's width [M]: less than in a primary follicle.
+_PALE_OOCYTE = 0.65
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,15 +201,47 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     score = float(1 / (1 + np.exp(-logit))) if scale.weights else evidence["centre"]
     top, left = half[0].min(), half[1].min()
     part = maps.classes[:, top : half[0].max() + 1, left : half[1].max() + 1]
-    nuclei = contours(window, part[layout.NUCLEUS], top, left) if seed.oocyte is not None else []
-    nucleus = max(nuclei, key=lambda p: p.area, default=None)
-    if nucleus is not None and seed.oocyte is not None and not nucleus.within(seed.oocyte.buffer(2)):
-        nucleus = None
-    zona = _zona(window, part, half, top, left) if seed.oocyte is not None else None
+    oocyte, nucleus, zona = seed.oocyte, None, None
+    if oocyte is not None:
+        part, oocyte = _whole_oocyte(window, part, oocyte, _PALE_OOCYTE**2 * outline.area, top, left)
+        nucleus = max(contours(window, part[layout.NUCLEUS], top, left), key=lambda p: p.area, default=None)
+        if nucleus is not None and not nucleus.within(oocyte.buffer(2)):
+            nucleus = None
+        zona = _zona(window, part, half, top, left)
     spaces = (p.intersection(outline) for p in contours(window, part[layout.FLUID], top, left))
     fluid = [p for p in spaces if isinstance(p, Polygon) and p.area > _SMALLEST_FLUID_UM2]
     fluid.sort(key=lambda p: -p.area)
-    return FoundFollicle(outline, seed.oocyte, score, evidence, nucleus, tuple(fluid), zona)
+    return FoundFollicle(outline, oocyte, score, evidence, nucleus, tuple(fluid), zona)
+
+
+def _whole_oocyte(
+    window: Window, part: NDArray[np.float32], oocyte: Polygon, largest_um2: float, top: int, left: int
+) -> tuple[NDArray[np.float32], Polygon]:
+    """Classes and outline of an oocyte whose pale rim was taken for fluid; unchanged if there is no such rim.
+
+    Zona and cumulus separate an oocyte from the antrum. Fluid that touches the oocyte on most sides, and is together
+    with it not larger than ``largest_um2``, is therefore ooplasm.
+    """
+    likely = part.argmax(axis=0)
+    ring = (np.asarray(oocyte.exterior.coords) - (window.x_um, window.y_um)) / window.mpp - (
+        left * layout.FINE,
+        top * layout.FINE,
+    )
+    inside = np.zeros(likely.shape, bool)
+    inside[layout.pixels_inside(ring, layout.FINE, likely.shape)] = True
+    around = ndi.binary_dilation(inside, iterations=2) & ~inside
+    if not around.any() or (likely[around] == layout.FLUID).mean() <= 0.5:
+        return part, oocyte
+    both = part[layout.OOCYTE] + part[layout.NUCLEUS] + part[layout.FLUID]
+    whole = next((p for p in contours(window, both, top, left) if p.intersects(oocyte)), None)
+    if whole is None or whole.area > largest_um2:
+        return part, oocyte
+    labels, _ = ndi.label(both > 0.5)
+    own = np.isin(labels, np.unique(labels[inside & (labels > 0)]))
+    part = part.copy()
+    part[layout.OOCYTE][own] += part[layout.FLUID][own]
+    part[layout.FLUID][own] = 0
+    return part, whole
 
 
 def _zona(
