@@ -77,9 +77,10 @@ def real_sections():
 @pytest.fixture(scope="session")
 def staged(cohort, tmp_path_factory):
     """A study of two slides of the cohort, with a sample sheet; not to be changed."""
-    study = Study.create(tmp_path_factory.mktemp("desk") / "study", Config())
+    config = Config().with_options(detection={"min_score": 0.3})  # so that the tiny slides have three follicles or more
+    study = Study.create(tmp_path_factory.mktemp("desk") / "study", config)
     sources = list_slides(cohort)[:2]
-    assert all(outcome.state == "done" for outcome in run_batch(study, sources, Config()))
+    assert all(outcome.state == "done" for outcome in run_batch(study, sources, config))
     rows = [f"{s.slide_id},{s.slide_id},{g},{g}" for s, g in zip(sources, ("knockout", "control"), strict=True)]
     study.samples_path.write_text("slide,animal,genotype,group\n" + "\n".join(rows) + "\n")
     return study.path

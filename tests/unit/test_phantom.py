@@ -308,7 +308,7 @@ class TestPixels:
             assert np.ptp(amounts[name]) > 3 * np.ptp(even[name])
 
     def test_washed_out_oocytes_and_antra_are_nearly_as_clear_as_glass(self, ovary, look):
-        """All other tissue stays as it is."""
+        """Tissue outside follicles stays as it is, except where nuclei of the granulosa reach over the border."""
         plain, washed = (replace(look, washed_out=share) for share in (0.0, 1.0))
         seen = {"fluid": [], "ooplasm": []}
         for z in range(-300, 300, 60):
@@ -317,8 +317,8 @@ class TestPixels:
                 for own in (plain, washed)
             )
             assert (usual.kind == clear.kind).all()
-            changed = np.isin(usual.kind, [CODE[name] for name in seen])
-            assert (usual.counter[~changed] == clear.counter[~changed]).all()
+            outside = usual.owner < 0
+            assert (usual.counter == clear.counter)[outside].mean() > 0.99
             for name, ratios in seen.items():
                 inside = usual.kind == CODE[name]
                 if inside.sum() > 100:
