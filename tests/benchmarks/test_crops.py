@@ -42,5 +42,5 @@ def test_crops(real_sections, tmp_path, record):
         typical = table[table["size"] == table["label"].map(SIZES_UM).fillna(SIZES_UM["secondary"])]
         best = table.sort_values("score", kind="stable").groupby("file").last()
         for name, part in (("at the typical size", typical), ("claim with the highest score", best)):
-            tables.append(f"{detector}, {name}\n{pd.crosstab(part['label'], part['called'])}")
+            tables.append(f"{detector}, {name}\n{pd.crosstab(part['label'], part['called']).to_string()}")
     record("\n\n".join(tables))
