@@ -293,12 +293,14 @@ def _write_animal(folder: Path, plan: CohortPlan, animal: _Animal) -> Rows:
             name += f"_{side}" if plan.ovaries > 1 else ""
             name += f"_{number}" if len(groups) > 1 else ""
             rng = np.random.default_rng([plan.seed, animal.index, number_of_side, number])
-            faults = plan.faults[(animal.number - 1) % len(plan.faults)]
+            faults, variety, washed_out = (
+                values[(animal.number - 1) % len(values)] for values in (plan.faults, plan.variety, plan.washed_out)
+            )
             stain = plan.models[animal.model]
             look = faithful(rng, stain, faults=faults) if plan.mode == "faithful" else randomised(rng)
-            if variety := plan.variety[(animal.number - 1) % len(plan.variety)]:
+            if variety:
                 look = varied(rng, look, variety)
-            look = replace(look, washed_out=plan.washed_out[(animal.number - 1) % len(plan.washed_out)])
+            look = replace(look, washed_out=washed_out)
             slide = render_slide(ovary, group, look, rng, mpp=plan.mpp)
             file = folder / f"{name}.ome.tif"
             write_ome_tiff(file, slide.picture, mpp=plan.mpp, quality=plan.jpeg)

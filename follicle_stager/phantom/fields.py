@@ -98,6 +98,15 @@ def noise(x, y, z, cell_um, seed):
 
 
 @compiled
+def within(at, reach, start, mpp, count):
+    """First pixel within ``reach`` of a position (both µm) along one axis of a window, and the end after the last one.
+
+    The window has ``count`` pixels and begins at ``start``, µm.
+    """
+    return max(0, int((at - reach - start) / mpp)), min(count, int((at + reach - start) / mpp) + 2)
+
+
+@compiled
 def noise_grid(x0, y0, z, step, rows, columns, cell_um, seed):
     """`noise` on a grid in a plane, (rows, columns) float32."""
     out = np.empty((rows, columns), np.float32)

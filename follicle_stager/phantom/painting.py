@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from follicle_stager.phantom.fields import compiled, depth_in_ovary, fluid_level, level, noise, uniform
+from follicle_stager.phantom.fields import compiled, depth_in_ovary, fluid_level, level, noise, uniform, within
 from follicle_stager.phantom.tissues import CODE
 
 # Compiled code can read module constants, but not dictionaries.
@@ -143,11 +143,9 @@ def paint_corpus_luteum(body, x0, y0, z, mpp, kind, turn):
         tissue = LUTEAL
     elif body.age == 2:
         tissue = OLD_LUTEAL
-    for r in range(max(0, int((body.y - reach - y0) / mpp)), min(kind.shape[0], int((body.y + reach - y0) / mpp) + 2)):
+    for r in range(*within(body.y, reach, y0, mpp, kind.shape[0])):
         y = y0 + r * mpp
-        for c in range(
-            max(0, int((body.x - reach - x0) / mpp)), min(kind.shape[1], int((body.x + reach - x0) / mpp) + 2)
-        ):
+        for c in range(*within(body.x, reach, x0, mpp, kind.shape[1])):
             x = x0 + c * mpp
             out = (level(x, y, z, body.x, body.y, body.z, body.radius, body.bumps) - 1) * body.radius
             if out < 0:
@@ -171,9 +169,9 @@ def paint_follicle(f, row, x0, y0, z, mpp, kind, owner, turn):
     wrap = 0.25 * f.radius + 8
     reach = 1.3 * f.radius + f.theca + f.theca_gap + wrap
     flat = f.stage <= 1
-    for r in range(max(0, int((f.y - reach - y0) / mpp)), min(kind.shape[0], int((f.y + reach - y0) / mpp) + 2)):
+    for r in range(*within(f.y, reach, y0, mpp, kind.shape[0])):
         y = y0 + r * mpp
-        for c in range(max(0, int((f.x - reach - x0) / mpp)), min(kind.shape[1], int((f.x + reach - x0) / mpp) + 2)):
+        for c in range(*within(f.x, reach, x0, mpp, kind.shape[1])):
             x = x0 + c * mpp
             flat2 = (x - f.x) ** 2 + (y - f.y) ** 2
             if flat2 + (z - f.z) ** 2 > reach * reach:

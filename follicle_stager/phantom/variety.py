@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from follicle_stager.phantom.cells import stamp
-from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, uniform
+from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, uniform, within
 from follicle_stager.phantom.tissues import CODE
 
 FLUID, OOPLASM, GRANULOSA, THECA = (CODE[n] for n in ("fluid", "ooplasm", "granulosa", "theca"))
@@ -78,8 +78,8 @@ def fill_fluid(f, row, share, washed_out, x0, y0, z, thickness, mpp, kind, owner
         strength *= 0.1
     rim = 16 * max(0.0, uniform(4, 6, 7, f.seed) - 0.45)
     reach = 1.25 * f.radius
-    r0, r1 = max(0, int((f.y - reach - y0) / mpp)), min(kind.shape[0], int((f.y + reach - y0) / mpp) + 2)
-    c0, c1 = max(0, int((f.x - reach - x0) / mpp)), min(kind.shape[1], int((f.x + reach - x0) / mpp) + 2)
+    r0, r1 = within(f.y, reach, y0, mpp, kind.shape[0])
+    c0, c1 = within(f.x, reach, x0, mpp, kind.shape[1])
     for r in range(r0, r1):
         y = y0 + r * mpp
         for c in range(c0, c1):
@@ -144,8 +144,8 @@ def fill_oocyte(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
     holes = max(0.0, uniform(4, 8, 7, f.seed) - 0.4)
     size = 1.6 + 2.2 * uniform(5, 8, 7, f.seed)
     reach = 1.25 * f.oocyte
-    r0, r1 = max(0, int((f.oy - reach - y0) / mpp)), min(kind.shape[0], int((f.oy + reach - y0) / mpp) + 2)
-    c0, c1 = max(0, int((f.ox - reach - x0) / mpp)), min(kind.shape[1], int((f.ox + reach - x0) / mpp) + 2)
+    r0, r1 = within(f.oy, reach, y0, mpp, kind.shape[0])
+    c0, c1 = within(f.ox, reach, x0, mpp, kind.shape[1])
     for r in range(r0, r1):
         for c in range(c0, c1):
             if kind[r, c] != OOPLASM or owner[r, c] != row:
@@ -173,8 +173,8 @@ def wash_out(f, row, share, x0, y0, z, z0, thickness, mpp, kind, owner, nuclear,
     size = f.nucleus * (0.75 + 0.35 * uniform(6, 11, 7, f.seed))
     ragged, grain = 0.5 * uniform(7, 11, 7, f.seed), 0.4 + 0.9 * uniform(8, 11, 7, f.seed)
     reach = 1.25 * f.oocyte
-    r0, r1 = max(0, int((f.oy - reach - y0) / mpp)), min(kind.shape[0], int((f.oy + reach - y0) / mpp) + 2)
-    c0, c1 = max(0, int((f.ox - reach - x0) / mpp)), min(kind.shape[1], int((f.ox + reach - x0) / mpp) + 2)
+    r0, r1 = within(f.oy, reach, y0, mpp, kind.shape[0])
+    c0, c1 = within(f.ox, reach, x0, mpp, kind.shape[1])
     for r in range(r0, r1):
         for c in range(c0, c1):
             if kind[r, c] != OOPLASM or owner[r, c] != row:
@@ -204,8 +204,8 @@ def whorl_theca(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
     strength = 0.2 + 0.7 * uniform(1, 9, 7, f.seed)
     step = 4 + 6 * uniform(2, 9, 7, f.seed)
     reach = 1.3 * f.radius + f.theca
-    r0, r1 = max(0, int((f.y - reach - y0) / mpp)), min(kind.shape[0], int((f.y + reach - y0) / mpp) + 2)
-    c0, c1 = max(0, int((f.x - reach - x0) / mpp)), min(kind.shape[1], int((f.x + reach - x0) / mpp) + 2)
+    r0, r1 = within(f.y, reach, y0, mpp, kind.shape[0])
+    c0, c1 = within(f.x, reach, x0, mpp, kind.shape[1])
     for r in range(r0, r1):
         for c in range(c0, c1):
             if kind[r, c] != THECA:
@@ -247,8 +247,8 @@ def call_exner(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
 def _space(row, x, y, wide, tone, x0, y0, z, mpp, kind, owner, nuclear, counter, seed):
     """Draw one round space of radius ``wide`` at x and y, µm, where the follicle has granulosa."""
     reach = 1.4 * wide
-    r0, r1 = max(0, int((y - reach - y0) / mpp)), min(kind.shape[0], int((y + reach - y0) / mpp) + 2)
-    c0, c1 = max(0, int((x - reach - x0) / mpp)), min(kind.shape[1], int((x + reach - x0) / mpp) + 2)
+    r0, r1 = within(y, reach, y0, mpp, kind.shape[0])
+    c0, c1 = within(x, reach, x0, mpp, kind.shape[1])
     for r in range(r0, r1):
         for c in range(c0, c1):
             if kind[r, c] != GRANULOSA or owner[r, c] != row:

@@ -174,7 +174,8 @@ def fit(claims: pd.DataFrame) -> Calibration:
             held_out[i, test] = expit(logit)
             losses[i, j] = np.logaddexp(0, np.where(y[test], -logit, logit)).mean()
     # The strongest penalty within one standard error of the best: real slides differ more than virtual ones do.
-    mean, best = losses.mean(axis=1), losses.mean(axis=1).argmin()
+    mean = losses.mean(axis=1)
+    best = mean.argmin()
     error = losses[best].std(ddof=1) / np.sqrt(len(folds))
     chosen = int(np.flatnonzero(mean <= mean[best] + error).max())
     fitted = _regression(x, y, _PENALTIES[chosen])
