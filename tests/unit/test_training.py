@@ -88,9 +88,9 @@ class TestTargets:
         assert on_border > 0.9 * drawn
 
     def test_every_class_is_learned_somewhere(self):
-        stream = patches(2, size=128, mpp=(1.4, 1.6), per_ovary=12)
+        stream = patches(3, size=128, mpp=(1.4, 1.6), per_ovary=12)
         missing = set(range(len(layout.CLASSES)))
-        for _ in range(400):
+        for _ in range(200):
             missing -= set(np.unique(make_target(next(stream), smallest_um=28, largest_um=700).classes))
             if not missing:
                 break
