@@ -52,6 +52,10 @@ _CLASS_WEIGHT = dict.fromkeys(layout.CLASSES, 1.0) | {
 _BORDER, _CENTRE, _RAYS = 1.0, 1.0, 1.0
 # Share of patches that are shown as those of a picture without glass.
 _NO_GLASS = 0.15
+# Sides of the squares that separate fine detail by size, px; and logarithm of the factor of its contrast: mean, SD
+# between pictures, and SD within a picture.
+_DETAIL_PX = (3, 5, 9)
+_DETAIL_MEAN, _DETAIL_SD, _DETAIL_WITHIN_SD = 0.2, 0.4, 0.25
 # Settings that do not affect the trained weights.
 _NOT_OF_THE_WEIGHTS = {"workers", "device", "claims_to_um", "corpora_lutea", "start_share"}
 #: Number of validation shards, which no run trains on, and of steps between validations.
@@ -183,6 +187,8 @@ class _Run:
     def _prepare(self, patches: list[Arrays], rng: np.random.Generator | None) -> tuple[Tensor, dict[str, Tensor]]:
         pictures = np.stack([_shown(p["picture"], p["white"], rng) for p in patches])
         x = torch.from_numpy(pictures).to(self._device, memory_format=torch.channels_last)
+        if rng is not None:
+            x = regrained(x, rng)
         stacked = {
             name: np.stack([p[name] for p in patches]) for name in patches[0] if name not in ("picture", "white")
         }
@@ -305,6 +311,22 @@ def _shown(
     if rng is not None:
         full = full * rng.lognormal(0, 0.15) * rng.lognormal(0, 0.08, 3)
     return layout.shown(picture, glass, full)
+
+
+def regrained(x: Tensor, rng: np.random.Generator) -> Tensor:
+    """Vary the contrast of fine detail from picture to picture, and slowly within each, (batch, channel, y, x).
+
+    Lenses, cameras and compression sharpen or blur, and drawn tissue has less fine detail than real tissue. Without
+    this variation, a network could learn that whatever has much fine detail is real, and therefore no follicle.
+    """
+    out, soft = torch.zeros_like(x), x
+    for side in _DETAIL_PX:
+        softer = functional.avg_pool2d(soft, side, 1, side // 2, count_include_pad=False)
+        amount = _DETAIL_MEAN + _DETAIL_SD * rng.standard_normal((len(x), 1, 1, 1))
+        amount = amount + _DETAIL_WITHIN_SD * rng.standard_normal((len(x), 1, 5, 5))
+        factor = functional.interpolate(torch.from_numpy(amount.astype(np.float32)), x.shape[2:], mode="bilinear")
+        out, soft = out + (soft - softer) * factor.exp().to(x.device), softer
+    return (out + soft).clamp(-1, 1)
 
 
 def _plot(table: pd.DataFrame, path: Path) -> None:

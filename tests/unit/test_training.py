@@ -246,3 +246,15 @@ class TestRecipe:
         with pytest.raises(UserError, match=said) as error:
             load_recipe(path)
         assert str(path) in str(error.value)
+
+
+@given(seed=st.integers(0, 2**32 - 1), grey=st.floats(-1, 1))
+@settings(max_examples=20, deadline=None)
+def test_varied_detail_leaves_even_areas_and_stays_in_range(seed, grey):
+    rng = np.random.default_rng(seed)
+    even = torch.full((2, 3, 32, 32), grey)
+    assert torch.allclose(loop.regrained(even, rng), even, atol=1e-5)
+    noisy = torch.from_numpy(rng.uniform(-1, 1, (1, 3, 32, 32)).astype(np.float32)).repeat(2, 1, 1, 1)
+    first, second = loop.regrained(noisy, rng)
+    assert max(first.abs().max(), second.abs().max()) <= 1
+    assert not torch.allclose(first, second)
