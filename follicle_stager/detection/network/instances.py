@@ -222,22 +222,21 @@ def _whole_oocyte(
     Zona and cumulus separate an oocyte from the antrum. Fluid that touches the oocyte on most sides, and is together
     with it not larger than ``largest_um2``, is therefore ooplasm.
     """
-    likely = part.argmax(axis=0)
     ring = (np.asarray(oocyte.exterior.coords) - (window.x_um, window.y_um)) / window.mpp - (
         left * layout.FINE,
         top * layout.FINE,
     )
-    inside = np.zeros(likely.shape, bool)
-    inside[layout.pixels_inside(ring, layout.FINE, likely.shape)] = True
+    inside = np.zeros(part.shape[1:], bool)
+    inside[layout.pixels_inside(ring, layout.FINE, inside.shape)] = True
     around = ndi.binary_dilation(inside, iterations=2) & ~inside
-    if not around.any() or (likely[around] == layout.FLUID).mean() <= 0.5:
+    if not around.any() or (part[:, around].argmax(axis=0) == layout.FLUID).mean() <= 0.5:
         return part, oocyte
     both = part[layout.OOCYTE] + part[layout.NUCLEUS] + part[layout.FLUID]
-    whole = next((p for p in contours(window, both, top, left) if p.intersects(oocyte)), None)
-    if whole is None or whole.area > largest_um2:
-        return part, oocyte
     labels, _ = ndi.label(both > 0.5)
     own = np.isin(labels, np.unique(labels[inside & (labels > 0)]))
+    whole = max(contours(window, np.where(own, both, 0), top, left), key=lambda p: p.area, default=oocyte)
+    if whole.area > largest_um2:
+        return part, oocyte
     part = part.copy()
     part[layout.OOCYTE][own] += part[layout.FLUID][own]
     part[layout.FLUID][own] = 0
@@ -257,7 +256,7 @@ def _zona(
     inside[half[0] - top, half[1] - left] = True
     both = np.where(inside, oocyte + part[layout.ZONA], 0)
     ring = (both > 0.5) & (oocyte <= 0.5)
-    if not ring.any() or (part.argmax(axis=0)[ring] == layout.ZONA).mean() < _ZONA_DRAWN:
+    if not ring.any() or (part[:, ring].argmax(axis=0) == layout.ZONA).mean() < _ZONA_DRAWN:
         return None
     return max(contours(window, both, top, left), key=lambda p: p.area, default=None)
 
