@@ -127,7 +127,7 @@ def _oocytes(window: Window) -> list[_Seed]:
         if values.max() < _OOCYTE_PEAK or own.sum() < least_px:
             continue
         top, left = box[0].start, box[1].start
-        outline = max(contours(window, np.where(own, oocyte[box], 0), top, left), key=lambda p: p.area, default=None)
+        outline = _largest(window, np.where(own, oocyte[box], 0), top, left)
         at = np.argwhere(own) + (top, left)
         seeds.append(_Seed(np.unique(at * layout.FINE // layout.COARSE, axis=0), outline, float(values.mean())))
     return seeds
@@ -204,7 +204,7 @@ def _claim(window: Window, scale: Scale, around: _Around, radius: NDArray[np.flo
     oocyte, nucleus, zona = seed.oocyte, None, None
     if oocyte is not None:
         part, oocyte = _whole_oocyte(window, part, oocyte, _PALE_OOCYTE**2 * outline.area, top, left)
-        nucleus = max(contours(window, part[layout.NUCLEUS], top, left), key=lambda p: p.area, default=None)
+        nucleus = _largest(window, part[layout.NUCLEUS], top, left)
         if nucleus is not None and not nucleus.within(oocyte.buffer(2)):
             nucleus = None
         zona = _zona(window, part, half, top, left)
@@ -234,7 +234,7 @@ def _whole_oocyte(
     both = part[layout.OOCYTE] + part[layout.NUCLEUS] + part[layout.FLUID]
     labels, _ = ndi.label(both > 0.5)
     own = np.isin(labels, np.unique(labels[inside & (labels > 0)]))
-    whole = max(contours(window, np.where(own, both, 0), top, left), key=lambda p: p.area, default=oocyte)
+    whole = _largest(window, np.where(own, both, 0), top, left) or oocyte
     if whole.area > largest_um2:
         return part, oocyte
     part = part.copy()
@@ -258,7 +258,7 @@ def _zona(
     ring = (both > 0.5) & (oocyte <= 0.5)
     if not ring.any() or (part[:, ring].argmax(axis=0) == layout.ZONA).mean() < _ZONA_DRAWN:
         return None
-    return max(contours(window, both, top, left), key=lambda p: p.area, default=None)
+    return _largest(window, both, top, left)
 
 
 def _ring(at: NDArray[np.float64], radius: NDArray[np.float64], angles: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -300,6 +300,11 @@ def consensus(
         votes[:, i] = np.interp(layout.ANGLES, turn[order, i], away[order, i], period=2 * np.pi)
     low, middle, high = np.percentile(votes, [25, 50, 75], axis=1)
     return at, middle, float(((high - low) / np.maximum(middle, 1e-6)).mean())
+
+
+def _largest(window: Window, probability: NDArray[np.floating], top: int, left: int) -> Polygon | None:
+    """The largest of the `contours`; None if there are none."""
+    return max(contours(window, probability, top, left), key=lambda p: p.area, default=None)
 
 
 def contours(window: Window, probability: NDArray[np.floating], top: int, left: int) -> list[Polygon]:
