@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Largest filled share of a volume at which spheres of mixed size can still be pushed apart.
 _PACKED = 0.42
+# Number of vessels of the hilum.
+_IN_HILUM = 12
 
 #: Record of a follicle. ``bumps`` has rows of direction, amount and phase, see `fields.bumpiness`.
 FOLLICLE = np.dtype(
@@ -31,6 +33,7 @@ FOLLICLE = np.dtype(
         ("z", np.float64),
         ("radius", np.float64),  # to the basement membrane
         ("bumps", np.float64, (5, 5)),
+        ("facets", np.float64, (16, 4)),  # planes at which it touches others, see `fields.outline_level`
         ("ox", np.float64),
         ("oy", np.float64),
         ("oz", np.float64),
@@ -103,6 +106,8 @@ class Ovary:
         Lost cap, µm: a nucleus that reaches less than this into a section is not seen.
     seed
         Seed of everything that is a function of position: cells, zones of tissue.
+    hilum_um
+        Width of the hilum, µm, which lies at the end of the second axis; 0 for none.
     """
 
     axes: NDArray[np.float64]
@@ -112,6 +117,7 @@ class Ovary:
     vessels: NDArray[np.void]
     lost_cap_um: float
     seed: int
+    hilum_um: float = 0.0
 
     def counts(self) -> dict[Stage, int]:
         """True number of follicles per stage."""
@@ -189,8 +195,9 @@ def build_ovary(rng: np.random.Generator, model: GenotypeModel, *, levels: dict[
     contents = ((widest(follicles) + follicles["theca"] + 3) ** 3).sum() + ((widest(lutea) + 8) ** 3).sum()
     axes[:, 3] *= max(1.0, float(contents) / volume / _PACKED) ** (1 / 3)
     follicles, lutea = place(rng, model, axes, lobes, follicles, lutea)
-    vessels = _vessels(rng, axes, lobes, rng.poisson(model.vessels))
-    return Ovary(axes, lobes, follicles, lutea, vessels, model.lost_cap_um, int(rng.integers(2**40)))
+    vessels = _vessels(rng, axes, lobes, rng.poisson(model.vessels), model.hilum_um)
+    seed = int(rng.integers(2**40))
+    return Ovary(axes, lobes, follicles, lutea, vessels, model.lost_cap_um, seed, model.hilum_um)
 
 
 def animal_levels(rng: np.random.Generator, model: GenotypeModel) -> dict[Stage, float]:
@@ -290,18 +297,21 @@ def _turned(bodies: NDArray[np.void], rotation: NDArray[np.float64]) -> NDArray[
             at = np.column_stack([bodies[name] for name in point]) @ rotation.T
             for name, values in zip(point, at.T, strict=True):
                 out[name] = values
-    for name in ("bumps", "oocyte_bumps"):
+    for name in ("bumps", "facets", "oocyte_bumps"):
         if name in names:
             out[name][:, :, :3] = bodies[name][:, :, :3] @ rotation.T
     return out
 
 
 def _vessels(
-    rng: np.random.Generator, axes: NDArray[np.float64], lobes: NDArray[np.float64], number: int
+    rng: np.random.Generator, axes: NDArray[np.float64], lobes: NDArray[np.float64], number: int, hilum_um: float
 ) -> NDArray[np.void]:
-    """Draw winding tubes, most of them in the medulla; follicles are painted over them."""
-    pieces = []
-    for start in points_inside(rng, axes, lobes, number, power=0.75):
+    """Draw winding tubes, most of them in the medulla, and some in the hilum; follicles are painted over them."""
+    pieces, starts = [], points_inside(rng, axes, lobes, number, power=0.75)
+    if hilum_um:
+        along = axes[1, 3] * rng.uniform(0.4, 1.1, (_IN_HILUM, 1)) * axes[1, :3]
+        starts = np.concatenate([starts, along + rng.normal(0, hilum_um / 4, (_IN_HILUM, 3))])
+    for start in starts:
         radius, content = 2 + rng.gamma(2.0, 4.0), int(rng.choice(4, p=[0.42, 0.34, 0.16, 0.08]))
         wall = rng.uniform(1.5, 3.0) if rng.random() < 0.6 else rng.uniform(4, 10)
         if content == 3:

@@ -198,6 +198,10 @@ class GenotypeModel(_Ranged):
     """Diameter; 300-900 is usual [M]."""
     nested: Fraction = 0.0
     """Share of the primordial follicles that lie in nests in which they touch each other [M]."""
+    flattened: Fraction = 0.0
+    """How far follicles with two or more layers are pressed flat against each other, 0 to 1 [M]."""
+    hilum_um: NotNegative = 0.0
+    """Width of the hilum, where vessels enter and the cortex is interrupted; 0 for none [M]."""
     vessels: NotNegative = 60.0
     """Mean number per ovary [M]."""
     lost_cap_um: NotNegative = 1.0

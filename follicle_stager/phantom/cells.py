@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from follicle_stager.phantom.fields import bumpiness, compiled, uniform
+from follicle_stager.phantom.fields import bumpiness, compiled, flattened, uniform
 from follicle_stager.phantom.tissues import CODE, COLUMNS
 
 LUMEN, OOPLASM = CODE["lumen"], CODE["ooplasm"]
@@ -180,7 +180,7 @@ def _shell(f, look, which, offset, pitch, flat, pyknotic, x0, y0, z0, thickness,
         ring = np.sqrt(max(1 - h * h, 0.0))
         around = golden * (n + 0.5) + 0.7 * wobble * (uniform(n, 2, which, seed) - 0.5) / max(ring, 0.05)
         dx, dy, dz = ring * np.cos(around), ring * np.sin(around), h
-        factor = bumpiness(dx, dy, dz, f.bumps) if which == 0 else bumpiness(dx, dy, dz, f.oocyte_bumps)
+        factor = flattened(dx, dy, dz, f) if which == 0 else bumpiness(dx, dy, dz, f.oocyte_bumps)
         base = f.radius if which == 0 else f.oocyte
         inwards = offset
         if f.stage <= 1:

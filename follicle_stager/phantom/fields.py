@@ -174,6 +174,33 @@ def level(x, y, z, cx, cy, cz, radius, bumps):
 
 
 @compiled
+def flattened(dx, dy, dz, f):
+    """`bumpiness` of a follicle's basement membrane, which is flat where the follicle is pressed against another one.
+
+    ``f`` is a record of `anatomy.FOLLICLE`. Its ``facets`` have rows (nx, ny, nz, distance): the follicle ends at a
+    plane at this distance from its centre, a share of its radius; 0 ends the list. The edges of planes are round.
+    """
+    s = bumpiness(dx, dy, dz, f.bumps)
+    for i in range(f.facets.shape[0]):
+        if f.facets[i, 3] == 0:
+            break
+        t = dx * f.facets[i, 0] + dy * f.facets[i, 1] + dz * f.facets[i, 2]
+        if t > 0.05:
+            s = s / (1 + (s * t / f.facets[i, 3]) ** 16) ** (1 / 16)
+    return s
+
+
+@compiled
+def outline_level(x, y, z, f):
+    """`level` of a follicle's basement membrane."""
+    dx, dy, dz = x - f.x, y - f.y, z - f.z
+    d = np.sqrt(dx * dx + dy * dy + dz * dz)
+    if d < 1e-9:
+        return 0.0
+    return d / (f.radius * flattened(dx / d, dy / d, dz / d, f))
+
+
+@compiled
 def fluid_level(x, y, z, depth, away, f):
     """Level of a follicle's fluid, µm, positive inside it; ``f`` is a record of `anatomy.FOLLICLE`.
 
@@ -202,7 +229,7 @@ def follicle_grid(x0, y0, z, step, rows, columns, f):
         y = y0 + r * step
         for c in range(columns):
             x = x0 + c * step
-            out[0, r, c] = (1 - level(x, y, z, f.x, f.y, f.z, f.radius, f.bumps)) * f.radius
+            out[0, r, c] = (1 - outline_level(x, y, z, f)) * f.radius
             out[1, r, c] = (1 - level(x, y, z, f.ox, f.oy, f.oz, f.oocyte, f.oocyte_bumps)) * f.oocyte
             dx, dy, dz = x - f.nx, y - f.ny, z - f.nz
             out[2, r, c] = f.nucleus - np.sqrt(dx * dx + dy * dy + dz * dz)

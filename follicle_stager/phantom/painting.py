@@ -9,7 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from follicle_stager.phantom.fields import compiled, depth_in_ovary, fluid_level, level, noise, uniform, within
+from follicle_stager.phantom.fields import (
+    compiled,
+    depth_in_ovary,
+    fluid_level,
+    level,
+    noise,
+    outline_level,
+    uniform,
+    within,
+)
 from follicle_stager.phantom.tissues import CODE
 
 # Compiled code can read module constants, but not dictionaries.
@@ -29,8 +38,8 @@ _CUBOIDAL_UM = 5.5
 def paint_ground(u0, v0, step, grids, half, kind, turn):
     """Draw the tissue around the bodies: surface, cortex, gland, stroma, medulla, cracks; bursa and fat outside.
 
-    ``grids`` (7, rows, columns) holds depth, zone, other, around, crack and the direction (cos 2a, sin 2a) on a coarse
-    grid. ``u0, v0, step`` are the first pixel and the step in units of this grid.
+    ``grids`` (8, rows, columns) holds depth, zone, other, around, crack, the direction (cos 2a, sin 2a) and the depth
+    in the hilum on a coarse grid. ``u0, v0, step`` are the first pixel and the step in units of this grid.
     """
     values = np.empty(grids.shape[0], np.float32)
     for r in range(kind.shape[0]):
@@ -47,7 +56,9 @@ def paint_ground(u0, v0, step, grids, half, kind, turn):
                 values[g] = top * (1 - fv) + bottom * fv
             depth, zone, other, around = values[0], values[1], values[2], values[3]
             turn[r, c] = 0.5 * np.arctan2(values[6], values[5])
-            if depth < 0:
+            if values[7] > 0 and depth > -110 + 40 * other:
+                kind[r, c] = MEDULLA
+            elif depth < 0:
                 # In places, a bursa runs along the surface.
                 away = -depth - (16 + 14 * other)
                 if around > 0.15 and -2.2 < away < 2.2:
@@ -176,7 +187,7 @@ def paint_follicle(f, row, x0, y0, z, mpp, kind, owner, turn):
             flat2 = (x - f.x) ** 2 + (y - f.y) ** 2
             if flat2 + (z - f.z) ** 2 > reach * reach:
                 continue
-            depth = (1 - level(x, y, z, f.x, f.y, f.z, f.radius, f.bumps)) * f.radius
+            depth = (1 - outline_level(x, y, z, f)) * f.radius
             if depth > 0:
                 kind[r, c] = _inside(f, x, y, z, depth, flat)
                 owner[r, c] = row

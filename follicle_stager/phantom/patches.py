@@ -118,7 +118,7 @@ def patches(
     while True:
         model = small_ovary() if rng.random() < 0.6 else GenotypeModel()
         if "variety" not in without:
-            model = _varied_model(model)
+            model = _varied_model(model, rng)
         ovary = build_ovary(rng, _plain(model) if "look-alikes" in without else model)
         for _ in range(per_ovary):
             scale = float(np.exp(rng.uniform(*np.log(mpp))))
@@ -126,13 +126,15 @@ def patches(
             yield _patch(rng, ovary, size, scale, wanted, without, ground)
 
 
-def _varied_model(model: GenotypeModel) -> GenotypeModel:
-    """The same ovaries with some very large follicles, nests of primordial ones, and more vessels."""
+def _varied_model(model: GenotypeModel, rng: np.random.Generator) -> GenotypeModel:
+    """The same ovary with some very large follicles, flattened ones, nests of primordial ones, vessels and a hilum."""
     large = STAGES[Stage.PREOVULATORY].model_copy(update={"per_ovary": 1.5, "diameter_um": (405.0, 650.0)})
     resting = STAGES[Stage.PRIMORDIAL]
     changes = {
         "stages": model.stages | {Stage.PRIMORDIAL: resting, Stage.PREOVULATORY: large},
         "nested": 0.5,
+        "flattened": float(rng.random()),
+        "hilum_um": float(rng.uniform(0, 0.15) * 1000 * model.length_mm[0]),
         "vessels": 1.5 * model.vessels,
     }
     return model.model_copy(update=changes)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from follicle_stager.phantom.contact import flatten, pressed_um
 from follicle_stager.phantom.fields import first_free, settle
 from follicle_stager.stages import LADDER, Stage
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from follicle_stager.phantom.biology import GenotypeModel
 
 log = logging.getLogger(__name__)
+
+# Share of the follicles that yield which begin beside another one.
+_BESIDE = 0.8
 
 
 def place(
@@ -32,16 +36,28 @@ def place(
     """Move all bodies to free positions; those without room are left out."""
     small = follicles["stage"] <= LADDER.index(Stage.TRANSITIONAL)
     growing, resting = follicles[~small], follicles[small]
-    reach = np.concatenate([widest(growing) + growing["theca"] + 3, widest(lutea) + 8])
+    free_um = widest(growing) + growing["theca"] + 3
+    yields_um = free_um - pressed_um(growing, free_um, model.flattened)
+    room, n = np.concatenate([free_um, widest(lutea) + 8]), len(growing)
+    reach = room - np.concatenate([yields_um, np.zeros(len(lutea))])
     # Each follicle has its own range of depth, so that the small ones stay in the cortex.
     anywhere = np.column_stack([lutea["radius"], np.full(len(lutea), 1e6)])
     depth = np.concatenate([_depths(model, growing), anywhere])
-    placed, free = _settled(points_inside(rng, axes, lobes, len(reach)), reach, depth, axes, lobes, 600)
-    n = len(growing)
-    kept = free[:n]
-    growing, lutea = _moved(growing[kept], placed[:n][kept]), _moved(lutea[free[n:]], placed[n:][free[n:]])
+    start = points_inside(rng, axes, lobes, len(reach))
+    if model.flattened:
+        # Most begin beside a neighbour, and are pushed away until the two touch.
+        pressed = np.flatnonzero(yields_um)
+        beside = pressed[rng.random(len(pressed)) < _BESIDE]
+        start[beside] = start[rng.choice(pressed, len(beside))] + rng.normal(0, 15, (len(beside), 3))
+    placed, free = _settled(start, reach, depth, axes, lobes, 600)
+    growing, lutea = _moved(growing, placed[:n]), _moved(lutea[free[n:]], placed[n:][free[n:]])
+    if model.flattened:
+        kept = np.flatnonzero(free[:n])
+        others = placed[n:][free[n:]], room[n:][free[n:]]
+        growing[kept], free[kept] = flatten(growing[kept], free_um[kept], yields_um[kept], *others)
+    growing = growing[free[:n]]
     resting = resting[rng.permutation(len(resting))]
-    taken, taken_reach, nested = placed[free], reach[free], resting[:0]
+    taken, taken_reach, nested = placed[free], room[free], resting[:0]
     if model.nested:
         nested, resting = _nests(rng, model, axes, lobes, resting, taken, taken_reach)
         taken = np.concatenate([taken, np.column_stack([nested[name] for name in "xyz"])])

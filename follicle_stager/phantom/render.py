@@ -166,7 +166,7 @@ def _draw_ground(
     *,
     zones: tuple[float, float],
 ) -> None:
-    """Draw the tissue around the bodies: surface, cortex, stroma, gland, medulla; bursa and fat outside."""
+    """Draw the tissue around the bodies: surface, cortex, stroma, gland, medulla, hilum; bursa and fat outside."""
     # Slowly varying fields on a coarse grid that is the same for every window.
     gx, gy = np.floor(x0 / _COARSE) - 1, np.floor(y0 / _COARSE) - 1
     rows = int(kind.shape[0] * mpp / _COARSE) + 5
@@ -188,16 +188,28 @@ def _draw_ground(
     c2 = np.cos(2 * along) * near + np.cos(2 * swirl) * (1 - near)
     s2 = np.sin(2 * along) * near + np.sin(2 * swirl) * (1 - near)
     half = float(ovary.axes[:, 3].min())
+    stalk = _hilum(ovary, *at, z, rows, columns) + 0.2 * ovary.hilum_um * other
     paint_ground(
         x0 / _COARSE - gx,
         y0 / _COARSE - gy,
         mpp / _COARSE,
-        np.stack([depth + rough, zone, other, around, crack, c2, s2]).astype(np.float32),
+        np.stack([depth + rough, zone, other, around, crack, c2, s2, stalk]).astype(np.float32),
         half,
         kind,
         turn,
     )
     paint_fat(x0, y0, z, mpp, kind, ovary.axes, ovary.lobes, ovary.seed + 9)
+
+
+def _hilum(ovary: Ovary, x0: float, y0: float, z: float, rows: int, columns: int) -> NDArray[np.float64]:
+    """Depth in the hilum, a column from the centre outwards, on the coarse grid, µm; negative outside."""
+    if not ovary.hilum_um:
+        return np.full((rows, columns), -1.0)
+    x, y = x0 + _COARSE * np.arange(columns), (y0 + _COARSE * np.arange(rows))[:, None]
+    towards = ovary.axes[1, :3]
+    along = x * towards[0] + y * towards[1] + z * towards[2]
+    aside = np.sqrt(np.maximum(x**2 + y**2 + z**2 - along**2, 0))
+    return np.asarray(np.where(along > 0, ovary.hilum_um / 2 - aside, -ovary.hilum_um))
 
 
 def _is_near(

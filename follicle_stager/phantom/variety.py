@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from follicle_stager.phantom.cells import stamp
-from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, uniform, within
+from follicle_stager.phantom.fields import compiled, fluid_level, level, noise, outline_level, uniform, within
 from follicle_stager.phantom.tissues import CODE
 
 FLUID, OOPLASM, GRANULOSA, THECA = (CODE[n] for n in ("fluid", "ooplasm", "granulosa", "theca"))
@@ -108,7 +108,7 @@ def _clotted(f, x, y, z):
 @compiled
 def _shrunken(f, x, y, z, rim):
     """Factor for fluid that has shrunken away from the cells: 0 in a rim of about ``rim``, µm."""
-    depth = (1 - level(x, y, z, f.x, f.y, f.z, f.radius, f.bumps)) * f.radius
+    depth = (1 - outline_level(x, y, z, f)) * f.radius
     away = (level(x, y, z, f.ox, f.oy, f.oz, f.oocyte, f.oocyte_bumps) - 1) * f.oocyte
     free = rim * max(0.0, 0.7 + noise(x, y, z, 60.0, f.seed + 24))
     return min(max((fluid_level(x, y, z, depth, away, f) - free) / 1.5, 0.0), 1.0)
@@ -211,7 +211,7 @@ def whorl_theca(f, row, share, x0, y0, z, mpp, kind, owner, nuclear, counter):
             if kind[r, c] != THECA:
                 continue
             x, y = x0 + c * mpp, y0 + r * mpp
-            out = (level(x, y, z, f.x, f.y, f.z, f.radius, f.bumps) - 1) * f.radius
+            out = (outline_level(x, y, z, f) - 1) * f.radius
             if 0 < out < f.theca:
                 wave = np.sin(2 * np.pi * (out / step + 1.2 * noise(x, y, z, 30.0, f.seed + 41)))
                 pale = 1 - strength * min(max(1.6 * wave - 0.2, 0.0), 1.0)

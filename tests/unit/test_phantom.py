@@ -34,8 +34,9 @@ from follicle_stager.phantom import (
     small_ovary,
     write_cohort,
 )
-from follicle_stager.phantom.anatomy import animal_levels
+from follicle_stager.phantom.anatomy import CORPUS_LUTEUM, FOLLICLE, VESSEL, Ovary, animal_levels
 from follicle_stager.phantom.cohort import fingerprint
+from follicle_stager.phantom.contact import flatten
 from follicle_stager.phantom.fields import depth_in_ovary, rotation
 from follicle_stager.phantom.sectioning import nuclei_in, profiles_near
 from follicle_stager.phantom.slide import draw
@@ -78,6 +79,35 @@ class TestAnatomy:
         assert (apart > touch).all()
         depth = [depth_in_ovary(*p, ovary.axes, ovary.lobes) for p in at]
         assert (np.array(depth) > f["radius"]).all()
+
+    @settings(max_examples=6, deadline=None)
+    @given(seed=st.integers(0, 2**32), flattened=st.floats(0.1, 1.0))
+    def test_follicles_that_are_pressed_together_do_not_overlap(self, seed, flattened):
+        ovary = build_ovary(np.random.default_rng(seed), small_ovary(flattened=flattened))
+        f = ovary.follicles
+        for z in np.linspace(*ovary.extent_z, 7)[1:-1]:
+            drawn = profiles(ovary, Cut(0, z - 2.5, 5.0))
+            outlines = [p.outline for p in drawn]
+            for i, outline in enumerate(outlines):
+                assert max((outline.intersection(o).area for o in outlines[:i]), default=0.0) < 1
+            # Of a healthy oocyte, no more than the unevenness of its surface reaches into the wall.
+            for p in drawn:
+                if p.oocyte is not None and not f["health"][p.body]:
+                    assert p.oocyte.difference(p.outline).area < 1
+
+    def test_two_follicles_that_are_pressed_together_lose_the_segment_beyond_the_plane_between_them(self):
+        two = np.zeros(2, FOLLICLE)
+        two["radius"], two["oocyte"], two["layers"], two["layer"], two["x"] = 100, 20, 6, 7.5, (0, 180)
+        two["ox"] = two["nx"] = two["x"]
+        flat, kept = flatten(two, np.full(2, 101.0), np.full(2, 15.0), np.zeros((0, 3)), np.zeros(0))
+        assert kept.all()
+        bare = Ovary(np.eye(3, 4), np.zeros((0, 5)), flat, np.zeros(0, CORPUS_LUTEUM), np.zeros(0, VESSEL), 1.0, 1)
+        left, right = (p.outline for p in profiles(bare, Cut(0, -2.5, 5.0)))
+        # A circle of radius r, cut at distance d from its centre, loses the segment beyond; the edge is rounded.
+        segment = 100**2 * np.arccos(0.9) - 90 * np.sqrt(100**2 - 90**2)
+        assert left.bounds[2] < 90 < right.bounds[0]
+        for outline in (left, right):
+            assert 0.98 * segment < np.pi * 100**2 - outline.area < 2 * segment
 
     def test_primordial_follicles_in_nests_are_close_together(self):
         gaps = {}
@@ -412,6 +442,18 @@ class TestPixels:
         assert every & alike
         assert not plain & alike
         assert good_whites < 20 < whites
+
+    def test_the_hilum_interrupts_the_surface_at_the_end_of_the_second_axis(self, look):
+        drawn = {}
+        for hilum_um in (0.0, 200.0):
+            ovary = build_ovary(np.random.default_rng(4), small_ovary(lobes=0, hilum_um=hilum_um))
+            x, y, z = ovary.axes[1, 3] * ovary.axes[1, :3]
+            cut = Cut(7, z - 2.5, 5.0)
+            drawn[hilum_um] = draw(ovary, cut, look, x_um=x - 60, y_um=y - 60, shape=(120, 120), mpp=1.0).kind
+        surface = drawn[0.0] == CODE["epithelium"]
+        assert surface.sum() > 500
+        assert not (drawn[200.0][surface] == CODE["epithelium"]).any()
+        assert (drawn[200.0][drawn[0.0] == CODE["glass"]] == CODE["medulla"]).mean() > 0.3
 
 
 class TestStereology:
