@@ -79,6 +79,7 @@ def flatten(
             for i, own, end in ((int(a), way, ends[0]), (int(b), -way, ends[1])):
                 if i < n:
                     kept[i] &= _cut(out, i, own, end - too_near * loss[i])
+    _draw_in(out)
     return out, kept
 
 
@@ -91,16 +92,26 @@ def _end_um(follicles: NDArray[np.void], far: NDArray[np.float64], i: int, way: 
 
 
 def _cut(follicles: NDArray[np.void], i: int, way: NDArray[np.float64], end_um: float) -> bool:
-    """Add a plane to a follicle, and move its oocyte away from it; False if there is no room for another plane."""
+    """Add a plane to a follicle; False if there is no room for another one."""
     f = follicles[i]
     row = int((f["facets"][:, 3] > 0).sum())
     if row == len(f["facets"]):
         return False
-    distance = end_um - _THECA * f["theca"]
-    follicles["facets"][i, row] = *way, distance / f["radius"]
-    along = sum((f[f"o{axis}"] - f[axis]) * w for axis, w in zip("xyz", way, strict=True))
-    too_far = max(0.0, along + 1.1 * f["oocyte"] + f["zona"] + f["layer"] - distance)
-    for axis, w in zip("xyz", way, strict=True):
-        for name in (f"o{axis}", f"n{axis}"):
-            follicles[name][i] -= too_far * w
+    follicles["facets"][i, row] = *way, (end_um - _THECA * f["theca"]) / f["radius"]
     return True
+
+
+def _draw_in(follicles: NDArray[np.void]) -> None:
+    """Move oocytes towards the centres of their follicles, until a layer of granulosa is between them and the planes.
+
+    All planes count at once: moved from one plane after the other, an oocyte could end beyond one of them.
+    """
+    f = follicles
+    eccentric = np.column_stack([f[f"o{axis}"] - f[axis] for axis in "xyz"])
+    along = np.einsum("fpi,fi->fp", f["facets"][:, :, :3], eccentric)
+    room = f["facets"][:, :, 3] * f["radius"][:, None] - (1.1 * f["oocyte"] + f["zona"] + f["layer"])[:, None]
+    near = (f["facets"][:, :, 3] > 0) & (along > np.maximum(room, 0))
+    share = np.where(near, np.maximum(room, 0) / np.where(near, along, 1), 1).min(axis=1)
+    for moved, axis in zip(((share - 1)[:, None] * eccentric).T, "xyz", strict=True):
+        for name in (f"o{axis}", f"n{axis}"):
+            follicles[name] += moved
