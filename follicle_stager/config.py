@@ -186,7 +186,7 @@ class StagingConfig(_Part):
     """Smallest probability of a stage; below it, the stage is unsure."""
     pyknosis_max_fraction: Fraction = 0.20
     """Share of pyknotic nuclei above which a follicle is atretic; 15-20 % were reported in follicles called intact."""
-    dying_max_fraction: Fraction = 0.35
+    dying_max_fraction: Fraction = 0.25
     """Share of dying granulosa above which a follicle is atretic (network) [M]."""
     oocyte_min_aspect: Fraction = 0.55
     """Ratio of short to long axis below which an oocyte is misshapen, a weak sign of atresia."""

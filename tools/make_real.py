@@ -73,7 +73,7 @@ given. This project most needs mouse sections marked by experts: see [Contribute
 The pictures are not part of this project, as the authors of the marked ones state no licence. If you have other
 pictures, run the same command on them: `python tools/make_real.py --marked FOLDER --textures FOLDER`. Nothing is
 trained on the marked pictures, or on the sources of other tissue that are used for scoring. But the marked pictures
-were looked at to find what the virtual ovary lacks. Networks and settings were scored on them nearly forty times,
+were looked at to find what the virtual ovary lacks. Networks and settings were scored on them about forty times,
 and the supplied network was chosen among those that find the most. Expect less on other pictures.
 """
 
