@@ -11,7 +11,7 @@ import json
 import tomllib
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -212,10 +212,22 @@ class CountingConfig(_Part):
 class ComparisonConfig(_Part):
     """How the verdict is reached."""
 
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Significance level: the largest share of studies without an arrest in which one is found."""
+    alpha: Annotated[float, Field(gt=0, le=0.05)] = 0.05
+    """Significance level: the largest share of studies without an arrest or block in which one is found."""
+    contrast: Literal["primordial", "primary", "secondary", "early_antral"] = "secondary"
+    """The question of the study, named before the data are seen: are follicles arrested at this stage?"""
+    contrast_named: str = ""
+    """Stage and date of the question when it was named; filled in when the study is made, or the question changes."""
     equivalence_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     """Limit of equivalence: a step is not blocked if the interval of its ratio lies between 1/limit and limit [M]."""
+    total_loss_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Total loss: the ratios of primordial and of growing follicles are both below this limit [M]."""
+
+    @property
+    def named_on(self) -> str:
+        """Date on which the question was named; empty if it is unknown, or the question was changed by hand since."""
+        stage, _, date = self.contrast_named.partition(", ")
+        return date if stage == self.contrast else ""
 
 
 class Config(_Part):

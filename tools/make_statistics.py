@@ -1,147 +1,351 @@
-"""Write the tables of docs/statistics.md: how well the verdicts perform, on simulated studies.
+"""Write the tables of docs/statistics.md: how often the tests and verdicts are right, on simulated studies.
 
-    python tools/make_statistics.py [--studies 1000] [--single-stages]
+    python tools/make_statistics.py [--studies 4000] [--before CHECKOUT]
 
-About thirteen minutes on one core. Only the part between the two marks of the page is written.
+About half an hour on one core. Only the part between the two marks of the page is written. ``--before`` is a checkout
+of the version before these tests (in the history at 009b7ea), whose power is shown beside; without it, this column is
+left out.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from itertools import combinations, product
+from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from make_accuracy import DOCS, markdown
+from scipy import stats
 
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
-from follicle_stager.stages import Stage
-from follicle_stager.statistics.power import Design, power, simulate_verdicts
+from follicle_stager.statistics import arrest, effects
+from follicle_stager.statistics.effects import Counted, holm
+from follicle_stager.statistics.power import simulate_verdicts
+from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts
 
 BEGIN, END = "<!-- tables: tools/make_statistics.py -->", "<!-- end of tables -->"
-#: CV of an animal's follicles, and of each stage beside it.
-SPREADS = {
-    "Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)": (0.15, 0.10),
-    "Variable animals (CV 35 %, stages 30 %)": (0.35, 0.30),
+EXPECTED = expected_counts(GenotypeModel())
+NOTHING = (1.0,) * 5
+GROUPS = ((4, 4), (5, 5), (6, 6), (8, 8), (8, 4), (10, 4))
+SAMPLINGS = {
+    "full": Sampling(),
+    "uneven": Sampling(uneven=True),
+    "sparse": Sampling(1 / 8),
+    "sparse, uneven": Sampling(1 / 8, uneven=True),
 }
-PLANTED: dict[str, dict[str, object]] = {
-    "none": {},
-    "block after primary, 70 %": {"block_after": Stage.PRIMARY, "block_probability": 0.7},
-    "block after secondary, 70 %": {"block_after": Stage.SECONDARY, "block_probability": 0.7},
-    "block after secondary, 50 %": {"block_after": Stage.SECONDARY, "block_probability": 0.5},
-    "block after early antral, 70 %": {"block_after": Stage.EARLY_ANTRAL, "block_probability": 0.7},
-    "block after secondary, 70 %, blocked follicles die": {
-        "block_after": Stage.SECONDARY,
-        "block_probability": 0.7,
-        "accumulate": 0.0,
-    },
-    "depletion by half": {"depletion": 0.5},
-    "depletion by half and block after secondary, 70 %": {
-        "depletion": 0.5,
-        "block_after": Stage.SECONDARY,
-        "block_probability": 0.7,
-    },
+#: Ratios of knockout to control on the five rungs.
+BLOCKED = {
+    "arrest at secondary": (1, 1, 1, None, None),
+    "block after primary": (1, 1, None, None, None),
+    "block after early antral": (1, 1, 1, 1, None),
 }
+PATTERNS: dict[str, tuple[float, ...]] = {
+    "early antral halved": (1, 1, 1, 0.5, 1),
+    "secondary doubled": (1, 1, 2, 1, 1),
+    "99 % of all missing": (0.01,) * 5,
+    "reserve lost (90 %)": (0.1, 1, 1, 1, 1),
+    "over-activation": (0.3, 2, 2, 1.5, 1.5),
+    "all halved": (0.5,) * 5,
+    "nothing": NOTHING,
+}
+ABOUT = """\
+{studies} simulated studies a row, unless a row says otherwise; the error (SE) of a share of 5 % is {error} %.
+A control animal has {numbers} countable follicles on the five rungs (two ovaries, every 10th section of 5 µm).
+Animals: *even* (SD of the logarithm 10 % for all stages together, 8 % for each), *real* (25 %; 20, 20, 25, 35 and
+45 %, as in published counts), *wide* (40 %, 40 %). Sampling: *full*; *uneven* (each animal 1/3, 2/3 or all of it);
+*sparse* (1/8).
+"""
+ABOUT_FALSE = """\
+### Arrests and blocks where there is none
+
+Share of studies with any arrest or block, in %; coverage of the 95 % intervals of all stages, steps and the question,
+in %. Groups: controls + knockouts. A star: the share was above 5 % by more than two errors, and was measured again
+with 20 000 other studies, which are shown.
+"""
+ABOUT_POWER = """
+### Arrests and blocks where there is one
+
+Share of studies that find it, in %. *Equal*: with equal weights of the arrest and the blocks. *Before*: the version
+before, with its level set so that it finds a block in 5 % of studies of such animals without one (1000 studies).
+Coverage as above, the lowest of the three.
+"""
+ABOUT_PATTERNS = """
+### Other patterns
+
+Share of studies with each verdict, in %, with 6 + 6 animals.
+"""
+ABOUT_STAGES = """
+### A tenth of the follicles staged wrongly
+
+Even animals, 8 + 8; 100 studies a row (SE up to 5 %). In %.
+"""
+ABOUT_TRIED = """
+### Tests that were tried
+
+Share of studies without an effect in which any of the four steps is significant (Holm; *max-T*: step-down), in %;
+coverage of the four intervals; share in which the step after the secondary stage is significant, if 70 % are arrested
+there. {studies} studies a row, 500 for the permutation test.
+"""
+#: Program that tests studies with the version before: counts and exposures in, p of each step out.
+OLD = """
+import sys, numpy as np
+from follicle_stager.statistics.effects import holm, ratio_of_ratios
+data = np.load(sys.argv[1])
+ko, out = data["knockout"], []
+for c, e in zip(data["counts"], data["exposure"]):
+    p = []
+    for k in range(4):
+        some = c[:, k].any() and c[:, k + 1].any() and all(c[g][:, [k, k + 1]].any() for g in (ko, ~ko))
+        p.append(ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], ko).p_lower if some else np.nan)
+    out.append(holm(np.array(p)))
+np.save(sys.argv[2], np.array(out))
+"""
 
 
 def main() -> None:
     """Simulate and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--studies", type=int, default=1000)
-    parser.add_argument("--single-stages", action="store_true", help="Only the last table.")
+    parser.add_argument("--studies", type=int, default=4000)
+    parser.add_argument("--before", type=Path)
     options = parser.parse_args()
     studies = options.studies
-    page = DOCS / "statistics.md"
-    single = "### Single stages\n\n" + markdown(_single_stages(studies), digits=3) + "\n\n"
-    if options.single_stages:
-        text = page.read_text(encoding="utf-8")
-        write_text(page, text[: text.index("### Single stages")] + single + text[text.index(END) :])
-        return
+    error = np.sqrt(0.05 * 0.95 / studies)
+    numbers = ", ".join(f"{n:.0f}" for n in EXPECTED)
     parts = [
-        f"Each row summarises {studies} simulated studies with two ovaries per animal and every 10th section of 5 µm.\n"
+        ABOUT.format(studies=studies, error=f"{100 * error:.1f}", numbers=numbers),
+        ABOUT_FALSE,
+        markdown(false_claims(studies)),
+        ABOUT_POWER,
+        markdown(power_table(studies, options.before)),
+        ABOUT_PATTERNS,
+        markdown(patterns(studies)),
+        ABOUT_STAGES,
+        markdown(wrong_stages(100)),
+        ABOUT_TRIED.format(studies=studies),
+        markdown(tried(studies)),
+        "",
     ]
-    for title, spread in SPREADS.items():
-        rows = []
-        for planted, given in PLANTED.items():
-            for n in (4, 6):
-                share = simulate_verdicts(_design(spread, given), n, studies=studies)
-                rows.append({"planted": planted, "animals per group": n} | _columns(share))
-                print(rows[-1], flush=True)
-        parts += [f"### {title}\n", markdown(pd.DataFrame(rows), digits=3), ""]
-    parts += ["### Animals per group and power\n", markdown(_needed(studies), digits=2), ""]
-    parts += ["### A tenth of the follicles staged wrongly\n", markdown(_wrong_stages(studies), digits=2), ""]
+    page = DOCS / "statistics.md"
     text = page.read_text(encoding="utf-8")  # only now: somebody may have written to it meanwhile
     head, tail = text[: text.index(BEGIN) + len(BEGIN)], text[text.index(END) :]
-    write_text(page, head + "\n\n" + "\n".join(parts) + "\n" + single + tail)
+    write_text(page, head + "\n\n" + "\n".join(parts) + "\n" + tail)
 
 
-def _wrong_stages(studies: int) -> pd.DataFrame:
-    """The effect of propagating staging errors; a fifteenth of the studies, since each is drawn forty times."""
+def percent(share: float) -> str:
+    """A share in %, one decimal."""
+    return "–" if np.isnan(share) else f"{100 * share:.1f}"
+
+
+def false_claims(studies: int) -> pd.DataFrame:
+    """Rows of spread, sampling and knockouts; a column for each pair of groups."""
+    limit = 0.05 + 2 * np.sqrt(0.05 * 0.95 / studies)
     rows = []
-    for planted in ("none", "block after secondary, 70 %"):
-        design = _design((0.15, 0.10), PLANTED[planted], wrong_stage=0.1)
-        for n in (6, 12):
-            for name, carried in (("uncorrected", False), ("errors propagated", True)):
-                share = simulate_verdicts(design, n, studies=max(20, studies // 15), carried=carried)
-                columns = {"any block": share["any_block"], "exactly the planted blocks": share["right"]}
-                columns |= {"interval coverage": share["coverage"]}
-                rows.append({"planted": planted, "animals per group": n, "stages": name} | columns)
-    return pd.DataFrame(rows)
-
-
-def _single_stages(studies: int) -> pd.DataFrame:
-    """The models of single stages, of a fifth of the studies; with errors propagated of a fifteenth."""
-    rows = []
-    similar, variable = SPREADS.values()
-    for planted in ("none", "block after secondary, 70 %"):
-        for animals, spread in (("similar", similar), ("variable", variable)):
-            for n in (4, 6):
-                design = _design(spread, PLANTED[planted])
-                share = simulate_verdicts(design, n, studies=studies // 5, single_stages=True)
-                rows.append(_of_stages(planted, animals, n, "all correct", share))
-        design = _design(similar, PLANTED[planted], wrong_stage=0.1)
-        for name, carried in (("a tenth wrong, uncorrected", False), ("a tenth wrong, errors propagated", True)):
-            few = max(20, studies // 15)
-            share = simulate_verdicts(design, 6, studies=few, single_stages=True, carried=carried)
-            rows.append(_of_stages(planted, "similar", 6, name, share))
-        print(pd.DataFrame(rows).to_string(), flush=True)
-    return pd.DataFrame(rows)
-
-
-def _of_stages(planted: str, animals: str, n: int, stages: str, share: dict[str, float]) -> dict[str, object]:
-    columns = {"planted": planted, "animals": animals, "animals per group": n, "stages": stages}
-    columns |= {"any stage different": share["any_stage"], "interval coverage": share["stage_coverage"]}
-    return columns | {"without the factor n/(n - 2)": share["plain_coverage"]}
-
-
-def _design(spread: tuple[float, float], knockout: dict[str, object], **given: float) -> Design:
-    own = {"animal_cv": spread[0], "stage_cv": spread[1]}
-    genotypes = [GenotypeModel.model_validate(own | values) for values in ({}, knockout)]
-    return Design(*genotypes, **given)  # type: ignore[arg-type]
-
-
-def _columns(share: dict[str, float]) -> dict[str, object]:
-    kinds = ("block", "block and depletion", "depletion", "none", "inconclusive")
-    return {
-        "any block": share["any_block"],
-        "exactly the planted blocks": share["right"],
-        **{f"verdict {kind}": share.get(kind, 0.0) for kind in kinds},
-        "interval coverage": share["coverage"],
-        "chi-square over follicles, p < 0.05": share["chi_square"],
+    truths = {
+        "nothing": NOTHING,
+        "all halved": PATTERNS["all halved"],
+        "secondary doubled": PATTERNS["secondary doubled"],
     }
+    for (true, ratios), (name, spread), sampled, wider in product(
+        truths.items(), SPREADS.items(), SAMPLINGS, (1.0, 2.0)
+    ):
+        if true != "nothing" and "uneven" in sampled:
+            continue
+        design = Design(ratios, EXPECTED, spread, knockout_spread=wider, sampling=SAMPLINGS[sampled])
+        row = {
+            "true": true,
+            "animals": name,
+            "sampling": sampled,
+            "knockouts": "as variable" if wider == 1 else "twice",
+        }
+        for n in GROUPS:
+            share = simulate_verdicts(design, n, studies=studies)
+            again = "*" if share["false_block"] > limit else ""
+            if again:
+                share = simulate_verdicts(design, n, studies=20_000, seed=2)
+            row[f"{n[0]} + {n[1]}"] = f"{percent(share['false_block'])}{again}; {100 * share['coverage']:.0f}"
+        rows.append(row)
+        print(row, flush=True)
+    return pd.DataFrame(rows)
 
 
-def _needed(studies: int) -> pd.DataFrame:
-    columns = {}
-    for title, spread in (("CV 15 %, 10 %", (0.15, 0.10)), ("CV 35 %, 30 %", (0.35, 0.30))):
-        for share in (0.5, 0.7):
-            for wrong in (0.0, 0.1):
-                planted = {"block_after": Stage.SECONDARY, "block_probability": share}
-                design = _design(spread, planted, wrong_stage=wrong)
-                table = power(design, (3, 4, 6, 8, 12), studies=max(100, studies // 4))
-                name = f"{share:.0%} blocked, {title}" + (f", {wrong:.0%} staged wrongly" if wrong else "")
-                columns[name] = table.set_index("animals")["power"]
-                print(name, columns[name].to_dict(), flush=True)
-    return pd.DataFrame(columns).rename_axis("animals per group").reset_index()
+def power_table(studies: int, before: Path | None) -> pd.DataFrame:
+    """Each block, with the product's weights and equal ones, and in the version before."""
+    rows = []
+    for (planted, ratios), (name, spread) in product(BLOCKED.items(), SPREADS.items()):
+        level = {n: old_level(spread, n, studies, before) for n in (4, 6, 8)} if before else {}
+        for lost in (0.5, 0.7, 0.9):
+            row: dict[str, object] = {"planted": f"{planted}, {lost:.0%}", "animals": name}
+            design = Design(tuple(1 - lost if r is None else float(r) for r in ratios), EXPECTED, spread)
+            covered = []
+            for n in (4, 6, 8):
+                share = simulate_verdicts(design, (n, n), studies=studies)
+                row[f"{n} + {n}"] = percent(share["right"])
+                row[f"{n} + {n}, equal"] = percent(with_weights((1.0,) * 5, design, n, studies))
+                if before:
+                    place = int(np.flatnonzero(design.blocks)[0])
+                    p = old(design, n, studies, before)[:, place]
+                    row[f"{n} + {n}, before"] = percent(float((p <= level[n]).mean()))
+                covered.append(share["coverage"])
+            row["coverage"] = f"{100 * min(covered):.0f}"
+            rows.append(row)
+            print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def with_weights(weights: tuple[float, ...], design: Design, n: int, studies: int) -> float:
+    """Share of studies that find the block with other weights."""
+    own = arrest.WEIGHTS
+    arrest.WEIGHTS = weights  # type: ignore[assignment]
+    try:
+        return simulate_verdicts(design, (n, n), studies=studies)["right"]
+    finally:
+        arrest.WEIGHTS = own
+
+
+def old(design: Design, n: int, studies: int, before: Path) -> np.ndarray:
+    """P of each step in the version before, with Holm's correction, (studies, 4)."""
+    counts, exposure = design.draw(min(studies, 1000), (n, n), np.random.default_rng([3, n]))
+    with tempfile.TemporaryDirectory() as folder:
+        given, out = Path(folder) / "given.npz", Path(folder) / "out.npy"
+        np.savez(given, counts=counts, exposure=exposure, knockout=np.repeat([False, True], n))
+        environment = {**os.environ, "PYTHONPATH": str(before)}
+        subprocess.run([sys.executable, "-c", OLD, str(given), str(out)], env=environment, check=True)
+        return np.asarray(np.load(out))
+
+
+def old_level(spread: object, n: int, studies: int, before: Path) -> float:
+    """Level at which the version before finds a block in 5 % of studies without one."""
+    design = Design(NOTHING, EXPECTED, spread)  # type: ignore[arg-type]
+    return float(np.quantile(np.nanmin(old(design, n, studies, before), axis=1), 0.05))
+
+
+def patterns(studies: int) -> pd.DataFrame:
+    """Patterns that are no block."""
+    blocks, others = ("arrest", "block"), ("accumulation", "acceleration", "loss of the reserve", "total loss")
+    kinds = (*blocks, *others, "depletion", "none", "inconclusive")
+    rows = []
+    for (planted, ratios), (name, spread) in product(PATTERNS.items(), SPREADS.items()):
+        share = simulate_verdicts(Design(tuple(ratios), EXPECTED, spread), (6, 6), studies=studies)
+        row = {"true": planted, "animals": name} | {kind: percent(share[kind]) for kind in kinds}
+        rows.append(row)
+        print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def wrong_stages(studies: int) -> pd.DataFrame:
+    """The effect of propagating staging errors."""
+    rows = []
+    for planted, ratios in (("nothing", NOTHING), ("arrest at secondary, 70%", (1, 1, 1, 0.3, 0.3))):
+        for stages, wrong, carried in (("right", 0.0, False), ("uncorrected", 0.1, False), ("propagated", 0.1, True)):
+            design = Design(ratios, EXPECTED, SPREADS["even"], wrong_stage=wrong)
+            share = simulate_verdicts(design, (8, 8), studies=studies, carried=carried)
+            names = {"false arrest or block": "false_block", "found": "right", "coverage": "coverage"}
+            rows.append({"true": planted, "stages": stages} | {k: percent(share[v]) for k, v in names.items()})
+            print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
+def tried(studies: int) -> pd.DataFrame:
+    """Other tests of the steps, on the same studies."""
+    cases = [
+        (name, sampled, n, wider)
+        for name, sampled in (("even", "full"), ("real", "full"), ("real", "sparse"), ("wide", "uneven"))
+        for n, wider in (((4, 4), 1.0), ((6, 6), 1.0), ((8, 4), 2.0))
+    ]
+    rows = []
+    for name, sampled, n, wider in cases:
+        given = {"knockout_spread": wider, "sampling": SAMPLINGS[sampled]}
+        drawn = [
+            Design(ratios, EXPECTED, SPREADS[name], **given).draw(studies, n, np.random.default_rng(5))  # type: ignore[arg-type]
+            for ratios in (NOTHING, (1, 1, 1, 0.3, 0.3))
+        ]
+        row = {"animals": name, "sampling": sampled, "groups": f"{n[0]} + {n[1]}" + (", twice" if wider == 2 else "")}
+        for test, rule in TRIED.items():
+            few = 500 if rule is max_t else studies
+            (p, held), (found, _) = (rule(c[:few], e[:few], np.repeat([False, True], n)) for c, e in drawn)
+            values = ((p <= 0.05).any(axis=1).mean(), held, (found[:, 2] <= 0.05).mean())
+            row[test] = "; ".join([percent(values[0]), *("–" if np.isnan(v) else f"{100 * v:.0f}" for v in values[1:])])
+        rows.append(row)
+        print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def _stages(counts: np.ndarray, exposure: np.ndarray, k: int) -> list[tuple[int, Counted]]:
+    return [(1, Counted(counts[..., k + 1], exposure[..., k + 1])), (-1, Counted(counts[..., k], exposure[..., k]))]
+
+
+def _result(found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.ndarray, float]:
+    """Adjusted p, (studies, 4), and how often the intervals cover 0."""
+    p = np.stack([stats.t.cdf(d / se, df) for d, se, df in found], axis=-1)
+    held = np.mean([np.abs(d) <= stats.t.ppf(0.975, df) * se for d, se, df in found])
+    return holm(np.nan_to_num(p, nan=1.0)), float(held)
+
+
+def product_test(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
+    """Test as in the product."""
+    steps = [_stages(counts, exposure, k) for k in range(4)]
+    found = [effects.ratio_of_ratios(upper, lower, knockout) for (_, upper), (_, lower) in steps]
+    return _result([(e.log_ratio, e.se, e.df) for e in found])
+
+
+def sums(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
+    """Test the sums of the groups always: a count model with a dispersion for each group (CR2, Satterthwaite)."""
+    return _result([effects._difference(effects._sums(_stages(counts, exposure, k), knockout)) for k in range(4)])
+
+
+def welch(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
+    """Test the animals always, with their variance as it is."""
+    logs = np.stack([effects.log_rates(Counted(counts[..., k], exposure[..., k])) for k in range(5)], axis=-1)
+    return _result([_welch(logs[..., k + 1] - logs[..., k], knockout) for k in range(4)])
+
+
+def half_before_offsets(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
+    """Test the animals, with half a follicle added to the counts as they are."""
+    logs = np.log((counts + 0.5) / exposure)
+    return _result([_welch(logs[..., k + 1] - logs[..., k], knockout) for k in range(4)])
+
+
+def max_t(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
+    """Step-down max-T over permutations of the animals, studentised; no interval."""
+    logs = np.stack([effects.log_rates(Counted(counts[..., k], exposure[..., k])) for k in range(5)], axis=-1)
+    steps = np.diff(logs, axis=-1)
+    n, size = len(knockout), int(knockout.sum())
+    ways = np.array(list(combinations(range(n), size)))
+    if len(ways) > 500:
+        ways = ways[np.random.default_rng(0).permutation(len(ways))[:499]]
+    groups = [knockout, *(np.isin(np.arange(n), way) for way in ways)]
+    t = np.stack([np.stack([d / np.maximum(se, 1e-12) for d, se, _ in (_welch(steps[..., k], g) for k in range(4))], -1)
+                  for g in groups])  # fmt: skip
+    order = np.argsort(t[0], axis=-1)
+    ranked = np.take_along_axis(t, order[None], -1)
+    least = np.flip(np.minimum.accumulate(np.flip(ranked, -1), axis=-1), -1)
+    p = np.maximum.accumulate((least <= ranked[0] + 1e-9).mean(axis=0), axis=-1)
+    out = np.empty_like(p)
+    np.put_along_axis(out, order, p, -1)
+    return out, float("nan")
+
+
+def _welch(values: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    own = [values[..., g] for g in (knockout, ~knockout)]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return effects._difference(
+            [(v.mean(-1), v.var(-1, ddof=1) / v.shape[-1], np.float64(v.shape[-1] - 1)) for v in own]  # type: ignore[misc]
+        )
+
+
+TRIED = {
+    "**animals; sums if few**": product_test,
+    "animals (Welch)": welch,
+    "animals, 0.5 before offsets": half_before_offsets,
+    "sums (CR2)": sums,
+    "permutation, max-T": max_t,
+}
 
 
 if __name__ == "__main__":

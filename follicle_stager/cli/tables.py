@@ -188,7 +188,7 @@ def learned_table(learned: Learned) -> Table:
 def power_table(table: pd.DataFrame) -> Table:
     """How often studies of different sizes find the simulated arrest."""
     shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
-    names = {"power": "finds the block", "other_block": "finds another", "none": "none", "depletion": "depletion"}
+    names = {"power": "finds the block", "other_block": "finds another", "none": "none"}
     names |= {"inconclusive": "inconclusive"}
     for name in names.values():
         shown.add_column(name, justify="right")
@@ -204,10 +204,15 @@ def comparison_tables(result: Comparison) -> list[Table | Text]:
         parts.append(Text(f"{arrest.matrix.model or 'Verdict'}: {arrest.verdict.sentence}", style="bold"))
         parts += [Text(warning, style="yellow") for warning in arrest.verdict.warnings]
         table = Table("step", box=box.SIMPLE)
-        for name in ("ratio", "95 % interval", "p (Holm)"):
+        for name in ("ratio", "95 % interval", "p of the block (Holm)"):
             table.add_column(name, justify="right")
-        for row in arrest.steps.to_dict("records"):
-            step = f"{row['from']} to {row['to']}".replace("_", " ")
+        question = arrest.question.set_index("test")
+        stage = str(question["contrast"].iloc[0])
+        shift = {str(name): value for name, value in question.loc["shift"].items()}
+        rows = [shift | {"step": f"{stage} to all later (arrest)", "p_holm": question.loc["arrest", "p_holm"]}]
+        rows += [{"step": f"{row['from']} to {row['to']}", **row} for row in arrest.steps.to_dict("records")]
+        for row in rows:
+            step = row["step"].replace("_", " ")
             interval = f"{_number(row['low'])} - {_number(row['high'])}"
             estimable = not math.isnan(row["ratio"])
             cells = (_number(row["ratio"]), interval, _number(row["p_holm"])) if estimable else ("NA", "NA", "NA")

@@ -51,10 +51,13 @@ def power(
     ] = "secondary",
     block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that are blocked.")] = 0.7,
     animals: Annotated[str, typer.Option("--animals", help="Numbers of animals per group to try.")] = "3,4,6,8,12",
-    animal_cv: Annotated[
-        float, typer.Option("--animal-cv", min=0, help="CV of follicle numbers between animals.")
-    ] = 0.15,
-    stage_cv: Annotated[float, typer.Option("--stage-cv", min=0, help="Additional CV of each stage.")] = 0.10,
+    animal_sd: Annotated[
+        float | None,
+        typer.Option("--animal-sd", min=0, max=2, help="Spread between animals: SD of the logarithm of their counts."),
+    ] = None,
+    stage_sd: Annotated[
+        float | None, typer.Option("--stage-sd", min=0, max=2, help="Additional spread of each stage of an animal.")
+    ] = None,
     interval: Annotated[
         int, typer.Option("--interval", min=1, help="Sampling interval k: every k-th section is counted.")
     ] = 10,
@@ -62,16 +65,20 @@ def power(
     wrong_stage: Annotated[
         float, typer.Option("--wrong-stage", min=0, max=1, help="Share of follicles staged one step off.")
     ] = 0.0,
-    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated studies for each group size.")] = 300,
+    studies: Annotated[int, typer.Option("--studies", min=10, help="Simulated studies for each group size.")] = 2000,
 ) -> None:
-    """Simulate how many animals a study needs to find an arrest of a given size."""
+    """Simulate how many animals a study needs to find an arrest of a given size.
+
+    The question of the study is an arrest at the stage of --block-after. Without --animal-sd and --stage-sd, animals
+    differ as in published counts.
+    """
     from pydantic import ValidationError
 
     from follicle_stager.cli.tables import power_table
-    from follicle_stager.config import explain
+    from follicle_stager.config import ComparisonConfig, explain
     from follicle_stager.phantom import GenotypeModel
-    from follicle_stager.statistics.power import Design
     from follicle_stager.statistics.power import power as power_of
+    from follicle_stager.statistics.simulate import SPREADS, Design, Spread, expected_counts
 
     try:
         sizes = sorted({int(n) for n in animals.split(",")})
@@ -79,14 +86,21 @@ def power(
         raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8.") from None
     if min(sizes) < 2:
         raise UserError(f"--animals {animals}: a group needs at least 2 animals.")
-    spread = {"animal_cv": animal_cv, "stage_cv": stage_cv}
     try:
-        knockout = GenotypeModel.model_validate(spread | {"block_after": block_after, "block_probability": block})
+        knockout = GenotypeModel.model_validate({"block_after": block_after, "block_probability": block})
     except ValidationError as error:
         raise UserError(f"--{explain(error)}") from None
-    control = GenotypeModel.model_validate(spread)
-    design = Design(control, knockout, ovaries=ovaries, interval=interval, wrong_stage=wrong_stage)
-    out.print(power_table(power_of(design, sizes, studies=studies)))
+    counts, fewer = (expected_counts(g, ovaries=ovaries, interval=interval) for g in (GenotypeModel(), knockout))
+    spread = SPREADS["real"]
+    if animal_sd is not None or stage_sd is not None:
+        spread = Spread(
+            spread.animal if animal_sd is None else animal_sd,
+            spread.stages if stage_sd is None else (stage_sd,) * len(counts),
+        )
+    ratios = tuple(b / a for a, b in zip(counts, fewer, strict=True))
+    design = Design(ratios, counts, spread, wrong_stage=wrong_stage)
+    question = ComparisonConfig.model_validate({"contrast": block_after})
+    out.print(power_table(power_of(design, sizes, studies=studies, config=question)))
 
 
 @app.command()

@@ -17,7 +17,8 @@ from follicle_stager.files import check_regular, replacing, write_text
 from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
-from follicle_stager.stages import LADDER, Status
+from follicle_stager.stages import LADDER, RUNGS, Status
+from follicle_stager.statistics.effects import LEAST_PER_ANIMAL
 from follicle_stager.statistics.matrix import KIND_WORDS
 from follicle_stager.study import count
 from follicle_stager.version import __version__
@@ -82,7 +83,7 @@ def write_report(
                 "figures": {name: svg(figure) for name, figure in figures.items()},
                 "steps": [row | {"estimable": not math.isnan(row["ratio"])} for row in _records(arrest.steps)],
                 "stages": _records(comparison.stages[comparison.stages["model"] == arrest.matrix.model]),
-                "contrast": arrest.contrast,
+                "question": {row["test"]: row for row in _records(arrest.question)},
                 "would_change": _would_change(arrest),
                 "exposure": arrest.matrix.exposure_note,
             }
@@ -156,19 +157,20 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _would_change(arrest: Arrest) -> str:
     """Say in words what could change the verdict."""
+    blocked = arrest.steps[arrest.steps["from"].isin(arrest.verdict.blocks)]
+    if len(blocked):
+        stages = {*blocked["from"], *blocked["to"]}
+        if arrest.question["arrest"].eq("yes").any():
+            stages |= set(list(RUNGS)[list(RUNGS).index(arrest.question["contrast"].iloc[0]) :])
+        names = [name.replace("_", " ") for name in RUNGS if name in stages]
+        return f"Wrong stages could cause the same result. Check follicles of these stages first: {', '.join(names)}."
     steps = arrest.steps.dropna(subset=["ratio"])
     if steps.empty:
         return "Follicles of neighbouring stages in both groups, from at least two animals each."
-    blocked = steps[steps["from"].isin(arrest.verdict.blocks)]
-    row = (blocked.sort_values("p_holm").iloc[-1] if len(blocked) else steps.sort_values("p").iloc[0]).to_dict()
+    row = steps.sort_values("p").iloc[0].to_dict()
     step = f"the step from {row['from']} to {row['to']}".replace("_", " ")
-    if len(blocked):
-        return (
-            f"The block rests on p = {_number(row['p_holm'])} (Holm) at {step}. It would no longer hold if this step's "
-            f"ratio of {_number(row['ratio'])} was due to wrong stages: check follicles of these two stages first."
-        )
     return (
-        f"Closest to a block is {step}: ratio {_number(row['ratio'])}, interval {_number(row['low'])} to "
+        f"Closest to a block is {step}: ratio {_number(row['ratio'])}, 95 % interval {_number(row['low'])} to "
         f"{_number(row['high'])}. More animals, or more sections of each, narrow it."
     )
 
@@ -229,6 +231,9 @@ def _methods(study: Study, comparison: Comparison, detector: str) -> dict[str, s
         "counted": KIND_WORDS[comparison.kind],
         "covariates": ", ".join(comparison.covariates).replace("_", " "),
         "equivalence_ratio": f"{config.comparison.equivalence_ratio:g}",
+        "contrast": config.comparison.contrast.replace("_", " "),
+        "contrast_named": config.comparison.named_on,
+        "least_per_animal": f"{LEAST_PER_ANIMAL:g}",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
 

@@ -1,66 +1,198 @@
-# Refits the comparison in R from the tables beside this file:  Rscript analysis.R
-# The counts as they are: errors of stage, which the report carries into what nobody judged, are in none of it.
-# Needs MASS (comes with R); glmmTMB, lme4 and VGAM are used where they are installed. One line for each model:
-# package, what, log ratio of knockout to control, standard error.
+# Repeats the tests and the verdict from the tables beside this file:  Rscript analysis.R
+# Needs only R itself. docs/statistics.md explains the methods; names here are those of the tables.
 file <- sub("--file=", "", grep("^--file=", commandArgs(FALSE), value = TRUE))
 if (length(file)) setwd(dirname(file))
-names <- c(model = "character", animal = "character")
-animals <- read.csv("animals.csv", na.strings = "NA", check.names = FALSE, colClasses = names)
-exposures <- read.csv("exposures.csv", na.strings = "NA", check.names = FALSE, colClasses = names)
+
+# The settings of the comparison; all other numbers come from the tables.
+settings <- read.csv("settings.csv", na.strings = "NA")
 rungs <- c("primordial", "primary", "secondary", "early_antral", "antral")
-animals$knockout <- as.integer(animals$group == "knockout")
-data <- merge(animals, exposures, by = c("model", "animal"), suffixes = c("", ".exposure"), sort = FALSE)
-has <- function(package) requireNamespace(package, quietly = TRUE)
+half <- 0.5
+weights <- c(8, 1, 1, 1, 1)
 
-say <- function(package, what, fit) {
-  table <- if (package == "glmmTMB") summary(fit)$coefficients$cond else summary(fit)$coefficients
-  cat(sprintf("%s, %s, %.6f, %.6f\n", package, what, table["knockout", 1], table["knockout", 2]))
-}
-tried <- function(fit, package, what) {
-  fit <- tryCatch(suppressMessages(suppressWarnings(fit)), error = function(e) NULL)
-  if (!is.null(fit)) say(package, what, fit)
+read <- function(name) {
+  read.csv(name, na.strings = "NA", check.names = FALSE, colClasses = c(model = "character", animal = "character"))
 }
 
-for (model in unique(data$model)) {
-  own <- data[data$model == model, ]
+# Estimate, variance and degrees of freedom of one group. stages: list of counts y, exposures e, and sign of each stage.
+by_animals <- function(stages, own) {
+  values <- 0
+  random <- 0
+  for (s in stages) {
+    values <- values + s$sign * log(s$y / s$e * mean(s$e) + half)
+    rate <- (sum(s$y[own]) + half) / sum(s$e[own])
+    random <- random + mean(1 / (rate * s$e[own] + half))
+  }
+  spread <- var(values[own])
+  c(mean(values[own]), max(spread, random) / sum(own), if (spread > random) sum(own) - 1 else 60)
+}
+by_sums <- function(stages, own) {
+  value <- 0
+  random <- 0
+  residuals <- 0
+  for (s in stages) {
+    total <- sum(s$y[own]) + half
+    value <- value + s$sign * log(total / sum(s$e[own]))
+    random <- random + 1 / total
+    residuals <- residuals + s$sign * (s$y[own] - total / sum(s$e[own]) * s$e[own]) / total
+  }
+  leverage <- stages[[1]]$e[own] / sum(stages[[1]]$e[own])
+  spread <- sum(residuals^2 / (1 - leverage))
+  c(value, max(spread, random), if (spread > random) max(1 / sum(leverage^2) - 1, 1) else 60)
+}
+effect <- function(stages, knockout) {
+  least <- min(sapply(stages, function(s) c(mean(s$y[knockout]), mean(s$y[!knockout]))))
+  rule <- if (least < 3) by_sums else by_animals
+  a <- rule(stages, knockout)
+  b <- rule(stages, !knockout)
+  c(log_ratio = a[1] - b[1], se = sqrt(a[2] + b[2]), df = (a[2] + b[2])^2 / (a[2]^2 / a[3] + b[2]^2 / b[3]))
+}
+unknown <- c(log_ratio = NA_real_, se = NA_real_, df = NA_real_)
+
+# All effects of one set of counts: a matrix with a row for each effect.
+effects <- function(y, e, knockout, contrast) {
+  stage <- function(cols, sign = 1) {
+    list(y = rowSums(y[, cols, drop = FALSE]), e = rowMeans(e[, cols, drop = FALSE]), sign = sign)
+  }
+  seen <- !apply(is.na(y), 2, any)
+  present <- seen & colSums(y, na.rm = TRUE) > 0
+  after <- function(k) {
+    cols <- which(seen & seq_along(rungs) > k)
+    if (length(cols)) cols else length(rungs)
+  }
+  some <- sapply(1:4, function(k) any(present[(k + 1):5]))
+  known <- function(when, stages) if (isTRUE(when)) effect(stages, knockout) else unknown
+  each <- function(cols) sum(y[knockout, cols]) > 0 && sum(y[!knockout, cols]) > 0
+  informative <- function(k) present[k] && present[k + 1] && each(k:(k + 1))
+  rows <- c(
+    lapply(1:5, function(k) known(present[k], list(stage(k)))),
+    lapply(1:4, function(k) known(informative(k), list(stage(k + 1), stage(k, -1)))),
+    lapply(1:4, function(k) known(some[k], list(stage(after(k))))),
+    list(known(present[contrast] && some[contrast] && all(seen[contrast:5]) && each(contrast:5),
+      list(stage(after(contrast)), stage(contrast, -1))
+    ))
+  )
+  table <- do.call(rbind, rows)
+  rownames(table) <- c(rungs, paste("step", 1:4), paste("later", 1:4), "shift")
+  table
+}
+
+# Rubin's rules, with the degrees of freedom of Barnard and Rubin (1999).
+pooled <- function(plain, draws) {
+  for (i in seq_len(nrow(plain))) {
+    own <- t(sapply(draws, function(d) d[i, ]))
+    own <- own[!is.na(own[, 1]), , drop = FALSE]
+    m <- nrow(own)
+    if (is.na(plain[i, 1]) || m < 2) next
+    within <- max(mean(own[, "se"]^2), plain[i, "se"]^2)
+    between <- var(own[, "log_ratio"])
+    total <- within + (1 + 1 / m) * between
+    missing <- (1 + 1 / m) * between / total
+    complete <- mean(own[, "df"])
+    observed <- (complete + 1) / (complete + 3) * complete * (1 - missing)
+    plain[i, ] <- c(mean(own[, "log_ratio"]), sqrt(total), 1 / (missing^2 / (m - 1) + 1 / observed))
+  }
+  plain
+}
+
+holm <- function(p, weights) {
+  out <- rep(NA_real_, length(p))
+  order_ <- order(p / weights)
+  order_ <- order_[!is.na(p[order_])]
+  highest <- 0
+  for (i in seq_along(order_)) {
+    left <- sum(weights[order_[i:length(order_)]])
+    highest <- max(highest, min(1, p[order_[i]] * left / weights[order_[i]]))
+    out[order_[i]] <- highest
+  }
+  out
+}
+all_lower <- function(values, together) {
+  !is.na(together) && together < 0 && max(values, na.rm = TRUE) <= 0.5 * together
+}
+
+animals <- read("animals.csv")
+exposures <- read("exposures.csv")
+imputations <- read("imputations.csv")
+for (model in unique(animals$model)) {
+  own <- animals[animals$model == model, ]
+  e <- exposures[exposures$model == model, ]
+  e <- as.matrix(e[match(own$animal, e$animal), rungs])
+  y <- as.matrix(own[, rungs])
+  knockout <- own$group == "knockout"
+  contrast <- match(settings$contrast, rungs)
+  alpha <- settings$alpha
   cat("\n==", model, "\n")
-  empty <- function(y) anyNA(y) || any(tapply(y, own$knockout, sum) == 0)
-
-  for (rung in rungs) { # each stage on its own
-    own$y <- own[[rung]]
-    own$e <- own[[paste0(rung, ".exposure")]] / mean(own[[paste0(rung, ".exposure")]])
-    if (empty(own$y)) next
-    tried(MASS::glm.nb(y ~ knockout + offset(log(e)), data = own), "MASS", rung)
-    if (has("glmmTMB")) {
-      tried(glmmTMB::glmmTMB(y ~ knockout + offset(log(e)), family = glmmTMB::nbinom2, data = own), "glmmTMB", rung)
-    }
+  if (min(sum(knockout), sum(!knockout)) < 2) {
+    cat("verdict, not estimable\n")
+    next
   }
-
-  for (k in 1:4) { # each step of the ladder
-    own$upper <- own[[rungs[k + 1]]]
-    own$lower <- own[[rungs[k]]]
-    if (empty(own$upper) || empty(own$lower)) next
-    own$shift <- log(own[[paste0(rungs[k + 1], ".exposure")]] / own[[paste0(rungs[k], ".exposure")]])
-    step <- paste(rungs[k], "to", rungs[k + 1])
-    formula <- cbind(upper, lower) ~ knockout + offset(shift)
-    tried(glm(formula, family = quasibinomial, data = own), "quasibinomial", step)
-    # Animals differ by a random effect instead of a dispersion.
-    if (has("lme4")) {
-      tried(lme4::glmer(update(formula, . ~ . + (1 | animal)), family = binomial, data = own), "lme4", step)
-    }
-    # Continuation ratio: this stage against all beyond, a description.
-    own$upper <- rowSums(own[, rungs[(k + 1):5], drop = FALSE])
-    tried(glm(formula, family = binomial, data = own), "continuation", step)
+  table <- effects(y, e, knockout, contrast)
+  drawn <- imputations[imputations$model == model, ]
+  if (nrow(drawn)) {
+    draws <- lapply(split(drawn, drawn$draw), function(d) {
+      effects(as.matrix(d[match(own$animal, d$animal), rungs]), e, knockout, contrast)
+    })
+    table <- pooled(table, draws)
   }
-  if (has("VGAM") && !anyNA(own[, rungs])) { # all continuation ratios at once; no offsets
-    some <- own[rowSums(own[, rungs]) > 0, ]
-    fit <- tryCatch(
-      VGAM::vglm(as.matrix(some[, rungs]) ~ knockout, VGAM::cratio(parallel = FALSE), data = some),
-      error = function(e) NULL
-    )
-    values <- if (!is.null(fit)) VGAM::coef(VGAM::summary(fit))[paste0("knockout:", 1:4), ]
-    for (k in seq_len(NROW(values))) {
-      cat(sprintf("VGAM, %s to %s, %.6f, %.6f\n", rungs[k], rungs[k + 1], values[k, 1], values[k, 2]))
-    }
+  p_lower <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"])
+  p_upper <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"], lower.tail = FALSE)
+  reach <- function(level) qt(level, table[, "df"]) * table[, "se"]
+  upper <- table[, "log_ratio"] + reach(0.95)
+  steps <- 6:9
+  later <- 10:13
+  claims <- c(max(p_lower[["shift"]], p_lower[later[contrast]]), pmax(p_lower[steps], p_lower[later]))
+  p_holm <- holm(claims, weights)
+  rate <- table[1:5, "log_ratio"]
+  lower <- sapply(1:4, function(k) all_lower(rate[(k + 1):5], table[later[k], "log_ratio"]))
+  yes <- function(x) !is.na(x) & x
+  arrest <- yes(p_holm[1] <= alpha) && lower[contrast]
+  blocks <- yes(p_holm[-1] <= alpha) & lower
+  blocks[contrast] <- blocks[contrast] || arrest
+  slower <- yes(holm(p_lower[steps], rep(1, 4)) <= alpha)
+  slower[contrast] <- slower[contrast] || yes(p_lower[["shift"]] <= alpha)
+  faster <- yes(holm(p_upper[steps], rep(1, 4)) <= alpha)
+  reserve <- !is.na(rate[1])
+  fewer_primordial <- yes(p_lower[1] <= alpha)
+  fewer <- yes(p_lower[later[1]] <= alpha) && (!reserve || fewer_primordial)
+  limit <- log(settings$total_loss_ratio)
+  lost <- yes(upper[1] < limit) && yes(upper[later[1]] < limit)
+  bound <- log(settings$equivalence_ratio)
+  known <- !is.na(table[steps, "log_ratio"])
+  inside <- yes(table[steps, "log_ratio"] - reach(0.95)[steps] > -bound & upper[steps] < bound)
+  before <- cumsum(!is.na(rate))[1:4] == 0
+  shifted <- !is.na(table["shift", "log_ratio"])
+  kind <- if (lost) {
+    "total loss"
+  } else if (arrest) {
+    "arrest"
+  } else if (any(blocks)) {
+    "block"
+  } else if (!any(known) && !shifted && !fewer) {
+    "not estimable"
+  } else if (faster[1] && fewer_primordial && yes(p_upper[later[1]] <= alpha)) {
+    "acceleration"
+  } else if (faster[1] && fewer_primordial) {
+    "loss of the reserve"
+  } else if (any(slower & yes(p_upper[1:4] <= alpha))) {
+    "accumulation"
+  } else if (any(faster)) {
+    "acceleration"
+  } else if (fewer && all(is.na(rate) | rate < 0) && !any(slower)) {
+    "depletion"
+  } else if (all(before | inside) && shifted && !any(yes(p_lower[later] <= alpha))) {
+    "none"
+  } else {
+    "inconclusive"
   }
+  if (!kind %in% c("arrest", "block")) blocks[] <- FALSE
+  for (i in seq_len(nrow(table))) {
+    ends <- exp(table[i, "log_ratio"] + c(-1, 1) * reach(0.975)[i])
+    cat(sprintf(
+      "%s, %.6f, %.6f, %.6f, %.6f, %.6g\n", rownames(table)[i], exp(table[i, "log_ratio"]), ends[1], ends[2],
+      exp(upper[i]), p_lower[i]
+    ))
+  }
+  cat(sprintf("p_holm, %s, %.6g\n", c("arrest", rungs[1:4]), p_holm), sep = "")
+  cat("blocks_after,", rungs[1:4][blocks], "\n")
+  cat("verdict,", kind, "\n")
 }

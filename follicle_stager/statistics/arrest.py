@@ -1,18 +1,20 @@
-"""Find the block: test for each step of the ladder whether fewer follicles take it in the knockout.
+"""Find the block: test the question of the study, and every step of the ladder, over animals.
 
-RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has the log ratio D_k = log RR_{k+1} -
-log RR_k, the change in the ratio from this rung to the next. A block after k reduces all later rungs by the same
-factor, so D_k is below 0 and the steps after it are about 0. If follicles are missing on every rung by the same factor
-(depletion), no step differs.
+RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has the ratio RR_{k+1} / RR_k. A block
+after k reduces all later rungs by the same factor: this step's ratio is below 1, and fewer follicles are on the later
+rungs. If only the first holds, follicles wait at k (accumulation) or are missing at one rung.
 
-Rules and reasons:
+Claims of a block, and why their errors stay at 5 % in all:
 
-- **block after k**: D_k < 0, one-sided, Holm over all steps. At most 5 % of studies without a block show one.
-- **depletion**: the rates of all visible rungs have a common ratio below 1 (one-sided 5 %), and every step is
-  equivalent. With a block, the ratio is that of the rungs up to the first block.
-- **none**: the 90 % interval of every step lies within +- log(bound), which is two one-sided tests at 5 % each.
-  Failing to find a block does not show that there is none.
-- **inconclusive** otherwise; **not estimable** if a group has fewer than two animals, or no step has follicles.
+- **arrest**, the question of the study, named before the data: all later rungs together against the rung of the
+  contrast (shift), and all later rungs in total, are both lower. Both must hold at the level of the claim, so its p is
+  the larger one (intersection-union; Berger 1982, doi:10.1080/00401706.1982.10487790).
+- **block after k**: the same with the step from k to k + 1 in place of the shift.
+- The arrest and the four blocks share 5 % by Holm's procedure with weights (two thirds of the weight for the arrest).
+- Every later rung must be lower in its estimate too, and not much less so than all of them together. This is no test:
+  it keeps a loss at one rung from being called a block.
+
+The other verdicts have no part in these 5 %; each is tested at 5 % by itself: see `decide` and docs/statistics.md.
 
 Counts at one age cannot distinguish slow entry from fast exit, so a verdict says *block or delay*.
 """
@@ -20,8 +22,7 @@ Counts at one age cannot distinguish slow entry from fast exit, so a verdict say
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -29,8 +30,8 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import HALF, Effect, holm, permutation_p, rate_ratio, ratio_of_ratios
-from follicle_stager.statistics.stage_errors import with_errors
+from follicle_stager.statistics.effects import Counted, Effect, holm, log_rates, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,12 +39,188 @@ if TYPE_CHECKING:
     from follicle_stager.statistics.matrix import CountMatrix
     from follicle_stager.statistics.stage_errors import StageErrors
 
+    Values = NDArray[np.float64]
+
 #: Kinds of verdict.
-VerdictKind = Literal["block", "block and depletion", "depletion", "none", "inconclusive", "not estimable"]
+VerdictKind = Literal[
+    "arrest",
+    "block",
+    "total loss",
+    "loss of the reserve",
+    "acceleration",
+    "accumulation",
+    "depletion",
+    "none",
+    "inconclusive",
+    "not estimable",
+]
 _NAMES = tuple(RUNGS)
-_SECONDARY = _NAMES.index("secondary")
-#: Smallest number of animals per group for estimates, and smallest number without a warning.
-_LEAST_ANIMALS, _FEW_ANIMALS = 2, 4
+#: Weight of the arrest and of the blocks after each rung in Holm's procedure.
+WEIGHTS = (8.0, 1.0, 1.0, 1.0, 1.0)
+# Each later rung must be lower by this share of the ratio of all later ones (logarithms): a block reduces all alike.
+_SHARE_OF_LATER = 0.5
+#: Smallest number of animals per group for estimates.
+LEAST_ANIMALS = 2
+
+
+@dataclass(frozen=True)
+class Tests:
+    """Effects in one study, or in many at once: arrays (..., as given).
+
+    Attributes
+    ----------
+    rungs
+        Rate ratio of each rung, (..., 5).
+    steps
+        Ratio of each step, (..., 4).
+    later
+        Rate ratio of all rungs after each step together, (..., 4).
+    shift
+        All rungs after that of the contrast together, against that rung, (...).
+    growing
+        Rate ratio of all rungs but the first together, (...).
+    """
+
+    rungs: Effect
+    steps: Effect
+    later: Effect
+    shift: Effect
+    growing: Effect
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the tests say: arrays (..., as given).
+
+    Attributes
+    ----------
+    p_claims
+        Adjusted p of the arrest and of a block after each rung, (..., 5).
+    blocks
+        Whether follicles are blocked after each rung, (..., 4).
+    arrest
+        Whether they are arrested at the rung of the contrast, (...).
+    waiting
+        Whether more follicles are on each rung, of which fewer go on, (..., 4).
+    faster
+        Whether each step is taken more often, (..., 4).
+    kind
+        The verdict, (...) of str.
+    """
+
+    p_claims: Values
+    blocks: NDArray[np.bool_]
+    arrest: NDArray[np.bool_]
+    waiting: NDArray[np.bool_]
+    faster: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+
+
+def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], contrast: int) -> Tests:
+    """Compute all effects.
+
+    Parameters
+    ----------
+    counts, exposure
+        Counts and exposures, (..., n animals, 5 rungs); NaN counts where a rung cannot be seen.
+    knockout
+        Whether each animal is a knockout, (n,) bool; at least two of each group.
+    contrast
+        Rung of the question: all later rungs against this one.
+    """
+    n, groups = len(_NAMES), (knockout, ~knockout)
+    seen = np.asarray(np.isfinite(counts).all(axis=-2))
+    sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in groups])
+    present = np.asarray(seen & (sums.sum(axis=0) > 0))
+
+    def one(rung: int) -> Counted:
+        return Counted(counts[..., rung], exposure[..., rung])
+
+    def after(rung: int) -> Counted:
+        # Exposures of an animal's rungs differ only by the height of nuclei: in sections of one thickness, by a factor
+        # that is the same for all animals.
+        there = [i for i in range(rung + 1, n) if seen[..., i].all()] or [n - 1]
+        return Counted(counts[..., there].sum(axis=-1), exposure[..., there].mean(axis=-1))
+
+    def step(k: int) -> Effect:
+        # It says something if both rungs have follicles, and each group has some on one of the two.
+        each = np.asarray((sums[..., k] + sums[..., k + 1] > 0).all(axis=0))
+        return ratio_of_ratios(one(k + 1), one(k), knockout).only(each & present[..., k] & present[..., k + 1])
+
+    some = [np.asarray(present[..., k + 1 :].any(axis=-1)) for k in range(n - 1)]
+    later = [rate_ratio(after(k), knockout).only(some[k]) for k in range(n - 1)]
+    shift = ratio_of_ratios(after(contrast), one(contrast), knockout)
+    each = np.asarray((sums[..., contrast:].sum(axis=-1) > 0).all(axis=0))
+    whole = each & present[..., contrast] & some[contrast] & seen[..., contrast:].all(axis=-1)
+    return Tests(
+        rungs=Effect.stacked([rate_ratio(one(k), knockout).only(present[..., k]) for k in range(n)]),
+        steps=Effect.stacked([step(k) for k in range(n - 1)]),
+        later=Effect.stacked(later),
+        shift=shift.only(np.asarray(whole)),
+        growing=later[0],
+    )
+
+
+def decide(tests: Tests, config: ComparisonConfig) -> Decision:
+    """Apply the rules of the verdict; the first that holds is the kind.
+
+    Parameters
+    ----------
+    tests
+        The effects.
+    config
+        Levels and limits.
+    """
+    alpha, contrast = config.alpha, _NAMES.index(config.contrast)
+    own, steps = tests.rungs.log_ratio, tests.steps
+
+    def significant(p: Values) -> NDArray[np.bool_]:
+        return np.asarray(p <= alpha)  # not if it is NaN: a test that is not possible rejects nothing
+
+    # Claims of an arrest or a block: the only ones that share the level.
+    claims = [np.maximum(tests.shift.p_lower, tests.later.at(contrast).p_lower)[..., None]]
+    p_claims = holm(np.concatenate([*claims, np.maximum(steps.p_lower, tests.later.p_lower)], axis=-1), WEIGHTS)
+    lower = np.stack([_all_lower(own, tests.later, k) for k in range(len(_NAMES) - 1)], axis=-1)
+    arrest = significant(p_claims[..., 0]) & lower[..., contrast]
+    blocks = significant(p_claims[..., 1:]) & lower
+    blocks[..., contrast] |= arrest
+
+    slower, faster = significant(holm(steps.p_lower)), significant(holm(steps.p_upper))
+    slower[..., contrast] |= significant(tests.shift.p_lower)
+    reserve_seen = np.isfinite(own[..., 0])
+    reserve_lost = faster[..., 0] & significant(tests.rungs.at(0).p_lower)
+    waiting = slower & significant(tests.rungs.p_upper[..., :-1])
+    some_later_fewer = significant(tests.later.p_lower).any(axis=-1)
+    fewer = significant(tests.growing.p_lower) & (~reserve_seen | significant(tests.rungs.at(0).p_lower))
+    all_lower = (~np.isfinite(own) | (own < 0)).all(axis=-1)
+    limit, bound = math.log(config.total_loss_ratio), math.log(config.equivalence_ratio)
+    lost = (tests.rungs.at(0).upper() < limit) & (tests.growing.upper() < limit)
+    known, (low, high) = np.isfinite(steps.log_ratio), steps.interval(0.90)
+    # Steps before the first rung that can be seen do not count; one that is missing between others does.
+    before = np.cumsum(np.isfinite(own), axis=-1)[..., :-1] == 0
+    same = (before | ((-bound < low) & (high < bound))).all(axis=-1) & np.isfinite(tests.shift.log_ratio)
+    rules: list[tuple[VerdictKind, object]] = [
+        ("total loss", lost),
+        ("arrest", arrest),
+        ("block", blocks.any(axis=-1)),
+        ("not estimable", ~known.any(axis=-1) & ~np.isfinite(tests.shift.log_ratio) & ~fewer),
+        ("acceleration", reserve_lost & significant(tests.growing.p_upper)),
+        ("loss of the reserve", reserve_lost),
+        ("accumulation", waiting.any(axis=-1)),
+        ("acceleration", faster.any(axis=-1)),
+        ("depletion", fewer & all_lower & ~slower.any(axis=-1)),
+        ("none", same & ~some_later_fewer),
+    ]
+    kind = np.select([np.asarray(rule) for _, rule in rules], [name for name, _ in rules], default="inconclusive")
+    blocked = np.isin(kind, ("arrest", "block"))
+    return Decision(p_claims, blocks & blocked[..., None], arrest & blocked, waiting, faster, np.asarray(kind))
+
+
+def _all_lower(rungs: Values, later: Effect, k: int) -> NDArray[np.bool_]:
+    """Whether all rungs after k are lower, none much less than all together; those without follicles do not count."""
+    after, together = rungs[..., k + 1 :], later.at(k).log_ratio
+    highest = np.where(np.isfinite(after), after, -np.inf).max(axis=-1)
+    return np.asarray((together < 0) & (highest <= _SHARE_OF_LATER * together))
 
 
 @dataclass(frozen=True)
@@ -52,35 +229,20 @@ class Verdict:
 
     Attributes
     ----------
+    kind
+        The verdict in a few words.
     blocks
-        Rungs after which follicles are blocked, earliest first.
-    depletion
-        Whether there are fewer follicles already before any block.
-    none
-        Whether a block of relevant size is excluded at every step, and there is no depletion.
-    estimable
-        Whether a verdict is possible.
+        Rungs after which follicles are blocked, earliest first; with an arrest, its rung is among them.
     sentence
-        The verdict as a sentence to quote.
+        The verdict as sentences to quote, with what they rest on.
     warnings
         Limitations that a reader must know.
     """
 
+    kind: VerdictKind
     blocks: tuple[str, ...]
-    depletion: bool
-    none: bool
-    estimable: bool
     sentence: str
     warnings: tuple[str, ...] = field(default_factory=tuple)
-
-    @property
-    def kind(self) -> VerdictKind:
-        """The verdict in one word or three."""
-        if not self.estimable:
-            return "not estimable"
-        if self.blocks:
-            return "block and depletion" if self.depletion else "block"
-        return "depletion" if self.depletion else "none" if self.none else "inconclusive"
 
 
 @dataclass(frozen=True)
@@ -91,258 +253,137 @@ class Arrest:
     ----------
     matrix
         The counts.
+    question
+        Table with a row for each part of the question (``shift``, ``total``) and for the ``arrest``, which needs both.
     steps
-        Table with one row per step: ``from``, ``to``, ``ratio`` with its 95 % interval, ``p`` (one-sided), ``p_holm``,
-        the 90 % interval, ``permutation_p``, and ``continuation``, the continuation ratio, as a description.
+        Table with one row for each step.
     animals
-        Table with one row per animal: its counts, and log((antral of all kinds + 0.5)/(secondary + 0.5)).
-    contrast
-        The primary contrast, secondary to antral of all kinds, which was specified before the data were seen.
+        Table with one row per animal: its counts, and its log ratio of later follicles to those of the contrast's rung.
     verdict
         The verdict.
     """
 
     matrix: CountMatrix
+    question: pd.DataFrame
     steps: pd.DataFrame
     animals: pd.DataFrame
-    contrast: dict[str, float]
     verdict: Verdict
 
 
 def find_arrest(
-    matrix: CountMatrix,
-    config: ComparisonConfig | None = None,
-    *,
-    errors: StageErrors | None = None,
-    permute: bool = True,
+    matrix: CountMatrix, config: ComparisonConfig | None = None, *, errors: StageErrors | None = None
 ) -> Arrest:
-    """Test every step of the ladder, and find the block.
+    """Test the question and every step of the ladder, and find the block.
 
     Parameters
     ----------
     matrix
         Counts of one mouse model.
     config
-        Limits for the verdict.
+        The question, and limits of the verdict.
     errors
-        Staging errors of the follicles that were not judged; they are carried into the steps.
-    permute
-        Whether permutation tests are done; no verdict depends on them.
+        Staging errors of the follicles that were not judged; they are carried into all effects.
     """
+    from follicle_stager.statistics.words import sentence_of, warnings_of
+
     config = config or ComparisonConfig()
-    effects = [with_errors(matrix, errors, partial(_step, k=k)) for k in range(len(_NAMES) - 1)]
-    p_holm = holm(np.array([e.p_lower if e else np.nan for e in effects]))
-    steps = pd.DataFrame([_row(matrix, k, effect, p_holm[k], permute) for k, effect in enumerate(effects)])
+    contrast = _NAMES.index(config.contrast)
+    if enough(matrix):
+        tests = tests_of(matrix.counts, matrix.exposure, matrix.knockout, contrast)
+        if errors is not None:
+            drawn = tests_of(errors.imputed(matrix), matrix.exposure, matrix.knockout, contrast)
+            tests = Tests(*(pooled(getattr(tests, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
+        decision = decide(tests, config)
+    else:
+        tests, decision = _nothing()
+    kind: VerdictKind = str(decision.kind)  # type: ignore[assignment]
+    verdict = Verdict(
+        kind=kind,
+        blocks=tuple(name for name, blocked in zip(_NAMES, decision.blocks, strict=False) if blocked),
+        sentence=sentence_of(matrix, tests, decision, config),
+        warnings=warnings_of(matrix, tests, config),
+    )
     return Arrest(
         matrix=matrix,
-        steps=steps,
-        animals=_animals(matrix),
-        contrast=_contrast(matrix, permute, errors),
-        verdict=_verdict(matrix, effects, p_holm, config, errors),
+        question=_question(matrix, tests, decision, contrast),
+        steps=_steps(matrix, tests, decision, contrast),
+        animals=_animals(matrix, contrast),
+        verdict=verdict,
     )
 
 
-def _step(matrix: CountMatrix, k: int) -> Effect | None:
-    """Effect of the step after rung k; None if it cannot be estimated."""
-    if not matrix.seen[[k, k + 1]].all() or not _enough(matrix):
-        return None
-    c, e = matrix.counts, matrix.exposure
-    groups = (matrix.knockout, ~matrix.knockout)
-    if not c[:, [k, k + 1]].sum(axis=0).all() or not all(c[g][:, [k, k + 1]].sum() for g in groups):
-        return None
-    return ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
+def enough(matrix: CountMatrix) -> bool:
+    """Whether both groups have enough animals for a test."""
+    return min(int(matrix.knockout.sum()), int((~matrix.knockout).sum())) >= LEAST_ANIMALS
 
 
-def _enough(matrix: CountMatrix) -> bool:
-    return min(int(matrix.knockout.sum()), int((~matrix.knockout).sum())) >= _LEAST_ANIMALS
+def _nothing() -> tuple[Tests, Decision]:
+    def unknown(*shape: int) -> Effect:
+        log_ratio, se, df = (np.full(shape, math.nan) for _ in range(3))
+        return Effect(log_ratio, se, df, np.zeros(shape, bool))
+
+    n = len(_NAMES)
+    tests = Tests(unknown(n), unknown(n - 1), unknown(n - 1), unknown(), unknown())
+    no = np.zeros(n - 1, bool)
+    return tests, Decision(np.full(n, math.nan), no, no[0], no, no, np.array("not estimable"))
 
 
-def _row(matrix: CountMatrix, k: int, effect: Effect | None, p_holm: float, permute: bool) -> dict[str, object]:
-    row: dict[str, object] = {"model": matrix.model, "from": _NAMES[k], "to": _NAMES[k + 1]}
-    columns = (
-        "ratio",
-        "low",
-        "high",
-        "low_90",
-        "high_90",
-        "p",
-        "p_holm",
-        "permutation_p",
-        "dispersion",
-        "continuation",
-    )
-    if effect is None:
-        return row | dict.fromkeys(columns, math.nan) | {"note": "not estimable"}
+def columns_of(effect: Effect) -> dict[str, Values]:
+    """Columns of an effect in the tables; ratios instead of logarithms."""
     (low, high), (low_90, high_90) = effect.interval(), effect.interval(0.90)
-    c, e = matrix.counts, matrix.exposure
-
-    def statistic(knockout: NDArray[np.bool_]) -> float:
-        return ratio_of_ratios(c[:, k + 1], e[:, k + 1], c[:, k], e[:, k], knockout).log_ratio
-
-    # Continuation ratio, P(stage beyond | this or beyond). It is only a description, because it also shifts at earlier
-    # steps if later stages are merely lost.
-    beyond = [i for i in range(k + 1, len(_NAMES)) if matrix.seen[i]]
-    continuation = ratio_of_ratios(c[:, beyond].sum(axis=1), e[:, k + 1], c[:, k], e[:, k], matrix.knockout)
-    return row | {
-        "ratio": _exp(effect.log_ratio),
-        "low": _exp(low),
-        "high": _exp(high),
-        "low_90": _exp(low_90),
-        "high_90": _exp(high_90),
-        "p": effect.p_lower,
-        "p_holm": p_holm,
-        "permutation_p": permutation_p(statistic, matrix.knockout)[0] if permute else math.nan,
-        "dispersion": effect.dispersion,
-        "continuation": _exp(continuation.log_ratio),
-        "note": "a group has none of a stage: 0.5 was added" if effect.added else "",
+    logs = {"ratio": effect.log_ratio, "low": low, "high": high, "low_90": low_90, "high_90": high_90}
+    return {name: np.exp(value) for name, value in (logs | {"upper": effect.upper()}).items()} | {
+        "se": effect.se,
+        "df": effect.df,
     }
 
 
-def _animals(matrix: CountMatrix) -> pd.DataFrame:
+def _steps(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: int) -> pd.DataFrame:
+    names = {"model": matrix.model, "from": _NAMES[:-1], "to": _NAMES[1:]}
+    later = tests.later
+    return pd.DataFrame(
+        names
+        | columns_of(tests.steps)
+        | {
+            "p": tests.steps.p_lower,
+            "later_ratio": np.exp(later.log_ratio),
+            "later_upper": np.exp(later.upper()),
+            "later_p": later.p_lower,
+            "p_holm": decision.p_claims[1:],
+            "block": np.where(decision.blocks, "yes", "no"),
+            "note": [_note(tests, decision, k, contrast) for k in range(len(_NAMES) - 1)],
+        }
+    )
+
+
+def _note(tests: Tests, decision: Decision, k: int, contrast: int) -> str:
+    parts = ["arrest, see question.csv"] if decision.arrest and k == contrast else []
+    if np.isnan(tests.steps.log_ratio[k]):
+        parts.append("not estimable")
+    elif tests.steps.few[k]:
+        parts.append("sums of the groups")
+    return "; ".join(parts)
+
+
+def _question(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: int) -> pd.DataFrame:
+    rows = [
+        {"test": name} | {key: float(value) for key, value in columns_of(effect).items()} | {"p": float(effect.p_lower)}
+        for name, effect in (("shift", tests.shift), ("total", tests.later.at(contrast)))
+    ]
+    table = pd.DataFrame([*rows, {"test": "arrest", "p": float(np.maximum(rows[0]["p"], rows[1]["p"]))}])
+    return table.assign(
+        model=matrix.model,
+        contrast=_NAMES[contrast],
+        p_holm=[math.nan, math.nan, float(decision.p_claims[0])],
+        arrest="yes" if decision.arrest else "no",
+    )
+
+
+def _animals(matrix: CountMatrix, contrast: int) -> pd.DataFrame:
     table = pd.DataFrame(matrix.counts, columns=list(_NAMES))
     table.insert(0, "animal", list(matrix.animals))
     table.insert(0, "group", np.where(matrix.knockout, "knockout", "control"))
     table.insert(0, "model", matrix.model)
-    return table.assign(arrest_log_ratio=_log_ratios(matrix))
-
-
-def _log_ratios(matrix: CountMatrix) -> NDArray[np.float64]:
-    """Zero-safe log ratio of antral follicles of all kinds to secondary ones, (n,), one per animal."""
-    antral = matrix.counts[:, _SECONDARY + 1 :].sum(axis=1)
-    ratios: NDArray[np.float64] = np.log((antral + HALF) / (matrix.counts[:, _SECONDARY] + HALF))
-    return ratios
-
-
-def _contrast(matrix: CountMatrix, permute: bool, errors: StageErrors | None) -> dict[str, float]:
-    """The primary contrast, secondary to antral of all kinds: the model's ratio, and a test of the animals' ratios."""
-    names = ("ratio", "low", "high", "p_two_sided", "log_ratio_difference", "permutation_p")
-    if not _enough(matrix) or not matrix.seen[_SECONDARY:].all():
-        return dict.fromkeys(names, math.nan)
-
-    def antral_over_secondary(m: CountMatrix) -> Effect:
-        antral, beside = m.counts[:, _SECONDARY + 1 :].sum(axis=1), m.exposure[:, _SECONDARY + 1]
-        return ratio_of_ratios(antral, beside, m.counts[:, _SECONDARY], m.exposure[:, _SECONDARY], m.knockout)
-
-    effect = with_errors(matrix, errors, antral_over_secondary) or antral_over_secondary(matrix)
-    low, high = effect.interval()
-    own = _log_ratios(matrix)
-
-    def difference(knockout: NDArray[np.bool_]) -> float:
-        return float(own[knockout].mean() - own[~knockout].mean())
-
-    values = (_exp(effect.log_ratio), _exp(low), _exp(high), effect.p_two_sided)
-    permuted = permutation_p(difference, matrix.knockout)[0] if permute else math.nan
-    tested = (difference(matrix.knockout), permuted)
-    return dict(zip(names, values + tested, strict=True))
-
-
-def _verdict(
-    matrix: CountMatrix,
-    effects: list[Effect | None],
-    p_holm: NDArray[np.float64],
-    config: ComparisonConfig,
-    errors: StageErrors | None,
-) -> Verdict:
-    name = matrix.genotypes[1]
-    n = int(matrix.knockout.sum()), int((~matrix.knockout).sum())
-    if not _enough(matrix):
-        why = f"{name}: not estimable with {n[0]} knockout and {n[1]} control animals; at least two of each are needed."
-        return Verdict((), False, False, False, why)
-    known = {k: e for k, e in enumerate(effects) if e is not None}
-    if not known:
-        return _without_steps(matrix, config, errors)
-    blocks = [k for k in known if p_holm[k] <= config.alpha]
-    bound = math.log(config.equivalence_ratio)
-    same = all(-bound < low and high < bound for low, high in (e.interval(0.90) for e in known.values()))
-    upto = blocks[0] if blocks else len(_NAMES) - 1
-    common = _common(matrix, upto, errors)
-    fewer = common is not None and common.p_lower <= config.alpha
-    depletion = fewer and (bool(blocks) or same)
-    warnings = []
-    if min(n) < _FEW_ANIMALS:
-        warnings.append(f"{min(n)} animals in a group: four or more are advised, as few give uncertain intervals.")
-    missing = [f"{_words(k)} to {_words(k + 1)}" for k in range(len(effects)) if k not in known]
-    if missing:
-        warnings.append(f"Not tested, because a stage cannot be seen or has no follicles: {', '.join(missing)}.")
-    sentence = _sentence(name, matrix.genotypes[0], known, blocks, depletion, same, common, config)
-    return Verdict(
-        blocks=tuple(_NAMES[k] for k in blocks),
-        depletion=depletion,
-        none=same and not blocks and not depletion,
-        estimable=True,
-        sentence=sentence,
-        warnings=tuple(warnings),
-    )
-
-
-def _without_steps(matrix: CountMatrix, config: ComparisonConfig, errors: StageErrors | None) -> Verdict:
-    """Verdict if no step can be tested: a group without follicles can still have a depletion."""
-    name, common = matrix.genotypes[1], _common(matrix, len(_NAMES) - 1, errors)
-    if common is None or common.p_lower > config.alpha:
-        why = f"{name}: not estimable, as no two neighbouring stages have follicles in both groups."
-        return Verdict((), False, False, False, why)
-    why = "no step can be tested, as a group has no follicles of neighbouring stages"
-    return Verdict((), True, False, True, f"{name}: " + _fewer(True, common, "fewer follicles, {}; " + why + "."))
-
-
-def _common(matrix: CountMatrix, upto: int, errors: StageErrors | None) -> Effect | None:
-    """Rate ratio of all visible rungs up to ``upto``."""
-    rungs = [i for i in range(upto + 1) if matrix.seen[i]]
-
-    def together(m: CountMatrix) -> Effect | None:
-        if not rungs or not m.counts[:, rungs].sum():
-            return None
-        # An animal's exposures differ between rungs only by the height of nuclei, which is the same in both groups.
-        return rate_ratio(m.counts[:, rungs].sum(axis=1), m.exposure[:, rungs].mean(axis=1), m.knockout)
-
-    return with_errors(matrix, errors, together)
-
-
-def _sentence(
-    name: str,
-    control: str,
-    known: dict[int, Effect],
-    blocks: list[int],
-    depletion: bool,
-    same: bool,
-    common: Effect | None,
-    config: ComparisonConfig,
-) -> str:
-    if blocks:
-        parts = []
-        for k in blocks:
-            times, low, high = (_exp(v) for v in (known[k].log_ratio, *known[k].interval()))
-            parts.append(
-                f"{name}: block or delay after the {_words(k)} stage (the step to {_words(k + 1)} is taken {times:.2f} "
-                f"times as often as in {control}, 95 % interval {low:.2f} to {high:.2f})"
-            )
-        return "; ".join(parts) + "." + _fewer(depletion, common, " There are also fewer follicles before it: {}.")
-    steps = "every step" if len(known) == len(_NAMES) - 1 else f"each of the {len(known)} steps that could be tested"
-    if depletion:
-        alike = f"fewer follicles at all stages{_fewer(True, common, ', {}')}, but no block"
-        return f"{name}: {alike}: {steps} is taken as often as in controls."
-    ratio = config.equivalence_ratio
-    if same:
-        return f"{name}: no block; {steps} is taken as often as in {control}, within a factor of {ratio:g} (90 %)."
-    return (
-        f"{name}: inconclusive. No step is significantly blocked, but a difference by a factor of {ratio:g} is not "
-        "excluded at every step; count more animals or sections."
-    )
-
-
-def _fewer(said: bool, common: Effect | None, text: str) -> str:
-    if not said or common is None:
-        return ""
-    low, high = (_exp(v) for v in common.interval())
-    return text.format(
-        f"{_exp(common.log_ratio):.2f} times as many as in controls, 95 % interval {low:.2f} to {high:.2f}"
-    )
-
-
-def _exp(value: float) -> float:
-    """Exponential; infinite, without an error, if the result is too large."""
-    return float(np.exp(value))
-
-
-def _words(k: int) -> str:
-    return _NAMES[k].replace("_", " ")
+    later = Counted(matrix.counts[:, contrast + 1 :].sum(axis=1), matrix.exposure[:, contrast + 1 :].mean(axis=1))
+    own = Counted(matrix.counts[:, contrast], matrix.exposure[:, contrast])
+    return table.assign(arrest_log_ratio=log_rates(later) - log_rates(own))

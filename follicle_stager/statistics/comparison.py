@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
@@ -17,8 +19,8 @@ from follicle_stager.statistics.stage_errors import stage_errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from follicle_stager.config import ComparisonConfig
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
+    from follicle_stager.statistics.stage_errors import StageErrors
     from follicle_stager.study import Counts
 
 
@@ -30,8 +32,10 @@ class Comparison:
     ----------
     arrests
         Results of the step tests, one for each mouse model.
-    stages, steps, animals, verdicts
+    stages, steps, question, animals, imputations, verdicts
         Tables over all models, as they are written.
+    settings
+        Table with the settings, one row.
     kind
         Kind of counts that were compared.
     notes
@@ -43,8 +47,11 @@ class Comparison:
     arrests: tuple[Arrest, ...]
     stages: pd.DataFrame
     steps: pd.DataFrame
+    question: pd.DataFrame
     animals: pd.DataFrame
+    imputations: pd.DataFrame
     verdicts: pd.DataFrame
+    settings: pd.DataFrame
     kind: CountKind
     notes: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
@@ -87,7 +94,7 @@ def compare(
     kind
         Kind of counts: follicles with a visible nucleus, those of them that are not atretic, or all outlines.
     config
-        Parameters of the verdict.
+        The question, and limits of the verdict.
     covariates
         Columns of the sample sheet, for the models of single stages.
 
@@ -115,7 +122,6 @@ def compare(
             "blocks_after": " ".join(a.verdict.blocks),
             "sentence": a.verdict.sentence,
             "warnings": " ".join(a.verdict.warnings),
-            **{f"secondary_to_antral_{name}": value for name, value in a.contrast.items()},
         }
         for a in arrests
     ]
@@ -123,12 +129,25 @@ def compare(
         arrests=arrests,
         stages=pd.concat(stages, ignore_index=True),
         steps=pd.concat([a.steps for a in arrests], ignore_index=True),
+        question=pd.concat([a.question for a in arrests], ignore_index=True),
         animals=pd.concat([a.animals for a in arrests], ignore_index=True),
+        imputations=pd.concat([_imputed(m, e) for m, e in zip(matrices, errors, strict=True)], ignore_index=True),
         verdicts=pd.DataFrame(verdicts),
+        settings=pd.DataFrame([(config or ComparisonConfig()).model_dump()]),
         kind=kind,
         notes=counts.notes,
         covariates=tuple(covariates),
     )
+
+
+def _imputed(matrix: CountMatrix, errors: StageErrors | None) -> pd.DataFrame:
+    """Imputed counts of each draw and animal; no rows if every follicle was judged."""
+    drawn = errors.imputed(matrix) if errors is not None else np.zeros((0, *matrix.counts.shape))
+    table = pd.DataFrame(drawn.reshape(-1, len(RUNGS)), columns=list(RUNGS))
+    table.insert(0, "animal", list(matrix.animals) * len(drawn))
+    table.insert(0, "draw", np.repeat(np.arange(1, len(drawn) + 1), len(matrix.animals)))
+    table.insert(0, "model", matrix.model)
+    return table
 
 
 def _refuse_mixed_sampling(section: pd.DataFrame) -> None:

@@ -47,6 +47,8 @@ class CountMatrix:
         Names of control and knockout.
     exposure_note
         Explanation of the exposure, in words.
+    profiles
+        Outlines, whether or not they are counted, (n, 5); None if only counts are known.
     beside
         Counts and exposures, (n,) each, of profiles on no rung (``unsure``), and of dying ones on the ladder
         (``atretic``).
@@ -59,6 +61,7 @@ class CountMatrix:
     exposure: NDArray[np.float64]
     genotypes: tuple[str, str] = ("control", "knockout")
     exposure_note: str = ""
+    profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
 
     @property
@@ -112,11 +115,14 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
                 f"({', '.join(genotypes)}); write one, or give each a model of its own (column model)."
             )
     by_stage = {str(stage): part.set_index("animal").reindex(who.index) for stage, part in rows.groupby("stage")}
-    counts = np.column_stack(
-        [
-            np.sum([by_stage[stage.value][f"n_{kind}"].astype(float) for stage in stages], axis=0)
-            for stages in RUNGS.values()
-        ]
+    counts, profiles = (
+        np.column_stack(
+            [
+                np.sum([by_stage[stage.value][column].astype(float) for stage in stages], axis=0)
+                for stages in RUNGS.values()
+            ]
+        )
+        for column in (f"n_{kind}", "n_profiles")
     )
     exposure, sampled, note = _exposure(who, by_stage, kind, name)
     beside = {
@@ -131,7 +137,8 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
         exposure=exposure,
         genotypes=tuple(str(who.loc[who["group"] == g, "genotype"].iloc[0]) for g in ("control", "knockout")),  # type: ignore[arg-type]
         exposure_note=note,
-        beside={name: (profiles, sampled) for name, profiles in beside.items()},
+        profiles=profiles,
+        beside={name: (own, sampled) for name, own in beside.items()},
     )
 
 

@@ -1,15 +1,12 @@
-"""Rate ratios of knockout to control for single stages, by a negative-binomial model and a permutation test.
+"""Rate ratios of knockout to control for single stages, with covariates if given.
 
-The model is that of ``glm.nb`` in R's MASS: log link, offset log(exposure), variance mu + mu^2/theta. With few animals,
-maximum likelihood underestimates their variance. As for a normal variance, the factor n/(n - p) corrects this, for n
-animals and p coefficients (docs/statistics.md shows intervals with and without it). If a group has no follicles of a
-stage, or the model does not converge, the zero-safe quasi-Poisson ratio of `effects` is used, and the table says so.
+Without covariates, each stage is compared as in `effects`. With covariates, the animals' log rates are fitted by least
+squares, with standard errors that allow unequal variances (HC3; MacKinnon and White 1985,
+doi:10.1016/0304-4076(85)90158-7).
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +15,9 @@ import pandas as pd
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import Effect, holm, permutation_p, rate_ratio
-from follicle_stager.statistics.stage_errors import with_errors
+from follicle_stager.statistics.arrest import columns_of, enough
+from follicle_stager.statistics.effects import HALF, Counted, Effect, holm, log_rates, rate_ratio
+from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,17 +27,13 @@ if TYPE_CHECKING:
     from follicle_stager.statistics.matrix import CountMatrix
     from follicle_stager.statistics.stage_errors import StageErrors
 
-_MODEL, _ZERO_SAFE, _WITHOUT_COVARIATES = "negative binomial", "quasi-Poisson, 0.5 added", ", without covariates"
+_BY_ANIMALS, _BY_SUMS, _LEAST_SQUARES = "Welch, animals", "sums of the groups", "least squares with covariates"
 #: Columns of a sample sheet that may be covariates.
 COVARIATES = ("age_days", "body_weight_g", "estrous_stage", "stimulation", "litter", "batch")
 
 
 def per_stage(
-    matrix: CountMatrix,
-    *,
-    covariates: pd.DataFrame | None = None,
-    errors: StageErrors | None = None,
-    permute: bool = True,
+    matrix: CountMatrix, *, covariates: pd.DataFrame | None = None, errors: StageErrors | None = None
 ) -> pd.DataFrame:
     """Compute rate ratios of the rungs, followed by those of ``unsure`` and ``atretic`` follicles.
 
@@ -52,124 +46,77 @@ def per_stage(
         None by default, because weight and estrous stage may be affected by the genotype.
     errors
         Staging errors of the follicles that were not judged; they are carried into the rungs.
-    permute
-        Whether permutation tests are done.
 
     Returns
     -------
     DataFrame
-        ``stage``, sums of counts, ``rate_ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the
-        rungs), ``permutation_p``, ``method``, ``se`` of the log ratio, and the ``variance_factor`` included in it.
+        ``stage``, sums of counts, ``ratio`` with its 95 % interval, ``p`` (two-sided), ``p_holm`` (over the rungs),
+        ``se`` and ``df`` of the log ratio, and ``method``.
 
     Raises
     ------
     UserError
         If there are too few animals for the covariates, or a covariate is missing, constant or redundant.
     """
-    design = _design(matrix, covariates)
-
-    def fit(drawn: CountMatrix, i: int) -> Effect:
-        return _fitted(drawn.counts[:, i], drawn.exposure[:, i], drawn.knockout, design)[0]
-
+    fit = partial(_fitted, knockout=matrix.knockout, design=_design(matrix, covariates))
+    imputed = errors.imputed(matrix) if errors is not None and enough(matrix) else None
     rows = []
     for i, name in enumerate(RUNGS):
-        row = _row(matrix, name, matrix.counts[:, i], matrix.exposure[:, i], design, permute)
-        if errors is not None and math.isfinite(row["rate_ratio"]):
-            effect = with_errors(matrix, errors, partial(fit, i=i))
-            if effect is not None:
-                pooled = {"variance_factor": math.nan, "method": f"{row['method']}, errors of stage carried"}
-                row |= _columns_of(effect) | pooled
+        row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), fit)
+        if imputed is not None and effect is not None:
+            drawn = fit(Counted(imputed[..., i], matrix.exposure[:, i]), few=bool(effect.few))[0]
+            row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, errors of stage carried"}
         rows.append(row)
-    beside = [_row(matrix, name, y, exposure, design, permute) for name, (y, exposure) in matrix.beside.items()]
-    table = pd.DataFrame([*rows, *beside])
+    rows += [_row(matrix, name, Counted(*beside), fit)[0] for name, beside in matrix.beside.items()]
+    table = pd.DataFrame(rows)
     p = np.where(table["stage"].isin(list(RUNGS)), table["p"].to_numpy(float), np.nan)
     table.insert(list(table.columns).index("p") + 1, "p_holm", holm(p))
     return table
 
 
-def _row(
-    matrix: CountMatrix,
-    name: str,
-    y: NDArray[np.float64],
-    exposure: NDArray[np.float64],
-    design: NDArray[np.float64],
-    permute: bool,
-) -> dict[str, Any]:
-    ko = matrix.knockout
+def _row(matrix: CountMatrix, name: str, stage: Counted, fit: Any) -> tuple[dict[str, Any], Effect | None]:
+    ko, counts = matrix.knockout, stage.counts
     row: dict[str, Any] = {"model": matrix.model, "stage": name}
-    nothing = dict.fromkeys(("rate_ratio", "low", "high", "p", "se", "variance_factor", "permutation_p"), math.nan)
-    if not np.isfinite(y).all():
-        return row | {"n_control": math.nan, "n_knockout": math.nan} | nothing | {"method": "NA"}
-    row |= {"n_control": int(y[~ko].sum()), "n_knockout": int(y[ko].sum())}
-    if min(ko.sum(), (~ko).sum()) < 2 or not y.sum():
-        return row | nothing | {"method": "not estimable"}
-
-    def statistic(knockout: NDArray[np.bool_]) -> float:
-        return rate_ratio(y, exposure, knockout).log_ratio
-
-    effect, method = _fitted(y, exposure, ko, design)
-    permuted = permutation_p(statistic, ko)[0] if permute else math.nan
-    return row | _columns_of(effect) | {"permutation_p": permuted, "method": method}
+    row |= {"n_control": counts[~ko].sum(), "n_knockout": counts[ko].sum()}
+    nothing = dict.fromkeys(("ratio", "low", "high", "p", "se", "df"), np.nan)
+    if not np.isfinite(counts).all():
+        return row | nothing | {"method": "NA"}, None
+    if not enough(matrix) or not counts.sum():
+        return row | nothing | {"method": "not estimable"}, None
+    effect, method = fit(stage)
+    return row | _columns_of(effect) | {"method": method}, effect
 
 
 def _columns_of(effect: Effect) -> dict[str, float]:
-    low, high = effect.interval()
-    ratios = {"rate_ratio": effect.log_ratio, "low": low, "high": high}
-    columns = {name: float(np.exp(value)) for name, value in ratios.items()} | {"p": effect.p_two_sided}
-    return columns | {"se": effect.se, "variance_factor": effect.dispersion}
+    columns = columns_of(effect) | {"p": effect.p_two_sided}
+    return {name: float(columns[name]) for name in ("ratio", "low", "high", "p", "se", "df")}
 
 
 def _fitted(
-    y: NDArray[np.float64], exposure: NDArray[np.float64], knockout: NDArray[np.bool_], design: NDArray[np.float64]
+    stage: Counted, *, knockout: NDArray[np.bool_], design: NDArray[np.float64], few: bool | None = None
 ) -> tuple[Effect, str]:
-    """Rate ratio, and the method that was used."""
-    fitted = _negative_binomial(y, design, exposure) if min(y[knockout].sum(), y[~knockout].sum()) else None
-    if fitted is not None:
-        return fitted, _MODEL
-    without = _WITHOUT_COVARIATES if design.shape[1] > 2 else ""
-    return rate_ratio(y, exposure, knockout), _ZERO_SAFE + without
+    """Effects, and the method that was used; ``few`` as for the counts of which these are draws."""
+    plain = rate_ratio(stage, knockout)
+    few = bool(plain.few) if few is None else few
+    if design.shape[1] == 2:
+        return plain, _BY_SUMS if few else _BY_ANIMALS
+    if few:
+        return plain, f"{_BY_SUMS}, without covariates"
+    return _least_squares(stage, design), _LEAST_SQUARES
 
 
-def _negative_binomial(
-    y: NDArray[np.float64], design: NDArray[np.float64], exposure: NDArray[np.float64]
-) -> Effect | None:
-    """Effect by the model, with Student's t instead of the normal distribution, for few animals; None if it fails."""
-    import statsmodels.api as sm
-    from statsmodels.discrete.discrete_model import NegativeBinomial
-
-    offset = np.log(exposure / exposure.mean())
-    df = len(y) - design.shape[1]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            poisson = sm.GLM(y, design, family=sm.families.Poisson(), offset=offset).fit()
-            result, k, factor = poisson, 1, 1.0
-            if poisson.pearson_chi2 > df:  # otherwise there is no overdispersion, and theta is infinite
-                negative = NegativeBinomial(y, design, offset=offset).fit(
-                    start_params=[*poisson.params, 0.1], disp=0, maxiter=200
-                )
-                found = (
-                    negative.mle_retvals["converged"] and negative.params[-1] > 0 and np.isfinite(negative.bse).all()
-                )
-                result, factor = negative if found else _by_profile(y, design, offset), len(y) / df
-    except (np.linalg.LinAlgError, ValueError, FloatingPointError):
-        return None
-    value, se = float(result.params[k]), float(result.bse[k])
-    if not (np.isfinite(value) and 0 < se < 10):
-        return None
-    return Effect(value, se * math.sqrt(factor), df, dispersion=factor, added=False)
-
-
-def _by_profile(y: NDArray[np.float64], design: NDArray[np.float64], offset: NDArray[np.float64]) -> Any:
-    """Fit the same model with its dispersion found by profile likelihood, which is slower but more robust."""
-    import statsmodels.api as sm
-    from scipy.optimize import minimize_scalar
-
-    def model(log_alpha: float) -> Any:
-        family = sm.families.NegativeBinomial(alpha=math.exp(log_alpha))
-        return sm.GLM(y, design, family=family, offset=offset).fit()
-
-    return model(float(minimize_scalar(lambda a: -model(a).llf, bounds=(-14.0, 4.0), method="bounded").x))
+def _least_squares(stage: Counted, design: NDArray[np.float64]) -> Effect:
+    """Coefficient of the group (the second column), with a variance of at least that of random counts."""
+    values = log_rates(stage)
+    inverse = np.linalg.inv(design.T @ design)
+    weights = design @ inverse[:, 1]
+    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
+    residuals = values - values @ (design @ inverse @ design.T)
+    alone = leverage > 1 - 1e-9  # an animal with a level of its own: its residual is 0, whatever it is
+    spread = np.where(alone, 0.0, residuals / np.where(alone, 1.0, 1 - leverage))
+    df = np.full(values.shape[:-1], float(len(design) - design.shape[1]))
+    variance = np.maximum((weights**2 * spread**2).sum(axis=-1), (weights**2 / (stage.counts + HALF)).sum(axis=-1))
+    return Effect(values @ weights, np.sqrt(variance), df, np.zeros(df.shape, bool))
 
 
 def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.float64]:

@@ -1,212 +1,161 @@
-"""Estimate how many animals a study needs, by simulating studies from the virtual ovary's animal model."""
+"""How often verdicts are right: simulated studies, and the number of animals that a study needs."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pandas as pd
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.arrest import find_arrest
-from follicle_stager.statistics.per_stage import per_stage
-from follicle_stager.statistics.simulate import chi_square_p, simulate_matrix
-from follicle_stager.statistics.stage_errors import StageErrors
+from follicle_stager.statistics.arrest import Tests, VerdictKind, decide, tests_of
+from follicle_stager.statistics.effects import Effect
+from follicle_stager.statistics.simulate import Design, matrix_of, moves
+from follicle_stager.statistics.stage_errors import StageErrors, pooled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from follicle_stager.phantom import GenotypeModel
     from follicle_stager.statistics.matrix import CountMatrix
 
+    Values = NDArray[np.float64]
 
-@dataclass(frozen=True)
-class Design:
-    """The design of a study.
-
-    Attributes
-    ----------
-    control, knockout
-        Ovaries of the two genotypes.
-    ovaries, interval, thickness_um
-        Ovaries per animal, sampling interval, and thickness of a section, µm.
-    wrong_stage
-        Share of follicles of each rung that are staged one rung too early or too late, half each.
-    """
-
-    control: GenotypeModel
-    knockout: GenotypeModel
-    ovaries: int = 2
-    interval: int = 10
-    thickness_um: float = 5.0
-    wrong_stage: float = 0.0
-
-    @property
-    def truth(self) -> tuple[str, ...]:
-        """Rungs after which the knockout is blocked."""
-        stage = self.knockout.block_after
-        blocked = stage is not None and self.knockout.block_probability > 0
-        return tuple(name for name, stages in RUNGS.items() if blocked and stage in stages)
-
-    @property
-    def log_ratios(self) -> NDArray[np.float64]:
-        """True log ratio of each step, (4,)."""
-        with np.errstate(invalid="ignore"):
-            return np.asarray(np.diff(self.stage_log_ratios))
-
-    @property
-    def stage_log_ratios(self) -> NDArray[np.float64]:
-        """True log rate ratio of each rung, (5,)."""
-        by_rung = []
-        for genotype in (self.control, self.knockout):
-            means = genotype.means()
-            by_rung.append(
-                [
-                    sum(
-                        means[s] * (self.thickness_um + np.mean(self.control.stages[s].nucleus_um))
-                        for s in stages
-                        if s in means
-                    )
-                    for stages in RUNGS.values()
-                ]
-            )
-        with np.errstate(divide="ignore"):  # there are no follicles after a complete block
-            logs = np.log(np.array(by_rung, dtype=np.float64))
-        return np.asarray(logs[1] - logs[0])
+# Studies that are tested at once; more need more memory.
+_AT_ONCE = 1000
+# Verdicts that `power` shows beside the blocks.
+_SHOWN: tuple[VerdictKind, ...] = ("none", "inconclusive")
 
 
 def simulate_verdicts(
-    design: Design, animals: int, *, studies: int, seed: int = 1, carried: bool = False, single_stages: bool = False
+    design: Design,
+    animals: tuple[int, int],
+    *,
+    studies: int,
+    seed: int = 1,
+    carried: bool = False,
+    config: ComparisonConfig | None = None,
 ) -> dict[str, float]:
     """Simulate studies of a design, and measure how often their verdicts are right.
 
     Parameters
     ----------
     design
-        Design of the studies.
+        Design and truth of the studies.
     animals
-        Number of animals per group.
+        Numbers of controls and knockouts.
     studies
         Number of studies.
     seed
         Seed of the simulation.
     carried
         Whether staging errors are carried into the results; their true frequency is then used.
-    single_stages
-        Whether the models of single stages are evaluated too, which takes much longer.
+    config
+        The question, and limits of the verdict.
 
     Returns
     -------
     dict
-        Shares of the studies: ``any_block``, ``right`` (exactly the true blocks), each kind of verdict,
-        ``chi_square`` (p < 0.05 in a test over follicles); and ``coverage`` of the 95 % intervals of the steps.
-        For single stages: ``any_stage`` (Holm's p < 0.05 for at least one), ``stage_coverage``, and
-        ``plain_coverage`` without the variance factor.
+        Shares of the studies: ``false_block`` (an arrest or a block where there is none), ``right`` (all true blocks,
+        with or without a false one), ``arrest``, and each kind of verdict; and how often 95 % intervals cover the
+        truth: ``coverage`` over all rungs, all steps and the question, and ``least_coverage``, the lowest of these.
     """
-    rng = np.random.default_rng([seed, animals])
-    kinds: Counter[str] = Counter()
-    any_block, right, naive, covered = 0, 0, 0, []
-    any_stage, stages_covered, plain_covered = 0, [], []
-    for _ in range(studies):
-        matrix = simulate_matrix(
-            design.control,
-            design.knockout,
-            rng,
-            animals=(animals, animals),
-            ovaries=design.ovaries,
-            interval=design.interval,
-            thickness_um=design.thickness_um,
-        )
-        matrix = misstaged(matrix, design.wrong_stage, rng)
-        errors = _known(matrix, design) if carried else None
-        arrest = find_arrest(matrix, errors=errors, permute=False)
-        kinds[arrest.verdict.kind] += 1
-        any_block += bool(arrest.verdict.blocks)
-        right += arrest.verdict.blocks == design.truth
-        naive += chi_square_p(matrix.counts, matrix.knockout) < 0.05
-        covered += _held(arrest.steps, design.log_ratios)
-        if single_stages:
-            table = per_stage(matrix, errors=errors, permute=False)
-            any_stage += bool((table["p_holm"] < 0.05).any())
-            stages_covered += _held(table, design.stage_log_ratios)
-            narrower = np.sqrt(table["variance_factor"].fillna(1.0))
-            for side in ("low", "high"):
-                table[side] = table["rate_ratio"] * (table[side] / table["rate_ratio"]) ** (1 / narrower)
-            plain_covered += _held(table, design.stage_log_ratios)
-    shares = {"any_block": any_block, "right": right, "chi_square": naive, **kinds}
-    coverages = {"coverage": float(np.mean(covered))}
-    if single_stages:
-        shares["any_stage"] = any_stage
-        coverages |= {"stage_coverage": float(np.mean(stages_covered)), "plain_coverage": float(np.mean(plain_covered))}
-    return {name: value / studies for name, value in shares.items()} | coverages
+    rng = np.random.default_rng([seed, *animals])
+    config = config or ComparisonConfig()
+    knockout = np.repeat([False, True], animals)
+    contrast = list(RUNGS).index(config.contrast)
+    kinds: list[NDArray[np.str_]] = []
+    blocks: list[NDArray[np.bool_]] = []
+    arrests: list[NDArray[np.bool_]] = []
+    held: list[Values] = []
+    for first in range(0, studies, _AT_ONCE):
+        counts, exposure = design.draw(min(_AT_ONCE, studies - first), animals, rng)
+        tests = tests_of(counts, exposure, knockout, contrast)
+        if carried:
+            both = zip(counts, exposure, strict=True)
+            drawn = [_carried(c, e, animals, design.wrong_stage, contrast) for c, e in both]
+            tests = Tests(*(Effect.stacked([getattr(t, f.name) for t in drawn], axis=0) for f in fields(Tests)))
+        decision = decide(tests, config)
+        kinds.append(decision.kind)
+        blocks.append(decision.blocks)
+        arrests.append(decision.arrest)
+        held.append(_held(tests, design, contrast))
+    found, inside = np.concatenate(blocks), np.concatenate(held)
+    covered = np.nanmean(inside[:, np.isfinite(inside).any(axis=0)], axis=0)
+    kind = np.concatenate(kinds)
+    return {
+        "false_block": float((found & ~design.blocks).any(axis=1).mean()),
+        "right": float(found[:, design.blocks].all(axis=1).mean()) if design.blocks.any() else math.nan,
+        "arrest": float(np.concatenate(arrests).mean()),
+        **{name: float((kind == name).mean()) for name in get_args(VerdictKind)},
+        "coverage": float(np.nanmean(covered)),
+        "least_coverage": float(np.nanmin(covered)),
+    }
 
 
-def _held(table: pd.DataFrame, log_ratios: NDArray[np.float64]) -> list[bool]:
-    """Whether each interval of a table contains the true ratio."""
-    low, high = table["low"].to_numpy(float), table["high"].to_numpy(float)
-    known = np.isfinite(low)
-    true = np.exp(log_ratios)[known]
-    return list((low[known] <= true) & (true <= high[known]))
+def _carried(counts: Values, exposure: Values, animals: tuple[int, int], wrong: float, contrast: int) -> Tests:
+    """Effects of one study with its staging errors carried into them."""
+    matrix = matrix_of(counts, exposure, animals)
+    plain = tests_of(counts, exposure, matrix.knockout, contrast)
+    drawn = tests_of(_known(matrix, wrong).imputed(matrix), exposure, matrix.knockout, contrast)
+    return Tests(*(pooled(getattr(plain, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
 
 
-def power(design: Design, animals: Sequence[int], *, studies: int = 300, seed: int = 1) -> pd.DataFrame:
-    """Estimate how often studies of several sizes find exactly the true block.
+def _known(matrix: CountMatrix, wrong: float) -> StageErrors:
+    """Staging errors of a study without judged follicles, for which the frequency of errors is known."""
+    nothing_false = np.array([[0.0, 1e6]] * len(RUNGS))
+    return StageErrors(np.zeros_like(matrix.counts), matrix.counts, 200 * moves(wrong), nothing_false)
+
+
+def _held(tests: Tests, design: Design, contrast: int) -> Values:
+    """Whether each interval contains the true log ratio, (studies, 10); NaN where nothing was estimated."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        rungs = np.log(design.ratios)
+        later = np.log(np.average(design.ratios[contrast + 1 :], weights=design.expected[contrast + 1 :]))
+        truth = [(tests.rungs, rungs), (tests.steps, np.diff(rungs)), (tests.shift, later - rungs[contrast])]
+    columns = []
+    for effect, true in truth:
+        low, high = effect.interval()
+        inside = np.where(np.isfinite(low) & np.isfinite(true), (low <= true) & (true <= high), np.nan)
+        columns.append(inside if inside.ndim > 1 else inside[:, None])
+    return np.concatenate(columns, axis=1)
+
+
+def power(
+    design: Design,
+    animals: Sequence[int],
+    *,
+    studies: int = 2000,
+    seed: int = 1,
+    config: ComparisonConfig | None = None,
+) -> pd.DataFrame:
+    """Estimate how often studies of several sizes find the true block.
 
     Parameters
     ----------
     design
-        Design of the studies.
+        Design and truth of the studies.
     animals
         Numbers of animals per group.
     studies
         Number of simulated studies of each size.
     seed
         Seed of the simulation.
+    config
+        The question, and limits of the verdict.
 
     Returns
     -------
     DataFrame
-        ``animals`` per group, ``power`` (exactly the true block), ``other_block``, and the other verdicts.
+        ``animals`` per group, ``power`` (the true block is found; NaN without one), ``other_block``, other verdicts.
     """
     rows = []
     for n in animals:
-        share = simulate_verdicts(design, n, studies=studies, seed=seed)
-        other = share["any_block"] - (share["right"] if design.truth else 0.0)
-        rows.append(
-            {
-                "animals": n,
-                "power": share["right"] if design.truth else float("nan"),
-                "other_block": other,
-                "none": share.get("none", 0.0),
-                "depletion": share.get("depletion", 0.0),
-                "inconclusive": share.get("inconclusive", 0.0),
-            }
-        )
+        share = simulate_verdicts(design, (n, n), studies=studies, seed=seed, config=config)
+        blocks = {"power": share["right"], "other_block": share["false_block"]}
+        rows.append({"animals": n} | blocks | {kind: share[kind] for kind in _SHOWN})
     return pd.DataFrame(rows)
-
-
-def _known(matrix: CountMatrix, design: Design) -> StageErrors:
-    """Staging errors of a study without judged follicles, for which the frequency of errors is known."""
-    nothing_false = np.array([[0.0, 1e6]] * len(RUNGS))
-    return StageErrors(np.zeros_like(matrix.counts), matrix.counts, 200 * moves(design.wrong_stage), nothing_false)
-
-
-def misstaged(matrix: CountMatrix, share: float, rng: np.random.Generator) -> CountMatrix:
-    """Counts in which a share of the follicles is staged one rung too early or too late."""
-    if not share:
-        return matrix
-    counts = np.zeros_like(matrix.counts)
-    for rung, own in enumerate(moves(share)):
-        counts += rng.multinomial(matrix.counts[:, rung].astype(int), own)
-    return replace(matrix, counts=counts)
-
-
-def moves(share: float) -> NDArray[np.float64]:
-    """Probability of each called rung, (true, called), if a share is called one rung too early or too late."""
-    n = len(RUNGS)
-    called = (1 - share) * np.eye(n) + share / 2 * (np.eye(n, k=1) + np.eye(n, k=-1))
-    return np.asarray(called / called.sum(axis=1, keepdims=True))

@@ -9,10 +9,17 @@ from follicle_stager.statistics.arrest import VerdictKind
 from follicle_stager.statistics.matrix import CountKind
 from follicle_stager.study.schemas import SHARE, number, table_of, text, whole
 
+_YES_NO = ("yes", "no")
 _MODEL = {"model": text("mouse model; study if the sample sheet names none")}
 _INTERVAL = {"low": number("lower end of its 95 % interval"), "high": number("upper end of its 95 % interval")}
-_PERMUTED = {"permutation_p": number("two-sided p of a permutation test over animals", SHARE)}
-_CONTRAST = "of all antral follicles to secondary follicles, knockout to control"
+_EFFECT = {
+    **_INTERVAL,
+    "low_90": number("lower end of its 90 % interval"),
+    "high_90": number("upper end of its 90 % interval"),
+    "upper": number("upper end of its one-sided 95 % interval"),
+    "se": number("standard error of the log ratio"),
+    "df": number("degrees of freedom"),
+}
 
 VERDICT = table_of(
     {
@@ -20,35 +27,44 @@ VERDICT = table_of(
         "counted": text("kind of counts that were compared", get_args(CountKind)),
         "verdict": text("answer to the question of the study", get_args(VerdictKind)),
         "blocks_after": text("stages after which the knockouts are blocked, separated by spaces"),
-        "sentence": text("the verdict in words"),
+        "sentence": text("the verdict in words, and what it rests on"),
         "warnings": text("what limits the verdict"),
-        "secondary_to_antral_ratio": number(f"ratio {_CONTRAST}"),
-        "secondary_to_antral_low": number("lower end of its 95 % interval"),
-        "secondary_to_antral_high": number("upper end of its 95 % interval"),
-        "secondary_to_antral_p_two_sided": number("its two-sided p", SHARE),
-        "secondary_to_antral_log_ratio_difference": number(
-            "difference between the groups' means of arrest_log_ratio (animals.csv)", None
-        ),
-        "secondary_to_antral_permutation_p": number("its two-sided p, permutation test over animals", SHARE),
     },
     title="statistics/verdict.csv",
     description="one row per model",
+)
+QUESTION = table_of(
+    {
+        **_MODEL,
+        "contrast": text("stage of the question", RUNGS),
+        "test": text(
+            "shift: all later stages together to this stage; total: all later stages together; arrest: both, and every "
+            "later stage lower in its estimate",
+            ("shift", "total", "arrest"),
+        ),
+        "ratio": number("ratio, knockout to control"),
+        **_EFFECT,
+        "p": number("one-sided p that the ratio is below 1; for the arrest, the larger of the two", SHARE),
+        "p_holm": number("p of the arrest, weighted Holm correction over the arrest and the blocks", SHARE),
+        "arrest": text("whether there is an arrest at this stage", _YES_NO),
+    },
+    title="statistics/question.csv",
+    description="the question of the study",
 )
 ARREST = table_of(
     {
         **_MODEL,
         "from": text("stage before the step", RUNGS),
         "to": text("stage after the step", RUNGS),
-        "ratio": number("ratio of the counts after and before the step, knockout to control; below 1: blocked"),
-        **_INTERVAL,
-        "low_90": number("lower end of its 90 % interval"),
-        "high_90": number("upper end of its 90 % interval"),
+        "ratio": number("ratio of the counts after and before the step, knockout to control"),
+        **_EFFECT,
         "p": number("one-sided p that the ratio is below 1", SHARE),
-        "p_holm": number("p, Holm correction over the steps", SHARE),
-        **_PERMUTED,
-        "dispersion": number("variance between animals as a multiple of that of the model, at least 1"),
-        "continuation": number("odds ratio of a later stage, among follicles of this stage or later; description only"),
-        "note": text("why there is no result, or what was added"),
+        "later_ratio": number("ratio of all later stages together, knockout to control"),
+        "later_upper": number("upper end of its one-sided 95 % interval"),
+        "later_p": number("one-sided p that it is below 1", SHARE),
+        "p_holm": number("p of a block (the larger of p and later_p), weighted Holm correction", SHARE),
+        "block": text("whether there is a block after the stage, or an arrest at it (question.csv)", _YES_NO),
+        "note": text("why there is no result; if it is the arrest; if the sums of the groups were compared"),
     },
     title="statistics/arrest.csv",
     description="each step of the ladder",
@@ -59,14 +75,13 @@ PER_STAGE = table_of(
         "stage": text("stage, unsure or atretic", (*RUNGS, "unsure", "atretic")),
         "n_control": whole("number of follicles in control animals"),
         "n_knockout": whole("number of follicles in knockout animals"),
-        "rate_ratio": number("ratio of the follicles per sampled ovary, knockout to control"),
+        "ratio": number("ratio of the follicles per sampled ovary, knockout to control"),
         **_INTERVAL,
         "p": number("its two-sided p", SHARE),
         "p_holm": number("p, Holm correction over the stages; NA for unsure and atretic", SHARE),
-        "se": number("standard error of the log ratio; includes variance_factor"),
-        "variance_factor": number("factor on the variance, n/(n - 2) with few animals; NA with staging errors"),
-        **_PERMUTED,
-        "method": text("model that was fitted"),
+        "se": number("standard error of the log ratio"),
+        "df": number("degrees of freedom"),
+        "method": text("how it was compared"),
     },
     title="statistics/per_stage.csv",
     description="each stage, and unsure and atretic follicles",
@@ -77,7 +92,9 @@ ANIMALS = table_of(
         "group": text("control or knockout", ("control", "knockout")),
         "animal": text("as in the sample sheet"),
         **{name: whole(f"follicles on the rung {name.replace('_', ' ')}") for name in RUNGS},
-        "arrest_log_ratio": number("log((antral + 0.5)/(secondary + 0.5)), antral of all kinds", None),
+        "arrest_log_ratio": number(
+            "log of later follicles to those of the question's stage, 0.5 added to both at the mean offset", None
+        ),
     },
     title="statistics/animals.csv",
     description="counts on the rungs, one row per animal",
@@ -91,5 +108,35 @@ EXPOSURES = table_of(
     title="statistics/exposures.csv",
     description="offsets of the models",
 )
+IMPUTATIONS = table_of(
+    {
+        **_MODEL,
+        "draw": whole("number of the draw"),
+        "animal": text("as in the sample sheet"),
+        **{name: whole(f"follicles on the rung {name.replace('_', ' ')}") for name in RUNGS},
+    },
+    title="statistics/imputations.csv",
+    description="counts with staging errors drawn at random; no rows if every follicle was judged",
+)
+SETTINGS = table_of(
+    {
+        "contrast": text("stage of the question, as named in study.toml", RUNGS),
+        "contrast_named": text("stage and date of the question when it was named"),
+        "alpha": number("significance level"),
+        "equivalence_ratio": number("limit of equivalence"),
+        "total_loss_ratio": number("limit of total loss"),
+    },
+    title="statistics/settings.csv",
+    description="settings of the comparison, one row",
+)
 #: Schemas by the name of the table in `Comparison`.
-SCHEMAS = {"verdicts": VERDICT, "steps": ARREST, "stages": PER_STAGE, "animals": ANIMALS, "exposures": EXPOSURES}
+SCHEMAS = {
+    "verdicts": VERDICT,
+    "question": QUESTION,
+    "steps": ARREST,
+    "stages": PER_STAGE,
+    "animals": ANIMALS,
+    "exposures": EXPOSURES,
+    "imputations": IMPUTATIONS,
+    "settings": SETTINGS,
+}

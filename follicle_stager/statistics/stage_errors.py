@@ -11,7 +11,7 @@ from the exam and from the claims that a person rejected in this study. Follicle
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
@@ -19,13 +19,11 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.stages import RUNGS, Countable, Health, Status
+from follicle_stager.statistics.effects import Effect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from numpy.typing import NDArray
 
-    from follicle_stager.statistics.effects import Effect
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
 
 _RUNG_OF = {stage.value: i for i, stages in enumerate(RUNGS.values()) for stage in stages}
@@ -55,10 +53,11 @@ class StageErrors:
     confusion: NDArray[np.float64]
     false: NDArray[np.float64]
 
-    def imputed(self, matrix: CountMatrix, *, seed: int = 0) -> Iterator[CountMatrix]:
-        """Generate imputed counts: repeated random draws of the true counts."""
+    def imputed(self, matrix: CountMatrix, *, seed: int = 0) -> NDArray[np.float64]:
+        """Draw the true counts at random, many times: (draws, n, 5)."""
         rng = np.random.default_rng(seed)
         rungs = np.flatnonzero(matrix.seen)
+        drawn = []
         for _ in range(_DRAWS):
             share = np.array([rng.dirichlet(self.confusion[rung][rungs] + 1e-3) for rung in rungs])
             real = 1 - rng.beta(*(self.false[rungs].T + 1e-3))
@@ -68,7 +67,8 @@ class StageErrors:
                 for animal in np.flatnonzero(group):
                     follicles = rng.binomial(self.called[animal, rungs].astype(int), real)
                     counts[animal, rungs] += sum(rng.multinomial(n, true[:, p]) for p, n in enumerate(follicles))
-            yield replace(matrix, counts=np.where(matrix.seen, counts, np.nan))
+            drawn.append(np.where(matrix.seen, counts, np.nan))
+        return np.array(drawn)
 
 
 def stage_errors(
@@ -114,28 +114,35 @@ def _of_kind(follicles: pd.DataFrame, matrix: CountMatrix, kind: CountKind) -> p
     return own[own["health"] != Health.ATRETIC.value] if kind == "healthy" else own
 
 
-def pooled(effects: list[Effect]) -> Effect:
-    """Pool the effects of imputed counts by Rubin's rules, with the degrees of freedom of the animals."""
-    values = np.array([e.log_ratio for e in effects])
-    within = float(np.mean([e.se**2 for e in effects]))
-    between = float(values.var(ddof=1))
-    return replace(
-        effects[0],
-        log_ratio=float(values.mean()),
-        se=float(np.sqrt(within + (1 + 1 / len(effects)) * between)),
-        dispersion=float(np.mean([e.dispersion for e in effects])),
-    )
+def pooled(plain: Effect, drawn: Effect) -> Effect:
+    """Pool the effects of imputed counts by Rubin's rules, with degrees of freedom after Barnard and Rubin (1999).
 
+    Parameters
+    ----------
+    plain
+        Effects of the counts as they are, (...); what is NaN there stays NaN.
+    drawn
+        Effects of imputed counts, (draws, ...).
+    """
+    values, known = drawn.log_ratio, np.isfinite(drawn.log_ratio)
+    draws = np.maximum(known.sum(axis=0), 2)
 
-def with_errors(
-    matrix: CountMatrix, errors: StageErrors | None, effect: Callable[[CountMatrix], Effect | None]
-) -> Effect | None:
-    """An effect of the counts, with staging errors carried into it if given; None if it cannot be estimated."""
-    plain = effect(matrix)
-    if plain is None or errors is None:
-        return plain
-    drawn = [e for e in map(effect, errors.imputed(matrix)) if e is not None]
-    return replace(pooled(drawn), added=plain.added) if len(drawn) > 1 else plain
+    def mean(array: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(np.where(known, array, 0.0).sum(axis=0) / draws)
+
+    # The mixture of a group pulls its animals together; they do not differ less than their counts as they are.
+    within, complete = np.fmax(mean(drawn.se**2), plain.se**2), mean(drawn.df)
+    between = mean((values - mean(values)) ** 2) * draws / (draws - 1)
+    total = within + (1 + 1 / draws) * between
+    with np.errstate(divide="ignore", invalid="ignore"):
+        missing = np.where(total > 0, (1 + 1 / draws) * between / total, 0.0)
+        of_draws = (draws - 1) / missing**2
+        observed = (complete + 1) / (complete + 3) * complete * (1 - missing)
+        df = 1 / (1 / of_draws + 1 / observed)
+    enough = np.isfinite(plain.log_ratio) & (known.sum(axis=0) > 1)
+    parts = zip((mean(values), np.sqrt(total), df), (plain.log_ratio, plain.se, plain.df), strict=True)
+    log_ratio, se, df = (np.where(enough, pool, own) for pool, own in parts)
+    return Effect(log_ratio, se, df, plain.few)
 
 
 def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -34,7 +34,8 @@ def write_comparison(study: Study, comparison: Comparison) -> None:
     """
     for name, schema in SCHEMAS.items():
         # Other programs read an empty name as missing, and leave out its rows.
-        table = validated(getattr(comparison, name).replace({"model": {"": "study"}}), schema)
+        table = getattr(comparison, name)
+        table = validated(table.replace({"model": {"": "study"}}) if "model" in table else table, schema)
         write_csv(study.path / schema.title, table.round(6))
     write_text(study.path / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(study.tables / "prism_grouped.csv", prism_grouped(comparison))
@@ -52,7 +53,7 @@ def prism_grouped(result: Comparison) -> pd.DataFrame:
 
 
 def prism_arrest(result: Comparison) -> pd.DataFrame:
-    """Table for Prism's *Column* format: one column per genotype with log((antral + 0.5)/(secondary + 0.5))."""
+    """Table for Prism's *Column* format: one column per genotype with each animal's ``arrest_log_ratio``."""
     columns = {}
     for a in result.arrests:
         ratios = a.animals["arrest_log_ratio"].to_numpy()

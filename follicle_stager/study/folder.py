@@ -107,6 +107,11 @@ class Study:
         """Write study.toml if its values differ; the file that a person may have edited is kept under another name."""
         path = self.path / "study.toml"
         before = self.config if path.exists() else None
+        if not config.comparison.named_on:
+            stage = config.comparison.contrast
+            kept = before.comparison.contrast_named if before and before.comparison.contrast == stage else ""
+            named = kept if kept.startswith(f"{stage}, ") else f"{stage}, {datetime.now(UTC).date().isoformat()}"
+            config = config.with_options(comparison={"contrast_named": named})
         if before == config:
             return
         changed = changes(before, config) if before is not None else {}

@@ -75,7 +75,7 @@ _COUNTS = {
 _SAMPLED = {
     "ovaries_sampled": number(
         "exposure, number of ovaries: sum of 1/interval over the ovaries, minus the share of tissue that was left out; "
-        "offset in the models of single stages"
+        "offset in the comparison"
     )
 }
 _MEASURED = {

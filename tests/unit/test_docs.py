@@ -142,38 +142,40 @@ def rows_of(text, heading):
     return [dict(zip(head, row, strict=True)) for row in rows]
 
 
-def span(rows, column):
-    """The range of a column, in percent."""
-    values = [100 * float(row[column]) for row in rows]
-    return f"{min(values):.0f} to {max(values):.0f} %"
-
-
 def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
     page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
     summary = " ".join(page[page.index("**Summary.**") : page.index("## In R")].split())
-    similar = rows_of(page, "### Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)")
-    variable = rows_of(page, "### Variable animals (CV 35 %, stages 30 %)")
-    block_of_70 = [
-        [r for r in rows if "block after" in r["planted"] and "70 %" in r["planted"] and r["animals per group"] == "4"]
-        for rows in (similar, variable)
-    ]
-    exact = "exactly the planted blocks"
-    wrong = rows_of(page, "### A tenth of the follicles staged wrongly")
-    blocked = {
-        how: [r for r in wrong if r["planted"] != "none" and r["stages"] == how]
-        for how in ("uncorrected", "errors propagated")
-    }
-    naive = [float(r["chi-square over follicles, p < 0.05"]) for r in similar + variable if r["planted"] == "none"]
-    assert min(naive) == pytest.approx(1 / 3, abs=0.05)
-    assert max(naive) == pytest.approx(9 / 10, abs=0.05)
-    assert 'finds a "difference" in a third to nine tenths of studies' in summary
+    null = rows_of(page, "### Arrests and blocks where there is none")
+    numbers = [(row, cell.replace("*", "").split(";")) for row in null for name, cell in row.items() if "+" in name]
+    cells = [(row, float(false), float(covered)) for row, (false, covered) in numbers]
+    without = max(false for row, false, _ in cells if row["true"] == "nothing")
+    assert all(
+        (row["animals"], row["knockouts"]) == ("wide", "twice") and "sparse" in row["sampling"]
+        for row, _, covered in cells
+        if covered < 94
+    )
+    found = {(r["planted"], r["animals"]): r for r in rows_of(page, "### Arrests and blocks where there is one")}
+
+    def power(planted):
+        row = found[f"{planted}, 70%", "real"]
+        return [row[f"{n} + {n}{which}"] for which in ("", ", before") for n in (4, 6)]
+
+    arrest, primary, early = map(power, ("arrest at secondary", "block after primary", "block after early antral"))
+    pattern = {(r["true"], r["animals"]): r for r in rows_of(page, "### Other patterns")}
+    halved, doubled = (
+        [f"{float(pattern[name, a]['arrest']) + float(pattern[name, a]['block']):.1f} %" for a in ("even", "real")]
+        for name in ("early antral halved", "secondary doubled")
+    )
     for sentence in (
-        f"in {span([r for r in similar if r['planted'] == 'none'], 'any block')} of studies of similar animals",
-        f"with 4 animals per group in {span(block_of_70[0], exact)} of studies of similar animals, and in "
-        f"{span(block_of_70[1], exact)} of studies of variable animals.",
-        f"Intervals cover the truth {span(similar + variable, 'interval coverage')} of the time.",
-        f"intervals cover the truth in {span(blocked['errors propagated'], 'interval coverage')} of studies instead of "
-        f"{span(blocked['uncorrected'], 'interval coverage')}.",
+        f"in at most {max(false for _, false, _ in cells):.1f} % of studies in every row",
+        f"at most {without:.1f} % if the knockouts do not differ",
+        f"truth in {min(c for *_, c in cells):.0f} to {max(c for *_, c in cells):.0f} % of studies",
+        f"in {arrest[0]} % of studies with 4 + 4 real animals (before: {arrest[2]} %), and in {arrest[1]} % with 6 + 6 "
+        f"(before: {arrest[3]} %)",
+        f"in {primary[0]} % and {primary[1]} % of such studies (before: {primary[2]} % and {primary[3]} %)",
+        f"in {early[0]} % and {early[1]} % (before: {early[2]} % and {early[3]} %)",
+        f"in {halved[0]} of studies of even animals and in {halved[1]} of real ones",
+        f"doubled secondary follicles in {doubled[0]} and {doubled[1]}",
     ):
         assert sentence in summary
 
@@ -192,36 +194,11 @@ def test_the_weak_stages_of_the_network_have_the_figures_of_the_page_of_accuracy
         assert sentence in page
 
 
-def test_the_text_on_staging_errors_has_the_figures_of_the_tables():
-    page = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
-    flat = " ".join(page.split())
-    single = [r for r in rows_of(page, "### Single stages") if r["stages"] == "all correct"]
-    power = table(page, "### Animals per group and power")["12"]
-    wrong_at_12 = [float(value) for column, value in power.items() if column.endswith("staged wrongly")]
-    exact = {
-        (r["stages"], r["animals per group"]): f"{100 * float(r['exactly the planted blocks']):.0f} %"
-        for r in rows_of(page, "### A tenth of the follicles staged wrongly")
-        if r["planted"] != "none"
-    }
-    propagated, uncorrected = ([exact[how, n] for n in ("6", "12")] for how in ("errors propagated", "uncorrected"))
-    similar = rows_of(page, "### Similar animals, like the young mice of OvSim (CV 15 %, stages 10 %)")
-    correct = [
-        f"{100 * float(r['exactly the planted blocks']):.0f} %"
-        for r in similar
-        if (r["planted"], r["animals per group"]) == ("block after secondary, 70 %", "6")
-    ]
+def test_the_text_on_staging_errors_has_the_figure_of_the_exam():
+    page = " ".join((ROOT / "docs" / "statistics.md").read_text(encoding="utf-8").split())
     confusion = pd.read_csv(ROOT / "follicle_stager" / "statistics" / "confusion.csv").set_index("true")
     false = confusion["primordial"]["none"] / confusion["primordial"].sum()
-    for sentence in (
-        f"intervals cover the truth {span(single, 'interval coverage')} of the time with this factor and "
-        f"{span(single, 'without the factor n/(n - 2)')} without it",
-        f"with 12 animals only {100 * min(wrong_at_12):.0f} to {100 * max(wrong_at_12):.0f} % of studies",
-        f"in {propagated[0]} of studies with 6 animals ({uncorrected[0]} without propagation;",
-        f"in {propagated[1]} of studies with 12 animals ({uncorrected[1]} without propagation)",
-        f"With all stages correct it is {correct[0]}.",
-        f"({100 * false:.0f} % of what is called primordial)",
-    ):
-        assert sentence in flat
+    assert f"({100 * false:.0f} % of what is called primordial)" in page
 
 
 def test_the_interpretation_of_the_ablation_has_the_figures_of_its_tables():

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
 import pytest
+import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS, TABLE_ROWS, Stage
 from follicle_stager.statistics import CountMatrix, compare, count_matrices, find_arrest
-from follicle_stager.statistics.effects import holm, permutation_p, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.arrest import VerdictKind
+from follicle_stager.statistics.effects import Counted, holm, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
-from follicle_stager.statistics.power import Design, misstaged, moves
+from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.schemas import SCHEMAS
-from follicle_stager.statistics.simulate import simulate_matrix
+from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.statistics.write import prism_arrest, prism_grouped
 from follicle_stager.study import Counts
@@ -45,106 +49,201 @@ def matrix(control, knockout, **given):
 
 
 class TestEffects:
-    def test_ratio_of_ratios_by_hand(self):
-        """Sums 40/20 in controls and 10/20 in knockouts; animals that differ by chance only."""
-        upper = np.array([10.0, 10, 10, 10, 3, 2, 2, 3])
-        lower = np.full(8, 5.0)
-        effect = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
-        assert effect.log_ratio == pytest.approx(math.log((10.5 / 20.5) / (40.5 / 20.5)))
-        assert effect.dispersion == 1
-        assert effect.se == pytest.approx(math.sqrt(1 / 10.5 + 1 / 20.5 + 1 / 40.5 + 1 / 20.5))
-        assert effect.df == 6
-        low, high = effect.interval()
-        assert (high - low) / 2 == pytest.approx(stats.t.ppf(0.975, 6) * effect.se)
-        assert effect.p_lower == pytest.approx(stats.t.cdf(effect.log_ratio / effect.se, 6))
+    CONTROL, OTHER = np.array([30.0, 44, 25, 38]), np.array([21.0, 9, 14, 30])
 
-    def test_dispersion_is_pearsons(self):
-        """As R's quasibinomial: sum of squared Pearson residuals over n - 2."""
-        upper, lower = np.array([2.0, 18, 4, 16, 10, 10, 3, 17]), np.array([18.0, 2, 16, 4, 10, 10, 17, 3])
-        effect = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
-        expected = sum((u - 10) ** 2 / 5 for u in upper) / 6
-        assert effect.dispersion == pytest.approx(expected)
+    def test_animals_of_equal_sampling_are_compared_as_by_scipy(self):
+        counts = np.array([*self.CONTROL, *self.OTHER])
+        effect = rate_ratio(Counted(counts, np.ones(8)), KO)
+        logs = np.log(counts + 0.5)
+        welch = stats.ttest_ind(logs[KO], logs[~KO], equal_var=False)
+        assert effect.p_two_sided == pytest.approx(welch.pvalue)
+        assert effect.df == pytest.approx(welch.df)
+        low, high = welch.confidence_interval()
+        assert effect.interval() == (pytest.approx(low), pytest.approx(high))
 
-    @given(st.floats(0.1, 10), st.integers(1, 6))
-    def test_what_an_animals_counts_share_drops_out(self, scale, animal):
-        """An animal of which more was cut has more of both stages; the step is the same."""
-        upper, lower = np.array([9.0, 12, 8, 11, 3, 2, 4, 3]), np.array([10.0, 9, 12, 10, 11, 12, 10, 9])
-        share = np.ones(8)
-        share[animal] = scale
-        one = ratio_of_ratios(upper, np.ones(8), lower, np.ones(8), KO)
-        other = ratio_of_ratios(upper, share, lower, share, KO)
-        assert other.dispersion == pytest.approx(one.dispersion)
+    def test_a_step_compares_the_animals_log_ratios(self):
+        upper, lower = np.array([9.0, 30, 12, 7, 5, 4, 20, 6]), np.array([30.0, 44, 25, 38, 21, 19, 24, 30])
+        effect = ratio_of_ratios(Counted(upper, np.ones(8)), Counted(lower, np.ones(8)), KO)
+        logs = np.log((upper + 0.5) / (lower + 0.5))
+        welch = stats.ttest_ind(logs[KO], logs[~KO], equal_var=False, alternative="less")
+        assert effect.p_lower == pytest.approx(welch.pvalue)
+        assert effect.upper() == pytest.approx(welch.confidence_interval().high)
+
+    def test_animals_that_are_alike_have_the_variance_of_random_counts(self):
+        """Four animals with 40 follicles each, and four with 20: each log count has the variance 1/(mean + 1)."""
+        effect = rate_ratio(Counted(np.array([40.0] * 4 + [20.0] * 4), np.ones(8)), KO)
+        # The rates of the groups are (160 + 0.5)/4 and (80 + 0.5)/4; half a follicle is added to each animal.
+        assert effect.se == pytest.approx(math.sqrt((1 / 40.625 + 1 / 20.625) / 4))
+        assert effect.df > 60
+
+    def test_few_follicles_are_compared_by_the_sums_of_the_groups(self):
+        effect = rate_ratio(Counted(np.array([5.0, 6, 4, 5, 1, 0, 1, 0]), np.ones(8)), KO)
+        assert effect.few
+        assert effect.log_ratio == pytest.approx(math.log(2.5 / 20.5))
+        assert effect.se == pytest.approx(math.sqrt(1 / 2.5 + 1 / 20.5))
 
     def test_exposure_is_an_offset(self):
-        counts, exposure = np.array([10.0, 20, 10, 20, 5, 10, 5, 10]), np.array([1.0, 2, 1, 2, 1, 2, 1, 2])
-        effect = rate_ratio(counts, exposure, KO)
-        assert effect.log_ratio == pytest.approx(math.log(30.5 / 60.5))
-        assert effect.dispersion == 1
+        exposure = np.array([1.0, 2, 1, 2, 1, 2, 1, 2])
+        for mean in (1000.0, 2.0):
+            effect = rate_ratio(Counted(exposure * np.where(KO, mean / 2, mean), exposure), KO)
+            assert effect.log_ratio == pytest.approx(math.log(0.5), abs=0.5 / mean)
+
+    @given(st.integers(0, 7), st.sampled_from([0.1, 3.0, 10.0]))
+    def test_what_an_animals_counts_share_drops_out(self, animal, factor):
+        """An animal of which more was cut has more of both stages; with many follicles, the step stays the same."""
+        upper, lower = 1e5 * self.CONTROL.repeat(2), 1e5 * self.OTHER.repeat(2)
+        more = np.where(np.arange(8) == animal, factor, 1.0)
+        plain, cut = (
+            ratio_of_ratios(Counted(upper * f, f), Counted(lower * f, f), KO).log_ratio for f in (np.ones(8), more)
+        )
+        assert cut == pytest.approx(plain, abs=1e-5)
 
     def test_a_group_without_follicles_is_finite(self):
-        effect = ratio_of_ratios(np.array([5.0, 6, 4, 5, 0, 0, 0, 0]), np.ones(8), np.full(8, 8.0), np.ones(8), KO)
-        assert effect.added
-        assert math.isfinite(effect.log_ratio)
-        assert all(map(math.isfinite, effect.interval()))
+        upper = np.array([5.0, 6, 4, 5, 0, 0, 0, 0])
+        effect = ratio_of_ratios(Counted(upper, np.ones(8)), Counted(np.full(8, 8.0), np.ones(8)), KO)
+        assert all(map(math.isfinite, (effect.log_ratio, *effect.interval())))
+        assert effect.upper() < 0
+
+    def test_many_studies_at_once_are_as_one_by_one(self):
+        rng = np.random.default_rng(0)
+        counts, exposure = rng.poisson(6, (30, 8, 2)).astype(float), rng.uniform(0.5, 2, (30, 8, 2))
+        both = [Counted(counts[..., i], exposure[..., i]) for i in range(2)]
+        many = ratio_of_ratios(*both, KO)
+        for i in range(30):
+            one = ratio_of_ratios(*(Counted(c[i], e[i]) for c, e in both), KO)
+            assert (one.log_ratio, one.se, one.df) == (many.log_ratio[i], many.se[i], many.df[i])
 
     def test_holm_as_r(self):
         """p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")"""
         np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.005])), [0.03, 0.06, 0.06, 0.02])
         np.testing.assert_allclose(holm(np.array([0.01, np.nan, 0.04])), [0.02, np.nan, 0.04])
 
-    def test_permutation_by_hand(self):
-        """Two and two, all apart: 2 of the 6 ways differ as much."""
-        values, ko = np.array([1.0, 2, 8, 9]), np.array([False, False, True, True])
-        p, exact = permutation_p(lambda k: values[k].mean() - values[~k].mean(), ko)
-        assert (p, exact) == (pytest.approx(2 / 6), True)
-
-    def test_many_animals_are_regrouped_at_random_and_the_same_each_time(self):
-        rng = np.random.default_rng(0)
-        values, ko = rng.normal(size=24), np.repeat([False, True], 12)
-        ps = [permutation_p(lambda k: values[k].mean() - values[~k].mean(), ko) for _ in range(2)]
-        assert ps[0] == ps[1]
-        assert not ps[0][1]
-        assert ps[0][0] == pytest.approx(stats.ttest_ind(values[ko], values[~ko]).pvalue, abs=0.03)
+    def test_weighted_holm_by_hand(self):
+        """Weights 2, 1, 1: 0.02 * 4/2; then 0.02 * 2/1 of what is left; then 0.3. The order is by p over weight."""
+        np.testing.assert_allclose(holm(np.array([0.02, 0.02, 0.3]), [2, 1, 1]), [0.04, 0.04, 0.3])
 
 
 class TestVerdict:
     CONTROL = ((200, 40, 30, 20, 15), (220, 44, 33, 22, 16), (190, 38, 28, 19, 14), (210, 42, 31, 21, 15))
 
-    def test_a_block_after_the_secondary_stage(self):
-        blocked = [(a, b, c, d // 5, e // 5) for a, b, c, d, e in self.CONTROL]
-        arrest = find_arrest(matrix(self.CONTROL, blocked))
-        assert arrest.verdict.kind == "block"
+    def of(self, *factors):
+        """Verdict for knockouts with these ratios on the rungs; six animals each."""
+        control = np.array([*self.CONTROL, *self.CONTROL[:2]])
+        return find_arrest(matrix(control, np.round(control * factors)))
+
+    def test_an_arrest_at_the_secondary_stage(self):
+        arrest = self.of(1, 1, 1, 0.2, 0.2)
+        assert arrest.verdict.kind == "arrest"
         assert arrest.verdict.blocks == ("secondary",)
-        assert "block or delay after the secondary stage" in arrest.verdict.sentence
-        step = arrest.steps.set_index("from").loc["secondary"]
-        assert step["high"] < 1
-        assert arrest.contrast["ratio"] == pytest.approx(0.2, abs=0.05)
-        assert arrest.contrast["permutation_p"] == pytest.approx(2 / 70)
+        assert "arrest at the secondary stage (block or delay)" in arrest.verdict.sentence
+        assert "reach the secondary stage" not in arrest.verdict.sentence
+        question = arrest.question.set_index("test")
+        assert question.loc[["shift", "total"], "ratio"].tolist() == pytest.approx([0.2, 0.2], abs=0.05)
+        assert question.loc["arrest", ["p", "p_holm"]].max() < 0.01
+        assert arrest.steps["note"].tolist() == ["", "", "arrest, see question.csv", ""]
 
-    def test_depletion_is_no_block(self):
-        arrest = find_arrest(matrix(self.CONTROL, np.array(self.CONTROL) // 2))
-        assert arrest.verdict.kind == "depletion"
-        assert arrest.verdict.blocks == ()
+    @pytest.mark.parametrize(
+        ("factors", "kind"),
+        [
+            ((1, 1, 2.5, 1, 1), "accumulation"),
+            ((1, 1, 1, 0.4, 1), "acceleration"),
+            ((0.1, 1, 1, 1, 1), "loss of the reserve"),
+            ((0.3, 2, 2, 1.5, 1.2), "acceleration"),
+            ((0.01, 0.01, 0.01, 0.01, 0.01), "total loss"),
+            ((0, 0, 0, 0, 0), "total loss"),
+            ((0.5, 0.5, 0.5, 0.5, 0.5), "depletion"),
+            ((1, 1, 1, 1, 1), "none"),
+        ],
+    )
+    def test_patterns_that_are_no_block_have_their_own_names(self, factors, kind):
+        verdict = self.of(*factors).verdict
+        assert verdict.kind == kind
+        assert verdict.blocks == ()
+        assert f": {'no block' if kind == 'none' else kind}" in verdict.sentence
 
-    def test_block_and_depletion_and_two_blocks(self):
-        fewer = [(a // 2, b // 2, c // 2, d // 10, e // 10) for a, b, c, d, e in self.CONTROL]
-        assert find_arrest(matrix(self.CONTROL, fewer)).verdict.kind == "block and depletion"
-        many = np.array(self.CONTROL) * 5
-        twice = [(a, b // 4, c // 4, d // 4, e // 40) for a, b, c, d, e in many]
-        assert find_arrest(matrix(many, twice)).verdict.blocks == ("primordial", "early_antral")
+    def test_a_block_is_placed(self):
+        assert self.of(1, 1, 0.2, 0.2, 0.2).verdict.blocks == ("primary",)
+        assert self.of(1, 1, 1, 1, 0.1).verdict.blocks == ("early_antral",)
+        assert self.of(1, 0.2, 0.2, 0.03, 0.03).verdict.blocks == ("primordial", "secondary")
+
+    def test_a_second_loss_does_not_hide_the_arrest(self):
+        assert self.of(1, 1, 1, 0.45, 0.03).verdict.blocks == ("secondary", "early_antral")
+
+    def test_a_stage_that_is_missing_everywhere_hides_no_block(self):
+        control = 3 * np.array([*self.CONTROL, *self.CONTROL[:2]])
+        control[:, 2] = 0
+        verdict = find_arrest(matrix(control, np.round(control * (1, 1, 1, 0.2, 0.2)))).verdict
+        assert verdict.kind == "inconclusive"
+        assert "0.2" in verdict.sentence
+        assert any("could not be tested" in warning for warning in verdict.warnings)
+
+    def test_an_arrest_needs_no_step(self):
+        control = 3 * np.array([*self.CONTROL, *self.CONTROL[:2]])
+        control[:, [1, 3]] = 0
+        verdict = find_arrest(matrix(control, np.round(control * (1, 1, 1, 1, 0.1)))).verdict
+        assert (verdict.kind, verdict.blocks) == ("arrest", ("secondary",))
+
+    def test_none_is_not_said_of_fewer_follicles(self):
+        control = 2 * np.array([*self.CONTROL, *self.CONTROL[:2]])
+        rng = np.random.default_rng(1)
+        verdict = find_arrest(matrix(rng.poisson(control), rng.poisson(control * (1, 1, 0.7, 0.7, 0.8)))).verdict
+        assert verdict.kind != "none"
+
+    def test_an_accumulation_is_placed_and_explained(self):
+        control = 3 * np.array([*self.CONTROL, *self.CONTROL[:2]])
+        said = find_arrest(matrix(control, np.round(control * (1, 3, 2.8, 1, 1)))).verdict.sentence
+        assert "accumulation at the secondary stage" in said
+        assert "because they are not fewer" in said
+        assert "not every later stage is lower" in self.of(1, 1, 1.6, 0.5, 1).verdict.sentence
+
+    def test_an_acceleration_names_its_step(self):
+        said = self.of(0.6, 0.7, 3, 3, 3).verdict.sentence
+        assert "the step from primary to secondary" in said
+
+    def test_a_loss_before_growth_is_worded_so(self):
+        said = self.of(0.5, 0.05, 0.05, 0.05, 0.05).verdict.sentence
+        assert "There are also fewer primordial follicles: 0.5" in said
+
+    def test_stages_that_cannot_be_seen_are_not_claimed(self):
+        control = np.array([*self.CONTROL, *self.CONTROL[:2]], float)
+        control[:, 0] = np.nan
+        assert "at all stages that can be seen" in find_arrest(matrix(control, control // 2)).verdict.sentence
+        assert find_arrest(matrix(control, control * 0)).verdict.kind != "total loss"
+
+    def test_fewer_follicles_that_also_reach_the_stage_are_said(self):
+        sentence = self.of(0.5, 0.5, 0.5, 0.1, 0.1).verdict.sentence
+        assert "Fewer follicles also reach the secondary stage: 0.5" in sentence
+
+    def test_another_question_can_be_named(self):
+        control = np.array(self.CONTROL)
+        blocked = np.round(control * (1, 1, 0.2, 0.2, 0.2))
+        verdict = find_arrest(matrix(control, blocked), ComparisonConfig(contrast="primary")).verdict
+        assert verdict.kind == "arrest"
+        assert "arrest at the primary stage" in verdict.sentence
 
     def test_none_only_where_a_block_is_excluded(self):
-        assert find_arrest(matrix(self.CONTROL, self.CONTROL)).verdict.kind == "none"
         few = np.array(self.CONTROL) // 10
         assert find_arrest(matrix(few, few)).verdict.kind == "inconclusive", "no follicles are no proof"
 
     def test_complete_separation_is_an_answer(self):
-        separated = [(a, b, c, 0, 0) for a, b, c, _, _ in self.CONTROL]
-        arrest = find_arrest(matrix(self.CONTROL, separated))
+        arrest = self.of(1, 1, 1, 0, 0)
         assert arrest.verdict.blocks == ("secondary",)
         assert np.isfinite(arrest.steps.loc[:2, ["ratio", "low", "high"]].to_numpy(float)).all()
-        assert arrest.steps["note"].tolist()[2:] == ["a group has none of a stage: 0.5 was added", "not estimable"]
-        assert per_stage(arrest.matrix)["method"].str.contains("0.5 added").sum() == 2
+        assert arrest.steps["note"].tolist()[2:] == ["arrest, see question.csv; sums of the groups", "not estimable"]
+        assert per_stage(arrest.matrix)["method"].tolist()[2:] == ["Welch, animals", *["sums of the groups"] * 2]
+
+    def test_the_sentence_says_what_it_rests_on(self):
+        m = matrix(self.CONTROL, self.CONTROL)
+        m = replace(m, profiles=2 * m.counts)
+        assert find_arrest(m).verdict.sentence.endswith(
+            "Based on 4992 outlines, 2496 of them counted, of 4 +/+ (a0, a1, a2, a3) and 4 -/- (a4, a5, a6, a7)."
+        )
+
+    def test_a_stage_that_the_counting_rule_has_emptied_is_named(self):
+        m = matrix(self.CONTROL, np.array(self.CONTROL) * (1, 1, 1, 1, 0))
+        profiles = m.counts + np.array([0, 0, 0, 0, 3])
+        warnings = find_arrest(replace(m, profiles=profiles)).verdict.warnings
+        assert any("-/-: outlines" in w and "antral (12)" in w for w in warnings)
 
     def test_one_animal_is_not_estimable_and_two_are_few(self):
         one = find_arrest(matrix(self.CONTROL, self.CONTROL[:1]))
@@ -164,26 +263,73 @@ class TestVerdict:
         assert nothing.verdict.kind == "not estimable"
 
     @settings(max_examples=60, deadline=None)
-    @given(st.lists(st.lists(st.integers(0, 40), min_size=5, max_size=5), min_size=4, max_size=9), st.integers(1, 8))
-    def test_any_counts_give_a_verdict_and_no_infinity(self, rows, first):
+    @given(
+        st.lists(st.lists(st.integers(0, 40), min_size=5, max_size=5), min_size=4, max_size=9),
+        st.integers(1, 8),
+        st.sets(st.integers(0, 4)),
+        st.integers(0, 2**32),
+    )
+    def test_any_counts_give_a_verdict_and_no_claim_contradicts_its_interval(self, rows, first, unseen, seed):
         first = min(first, len(rows) - 1)
-        arrest = find_arrest(matrix(rows[:first], rows[first:]))
-        assert arrest.verdict.kind in {
-            "block", "block and depletion", "depletion", "none", "inconclusive", "not estimable",
-        }  # fmt: skip
+        m = matrix(np.array(rows[:first], float), np.array(rows[first:], float))
+        m.counts[:, list(unseen)] = np.nan
+        arrest = find_arrest(replace(m, exposure=np.random.default_rng(seed).uniform(0.3, 3, m.counts.shape)))
+        assert arrest.verdict.kind in get_args(VerdictKind)
         assert not np.isinf(arrest.steps[["ratio", "low_90", "p_holm"]].to_numpy(float)).any()
+        question = arrest.question.set_index("test")
+        for row in arrest.steps[arrest.steps["block"] == "yes"].to_dict("records"):
+            by_question = (row["from"], question.loc["arrest", "arrest"]) == ("secondary", "yes")
+            assert (question.loc["shift", "upper"] if by_question else row["upper"]) < 1
+            assert row["later_upper"] < 1
+        assert "nan" not in arrest.verdict.sentence
         per_stage(arrest.matrix)
 
 
-def test_no_block_is_rarely_found_and_a_planted_one_mostly():
-    """``tools/make_statistics.py`` does it a thousand times; the follicle-level test is wrong in every third study."""
-    rng = np.random.default_rng(3)
-    null = GenotypeModel()
-    found = [find_arrest(simulate_matrix(null, null, rng)).verdict.blocks for _ in range(80)]
-    assert sum(map(bool, found)) <= 9
-    blocked = GenotypeModel(block_after=Stage.SECONDARY, block_probability=0.7)
-    found = [find_arrest(simulate_matrix(null, blocked, rng, animals=(6, 6))).verdict.blocks for _ in range(40)]
-    assert sum(f == ("secondary",) for f in found) >= 34
+class TestManyStudies:
+    """``tools/make_statistics.py`` does it for thousands of studies and many more designs."""
+
+    EXPECTED = expected_counts(GenotypeModel())
+
+    def share(self, ratios, spread="real", n=(6, 6), **given):
+        design = Design(ratios, self.EXPECTED, SPREADS[spread], **given)
+        return simulate_verdicts(design, n, studies=800)
+
+    @pytest.mark.parametrize("spread", ["even", "real", "wide"])
+    @pytest.mark.parametrize("sampling", [Sampling(), Sampling(uneven=True), Sampling(1 / 8)])
+    def test_no_arrest_or_block_is_claimed_without_one(self, spread, sampling):
+        assert self.share((1,) * 5, spread, sampling=sampling)["false_block"] < 0.02
+        # The later stages are fewer, so that only the steps tell.
+        assert self.share((0.5,) * 5, spread, sampling=sampling)["false_block"] < 0.06
+        unequal = self.share((0.5,) * 5, spread, (8, 4), sampling=sampling, knockout_spread=2.0)
+        assert unequal["false_block"] < 0.06
+
+    def test_an_arrest_is_found(self):
+        assert self.share((1, 1, 1, 0.3, 0.3))["arrest"] > 0.9
+        assert self.share((1, 1, 1, 0.5, 0.5), "even", (4, 4))["arrest"] > 0.65
+
+    @pytest.mark.parametrize(
+        ("ratios", "right"),
+        [
+            ((1, 1, 2, 1, 1), "accumulation"),
+            ((0.01,) * 5, "total loss"),
+            ((0.1, 1, 1, 1, 1), "loss of the reserve"),
+            ((0.3, 2, 2, 1.5, 1.5), "acceleration"),
+        ],
+    )
+    def test_patterns_that_are_no_block_are_named(self, ratios, right):
+        assert self.share(ratios, "even")[right] > 0.9
+
+    @pytest.mark.parametrize("spread", ["even", "real"])
+    def test_one_rung_that_is_lower_is_no_block(self, spread):
+        share = self.share((1, 1, 1, 0.5, 1), spread)
+        assert share["arrest"] + share["block"] < 0.12
+
+    def test_intervals_cover_the_truth(self):
+        for ratios in ((1,) * 5, (1, 1, 1, 0.3, 0.3), (1, 1, 1, 0.1, 0.1)):
+            for sampling in (Sampling(), Sampling(1 / 8)):
+                share = self.share(ratios, sampling=sampling)
+                assert share["coverage"] > 0.94
+                assert share["least_coverage"] > 0.91
 
 
 class TestErrorsOfStage:
@@ -196,23 +342,24 @@ class TestErrorsOfStage:
         return StageErrors(np.zeros_like(called.counts), called.counts, known_moves, nothing_false)
 
     def test_intervals_hold_that_do_not_without(self):
-        design = Design(GenotypeModel(), GenotypeModel(block_after=Stage.SECONDARY, block_probability=0.7))
-        rng = np.random.default_rng(2)
-        true = np.exp(design.log_ratios)
+        ratios = (1, 1, 1, 0.3, 0.3)
+        design = Design(ratios, expected_counts(GenotypeModel()), SPREADS["even"], wrong_stage=0.1)
+        true = np.divide(ratios[1:], ratios[:-1])
         held = {"plain": [], "carried": []}
-        for _ in range(12):
-            matrix = misstaged(simulate_matrix(design.control, design.knockout, rng, animals=(8, 8)), 0.1, rng)
-            for name, errors in (("plain", None), ("carried", self.errors_of(matrix, 200))):
-                steps = find_arrest(matrix, errors=errors, permute=False).steps
+        for counts, exposure in zip(*design.draw(40, (8, 8), np.random.default_rng(2)), strict=True):
+            drawn = matrix_of(counts, exposure, (8, 8))
+            for name, errors in (("plain", None), ("carried", self.errors_of(drawn, 200))):
+                steps = find_arrest(drawn, errors=errors).steps
                 held[name].append((steps["low"] <= true) & (true <= steps["high"]))
-        assert np.mean(held["plain"], axis=0)[2] < 0.6
-        assert np.mean(held["carried"], axis=0).min() > 0.9
+        assert np.mean(held["plain"], axis=0)[2] < 0.7
+        assert np.mean(held["carried"], axis=0)[2] > 0.9
+        assert np.mean(held["carried"]) > 0.9
 
     def test_the_less_is_known_the_wider(self):
         m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
         widths = []
         for errors in (None, self.errors_of(m, 2000), self.errors_of(m, 20)):
-            steps = find_arrest(m, errors=errors, permute=False).steps
+            steps = find_arrest(m, errors=errors).steps
             widths.append(np.log(steps["high"] / steps["low"]).to_numpy(float))
         assert widths[0].sum() < widths[1].sum() < widths[2].sum()
 
@@ -238,11 +385,11 @@ class TestErrorsOfStage:
         m = matrix(counts.to_numpy()[:5], counts.to_numpy()[5:], animals=tuple(animals))
         errors = stage_errors(table, pd.DataFrame(rejected), m, kind="countable")
         assert errors.false[0, 0] > len(rejected) * 0.9
-        arrest = find_arrest(m, errors=errors, permute=False)
+        arrest = find_arrest(m, errors=errors)
         assert not arrest.verdict.blocks
-        first = per_stage(m, errors=errors, permute=False).iloc[0]
-        assert first["rate_ratio"] == pytest.approx(1, abs=0.06)
-        assert per_stage(m, permute=False).iloc[0]["rate_ratio"] < 0.9, "as they come it is not"
+        first = per_stage(m, errors=errors).iloc[0]
+        assert first["ratio"] == pytest.approx(1, abs=0.06)
+        assert per_stage(m).iloc[0]["ratio"] < 0.9, "as they come it is not"
 
     def test_a_real_block_after_the_primordial_stage_is_found(self):
         control = [(400, 60, 40, 20, 15), (420, 66, 38, 22, 13), (380, 58, 43, 18, 16), (410, 61, 39, 21, 14)]
@@ -256,13 +403,12 @@ class TestErrorsOfStage:
             for _ in range(int(n))
         ]  # fmt: skip
         errors = stage_errors(pd.DataFrame(rows), NOTHING, m, kind="countable")
-        assert find_arrest(m, errors=errors, permute=False).verdict.blocks[:1] == ("primordial",)
+        assert find_arrest(m, errors=errors).verdict.blocks[:1] == ("primordial",)
 
-    def test_single_stages_are_wider_too_and_the_permutation_is_of_what_was_counted(self):
+    def test_single_stages_are_wider_too(self):
         m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
         plain, carried = per_stage(m), per_stage(m, errors=self.errors_of(m, 20))
         assert (carried["high"] / carried["low"] > plain["high"] / plain["low"]).all()
-        assert carried["permutation_p"].tolist() == plain["permutation_p"].tolist()
 
     def test_what_was_judged_counts_as_it_is(self):
         """A study of which everything was judged has no such errors; what nobody judged has the exam's."""
@@ -289,42 +435,20 @@ class TestErrorsOfStage:
         before = stage_errors(pd.DataFrame(rows[:1]), NOTHING, m, kind="countable").confusion
         assert errors.confusion[1, 2] == before[1, 2] + 1, "a primary one that was called secondary"
         np.testing.assert_allclose(before.sum(axis=1), 20)
-        for drawn in errors.imputed(m):
-            assert (drawn.counts >= errors.judged).all()
+        assert (errors.imputed(m) >= errors.judged).all()
 
 
 class TestStages:
-    def test_equal_variance_to_poisson_is_a_poisson_model(self):
-        """Two groups of equal exposure: the ratio is that of the means, and its SE sqrt(1/sum + 1/sum)."""
-        m = matrix([[10] * 5] * 4, [[5] * 5] * 4)
-        row = per_stage(m).iloc[0]
-        assert row["rate_ratio"] == pytest.approx(0.5, rel=1e-4)
-        reach = stats.t.ppf(0.975, 6) * math.sqrt(1 / 40 + 1 / 20)
-        assert math.log(row["high"]) == pytest.approx(math.log(0.5) + reach, rel=1e-3)
-
-    def test_a_model_that_loses_its_way_is_not_taken_for_poisson(self):
-        """R 4.2: summary(MASS::glm.nb(c(9176,8779,8361,9055,8684,9438,10728,12164) ~ rep(0:1, each = 4)))."""
-        y = np.array([9176.0, 8779, 8361, 9055, 8684, 9438, 10728, 12164])
-        counts = np.repeat(y[:, None], 5, axis=1)
-        row = per_stage(matrix(counts[:4], counts[4:])).iloc[0]
-        assert row["method"] == "negative binomial"
-        assert row["se"] / math.sqrt(row["variance_factor"]) == pytest.approx(0.0666, abs=2e-4)
-
-    def test_overdispersed_counts_as_rs_glm_nb(self):
-        """R 4.2: y <- c(4,30,12,22,3,9,1,15); g <- rep(0:1, each = 4); summary(MASS::glm.nb(y ~ g))."""
-        y = np.array([4.0, 30, 12, 22, 3, 9, 1, 15])
-        counts = np.repeat(y[:, None], 5, axis=1)
-        row = per_stage(matrix(counts[:4], counts[4:])).iloc[2]
-        assert row["method"] == "negative binomial"
-        assert math.log(row["rate_ratio"]) == pytest.approx(-0.8873032, abs=1e-5)
-        few = math.sqrt(8 / 6)  # of the 8 animals 2 are spent on coefficients
-        assert math.log(row["high"]) == pytest.approx(-0.8873032 + stats.t.ppf(0.975, 6) * 0.5318929 * few, abs=1e-4)
-
     def test_covariates_change_the_answer_and_are_checked(self):
         rng = np.random.default_rng(1)
-        m = matrix(rng.poisson(20, (5, 5)), rng.poisson(20, (5, 5)))
+        m = matrix(rng.negative_binomial(4, 0.05, (5, 5)), rng.negative_binomial(4, 0.05, (5, 5)))
         ages = pd.DataFrame({"age_days": [40.0, 50, 60, 70, 80, 40, 50, 60, 70, 80]})
-        assert per_stage(m, covariates=ages)["rate_ratio"].notna().all()
+        with_ages = per_stage(m, covariates=ages)
+        assert set(with_ages["method"]) == {"least squares with covariates"}
+        design = np.column_stack([np.ones(10), m.knockout, ages["age_days"]])
+        fit = sm.OLS(np.log(m.counts[:, 2] + 0.5), design).fit(cov_type="HC3", use_t=True)
+        assert math.log(with_ages.loc[2, "ratio"]) == pytest.approx(fit.params[1])
+        assert with_ages.loc[2, "p"] == pytest.approx(fit.pvalues[1])
         with pytest.raises(UserError, match="says the same"):
             per_stage(m, covariates=pd.DataFrame({"batch": ["a"] * 5 + ["b"] * 5}))
         with pytest.raises(UserError, match="empty for animals a1"):
@@ -377,7 +501,7 @@ class TestStudies:
         table = compare(counts).stages.set_index("stage")
         assert list(table.index) == [*RUNGS, "unsure", "atretic"]
         assert table.loc["unsure", ["n_control", "n_knockout"]].tolist() == [6, 36]
-        assert table.loc["unsure", "rate_ratio"] == pytest.approx(6)
+        assert table.loc["unsure", "ratio"] == pytest.approx(36.5 / 6.5), "few: the sums, with half a follicle added"
         assert table.loc["unsure", "p"] < 0.01
         assert table.loc["atretic", ["n_control", "n_knockout"]].tolist() == [28, 28], "one of each stage of the ladder"
         assert table["p_holm"].isna().tolist() == [False] * 5 + [True] * 2
@@ -435,12 +559,11 @@ class TestStudies:
         assert "Abercrombie" in notes[0]
         assert "per section" in notes[1]
 
-    def test_a_knockout_without_any_follicle_is_depleted(self):
+    def test_a_knockout_without_any_follicle_is_a_total_loss(self):
         rows = [r if r[1] == "control" else (*r[:4], {}, r[5]) for r in study_rows()]
         verdict = compare(counts_of(rows)).arrests[0].verdict
-        assert verdict.kind == "depletion"
-        assert "fewer follicles, 0.0" in verdict.sentence
-        assert "no step can be tested" in verdict.sentence
+        assert verdict.kind == "total loss"
+        assert "there are 0.0" in verdict.sentence
 
     def test_thicknesses_that_differ_need_heights(self):
         counts = counts_of(study_rows())

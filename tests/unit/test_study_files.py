@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,19 @@ def study(tmp_path):
     (folder / "run.json").write_text(json.dumps(INFO))
     study.samples_path.write_text("slide,animal,genotype,group\ns,1,+/+,control\n")
     return study
+
+
+def test_the_date_of_the_question_is_kept_until_the_question_changes(study):
+    toml = study.path / "study.toml"
+    first = study.config.comparison
+    assert first.named_on == datetime.now(UTC).date().isoformat()
+    toml.write_text(toml.read_text().replace(first.named_on, "2026-01-01"))
+    assert Study.create(study.path, Config()).config.comparison.named_on == "2026-01-01"
+    other = Config().with_options(comparison={"contrast": "primary"})
+    assert Study.create(study.path, other).config.comparison.contrast_named == f"primary, {first.named_on}"
+    toml.write_text(toml.read_text().replace('contrast = "primary"', 'contrast = "secondary"'))
+    assert study.config.comparison.named_on == "", "changed by hand"
+    assert Study.create(study.path, study.config).config.comparison.named_on == first.named_on
 
 
 def change(path, **values):
@@ -202,7 +216,7 @@ class TestRuns:
                 Study.create(study.path, other)
             with pytest.raises(StudyError, match="other settings"), study.running(Config(), mpp=0.5):
                 pass
-            assert load_config(study.path / "study.toml") == Config()
+            assert load_config(study.path / "study.toml").detection == Config().detection
         with study.running(other):
             pass
         assert not list(study.path.glob(".run-*"))

@@ -1,0 +1,229 @@
+"""The verdict in sentences that can be quoted; each claim comes with the interval of the test that it rests on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from follicle_stager.stages import RUNGS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.arrest import Decision, Tests
+    from follicle_stager.statistics.effects import Effect
+    from follicle_stager.statistics.matrix import CountMatrix
+
+_NAMES = [name.replace("_", " ") for name in RUNGS]
+_LAST = len(_NAMES) - 1
+_PRIMORDIAL, _GROWING = "as many primordial follicles", "as many growing follicles"
+_FEWER_PRIMORDIAL = "There are also fewer primordial follicles"
+#: Smallest number of animals per group without a warning.
+_FEW_ANIMALS = 4
+
+
+def sentence_of(matrix: CountMatrix, tests: Tests, decision: Decision, config: ComparisonConfig) -> str:
+    """Say the verdict, and what it rests on.
+
+    Parameters
+    ----------
+    matrix
+        Counts of one mouse model.
+    tests, decision
+        Its effects, and what they say.
+    config
+        The question, and limits of the verdict.
+    """
+    said = _Said(matrix, tests, decision, config)
+    rule = {
+        "arrest": said.blocks,
+        "block": said.blocks,
+        "total loss": said.total_loss,
+        "loss of the reserve": said.loss_of_the_reserve,
+        "acceleration": said.acceleration,
+        "accumulation": said.accumulation,
+        "depletion": said.depletion,
+        "none": said.none,
+        "inconclusive": said.inconclusive,
+        "not estimable": said.not_estimable,
+    }[decision.kind.item()]
+    return f"{matrix.genotypes[1]}: {rule()} {_basis(matrix)}"
+
+
+class _Said:
+    """One method for each kind of verdict."""
+
+    def __init__(self, matrix: CountMatrix, tests: Tests, decision: Decision, config: ComparisonConfig) -> None:
+        self.matrix, self.tests, self.decision, self.config = matrix, tests, decision, config
+        self.control = matrix.genotypes[0]
+        self.contrast = list(RUNGS).index(config.contrast)
+
+    def blocks(self) -> str:
+        tests, control, parts = self.tests, self.control, list[str]()
+        places = [int(k) for k in np.flatnonzero(self.decision.blocks)]
+        for k in places:
+            also = "there is also " if parts else ""
+            many = f"as many {_later(k)}"
+            if self.decision.arrest and k == self.contrast:
+                claim = f"{'an ' if also else ''}arrest at the {_NAMES[k]} stage (block or delay)"
+                ratio = f"for each {_NAMES[k]} follicle there are {_at_most(tests.shift, many, control)}"
+            else:
+                claim = f"{'a ' if also else ''}block or delay after the {_NAMES[k]} stage"
+                ratio = f"the step to {_NAMES[k + 1]} is taken {_at_most(tests.steps.at(k), 'as often', control)}"
+            parts.append(f"{also}{claim}: {ratio}, and in total {_at_most(tests.later.at(k), many)}.")
+        first = tests.rungs.at(places[0])
+        if first.p_lower <= self.config.alpha:
+            start = f"Fewer follicles also reach the {_NAMES[places[0]]} stage" if places[0] else _FEWER_PRIMORDIAL
+            parts.append(f"{start}: {_at_most(first, 'as many')}.")
+        return " ".join([parts[0], *map(_capital, parts[1:])])
+
+    def total_loss(self) -> str:
+        return f"total loss: there are {self._reserve_and_growing()}."
+
+    def loss_of_the_reserve(self) -> str:
+        primordial = _at_most(self.tests.rungs.at(0), _PRIMORDIAL, self.control)
+        return f"loss of the reserve: there are {primordial}. Growing follicles: {_between(self.tests.growing)}."
+
+    def acceleration(self) -> str:
+        tests, first, faster = self.tests, self.tests.rungs.at(0), self.decision.faster
+        if faster[0] and first.p_lower <= self.config.alpha and tests.growing.p_upper <= self.config.alpha:
+            return (
+                f"acceleration: there are {_at_most(first, _PRIMORDIAL, self.control)}, and "
+                f"{_at_least(tests.growing, _GROWING)}. More follicles leave the reserve."
+            )
+        k = int(np.nanargmin(np.where(faster, tests.steps.p_upper, np.nan)))
+        return (
+            f"acceleration: the step from {_NAMES[k]} to {_NAMES[k + 1]} is taken "
+            f"{_at_least(tests.steps.at(k), 'as often', self.control)}. Follicles pass through the {_NAMES[k]} stage "
+            "faster, or fewer are there for another reason. No block is shown."
+        )
+
+    def accumulation(self) -> str:
+        tests = self.tests
+        k = int(np.nanargmin(np.where(self.decision.waiting, tests.rungs.p_upper[:-1], np.nan)))
+        many = _at_least(tests.rungs.at(k), f"as many {_NAMES[k]} follicles", self.control)
+        later = tests.later.at(k)
+        why = "they are not fewer"
+        if later.p_lower <= self.config.alpha:
+            why = "not every later stage is lower"
+        return (
+            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(_later(k))}: {_between(later)}. "
+            f"No block is shown, because {why}."
+        )
+
+    def depletion(self) -> str:
+        fewer, seen = self._reserve_and_growing(), np.isfinite(self.tests.rungs.log_ratio).all()
+        tested = np.isfinite(self.tests.steps.log_ratio).any()
+        where = "at all stages" + ("" if seen else " that can be seen")
+        steps = "differs significantly" if tested else "could be tested"
+        return f"depletion: there are fewer follicles {where}: {fewer}. No step {steps}."
+
+    def none(self) -> str:
+        ratio = self.config.equivalence_ratio
+        return f"no block; {self._steps()} is taken as often as in {self.control}, within a factor of {ratio:g} (90 %)."
+
+    def inconclusive(self) -> str:
+        tests, alpha, many = self.tests, self.config.alpha, f"as many {_later(self.contrast)}"
+        found = []
+        if tests.shift.p_lower <= alpha:
+            found.append(f"{_at_most(tests.shift, many)} for each {_NAMES[self.contrast]} follicle")
+        if tests.later.at(self.contrast).p_lower <= alpha:
+            found.append(f"{_at_most(tests.later.at(self.contrast), many)} in total")
+        elif tests.growing.p_lower <= alpha:
+            found.append(_at_most(tests.growing, _GROWING))
+        start = "inconclusive: no arrest, block or other pattern is shown"
+        if found:
+            claimed = (np.asarray(self.decision.p_claims) <= alpha).any()
+            why = " Not every later stage is lower." if claimed else ""
+            return f"{start}, but there are {' and '.join(found)}.{why} Count more animals or sections."
+        return f"{start}, and none is excluded. Count more animals or sections."
+
+    def not_estimable(self) -> str:
+        n = int(self.matrix.knockout.sum()), int((~self.matrix.knockout).sum())
+        if not np.isfinite(self.tests.rungs.log_ratio).any() and min(n) < 2:
+            return f"not estimable with {n[0]} knockout and {n[1]} control animals; at least two of each are needed."
+        return "not estimable, as no two neighbouring stages have follicles in both groups."
+
+    def _steps(self) -> str:
+        known = int(np.isfinite(self.tests.steps.log_ratio).sum())
+        return "every step" if known == _LAST else f"each of the {known} steps that could be tested"
+
+    def _reserve_and_growing(self) -> str:
+        parts = [(self.tests.rungs.at(0), _PRIMORDIAL), (self.tests.growing, _GROWING)]
+        there = [(effect, what) for effect, what in parts if np.isfinite(effect.log_ratio)]
+        controls = [self.control] + [""] * len(there)
+        return " and ".join(_at_most(*own, control) for own, control in zip(there, controls, strict=False))
+
+
+def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> tuple[str, ...]:
+    """Say what limits the verdict: few animals, steps without a test, stages that the counting rule has emptied."""
+    n = min(int(matrix.knockout.sum()), int((~matrix.knockout).sum()))
+    said = []
+    if 1 < n < _FEW_ANIMALS:
+        said.append(f"{n} animals in a group: four or more are advised, as few give uncertain intervals.")
+    missing = [f"{_NAMES[k]} to {_NAMES[k + 1]}" for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
+    if missing and n > 1:
+        said.append(f"Not tested, because a stage cannot be seen or has no follicles: {', '.join(missing)}.")
+    if np.isnan(tests.shift.log_ratio) and n > 1:
+        stage = config.contrast.replace("_", " ")
+        said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
+    profiles = np.zeros_like(matrix.counts) if matrix.profiles is None else matrix.profiles
+    for group, own in zip(matrix.genotypes, (~matrix.knockout, matrix.knockout), strict=True):
+        emptied = np.flatnonzero((matrix.counts[own].sum(axis=0) == 0) & (profiles[own].sum(axis=0) > 0))
+        if len(emptied):
+            numbers = ", ".join(f"{_NAMES[k]} ({profiles[own, k].sum():.0f})" for k in emptied)
+            said.append(
+                f"{group}: outlines of these stages were found, but none shows the nucleus of its oocyte, so they "
+                f"count as 0: {numbers}. Compare profiles instead (--count profiles), or count more sections."
+            )
+    return tuple(said)
+
+
+def _basis(matrix: CountMatrix) -> str:
+    """How many follicles and which animals the verdict rests on."""
+    counted = f"{np.nansum(matrix.counts):.0f} counted follicles"
+    if matrix.profiles is not None:
+        counted = f"{np.nansum(matrix.profiles):.0f} outlines, {np.nansum(matrix.counts):.0f} of them counted,"
+    groups = []
+    for group, own in zip(matrix.genotypes, (~matrix.knockout, matrix.knockout), strict=True):
+        names = [animal for animal, there in zip(matrix.animals, own, strict=True) if there]
+        groups.append(f"{len(names)} {group} ({', '.join(names)})")
+    return f"Based on {counted} of {' and '.join(groups)}."
+
+
+def _later(k: int) -> str:
+    """Name of the follicles after rung k."""
+    if k == _LAST - 1:
+        return "antral follicles"
+    return {0: "growing follicles", _LAST - 2: "antral follicles of all kinds"}.get(k, "later follicles")
+
+
+def _at_most(effect: Effect, what: str, control: str = "") -> str:
+    """A ratio that is lower, with the upper end of its one-sided interval."""
+    return f"{_times(effect, what, control)} (upper 95 % limit {_number(effect.upper())})"
+
+
+def _at_least(effect: Effect, what: str, control: str = "") -> str:
+    """A ratio that is higher, with the lower end of its one-sided interval."""
+    return f"{_times(effect, what, control)} (lower 95 % limit {_number(effect.lower())})"
+
+
+def _times(effect: Effect, what: str, control: str) -> str:
+    return f"{_number(effect.log_ratio)} times {what}" + (f" as in {control}" if control else "")
+
+
+def _between(effect: Effect) -> str:
+    low, high = effect.interval()
+    return f"{_number(effect.log_ratio)} times as many, 95 % interval {_number(low)} to {_number(high)}"
+
+
+def _number(log_ratio: NDArray[np.float64]) -> str:
+    """A ratio with two digits that count, or two decimals."""
+    value = float(np.exp(log_ratio))
+    return f"{value:.2f}" if 0.095 <= value < 100 else f"{value:.2g}"
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
