@@ -28,7 +28,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "report": ["draw_overlay", "write_report"],
         "slides": ["Slide", "open_slide"],
         "stages": ["LADDER", "Countable", "Health", "Stage", "Status"],
-        "statistics": ["Comparison", "compare", "write_comparison"],
+        "statistics": ["Comparison", "compare", "compare_counts", "write_comparison"],
         "study": ["Counts", "SampleSheet", "Study", "count", "list_slides", "load_study", "write_counts"],
     },
 )
@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from follicle_stager.stages import Status as Status
     from follicle_stager.statistics import Comparison as Comparison
     from follicle_stager.statistics import compare as compare
+    from follicle_stager.statistics import compare_counts as compare_counts
     from follicle_stager.statistics import write_comparison as write_comparison
     from follicle_stager.study import Counts as Counts
     from follicle_stager.study import SampleSheet as SampleSheet

@@ -45,7 +45,7 @@ Count = Annotated[
     ),
 ]
 Covariates = Annotated[
-    str, typer.Option("--covariates", help="Sample sheet columns for the models of single stages: a,b.")
+    str, typer.Option("--covariates", help="Sample sheet columns for the comparison of single stages: a,b.")
 ]
 
 

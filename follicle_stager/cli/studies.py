@@ -108,11 +108,19 @@ def count(
 
 @app.command()
 def compare(
-    study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    study_folder: Annotated[Path, typer.Argument(help="A study folder, or a table of counts (.csv, .tsv, .xlsx).")],
     counted: Count = "countable",
     covariates: Covariates = "",
+    out_folder: Annotated[
+        Path | None, typer.Option("--out", help="Folder for the results, for a table of counts.")
+    ] = None,
 ) -> None:
     """Report whether and where growth is blocked in the knockouts; write tables (also for Prism) and an R script."""
+    if study_folder.is_file():
+        _compare_table(study_folder, out_folder, counted, covariates)
+        return
+    if out_folder is not None:
+        raise UserError("--out is for a table of counts; the results of a study are written into its folder.")
     study = fs.Study.open(study_folder)
     _compare(study, _counts(study), counted, covariates)
 
@@ -213,7 +221,7 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
     from follicle_stager.cli.tables import comparison_tables
     from follicle_stager.statistics.matrix import KIND_WORDS
 
-    kinds = {name: name for name in KIND_WORDS}
+    kinds = {name: name for name in KIND_WORDS if name != "given"}
     if kind not in kinds:
         raise UserError(f"--count {kind}: write {', '.join(kinds)}.")
     names = [name.strip() for name in covariates.split(",") if name.strip()]
@@ -221,6 +229,21 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
     fs.write_comparison(study, comparison)
     out.print(*comparison_tables(comparison), sep="\n")
     return comparison
+
+
+def _compare_table(path: Path, out_folder: Path | None, kind: str, covariates: str) -> None:
+    """Compare the counts of a table, and show the verdict; write the tables if there is a folder for them."""
+    from follicle_stager.cli.tables import comparison_tables
+
+    if kind != "countable" or covariates:
+        raise UserError("--count and --covariates are for a study; a table has one kind of counts and no covariates.")
+    comparison = fs.compare_counts(path)
+    out.print(*comparison.notes, sep="\n")
+    if out_folder is not None:
+        fs.write_comparison(out_folder, comparison)
+    out.print(*comparison_tables(comparison), sep="\n")
+    if out_folder is None:
+        out.print("Nothing was written; --out FOLDER writes the tables and an R script.")
 
 
 def _report(

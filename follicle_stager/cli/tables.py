@@ -215,7 +215,7 @@ def comparison_tables(result: Comparison) -> list[Table | Text]:
             step = row["step"].replace("_", " ")
             interval = f"{_number(row['low'])} - {_number(row['high'])}"
             estimable = not math.isnan(row["ratio"])
-            cells = (_number(row["ratio"]), interval, _number(row["p_holm"])) if estimable else ("NA", "NA", "NA")
+            cells = (_number(row["ratio"]), interval, _p_value(row["p_holm"])) if estimable else ("NA", "NA", "NA")
             table.add_row(step, *cells)
         parts.append(table)
     return parts + ([Text(result.together)] if result.together else [])
@@ -241,6 +241,10 @@ def _number(value: object) -> str:
     if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "NA"
     return f"{value:.2f}"
+
+
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}" if value < 0.1 else _number(value)
 
 
 def _mean_sd(mean: float, sd: float) -> str:

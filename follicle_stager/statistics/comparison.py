@@ -41,7 +41,7 @@ class Comparison:
     notes
         Notes on animals and sections without counts, and on decisions that differ from the sample sheet.
     covariates
-        Covariates in the models of single stages.
+        Covariates in the comparison of single stages.
     """
 
     arrests: tuple[Arrest, ...]
@@ -96,7 +96,7 @@ def compare(
     config
         The question, and limits of the verdict.
     covariates
-        Columns of the sample sheet, for the models of single stages.
+        Columns of the sample sheet, for the comparison of single stages.
 
     Returns
     -------
@@ -112,6 +112,22 @@ def compare(
     beside = _covariates(counts, covariates)
     matrices = count_matrices(counts.animal, kind=kind)
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
+    return compared(
+        matrices, errors, kind=kind, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside
+    )
+
+
+def compared(
+    matrices: Sequence[CountMatrix],
+    errors: Sequence[StageErrors | None],
+    *,
+    kind: CountKind,
+    config: ComparisonConfig | None = None,
+    notes: tuple[str, ...] = (),
+    covariates: tuple[str, ...] = (),
+    beside: pd.DataFrame | None = None,
+) -> Comparison:
+    """Compare the matrices of all models; ``beside`` has the covariates by model and animal."""
     arrests = tuple(find_arrest(m, config, errors=e) for m, e in zip(matrices, errors, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), errors=e) for m, e in zip(matrices, errors, strict=True)]
     verdicts = [
@@ -135,8 +151,8 @@ def compare(
         verdicts=pd.DataFrame(verdicts),
         settings=pd.DataFrame([(config or ComparisonConfig()).model_dump()]),
         kind=kind,
-        notes=counts.notes,
-        covariates=tuple(covariates),
+        notes=notes,
+        covariates=covariates,
     )
 
 

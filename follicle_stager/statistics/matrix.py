@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-#: Kind of counts: follicles with a visible nucleus, those of them that are not atretic, or all outlines.
-CountKind = Literal["countable", "healthy", "profiles"]
+#: Kind of counts: follicles with a visible nucleus, those of them that are not atretic, all outlines, or a table's own.
+CountKind = Literal["countable", "healthy", "profiles", "given"]
 KIND_WORDS: dict[CountKind, str] = {
     "countable": "follicles with a visible oocyte nucleus",
     "healthy": "follicles with a visible oocyte nucleus, without atretic ones",
     "profiles": "follicle profiles",
+    "given": "follicles as counted in the table",
 }
 
 

@@ -42,11 +42,6 @@ class Spread:
     animal: float
     stages: tuple[float, ...]
 
-    @classmethod
-    def same(cls, animal: float, stage: float) -> Spread:
-        """Make one with the same spread for all rungs."""
-        return cls(animal, (stage,) * len(RUNGS))
-
 
 #: Spreads: animals that hardly differ; animals as in published counts; animals that differ widely.
 SPREADS = {

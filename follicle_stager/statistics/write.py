@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,24 +23,25 @@ if TYPE_CHECKING:
 R_SCRIPT = files("follicle_stager.statistics").joinpath("analysis.R")
 
 
-def write_comparison(study: Study, comparison: Comparison) -> None:
+def write_comparison(study: Study | Path, comparison: Comparison) -> None:
     """Write ``statistics/`` and the tables for Prism.
 
     Parameters
     ----------
     study
-        Study whose counts were compared.
+        Study whose counts were compared, or a folder, for counts from a table.
     comparison
         Result of `compare`.
     """
+    folder = study if isinstance(study, Path) else study.path
     for name, schema in SCHEMAS.items():
         # Other programs read an empty name as missing, and leave out its rows.
         table = getattr(comparison, name)
         table = validated(table.replace({"model": {"": "study"}}) if "model" in table else table, schema)
-        write_csv(study.path / schema.title, table.round(6))
-    write_text(study.path / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
-    write_csv(study.tables / "prism_grouped.csv", prism_grouped(comparison))
-    write_csv(study.tables / "prism_arrest.csv", prism_arrest(comparison))
+        write_csv(folder / schema.title, table.round(6))
+    write_text(folder / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
+    write_csv(folder / "tables" / "prism_grouped.csv", prism_grouped(comparison))
+    write_csv(folder / "tables" / "prism_arrest.csv", prism_arrest(comparison))
 
 
 def prism_grouped(result: Comparison) -> pd.DataFrame:

@@ -94,7 +94,7 @@ def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFram
     less = known[known["part"].lt(1) & known["interval"].notna()]
     notes = tuple(
         f"{named(row['animal'], row['ovary'])}: {1 - row['part']:.0%} of its tissue was left out; the offsets in "
-        "the models of single stages account for this"
+        "the comparison account for this"
         for row in less.to_dict("records")
     )
     animal = _sum(section, ANIMAL_KEYS)

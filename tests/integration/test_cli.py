@@ -244,6 +244,23 @@ def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path
     assert (code, len(roifile.roiread(tmp_path / "rois.zip"))) == (0, len(Study.open(study).follicles(slide)))
 
 
+def test_a_table_of_hand_counts_is_compared(cli, tmp_path):
+    table = tmp_path / "counts.csv"
+    rows = ["mouse;genotype;Secondary;Early antral;Antral"]
+    rows += [f"c{i};WT;{50 + i};{24 + i};{14 + i}" for i in range(4)] + [
+        f"k{i};KO;{52 + i};{5 + i};2" for i in range(4)
+    ]
+    table.write_text("\n".join(rows))
+    code, shown = cli("compare", table, "--out", tmp_path / "out")
+    assert code == 0
+    assert "arrest at the secondary stage" in " ".join(shown.split())
+    assert (tmp_path / "out" / "statistics" / "verdict.csv").exists()
+    table.write_text("\n".join([*rows, "k9;KO;5,5;1;1"]))
+    code, shown = cli("compare", table)
+    assert code == 2
+    assert "line 10, column Secondary: '5,5' is not a whole number" in " ".join(shown.split())
+
+
 def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
     mine, theirs = (shutil.copytree(finished[0], tmp_path / name) for name in ("mine", "theirs"))
     slide, other = Study.open(mine).slide_ids()[:2]

@@ -193,7 +193,7 @@ class TestCounts:
         counts = count_study(study)
         assert counts.animal["ovaries_sampled"].unique() == pytest.approx([2 / 3 / 10])
         assert counts.notes == (
-            "m1 L: 33% of its tissue was left out; the offsets in the models of single stages account for this",
+            "m1 L: 33% of its tissue was left out; the offsets in the comparison account for this",
             "ovary_s3: not counted (fold), 0.81 mm²",
         )
         with opened(study) as session:
