@@ -234,6 +234,7 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
 def _compare_table(path: Path, out_folder: Path | None, kind: str, covariates: str) -> None:
     """Compare the counts of a table, and show the verdict; write the tables if there is a folder for them."""
     from follicle_stager.cli.tables import comparison_tables
+    from follicle_stager.report.figures import write_figures
 
     if kind != "countable" or covariates:
         raise UserError("--count and --covariates are for a study; a table has one kind of counts and no covariates.")
@@ -241,9 +242,11 @@ def _compare_table(path: Path, out_folder: Path | None, kind: str, covariates: s
     out.print(*comparison.notes, sep="\n")
     if out_folder is not None:
         fs.write_comparison(out_folder, comparison)
+        for number, arrest in enumerate(comparison.arrests, start=1):
+            write_figures(out_folder, arrest, number)
     out.print(*comparison_tables(comparison), sep="\n")
     if out_folder is None:
-        out.print("Nothing was written; --out FOLDER writes the tables and an R script.")
+        out.print("Nothing was written; --out FOLDER writes the tables, the figures and an R script.")
 
 
 def _report(

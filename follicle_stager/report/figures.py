@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
+from follicle_stager.files import replacing
 from follicle_stager.stages import RUNGS
 
 if TYPE_CHECKING:
@@ -91,6 +92,26 @@ def step_figure(arrest: Arrest) -> Figure:
     axes.set_xlabel(f"the step is taken x times as often in {arrest.matrix.genotypes[1]}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def write_figures(folder: Path, arrest: Arrest, number: int) -> dict[str, Figure]:
+    """Draw the figures of a mouse model, and write them into ``statistics/`` of a folder as SVG and PDF.
+
+    Parameters
+    ----------
+    folder
+        Study folder, or the folder of a comparison.
+    arrest
+        Results of the model.
+    number
+        Number of the model, for the names of the files.
+    """
+    figures = {"stages": stage_figure(arrest), "steps": step_figure(arrest)}
+    for name, figure in figures.items():
+        for ending in ("svg", "pdf"):
+            with replacing(folder / "statistics" / f"{name}_{number}.{ending}") as temporary:
+                save_figure(figure, temporary, ending)
+    return figures
 
 
 def svg(figure: Figure) -> str:

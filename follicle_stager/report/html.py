@@ -13,8 +13,8 @@ import jinja2
 from PIL import Image
 
 from follicle_stager.errors import StudyError, UserError
-from follicle_stager.files import check_regular, replacing, write_text
-from follicle_stager.report.figures import save_figure, stage_figure, step_figure, svg
+from follicle_stager.files import check_regular, write_text
+from follicle_stager.report.figures import svg, write_figures
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, RUNGS, Status
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-    from matplotlib.figure import Figure
 
     from follicle_stager.records import Follicle
     from follicle_stager.statistics import Arrest, Comparison
@@ -71,9 +70,7 @@ def write_report(
     """
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
-        figures = {"stages": stage_figure(arrest), "steps": step_figure(arrest)}
-        for name, figure in figures.items():
-            _save(figure, study.path / "statistics" / f"{name}_{number}")
+        figures = write_figures(study.path, arrest, number)
         models.append(
             {
                 "name": arrest.matrix.model or "Comparison",
@@ -143,12 +140,6 @@ def _corpora_lutea(counts: Counts) -> list[dict[str, object]]:
         }
         for (model, _, genotype), own in grouped
     ]
-
-
-def _save(figure: Figure, path: Path) -> None:
-    for ending in ("svg", "pdf"):
-        with replacing(path.with_suffix(f".{ending}")) as temporary:
-            save_figure(figure, temporary, ending)
 
 
 def _records(table: pd.DataFrame) -> list[dict[str, Any]]:

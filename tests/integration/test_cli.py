@@ -254,7 +254,7 @@ def test_a_table_of_hand_counts_is_compared(cli, tmp_path):
     code, shown = cli("compare", table, "--out", tmp_path / "out")
     assert code == 0
     assert "arrest at the secondary stage" in " ".join(shown.split())
-    assert (tmp_path / "out" / "statistics" / "verdict.csv").exists()
+    assert {"verdict.csv", "stages_1.svg", "steps_1.pdf"} <= {p.name for p in (tmp_path / "out/statistics").iterdir()}
     table.write_text("\n".join([*rows, "k9;KO;5,5;1;1"]))
     code, shown = cli("compare", table)
     assert code == 2
