@@ -24,7 +24,7 @@ from scipy import stats
 
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
-from follicle_stager.statistics import arrest, effects
+from follicle_stager.statistics import decision, effects
 from follicle_stager.statistics.effects import Counted, holm
 from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts
@@ -200,12 +200,12 @@ def power_table(studies: int, before: Path | None) -> pd.DataFrame:
 
 def with_weights(weights: tuple[float, ...], design: Design, n: int, studies: int) -> float:
     """Share of studies that find the block with other weights."""
-    own = arrest.WEIGHTS
-    arrest.WEIGHTS = weights  # type: ignore[assignment]
+    own = decision.WEIGHTS
+    decision.WEIGHTS = weights  # type: ignore[assignment]
     try:
         return simulate_verdicts(design, (n, n), studies=studies)["right"]
     finally:
-        arrest.WEIGHTS = own
+        decision.WEIGHTS = own
 
 
 def old(design: Design, n: int, studies: int, before: Path) -> np.ndarray:

@@ -1,37 +1,20 @@
-"""Find the block: test the question of the study, and every step of the ladder, over animals.
-
-RR_k is the rate ratio of knockout to control at rung k. The step from k to k + 1 has the ratio RR_{k+1} / RR_k. A block
-after k reduces all later rungs by the same factor: this step's ratio is below 1, and fewer follicles are on the later
-rungs. If only the first holds, follicles wait at k (accumulation) or are missing at one rung.
-
-Claims of a block, and why their errors stay at 5 % in all:
-
-- **arrest**, the question of the study, named before the data: all later rungs together against the rung of the
-  contrast (shift), and all later rungs in total, are both lower. Both must hold at the level of the claim, so its p is
-  the larger one (intersection-union; Berger 1982, doi:10.1080/00401706.1982.10487790).
-- **block after k**: the same with the step from k to k + 1 in place of the shift.
-- The arrest and the four blocks share 5 % by Holm's procedure with weights (two thirds of the weight for the arrest).
-- Every later rung must be lower in its estimate too, and not much less so than all of them together. This is no test:
-  it keeps a loss at one rung from being called a block.
-
-The other verdicts have no part in these 5 %; each is tested at 5 % by itself: see `decide` and docs/statistics.md.
-
-Counts at one age cannot distinguish slow entry from fast exit, so a verdict says *block or delay*.
-"""
+"""All results for one mouse model: the effects of its counts, the verdict, and their tables."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import Counted, Effect, holm, log_rates, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, tests_of
+from follicle_stager.statistics.effects import Counted, Effect, log_rates
 from follicle_stager.statistics.stage_errors import pooled
+from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,186 +24,9 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: Kinds of verdict.
-VerdictKind = Literal[
-    "arrest",
-    "block",
-    "total loss",
-    "loss of the reserve",
-    "acceleration",
-    "accumulation",
-    "depletion",
-    "none",
-    "inconclusive",
-    "not estimable",
-]
 _NAMES = tuple(RUNGS)
-#: Weight of the arrest and of the blocks after each rung in Holm's procedure.
-WEIGHTS = (8.0, 1.0, 1.0, 1.0, 1.0)
-# Each later rung must be lower by this share of the ratio of all later ones (logarithms): a block reduces all alike.
-_SHARE_OF_LATER = 0.5
 #: Smallest number of animals per group for estimates.
 LEAST_ANIMALS = 2
-
-
-@dataclass(frozen=True)
-class Tests:
-    """Effects in one study, or in many at once: arrays (..., as given).
-
-    Attributes
-    ----------
-    rungs
-        Rate ratio of each rung, (..., 5).
-    steps
-        Ratio of each step, (..., 4).
-    later
-        Rate ratio of all rungs after each step together, (..., 4).
-    shift
-        All rungs after that of the contrast together, against that rung, (...).
-    growing
-        Rate ratio of all rungs but the first together, (...).
-    """
-
-    rungs: Effect
-    steps: Effect
-    later: Effect
-    shift: Effect
-    growing: Effect
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the tests say: arrays (..., as given).
-
-    Attributes
-    ----------
-    p_claims
-        Adjusted p of the arrest and of a block after each rung, (..., 5).
-    blocks
-        Whether follicles are blocked after each rung, (..., 4).
-    arrest
-        Whether they are arrested at the rung of the contrast, (...).
-    waiting
-        Whether more follicles are on each rung, of which fewer go on, (..., 4).
-    faster
-        Whether each step is taken more often, (..., 4).
-    kind
-        The verdict, (...) of str.
-    """
-
-    p_claims: Values
-    blocks: NDArray[np.bool_]
-    arrest: NDArray[np.bool_]
-    waiting: NDArray[np.bool_]
-    faster: NDArray[np.bool_]
-    kind: NDArray[np.str_]
-
-
-def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], contrast: int) -> Tests:
-    """Compute all effects.
-
-    Parameters
-    ----------
-    counts, exposure
-        Counts and exposures, (..., n animals, 5 rungs); NaN counts where a rung cannot be seen.
-    knockout
-        Whether each animal is a knockout, (n,) bool; at least two of each group.
-    contrast
-        Rung of the question: all later rungs against this one.
-    """
-    n, groups = len(_NAMES), (knockout, ~knockout)
-    seen = np.asarray(np.isfinite(counts).all(axis=-2))
-    sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in groups])
-    present = np.asarray(seen & (sums.sum(axis=0) > 0))
-
-    def one(rung: int) -> Counted:
-        return Counted(counts[..., rung], exposure[..., rung])
-
-    def after(rung: int) -> Counted:
-        # Exposures of an animal's rungs differ only by the height of nuclei: in sections of one thickness, by a factor
-        # that is the same for all animals.
-        there = [i for i in range(rung + 1, n) if seen[..., i].all()] or [n - 1]
-        return Counted(counts[..., there].sum(axis=-1), exposure[..., there].mean(axis=-1))
-
-    def step(k: int) -> Effect:
-        # It says something if both rungs have follicles, and each group has some on one of the two.
-        each = np.asarray((sums[..., k] + sums[..., k + 1] > 0).all(axis=0))
-        return ratio_of_ratios(one(k + 1), one(k), knockout).only(each & present[..., k] & present[..., k + 1])
-
-    some = [np.asarray(present[..., k + 1 :].any(axis=-1)) for k in range(n - 1)]
-    later = [rate_ratio(after(k), knockout).only(some[k]) for k in range(n - 1)]
-    shift = ratio_of_ratios(after(contrast), one(contrast), knockout)
-    each = np.asarray((sums[..., contrast:].sum(axis=-1) > 0).all(axis=0))
-    whole = each & present[..., contrast] & some[contrast] & seen[..., contrast:].all(axis=-1)
-    return Tests(
-        rungs=Effect.stacked([rate_ratio(one(k), knockout).only(present[..., k]) for k in range(n)]),
-        steps=Effect.stacked([step(k) for k in range(n - 1)]),
-        later=Effect.stacked(later),
-        shift=shift.only(np.asarray(whole)),
-        growing=later[0],
-    )
-
-
-def decide(tests: Tests, config: ComparisonConfig) -> Decision:
-    """Apply the rules of the verdict; the first that holds is the kind.
-
-    Parameters
-    ----------
-    tests
-        The effects.
-    config
-        Levels and limits.
-    """
-    alpha, contrast = config.alpha, _NAMES.index(config.contrast)
-    own, steps = tests.rungs.log_ratio, tests.steps
-
-    def significant(p: Values) -> NDArray[np.bool_]:
-        return np.asarray(p <= alpha)  # not if it is NaN: a test that is not possible rejects nothing
-
-    # Claims of an arrest or a block: the only ones that share the level.
-    claims = [np.maximum(tests.shift.p_lower, tests.later.at(contrast).p_lower)[..., None]]
-    p_claims = holm(np.concatenate([*claims, np.maximum(steps.p_lower, tests.later.p_lower)], axis=-1), WEIGHTS)
-    lower = np.stack([_all_lower(own, tests.later, k) for k in range(len(_NAMES) - 1)], axis=-1)
-    arrest = significant(p_claims[..., 0]) & lower[..., contrast]
-    blocks = significant(p_claims[..., 1:]) & lower
-    blocks[..., contrast] |= arrest
-
-    slower, faster = significant(holm(steps.p_lower)), significant(holm(steps.p_upper))
-    slower[..., contrast] |= significant(tests.shift.p_lower)
-    reserve_seen = np.isfinite(own[..., 0])
-    reserve_lost = faster[..., 0] & significant(tests.rungs.at(0).p_lower)
-    waiting = slower & significant(tests.rungs.p_upper[..., :-1])
-    some_later_fewer = significant(tests.later.p_lower).any(axis=-1)
-    fewer = significant(tests.growing.p_lower) & (~reserve_seen | significant(tests.rungs.at(0).p_lower))
-    all_lower = (~np.isfinite(own) | (own < 0)).all(axis=-1)
-    limit, bound = math.log(config.total_loss_ratio), math.log(config.equivalence_ratio)
-    lost = (tests.rungs.at(0).upper() < limit) & (tests.growing.upper() < limit)
-    known, (low, high) = np.isfinite(steps.log_ratio), steps.interval(0.90)
-    # Steps before the first rung that can be seen do not count; one that is missing between others does.
-    before = np.cumsum(np.isfinite(own), axis=-1)[..., :-1] == 0
-    same = (before | ((-bound < low) & (high < bound))).all(axis=-1) & np.isfinite(tests.shift.log_ratio)
-    rules: list[tuple[VerdictKind, object]] = [
-        ("total loss", lost),
-        ("arrest", arrest),
-        ("block", blocks.any(axis=-1)),
-        ("not estimable", ~known.any(axis=-1) & ~np.isfinite(tests.shift.log_ratio) & ~fewer),
-        ("acceleration", reserve_lost & significant(tests.growing.p_upper)),
-        ("loss of the reserve", reserve_lost),
-        ("accumulation", waiting.any(axis=-1)),
-        ("acceleration", faster.any(axis=-1)),
-        ("depletion", fewer & all_lower & ~slower.any(axis=-1)),
-        ("none", same & ~some_later_fewer),
-    ]
-    kind = np.select([np.asarray(rule) for _, rule in rules], [name for name, _ in rules], default="inconclusive")
-    blocked = np.isin(kind, ("arrest", "block"))
-    return Decision(p_claims, blocks & blocked[..., None], arrest & blocked, waiting, faster, np.asarray(kind))
-
-
-def _all_lower(rungs: Values, later: Effect, k: int) -> NDArray[np.bool_]:
-    """Whether all rungs after k are lower, none much less than all together; those without follicles do not count."""
-    after, together = rungs[..., k + 1 :], later.at(k).log_ratio
-    highest = np.where(np.isfinite(after), after, -np.inf).max(axis=-1)
-    return np.asarray((together < 0) & (highest <= _SHARE_OF_LATER * together))
 
 
 @dataclass(frozen=True)
@@ -284,8 +90,6 @@ def find_arrest(
     errors
         Staging errors of the follicles that were not judged; they are carried into all effects.
     """
-    from follicle_stager.statistics.words import sentence_of, warnings_of
-
     config = config or ComparisonConfig()
     contrast = _NAMES.index(config.contrast)
     if enough(matrix):

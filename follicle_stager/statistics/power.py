@@ -11,7 +11,7 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.arrest import Tests, VerdictKind, decide, tests_of
+from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of
 from follicle_stager.statistics.effects import Effect
 from follicle_stager.statistics.simulate import Design, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors, pooled

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.arrest import VerdictKind
+from follicle_stager.statistics.decision import VerdictKind
 from follicle_stager.statistics.matrix import CountKind
 from follicle_stager.study.schemas import SHARE, number, table_of, text, whole
 

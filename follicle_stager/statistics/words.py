@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.config import ComparisonConfig
-    from follicle_stager.statistics.arrest import Decision, Tests
+    from follicle_stager.statistics.decision import Decision, Tests
     from follicle_stager.statistics.effects import Effect
     from follicle_stager.statistics.matrix import CountMatrix
 

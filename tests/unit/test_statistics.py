@@ -19,7 +19,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS, TABLE_ROWS, Stage
 from follicle_stager.statistics import CountMatrix, compare, count_matrices, find_arrest
-from follicle_stager.statistics.arrest import VerdictKind
+from follicle_stager.statistics.decision import VerdictKind
 from follicle_stager.statistics.effects import Counted, holm, rate_ratio, ratio_of_ratios
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.power import simulate_verdicts
