@@ -188,8 +188,7 @@ def learned_table(learned: Learned) -> Table:
 def power_table(table: pd.DataFrame) -> Table:
     """How often studies of different sizes find the simulated arrest."""
     shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
-    names = {"power": "finds the block", "other_block": "finds another", "none": "none"}
-    names |= {"inconclusive": "inconclusive"}
+    names = {"power": "finds the block", "other_block": "finds another", "none": "none", "inconclusive": "inconclusive"}
     for name in names.values():
         shown.add_column(name, justify="right")
     for row in table.to_dict("records"):

@@ -72,13 +72,15 @@ def power(
     The question of the study is an arrest at the stage of --block-after. Without --animal-sd and --stage-sd, animals
     differ as in published counts.
     """
+    from dataclasses import replace
+
     from pydantic import ValidationError
 
     from follicle_stager.cli.tables import power_table
     from follicle_stager.config import ComparisonConfig, explain
     from follicle_stager.phantom import GenotypeModel
     from follicle_stager.statistics.power import power as power_of
-    from follicle_stager.statistics.simulate import SPREADS, Design, Spread, expected_counts
+    from follicle_stager.statistics.simulate import SPREADS, Design, expected_counts
 
     try:
         sizes = sorted({int(n) for n in animals.split(",")})
@@ -92,11 +94,10 @@ def power(
         raise UserError(f"--{explain(error)}") from None
     counts, fewer = (expected_counts(g, ovaries=ovaries, interval=interval) for g in (GenotypeModel(), knockout))
     spread = SPREADS["real"]
-    if animal_sd is not None or stage_sd is not None:
-        spread = Spread(
-            spread.animal if animal_sd is None else animal_sd,
-            spread.stages if stage_sd is None else (stage_sd,) * len(counts),
-        )
+    if animal_sd is not None:
+        spread = replace(spread, animal=animal_sd)
+    if stage_sd is not None:
+        spread = replace(spread, stages=(stage_sd,) * len(counts))
     ratios = tuple(b / a for a, b in zip(counts, fewer, strict=True))
     design = Design(ratios, counts, spread, wrong_stage=wrong_stage)
     question = ComparisonConfig.model_validate({"contrast": block_after})

@@ -76,7 +76,7 @@ def write_report(
                 "name": arrest.matrix.model or "Comparison",
                 "verdict": arrest.verdict,
                 "genotypes": arrest.matrix.genotypes,
-                "n": (int((~arrest.matrix.knockout).sum()), int(arrest.matrix.knockout.sum())),
+                "n": arrest.matrix.group_sizes,
                 "figures": {name: svg(figure) for name, figure in figures.items()},
                 "steps": [row | {"estimable": not math.isnan(row["ratio"])} for row in _records(arrest.steps)],
                 "stages": _records(comparison.stages[comparison.stages["model"] == arrest.matrix.model]),

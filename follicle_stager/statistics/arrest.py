@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,22 +11,18 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, tests_of
+from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, with_imputed
 from follicle_stager.statistics.effects import Counted, Effect, log_rates
-from follicle_stager.statistics.stage_errors import pooled
 from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.matrix import CountMatrix
-    from follicle_stager.statistics.stage_errors import StageErrors
 
     Values = NDArray[np.float64]
 
 _NAMES = tuple(RUNGS)
-#: Smallest number of animals per group for estimates.
-LEAST_ANIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ class Arrest:
 
 
 def find_arrest(
-    matrix: CountMatrix, config: ComparisonConfig | None = None, *, errors: StageErrors | None = None
+    matrix: CountMatrix, config: ComparisonConfig | None = None, *, imputed: Values | None = None
 ) -> Arrest:
     """Test the question and every step of the ladder, and find the block.
 
@@ -87,16 +83,14 @@ def find_arrest(
         Counts of one mouse model.
     config
         The question, and limits of the verdict.
-    errors
-        Staging errors of the follicles that were not judged; they are carried into all effects.
+    imputed
+        Counts with the staging errors of follicles that were not judged, `StageErrors.imputed`; the errors are carried
+        into all effects.
     """
     config = config or ComparisonConfig()
     contrast = _NAMES.index(config.contrast)
-    if enough(matrix):
-        tests = tests_of(matrix.counts, matrix.exposure, matrix.knockout, contrast)
-        if errors is not None:
-            drawn = tests_of(errors.imputed(matrix), matrix.exposure, matrix.knockout, contrast)
-            tests = Tests(*(pooled(getattr(tests, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
+    if matrix.enough:
+        tests = with_imputed(matrix.counts, imputed, matrix.exposure, matrix.knockout, contrast)
         decision = decide(tests, config)
     else:
         tests, decision = _nothing()
@@ -116,18 +110,13 @@ def find_arrest(
     )
 
 
-def enough(matrix: CountMatrix) -> bool:
-    """Whether both groups have enough animals for a test."""
-    return min(int(matrix.knockout.sum()), int((~matrix.knockout).sum())) >= LEAST_ANIMALS
-
-
 def _nothing() -> tuple[Tests, Decision]:
     def unknown(*shape: int) -> Effect:
         log_ratio, se, df = (np.full(shape, math.nan) for _ in range(3))
         return Effect(log_ratio, se, df, np.zeros(shape, bool))
 
     n = len(_NAMES)
-    tests = Tests(unknown(n), unknown(n - 1), unknown(n - 1), unknown(), unknown())
+    tests = Tests(unknown(n), unknown(n - 1), unknown(n - 1), unknown())
     no = np.zeros(n - 1, bool)
     return tests, Decision(np.full(n, math.nan), no, no[0], no, no, np.array("not estimable"))
 

@@ -19,6 +19,8 @@ from follicle_stager.statistics.stage_errors import stage_errors
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
     from follicle_stager.statistics.stage_errors import StageErrors
     from follicle_stager.study import Counts
@@ -128,8 +130,9 @@ def compared(
     beside: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare the matrices of all models; ``beside`` has the covariates by model and animal."""
-    arrests = tuple(find_arrest(m, config, errors=e) for m, e in zip(matrices, errors, strict=True))
-    stages = [per_stage(m, covariates=_of_animals(beside, m), errors=e) for m, e in zip(matrices, errors, strict=True)]
+    drawn = [None if e is None else e.imputed(m) for m, e in zip(matrices, errors, strict=True)]
+    arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
+    stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
     verdicts = [
         {
             "model": a.matrix.model,
@@ -147,7 +150,7 @@ def compared(
         steps=pd.concat([a.steps for a in arrests], ignore_index=True),
         question=pd.concat([a.question for a in arrests], ignore_index=True),
         animals=pd.concat([a.animals for a in arrests], ignore_index=True),
-        imputations=pd.concat([_imputed(m, e) for m, e in zip(matrices, errors, strict=True)], ignore_index=True),
+        imputations=pd.concat([_imputed(m, d) for m, d in zip(matrices, drawn, strict=True)], ignore_index=True),
         verdicts=pd.DataFrame(verdicts),
         settings=pd.DataFrame([(config or ComparisonConfig()).model_dump()]),
         kind=kind,
@@ -156,9 +159,9 @@ def compared(
     )
 
 
-def _imputed(matrix: CountMatrix, errors: StageErrors | None) -> pd.DataFrame:
+def _imputed(matrix: CountMatrix, drawn: NDArray[np.float64] | None) -> pd.DataFrame:
     """Imputed counts of each draw and animal; no rows if every follicle was judged."""
-    drawn = errors.imputed(matrix) if errors is not None else np.zeros((0, *matrix.counts.shape))
+    drawn = np.zeros((0, *matrix.counts.shape)) if drawn is None else drawn
     table = pd.DataFrame(drawn.reshape(-1, len(RUNGS)), columns=list(RUNGS))
     table.insert(0, "animal", list(matrix.animals) * len(drawn))
     table.insert(0, "draw", np.repeat(np.arange(1, len(drawn) + 1), len(matrix.animals)))

@@ -22,13 +22,14 @@ Counts at one age cannot distinguish slow entry from fast exit, so a verdict say
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.effects import Counted, Effect, holm, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -71,15 +72,17 @@ class Tests:
         Rate ratio of all rungs after each step together, (..., 4).
     shift
         All rungs after that of the contrast together, against that rung, (...).
-    growing
-        Rate ratio of all rungs but the first together, (...).
     """
 
     rungs: Effect
     steps: Effect
     later: Effect
     shift: Effect
-    growing: Effect
+
+    @property
+    def growing(self) -> Effect:
+        """Rate ratio of all rungs but the first together, (...)."""
+        return self.later.at(0)
 
 
 @dataclass(frozen=True)
@@ -151,8 +154,18 @@ def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], cont
         steps=Effect.stacked([step(k) for k in range(n - 1)]),
         later=Effect.stacked(later),
         shift=shift.only(np.asarray(whole)),
-        growing=later[0],
     )
+
+
+def with_imputed(
+    counts: Values, imputed: Values | None, exposure: Values, knockout: NDArray[np.bool_], contrast: int
+) -> Tests:
+    """Compute all effects of one study, with the staging errors of imputed counts, (draws, n animals, 5), if given."""
+    plain = tests_of(counts, exposure, knockout, contrast)
+    if imputed is None:
+        return plain
+    drawn = tests_of(imputed, exposure, knockout, contrast)
+    return Tests(*(pooled(getattr(plain, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
 
 
 def decide(tests: Tests, config: ComparisonConfig) -> Decision:
@@ -172,8 +185,9 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
         return np.asarray(p <= alpha)  # not if it is NaN: a test that is not possible rejects nothing
 
     # Claims of an arrest or a block: the only ones that share the level.
-    claims = [np.maximum(tests.shift.p_lower, tests.later.at(contrast).p_lower)[..., None]]
-    p_claims = holm(np.concatenate([*claims, np.maximum(steps.p_lower, tests.later.p_lower)], axis=-1), WEIGHTS)
+    p_arrest = np.maximum(tests.shift.p_lower, tests.later.at(contrast).p_lower)
+    p_blocks = np.maximum(steps.p_lower, tests.later.p_lower)
+    p_claims = holm(np.concatenate([p_arrest[..., None], p_blocks], axis=-1), WEIGHTS)
     lower = np.stack([_all_lower(own, tests.later, k) for k in range(len(_NAMES) - 1)], axis=-1)
     arrest = significant(p_claims[..., 0]) & lower[..., contrast]
     blocks = significant(p_claims[..., 1:]) & lower

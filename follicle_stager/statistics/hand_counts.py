@@ -148,7 +148,7 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
 def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:
     """All counts of a table, and notes on what was left out."""
     if isinstance(table, pd.DataFrame):
-        name, lines = "table", [(str(i), row) for i, row in zip(table.index, _cells(table), strict=True)]
+        name, lines = "table", [(f"row {i}", row) for i, row in zip(table.index, _cells(table), strict=True)]
         columns = [str(c) for c in table.columns]
     else:
         path = Path(table)
@@ -165,8 +165,7 @@ def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:
         if own["animal"].casefold().rstrip(":") in _SUMS:
             sums += 1
             continue
-        where = f"{name}: {place}" if name != "table" else f"table: row {place}"
-        rows += _counts_of(where, own, known, cells, wide)
+        rows += _counts_of(f"{name}: {place}", own, known, cells, wide)
     used = {*known.values(), *wide}
     notes = [f"Rows of sums or means that were left out: {sums}."] if sums else []
     left = [c for c in columns if c not in used]

@@ -25,6 +25,8 @@ KIND_WORDS: dict[CountKind, str] = {
     "profiles": "follicle profiles",
     "given": "follicles as counted in the table",
 }
+# Smallest number of animals per group for estimates.
+_LEAST_ANIMALS = 2
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,16 @@ class CountMatrix:
     exposure_note: str = ""
     profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+
+    @property
+    def group_sizes(self) -> tuple[int, int]:
+        """Numbers of control and knockout animals."""
+        return int((~self.knockout).sum()), int(self.knockout.sum())
+
+    @property
+    def enough(self) -> bool:
+        """Whether both groups have enough animals for a test."""
+        return min(self.group_sizes) >= _LEAST_ANIMALS
 
     @property
     def seen(self) -> NDArray[np.bool_]:

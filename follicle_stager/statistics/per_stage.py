@@ -15,7 +15,7 @@ import pandas as pd
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.arrest import columns_of, enough
+from follicle_stager.statistics.arrest import columns_of
 from follicle_stager.statistics.effects import HALF, Counted, Effect, holm, log_rates, rate_ratio
 from follicle_stager.statistics.stage_errors import pooled
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.matrix import CountMatrix
-    from follicle_stager.statistics.stage_errors import StageErrors
 
 _BY_ANIMALS, _BY_SUMS, _LEAST_SQUARES = "Welch, animals", "sums of the groups", "least squares with covariates"
 #: Columns of a sample sheet that may be covariates.
@@ -33,7 +32,7 @@ COVARIATES = ("age_days", "body_weight_g", "estrous_stage", "stimulation", "litt
 
 
 def per_stage(
-    matrix: CountMatrix, *, covariates: pd.DataFrame | None = None, errors: StageErrors | None = None
+    matrix: CountMatrix, *, covariates: pd.DataFrame | None = None, imputed: NDArray[np.float64] | None = None
 ) -> pd.DataFrame:
     """Compute rate ratios of the rungs, followed by those of ``unsure`` and ``atretic`` follicles.
 
@@ -44,8 +43,9 @@ def per_stage(
     covariates
         Table with one row per animal, in the order of ``matrix``; numbers are used as they are, text as categories.
         None by default, because weight and estrous stage may be affected by the genotype.
-    errors
-        Staging errors of the follicles that were not judged; they are carried into the rungs.
+    imputed
+        Counts with the staging errors of follicles that were not judged, `StageErrors.imputed`; the errors are carried
+        into the rungs.
 
     Returns
     -------
@@ -59,7 +59,6 @@ def per_stage(
         If there are too few animals for the covariates, or a covariate is missing, constant or redundant.
     """
     fit = partial(_fitted, knockout=matrix.knockout, design=_design(matrix, covariates))
-    imputed = errors.imputed(matrix) if errors is not None and enough(matrix) else None
     rows = []
     for i, name in enumerate(RUNGS):
         row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), fit)
@@ -81,7 +80,7 @@ def _row(matrix: CountMatrix, name: str, stage: Counted, fit: Any) -> tuple[dict
     nothing = dict.fromkeys(("ratio", "low", "high", "p", "se", "df"), np.nan)
     if not np.isfinite(counts).all():
         return row | nothing | {"method": "NA"}, None
-    if not enough(matrix) or not counts.sum():
+    if not matrix.enough or not counts.sum():
         return row | nothing | {"method": "not estimable"}, None
     effect, method = fit(stage)
     return row | _columns_of(effect) | {"method": method}, effect

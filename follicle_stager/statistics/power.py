@@ -11,10 +11,10 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of
+from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of, with_imputed
 from follicle_stager.statistics.effects import Effect
 from follicle_stager.statistics.simulate import Design, matrix_of, moves
-from follicle_stager.statistics.stage_errors import StageErrors, pooled
+from follicle_stager.statistics.stage_errors import StageErrors
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,9 +100,7 @@ def simulate_verdicts(
 def _carried(counts: Values, exposure: Values, animals: tuple[int, int], wrong: float, contrast: int) -> Tests:
     """Effects of one study with its staging errors carried into them."""
     matrix = matrix_of(counts, exposure, animals)
-    plain = tests_of(counts, exposure, matrix.knockout, contrast)
-    drawn = tests_of(_known(matrix, wrong).imputed(matrix), exposure, matrix.knockout, contrast)
-    return Tests(*(pooled(getattr(plain, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
+    return with_imputed(counts, _known(matrix, wrong).imputed(matrix), exposure, matrix.knockout, contrast)
 
 
 def _known(matrix: CountMatrix, wrong: float) -> StageErrors:

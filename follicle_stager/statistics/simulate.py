@@ -34,9 +34,9 @@ class Spread:
     Attributes
     ----------
     animal
-        Of the factor for all stages of an animal.
+        Spread of the factor for all stages of an animal.
     stages
-        Of the factor for each rung of an animal, (5,).
+        Spread of the factor for each rung of an animal, (5,).
     """
 
     animal: float

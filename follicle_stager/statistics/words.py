@@ -141,9 +141,12 @@ class _Said:
         return f"{start}, and none is excluded. Count more animals or sections."
 
     def not_estimable(self) -> str:
-        n = int(self.matrix.knockout.sum()), int((~self.matrix.knockout).sum())
-        if not np.isfinite(self.tests.rungs.log_ratio).any() and min(n) < 2:
-            return f"not estimable with {n[0]} knockout and {n[1]} control animals; at least two of each are needed."
+        if not self.matrix.enough:
+            controls, knockouts = self.matrix.group_sizes
+            return (
+                f"not estimable with {knockouts} knockout and {controls} control animals; at least two of each are "
+                "needed."
+            )
         return "not estimable, as no two neighbouring stages have follicles in both groups."
 
     def _steps(self) -> str:
@@ -153,20 +156,19 @@ class _Said:
     def _reserve_and_growing(self) -> str:
         parts = [(self.tests.rungs.at(0), _PRIMORDIAL), (self.tests.growing, _GROWING)]
         there = [(effect, what) for effect, what in parts if np.isfinite(effect.log_ratio)]
-        controls = [self.control] + [""] * len(there)
-        return " and ".join(_at_most(*own, control) for own, control in zip(there, controls, strict=False))
+        return " and ".join(_at_most(effect, what, "" if i else self.control) for i, (effect, what) in enumerate(there))
 
 
 def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> tuple[str, ...]:
     """Say what limits the verdict: few animals, steps without a test, stages that the counting rule has emptied."""
-    n = min(int(matrix.knockout.sum()), int((~matrix.knockout).sum()))
+    n, enough = min(matrix.group_sizes), matrix.enough
     said = []
-    if 1 < n < _FEW_ANIMALS:
+    if enough and n < _FEW_ANIMALS:
         said.append(f"{n} animals in a group: four or more are advised, as few give uncertain intervals.")
     missing = [f"{_NAMES[k]} to {_NAMES[k + 1]}" for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
-    if missing and n > 1:
+    if missing and enough:
         said.append(f"Not tested, because a stage cannot be seen or has no follicles: {', '.join(missing)}.")
-    if np.isnan(tests.shift.log_ratio) and n > 1:
+    if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
     profiles = np.zeros_like(matrix.counts) if matrix.profiles is None else matrix.profiles

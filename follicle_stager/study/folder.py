@@ -108,9 +108,10 @@ class Study:
         path = self.path / "study.toml"
         before = self.config if path.exists() else None
         if not config.comparison.named_on:
-            stage = config.comparison.contrast
-            kept = before.comparison.contrast_named if before and before.comparison.contrast == stage else ""
-            named = kept if kept.startswith(f"{stage}, ") else f"{stage}, {datetime.now(UTC).date().isoformat()}"
+            stage, date = config.comparison.contrast, datetime.now(UTC).date().isoformat()
+            if before and before.comparison.contrast == stage:
+                date = before.comparison.named_on or date
+            named = f"{stage}, {date}"
             config = config.with_options(comparison={"contrast_named": named})
         if before == config:
             return

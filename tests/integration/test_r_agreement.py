@@ -27,7 +27,7 @@ def repeated(matrix, folder, errors=None):
     rscript = shutil.which("Rscript")
     if rscript is None:
         pytest.skip("R is not installed")
-    arrest = find_arrest(matrix, errors=errors)
+    arrest = find_arrest(matrix, imputed=errors and errors.imputed(matrix))
     exposures = pd.DataFrame(matrix.exposure, columns=list(RUNGS)).assign(model=matrix.model, animal=matrix.animals)
     drawn = errors.imputed(matrix) if errors else np.zeros((0, *matrix.counts.shape))
     draws = pd.DataFrame(drawn.reshape(-1, 5), columns=list(RUNGS))

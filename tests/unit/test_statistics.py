@@ -349,7 +349,7 @@ class TestErrorsOfStage:
         for counts, exposure in zip(*design.draw(40, (8, 8), np.random.default_rng(2)), strict=True):
             drawn = matrix_of(counts, exposure, (8, 8))
             for name, errors in (("plain", None), ("carried", self.errors_of(drawn, 200))):
-                steps = find_arrest(drawn, errors=errors).steps
+                steps = find_arrest(drawn, imputed=errors and errors.imputed(drawn)).steps
                 held[name].append((steps["low"] <= true) & (true <= steps["high"]))
         assert np.mean(held["plain"], axis=0)[2] < 0.7
         assert np.mean(held["carried"], axis=0)[2] > 0.9
@@ -359,7 +359,7 @@ class TestErrorsOfStage:
         m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
         widths = []
         for errors in (None, self.errors_of(m, 2000), self.errors_of(m, 20)):
-            steps = find_arrest(m, errors=errors).steps
+            steps = find_arrest(m, imputed=errors and errors.imputed(m)).steps
             widths.append(np.log(steps["high"] / steps["low"]).to_numpy(float))
         assert widths[0].sum() < widths[1].sum() < widths[2].sum()
 
@@ -385,9 +385,9 @@ class TestErrorsOfStage:
         m = matrix(counts.to_numpy()[:5], counts.to_numpy()[5:], animals=tuple(animals))
         errors = stage_errors(table, pd.DataFrame(rejected), m, kind="countable")
         assert errors.false[0, 0] > len(rejected) * 0.9
-        arrest = find_arrest(m, errors=errors)
+        arrest = find_arrest(m, imputed=errors and errors.imputed(m))
         assert not arrest.verdict.blocks
-        first = per_stage(m, errors=errors).iloc[0]
+        first = per_stage(m, imputed=errors.imputed(m)).iloc[0]
         assert first["ratio"] == pytest.approx(1, abs=0.06)
         assert per_stage(m).iloc[0]["ratio"] < 0.9, "as they come it is not"
 
@@ -403,11 +403,11 @@ class TestErrorsOfStage:
             for _ in range(int(n))
         ]  # fmt: skip
         errors = stage_errors(pd.DataFrame(rows), NOTHING, m, kind="countable")
-        assert find_arrest(m, errors=errors).verdict.blocks[:1] == ("primordial",)
+        assert find_arrest(m, imputed=errors and errors.imputed(m)).verdict.blocks[:1] == ("primordial",)
 
     def test_single_stages_are_wider_too(self):
         m = matrix(TestVerdict.CONTROL, TestVerdict.CONTROL)
-        plain, carried = per_stage(m), per_stage(m, errors=self.errors_of(m, 20))
+        plain, carried = per_stage(m), per_stage(m, imputed=self.errors_of(m, 20).imputed(m))
         assert (carried["high"] / carried["low"] > plain["high"] / plain["low"]).all()
 
     def test_what_was_judged_counts_as_it_is(self):
