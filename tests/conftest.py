@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
@@ -20,6 +21,10 @@ from follicle_stager.phantom import (
 )
 from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.study import Study, list_slides
+
+# How long an example takes depends on the machine, and says nothing of the code.
+settings.register_profile("no timing", deadline=None)
+settings.load_profile("no timing")
 
 REAL = Path(__file__).parents[2] / "shared" / "real_sections"
 

@@ -327,7 +327,7 @@ def test_a_sheet_that_a_person_edited_is_kept_when_it_is_replaced(tmp_path):
 content = st.lists(st.tuples(st.sampled_from(COARSE), st.sampled_from([YES, NO])), max_size=6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(content, min_size=1, max_size=3), min_size=1))
 def test_levels_add_up(slides):
     rows = [f"{name},m{i // 2},+/+,control,Igfals,{'LR'[i % 2]},,10,5" for i, name in enumerate(sorted(slides))]

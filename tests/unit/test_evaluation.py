@@ -81,7 +81,7 @@ class TestMatching:
 
 
 class TestAveragePrecision:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(seed=st.integers(0, 2**32))
     def test_it_is_what_coco_says(self, seed):
         """Random boxes on five pictures, some true ones ignored, against pycocotools at the same IoU."""

@@ -46,7 +46,7 @@ def follicles(draw):
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(follicles(), max_size=4, unique_by=lambda f: f.id))
 def test_round_trip(written):
     with tempfile.TemporaryDirectory() as folder:
@@ -213,7 +213,7 @@ def test_a_family_of_features_is_read_to_its_end(tmp_path):
     assert [f.stage for f in read_geojson(tmp_path / "f.geojson")] == [Stage.ANTRAL, Stage.SECONDARY, Stage.PRIMARY]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(follicles(), max_size=4, unique_by=lambda f: f.id))
 def test_what_was_read_is_written_as_it_is(written):
     """A second round changes nothing: what stands in memory is what stands in the file."""

@@ -66,7 +66,7 @@ def test_mask_and_polygon_are_inverse(radius, mpp, offset):
     assert back.centroid.distance(disc.centroid) < 0.6 * mpp
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.floats(20, 60), st.floats(0, 8), st.integers(2, 4), st.floats(0, 6.28))
 def test_closed_path_follows_a_wavy_ridge_and_closes(radius, wave, lobes, phase):
     angle = np.arange(N_ANGLES) * 2 * np.pi / N_ANGLES
@@ -96,7 +96,6 @@ claims = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(claims, st.randoms())
 def test_settled_claims_share_little_and_do_not_depend_on_order(raw, random):
     found = [FoundFollicle(Point(x, y).buffer(r), Point(x, y).buffer(r / 2), score) for x, y, r, score in raw]

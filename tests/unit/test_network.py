@@ -44,7 +44,7 @@ class TestShown:
 
 class TestConsensus:
     @given(st.integers(0, 10_000))
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     def test_pixels_that_agree_give_their_outline(self, seed):
         rng = np.random.default_rng(seed)
         radius = rng.uniform(20, 45) * (1 + 0.15 * np.cos(2 * layout.ANGLES + rng.uniform(0, 6)))
@@ -201,7 +201,7 @@ class TestCorporaLutea:
     def disc(self, x, y, radius):
         return (self.X - x) ** 2 + (self.Y - y) ** 2 < radius**2
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(x=st.floats(300, 900), y=st.floats(300, 900), radius=st.floats(80, 250))
     def test_a_round_area_is_found_where_it_is(self, x, y, radius):
         (one,) = find_corpora_lutea(luteal_window(self.disc(x, y, radius)))

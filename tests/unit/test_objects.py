@@ -203,7 +203,7 @@ class TestQuPath:
 
 
 class TestImageJ:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(
         st.lists(
             st.tuples(st.sampled_from(LADDER), st.integers(0, 30_000), st.integers(0, 30_000), st.integers(3, 400)),

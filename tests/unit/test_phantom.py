@@ -67,7 +67,7 @@ def middle(ovary, at=0.0):
 
 
 class TestAnatomy:
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(seed=st.integers(0, 2**32), nested=st.sampled_from([0.0, 0.6]))
     def test_follicles_do_not_overlap_and_lie_in_the_ovary(self, seed, nested):
         ovary = build_ovary(np.random.default_rng(seed), small_ovary(nested=nested))
@@ -80,7 +80,7 @@ class TestAnatomy:
         depth = [depth_in_ovary(*p, ovary.axes, ovary.lobes) for p in at]
         assert (np.array(depth) > f["radius"]).all()
 
-    @settings(max_examples=3, deadline=None)
+    @settings(max_examples=3)
     @given(seed=st.integers(0, 2**32), flattened=st.floats(0.1, 1.0))
     def test_follicles_that_are_pressed_together_do_not_overlap(self, seed, flattened):
         ovary = build_ovary(np.random.default_rng(seed), small_ovary(flattened=flattened))
@@ -121,7 +121,7 @@ class TestAnatomy:
             assert len(own) > 200
         assert gaps[0.9] < 5 < gaps[0.0]
 
-    @settings(max_examples=8, deadline=None)
+    @settings(max_examples=8)
     @given(seed=st.integers(0, 2**32))
     def test_an_oocyte_lies_in_its_follicle_and_its_nucleus_in_it(self, seed):
         f = build_ovary(np.random.default_rng(seed), small_ovary()).follicles
@@ -133,7 +133,7 @@ class TestAnatomy:
         assert (np.linalg.norm(nucleus - oocyte, axis=1) + f["nucleus"] < f["oocyte"])[alive].all()
         assert (alive == (f["health"] == 0)).all()
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(seed=st.integers(0, 2**32))
     def test_it_can_be_cut_in_any_direction(self, ovary, seed):
         """Turned, it is the same ovary: the same follicles, sizes and distances, other sections."""

@@ -268,7 +268,7 @@ def stand(session):
 
 class TestHistory:
     @given(actions)
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
     def test_whatever_is_done_survives_and_can_be_taken_back(self, tmp_path_factory, todo):
         folder = slide_folder(tmp_path_factory.mktemp("slide"), [follicle(100 * i) for i in range(1, 4)])
         session = opened(folder)

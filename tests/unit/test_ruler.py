@@ -49,7 +49,7 @@ def slide(request, tmp_path_factory):
     return painted(tmp_path_factory.mktemp("nuclei") / "a.tif", request.param), request.param
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=6)
 @given(error=st.floats(0.5, 2.0))
 def test_the_estimate_does_not_depend_on_what_is_stated(slide, error):
     path, mpp = slide

@@ -408,7 +408,7 @@ class TestNextRun:
 shapes = st.lists(st.tuples(*(st.integers(-200, 4200),) * 2, st.integers(5, 900)), min_size=1, max_size=6)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(shapes, st.randoms())
 def test_cutting_and_merging_keep_all_tissue(circles, chance):
     sections = {s.section_id: s for s in PIECES}

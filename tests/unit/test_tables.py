@@ -130,7 +130,7 @@ def test_a_pipe_is_no_sheet(tmp_path):
 CELL = st.text(st.characters(exclude_categories=("Cs", "Cc")), max_size=8).map(str.strip)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.tuples(CELL.filter(bool), CELL, CELL), min_size=1, max_size=6), st.sampled_from(",;\t"))
 def test_any_text_comes_back(tmp_path_factory, rows, separator):
     path = tmp_path_factory.mktemp("table") / "a.csv"

@@ -56,7 +56,7 @@ class TestRays:
         assert np.exp(decode_rays(encode_rays(np.array([distance]))))[0] == pytest.approx(distance, rel=0.02)
 
     @given(st.integers(0, 10_000))
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_rays_end_on_the_outline(self, seed):
         rng = np.random.default_rng(seed)
         turn = np.sort(rng.uniform(0, 2 * np.pi, 12))
@@ -249,7 +249,7 @@ class TestRecipe:
 
 
 @given(seed=st.integers(0, 2**32 - 1), grey=st.floats(-1, 1))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_varied_detail_leaves_even_areas_and_stays_in_range(seed, grey):
     rng = np.random.default_rng(seed)
     even = torch.full((2, 3, 32, 32), grey)
