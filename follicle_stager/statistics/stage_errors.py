@@ -57,18 +57,17 @@ class StageErrors:
         """Draw the true counts at random, many times: (draws, n, 5)."""
         rng = np.random.default_rng(seed)
         rungs = np.flatnonzero(matrix.seen)
-        drawn = []
-        for _ in range(_DRAWS):
-            share = np.array([rng.dirichlet(self.confusion[rung][rungs] + 1e-3) for rung in rungs])
-            real = 1 - rng.beta(*(self.false[rungs].T + 1e-3))
-            counts = self.judged.copy()
-            for group in (matrix.knockout, ~matrix.knockout):
-                true = _true_given_called(share, real * self.called[group][:, rungs].sum(axis=0))
-                for animal in np.flatnonzero(group):
-                    follicles = rng.binomial(self.called[animal, rungs].astype(int), real)
-                    counts[animal, rungs] += sum(rng.multinomial(n, true[:, p]) for p, n in enumerate(follicles))
-            drawn.append(np.where(matrix.seen, counts, np.nan))
-        return np.array(drawn)
+        share = np.stack([rng.dirichlet(self.confusion[rung][rungs] + 1e-3, _DRAWS) for rung in rungs], axis=1)
+        wrong, right = self.false[rungs].T + 1e-3
+        real = 1 - rng.beta(wrong, right, size=(_DRAWS, len(rungs)))
+        drawn = np.repeat(self.judged[None], _DRAWS, axis=0)
+        for group in (matrix.knockout, ~matrix.knockout):
+            called = self.called[group][:, rungs].astype(int)
+            true = _true_given_called(share, real * called.sum(axis=0))
+            follicles = rng.binomial(called, real[:, None])
+            moved = rng.multinomial(follicles, np.swapaxes(true, 1, 2)[:, None])  # (draws, animals, called, true)
+            drawn[:, np.flatnonzero(group)[:, None], rungs] += moved.sum(axis=2)
+        return np.where(matrix.seen, drawn, np.nan)
 
 
 def stage_errors(
@@ -146,15 +145,23 @@ def pooled(plain: Effect, drawn: Effect) -> Effect:
 
 
 def _true_given_called(share: NDArray[np.float64], called: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P(true | called), (true, called), for the mixture of true rungs that best explains the called ones."""
-    mix = np.full(len(share), 1 / len(share))
+    """P(true | called) for the mixture of true rungs that best explains the called ones.
+
+    Parameters
+    ----------
+    share
+        P(called | true), (draws, true, called).
+    called
+        Numbers of follicles by called rung, (draws, called).
+    """
+    mix = np.full(share.shape[:2], 1 / share.shape[1])
     joint = share
     for _ in range(_ROUNDS):
-        joint = mix[:, None] * share
-        joint = joint / np.maximum(joint.sum(axis=0), 1e-12)
-        mix = (joint * called).sum(axis=1) + 1e-9
-        mix = mix / mix.sum()
-    return np.asarray(joint / joint.sum(axis=0))
+        joint = mix[..., None] * share
+        joint = joint / np.maximum(joint.sum(axis=1, keepdims=True), 1e-12)
+        mix = (joint * called[:, None]).sum(axis=2) + 1e-9
+        mix = mix / mix.sum(axis=1, keepdims=True)
+    return np.asarray(joint / joint.sum(axis=1, keepdims=True))
 
 
 def _prior() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
