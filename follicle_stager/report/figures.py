@@ -50,7 +50,7 @@ def stage_figure(arrest: Arrest) -> Figure:
             axes.hlines(values.mean(), rung + shift - 0.13, rung + shift + 0.13, color=color, lw=2)
     for rung in np.flatnonzero(~matrix.seen):
         axes.text(
-            float(rung), 0.5, "not seen", rotation=90, ha="center", transform=axes.get_xaxis_transform(), color="0.45"
+            float(rung), 0.5, "no counts", rotation=90, ha="center", transform=axes.get_xaxis_transform(), color="0.45"
         )
     axes.set(xticks=range(len(_LABELS)), xticklabels=_LABELS, ylabel="follicles counted per animal", xlim=(-0.6, 4.6))
     axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
@@ -131,5 +131,5 @@ def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
 
 def _after(arrest: Arrest) -> set[str]:
     """Rungs directly after a block."""
-    names = list(RUNGS)
-    return {names[names.index(block) + 1] for block in arrest.verdict.blocks}
+    steps = arrest.steps
+    return set(steps.loc[steps["from"].isin(arrest.verdict.blocks), "to"])

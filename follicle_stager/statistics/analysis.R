@@ -7,7 +7,7 @@ if (length(file)) setwd(dirname(file))
 settings <- read.csv("settings.csv", na.strings = "NA")
 rungs <- c("primordial", "primary", "secondary", "early_antral", "antral")
 half <- 0.5
-weights <- c(8, 1, 1, 1, 1)
+question_weight <- 6
 
 read <- function(name) {
   read.csv(name, na.strings = "NA", check.names = FALSE, colClasses = c(model = "character", animal = "character"))
@@ -50,8 +50,10 @@ unknown <- c(log_ratio = NA_real_, se = NA_real_, df = NA_real_)
 
 # All effects of one set of counts: a matrix with a row for each effect.
 effects <- function(y, e, knockout, contrast) {
+  # Several stages are added up; the exposure is their mean, weighted by how frequent follicles of each are.
   stage <- function(cols, sign = 1) {
-    list(y = rowSums(y[, cols, drop = FALSE]), e = rowMeans(e[, cols, drop = FALSE]), sign = sign)
+    rates <- (colSums(y[, cols, drop = FALSE]) + half) / colSums(e[, cols, drop = FALSE])
+    list(y = rowSums(y[, cols, drop = FALSE]), e = drop(e[, cols, drop = FALSE] %*% (rates / sum(rates))), sign = sign)
   }
   seen <- !apply(is.na(y), 2, any)
   present <- seen & colSums(y, na.rm = TRUE) > 0
@@ -59,17 +61,18 @@ effects <- function(y, e, knockout, contrast) {
     cols <- which(seen & seq_along(rungs) > k)
     if (length(cols)) cols else length(rungs)
   }
-  some <- sapply(1:4, function(k) any(present[(k + 1):5]))
   known <- function(when, stages) if (isTRUE(when)) effect(stages, knockout) else unknown
-  each <- function(cols) sum(y[knockout, cols]) > 0 && sum(y[!knockout, cols]) > 0
-  informative <- function(k) present[k] && present[k + 1] && each(k:(k + 1))
+  # A stage against later ones: both sides have follicles, and each group has some on one of the two.
+  against <- function(k, cols) {
+    own <- c(k, cols)
+    known(present[k] && any(present[cols]) && sum(y[knockout, own]) > 0 && sum(y[!knockout, own]) > 0,
+      list(stage(cols), stage(k, -1)))
+  }
   rows <- c(
     lapply(1:5, function(k) known(present[k], list(stage(k)))),
-    lapply(1:4, function(k) known(informative(k), list(stage(k + 1), stage(k, -1)))),
-    lapply(1:4, function(k) known(some[k], list(stage(after(k))))),
-    list(known(present[contrast] && some[contrast] && all(seen[contrast:5]) && each(contrast:5),
-      list(stage(after(contrast)), stage(contrast, -1))
-    ))
+    lapply(1:4, function(k) against(k, after(k)[1])),
+    lapply(1:4, function(k) known(any(present[after(k)]), list(stage(after(k))))),
+    list(against(contrast, after(contrast)))
   )
   table <- do.call(rbind, rows)
   rownames(table) <- c(rungs, paste("step", 1:4), paste("later", 1:4), "shift")
@@ -140,14 +143,14 @@ for (model in unique(animals$model)) {
   upper <- table[, "log_ratio"] + reach(0.95)
   steps <- 6:9
   later <- 10:13
-  claims <- c(max(p_lower[["shift"]], p_lower[later[contrast]]), pmax(p_lower[steps], p_lower[later]))
-  p_holm <- holm(claims, weights)
+  # At the stage of the question, the claim is the arrest; at the others, it is a block after the stage.
+  p_less <- replace(p_lower[steps], contrast, p_lower[["shift"]])
+  p_holm <- holm(pmax(p_less, p_lower[later]), replace(rep(1, 4), contrast, question_weight))
   rate <- table[1:5, "log_ratio"]
   lower <- sapply(1:4, function(k) all_lower(rate[(k + 1):5], table[later[k], "log_ratio"]))
   yes <- function(x) !is.na(x) & x
-  arrest <- yes(p_holm[1] <= alpha) && lower[contrast]
-  blocks <- yes(p_holm[-1] <= alpha) & lower
-  blocks[contrast] <- blocks[contrast] || arrest
+  blocks <- yes(p_holm <= alpha) & lower
+  arrest <- blocks[contrast]
   slower <- yes(holm(p_lower[steps], rep(1, 4)) <= alpha)
   slower[contrast] <- slower[contrast] || yes(p_lower[["shift"]] <= alpha)
   faster <- yes(holm(p_upper[steps], rep(1, 4)) <= alpha)
@@ -159,7 +162,6 @@ for (model in unique(animals$model)) {
   bound <- log(settings$equivalence_ratio)
   known <- !is.na(table[steps, "log_ratio"])
   inside <- yes(table[steps, "log_ratio"] - reach(0.95)[steps] > -bound & upper[steps] < bound)
-  before <- cumsum(!is.na(rate))[1:4] == 0
   shifted <- !is.na(table["shift", "log_ratio"])
   kind <- if (lost) {
     "total loss"
@@ -179,7 +181,7 @@ for (model in unique(animals$model)) {
     "acceleration"
   } else if (fewer && all(is.na(rate) | rate < 0) && !any(slower)) {
     "depletion"
-  } else if (all(before | inside) && shifted && !any(yes(p_lower[later] <= alpha))) {
+  } else if (all(is.na(rate[1:4]) | inside) && shifted && !any(yes(p_lower[later] <= alpha))) {
     "none"
   } else {
     "inconclusive"
@@ -188,11 +190,11 @@ for (model in unique(animals$model)) {
   for (i in seq_len(nrow(table))) {
     ends <- exp(table[i, "log_ratio"] + c(-1, 1) * reach(0.975)[i])
     cat(sprintf(
-      "%s, %.6f, %.6f, %.6f, %.6f, %.6g\n", rownames(table)[i], exp(table[i, "log_ratio"]), ends[1], ends[2],
+      "%s, %.7g, %.7g, %.7g, %.7g, %.7g\n", rownames(table)[i], exp(table[i, "log_ratio"]), ends[1], ends[2],
       exp(upper[i]), p_lower[i]
     ))
   }
-  cat(sprintf("p_holm, %s, %.6g\n", c("arrest", rungs[1:4]), p_holm), sep = "")
+  cat(sprintf("p_holm, %s, %.7g\n", rungs[1:4], p_holm), sep = "")
   cat("blocks_after,", rungs[1:4][blocks], "\n")
   cat("verdict,", kind, "\n")
 }

@@ -11,8 +11,8 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, with_imputed
-from follicle_stager.statistics.effects import Counted, Effect, log_rates
+from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, rungs_after, with_imputed
+from follicle_stager.statistics.effects import Counted, Effect, log_rates, together
 from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class Arrest:
     question
         Table with a row for each part of the question (``shift``, ``total``) and for the ``arrest``, which needs both.
     steps
-        Table with one row for each step.
+        Table with one row for each step between neighbouring rungs that are seen.
     animals
         Table with one row per animal: its counts, and its log ratio of later follicles to those of the contrast's rung.
     verdict
@@ -118,7 +118,7 @@ def _nothing() -> tuple[Tests, Decision]:
     n = len(_NAMES)
     tests = Tests(unknown(n), unknown(n - 1), unknown(n - 1), unknown())
     no = np.zeros(n - 1, bool)
-    return tests, Decision(np.full(n, math.nan), no, no[0], no, no, np.array("not estimable"))
+    return tests, Decision(np.full(n - 1, math.nan), no, no[0], no, no, np.array("not estimable"))
 
 
 def columns_of(effect: Effect) -> dict[str, Values]:
@@ -132,21 +132,22 @@ def columns_of(effect: Effect) -> dict[str, Values]:
 
 
 def _steps(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: int) -> pd.DataFrame:
-    names = {"model": matrix.model, "from": _NAMES[:-1], "to": _NAMES[1:]}
-    later = tests.later
-    return pd.DataFrame(
-        names
+    seen, later = matrix.seen, tests.later
+    to = [rungs_after(k, seen)[0] for k in range(len(_NAMES) - 1)]
+    table = pd.DataFrame(
+        {"model": matrix.model, "from": _NAMES[:-1], "to": [_NAMES[k] for k in to]}
         | columns_of(tests.steps)
         | {
             "p": tests.steps.p_lower,
             "later_ratio": np.exp(later.log_ratio),
             "later_upper": np.exp(later.upper()),
             "later_p": later.p_lower,
-            "p_holm": decision.p_claims[1:],
+            "p_holm": decision.p_claims,
             "block": np.where(decision.blocks, "yes", "no"),
             "note": [_note(tests, decision, k, contrast) for k in range(len(_NAMES) - 1)],
         }
     )
+    return table[seen[:-1] & seen[to]]
 
 
 def _note(tests: Tests, decision: Decision, k: int, contrast: int) -> str:
@@ -167,7 +168,7 @@ def _question(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: i
     return table.assign(
         model=matrix.model,
         contrast=_NAMES[contrast],
-        p_holm=[math.nan, math.nan, float(decision.p_claims[0])],
+        p_holm=[math.nan, math.nan, float(decision.p_claims[contrast])],
         arrest="yes" if decision.arrest else "no",
     )
 
@@ -177,6 +178,6 @@ def _animals(matrix: CountMatrix, contrast: int) -> pd.DataFrame:
     table.insert(0, "animal", list(matrix.animals))
     table.insert(0, "group", np.where(matrix.knockout, "knockout", "control"))
     table.insert(0, "model", matrix.model)
-    later = Counted(matrix.counts[:, contrast + 1 :].sum(axis=1), matrix.exposure[:, contrast + 1 :].mean(axis=1))
     own = Counted(matrix.counts[:, contrast], matrix.exposure[:, contrast])
+    later = together(matrix.counts, matrix.exposure, rungs_after(contrast, matrix.seen))
     return table.assign(arrest_log_ratio=log_rates(later) - log_rates(own))

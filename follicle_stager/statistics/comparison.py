@@ -34,10 +34,10 @@ class Comparison:
     ----------
     arrests
         Results of the step tests, one for each mouse model.
-    stages, steps, question, animals, imputations, verdicts
+    stages, steps, question, animals, imputations, exposures, settings, verdicts
         Tables over all models, as they are written.
-    settings
-        Table with the settings, one row.
+    config
+        The question, and limits of the verdict.
     kind
         Kind of counts that were compared.
     notes
@@ -53,10 +53,15 @@ class Comparison:
     animals: pd.DataFrame
     imputations: pd.DataFrame
     verdicts: pd.DataFrame
-    settings: pd.DataFrame
+    config: ComparisonConfig
     kind: CountKind
     notes: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
+
+    @property
+    def settings(self) -> pd.DataFrame:
+        """The question and the limits of the verdict, one row."""
+        return pd.DataFrame([self.config.model_dump()])
 
     @property
     def exposures(self) -> pd.DataFrame:
@@ -130,6 +135,7 @@ def compared(
     beside: pd.DataFrame | None = None,
 ) -> Comparison:
     """Compare the matrices of all models; ``beside`` has the covariates by model and animal."""
+    config = config or ComparisonConfig()
     drawn = [None if e is None else e.imputed(m) for m, e in zip(matrices, errors, strict=True)]
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
@@ -152,7 +158,7 @@ def compared(
         animals=pd.concat([a.animals for a in arrests], ignore_index=True),
         imputations=pd.concat([_imputed(m, d) for m, d in zip(matrices, drawn, strict=True)], ignore_index=True),
         verdicts=pd.DataFrame(verdicts),
-        settings=pd.DataFrame([(config or ComparisonConfig()).model_dump()]),
+        config=config,
         kind=kind,
         notes=notes,
         covariates=covariates,

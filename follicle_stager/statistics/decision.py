@@ -9,10 +9,12 @@ Claims of a block, and why their errors stay at 5 % in all:
 - **arrest**, the question of the study, named before the data: all later rungs together against the rung of the
   contrast (shift), and all later rungs in total, are both lower. Both must hold at the level of the claim, so its p is
   the larger one (intersection-union; Berger 1982, doi:10.1080/00401706.1982.10487790).
-- **block after k**: the same with the step from k to k + 1 in place of the shift.
-- The arrest and the four blocks share 5 % by Holm's procedure with weights (two thirds of the weight for the arrest).
+- **block after k**, for the other rungs: the same with the step from k to k + 1 in place of the shift.
+- These four claims share 5 % by Holm's procedure with weights (two thirds of the weight for the arrest).
 - Every later rung must be lower in its estimate too, and not much less so than all of them together. This is no test:
   it keeps a loss at one rung from being called a block.
+
+Rungs that cannot be seen, or that a table does not have, are left out: the step goes to the next rung that is there.
 
 The other verdicts have no part in these 5 %; each is tested at 5 % by itself: see `decide` and docs/statistics.md.
 
@@ -28,7 +30,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import Counted, Effect, holm, rate_ratio, ratio_of_ratios
+from follicle_stager.statistics.effects import Counted, Effect, holm, rate_ratio, ratio_of_ratios, together
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -52,8 +54,8 @@ VerdictKind = Literal[
     "not estimable",
 ]
 _NAMES = tuple(RUNGS)
-#: Weight of the arrest and of the blocks after each rung in Holm's procedure.
-WEIGHTS = (8.0, 1.0, 1.0, 1.0, 1.0)
+#: Weight of the question in Holm's procedure; each of the three blocks after other rungs has 1.
+QUESTION_WEIGHT = 6.0
 # Each later rung must be lower by this share of the ratio of all later ones (logarithms): a block reduces all alike.
 _SHARE_OF_LATER = 0.5
 
@@ -67,11 +69,11 @@ class Tests:
     rungs
         Rate ratio of each rung, (..., 5).
     steps
-        Ratio of each step, (..., 4).
+        Ratio of each step to the next rung that is seen, (..., 4).
     later
-        Rate ratio of all rungs after each step together, (..., 4).
+        Rate ratio of all rungs after each rung together, of those that are seen, (..., 4).
     shift
-        All rungs after that of the contrast together, against that rung, (...).
+        The same rungs after that of the contrast, against that rung, (...).
     """
 
     rungs: Effect
@@ -92,7 +94,7 @@ class Decision:
     Attributes
     ----------
     p_claims
-        Adjusted p of the arrest and of a block after each rung, (..., 5).
+        Adjusted p of a block after each rung; of the arrest, at the rung of the contrast, (..., 4).
     blocks
         Whether follicles are blocked after each rung, (..., 4).
     arrest
@@ -126,35 +128,35 @@ def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], cont
         Rung of the question: all later rungs against this one.
     """
     n, groups = len(_NAMES), (knockout, ~knockout)
-    seen = np.asarray(np.isfinite(counts).all(axis=-2))
+    seen = np.asarray(np.isfinite(counts).reshape(-1, n).all(axis=0))
     sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in groups])
     present = np.asarray(seen & (sums.sum(axis=0) > 0))
 
     def one(rung: int) -> Counted:
         return Counted(counts[..., rung], exposure[..., rung])
 
-    def after(rung: int) -> Counted:
-        # Exposures of an animal's rungs differ only by the height of nuclei: in sections of one thickness, by a factor
-        # that is the same for all animals.
-        there = [i for i in range(rung + 1, n) if seen[..., i].all()] or [n - 1]
-        return Counted(counts[..., there].sum(axis=-1), exposure[..., there].mean(axis=-1))
+    def against(k: int, later: Counted, rungs: list[int]) -> Effect:
+        # It says something if both sides have follicles, and each group has some on one of the two.
+        each = np.asarray((sums[..., [k, *rungs]].sum(axis=-1) > 0).all(axis=0))
+        known = each & present[..., k] & present[..., rungs].any(axis=-1)
+        return ratio_of_ratios(later, one(k), knockout).only(np.asarray(known))
 
-    def step(k: int) -> Effect:
-        # It says something if both rungs have follicles, and each group has some on one of the two.
-        each = np.asarray((sums[..., k] + sums[..., k + 1] > 0).all(axis=0))
-        return ratio_of_ratios(one(k + 1), one(k), knockout).only(each & present[..., k] & present[..., k + 1])
-
-    some = [np.asarray(present[..., k + 1 :].any(axis=-1)) for k in range(n - 1)]
-    later = [rate_ratio(after(k), knockout).only(some[k]) for k in range(n - 1)]
-    shift = ratio_of_ratios(after(contrast), one(contrast), knockout)
-    each = np.asarray((sums[..., contrast:].sum(axis=-1) > 0).all(axis=0))
-    whole = each & present[..., contrast] & some[contrast] & seen[..., contrast:].all(axis=-1)
+    follow = [rungs_after(k, seen) for k in range(n - 1)]
+    after = [together(counts, exposure, own) for own in follow]
+    some = [np.asarray(present[..., own].any(axis=-1)) for own in follow]
+    later = [rate_ratio(own, knockout).only(there) for own, there in zip(after, some, strict=True)]
     return Tests(
         rungs=Effect.stacked([rate_ratio(one(k), knockout).only(present[..., k]) for k in range(n)]),
-        steps=Effect.stacked([step(k) for k in range(n - 1)]),
+        steps=Effect.stacked([against(k, one(own[0]), own[:1]) for k, own in enumerate(follow)]),
         later=Effect.stacked(later),
-        shift=shift.only(np.asarray(whole)),
+        shift=against(contrast, after[contrast], follow[contrast]),
     )
+
+
+def rungs_after(k: int, seen: NDArray[np.bool_]) -> list[int]:
+    """Rungs after rung k of those that are seen, (5,) bool; only the last rung if none is."""
+    last = len(_NAMES) - 1
+    return [i for i in range(k + 1, last + 1) if seen[i]] or [last]
 
 
 def with_imputed(
@@ -185,13 +187,12 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
         return np.asarray(p <= alpha)  # not if it is NaN: a test that is not possible rejects nothing
 
     # Claims of an arrest or a block: the only ones that share the level.
-    p_arrest = np.maximum(tests.shift.p_lower, tests.later.at(contrast).p_lower)
-    p_blocks = np.maximum(steps.p_lower, tests.later.p_lower)
-    p_claims = holm(np.concatenate([p_arrest[..., None], p_blocks], axis=-1), WEIGHTS)
+    p_less, weights = steps.p_lower, [1.0] * (len(_NAMES) - 1)
+    p_less[..., contrast], weights[contrast] = tests.shift.p_lower, QUESTION_WEIGHT
+    p_claims = holm(np.maximum(p_less, tests.later.p_lower), weights)
     lower = np.stack([_all_lower(own, tests.later, k) for k in range(len(_NAMES) - 1)], axis=-1)
-    arrest = significant(p_claims[..., 0]) & lower[..., contrast]
-    blocks = significant(p_claims[..., 1:]) & lower
-    blocks[..., contrast] |= arrest
+    blocks = significant(p_claims) & lower
+    arrest = blocks[..., contrast]
 
     slower, faster = significant(holm(steps.p_lower)), significant(holm(steps.p_upper))
     slower[..., contrast] |= significant(tests.shift.p_lower)
@@ -204,9 +205,9 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
     limit, bound = math.log(config.total_loss_ratio), math.log(config.equivalence_ratio)
     lost = (tests.rungs.at(0).upper() < limit) & (tests.growing.upper() < limit)
     known, (low, high) = np.isfinite(steps.log_ratio), steps.interval(0.90)
-    # Steps before the first rung that can be seen do not count; one that is missing between others does.
-    before = np.cumsum(np.isfinite(own), axis=-1)[..., :-1] == 0
-    same = (before | ((-bound < low) & (high < bound))).all(axis=-1) & np.isfinite(tests.shift.log_ratio)
+    # Steps from a rung that is not there do not count; one that leads to a rung without follicles does.
+    apart = ~np.isfinite(own[..., :-1])
+    same = (apart | ((-bound < low) & (high < bound))).all(axis=-1) & np.isfinite(tests.shift.log_ratio)
     rules: list[tuple[VerdictKind, object]] = [
         ("total loss", lost),
         ("arrest", arrest),

@@ -105,6 +105,22 @@ class Counted(NamedTuple):
     exposure: Values
 
 
+def together(counts: Values, exposure: Values, rungs: Sequence[int]) -> Counted:
+    """Add up several rungs. Their exposures differ by the height of nuclei; the mean is weighted by their rates.
+
+    Parameters
+    ----------
+    counts, exposure
+        Counts and exposures, (..., n animals, 5 rungs).
+    rungs
+        Places of the rungs.
+    """
+    counts, exposure = counts[..., rungs], exposure[..., rungs]
+    rates = (counts.sum(axis=-2, keepdims=True) + HALF) / exposure.sum(axis=-2, keepdims=True)
+    weights = rates / rates.sum(axis=-1, keepdims=True)
+    return Counted(counts.sum(axis=-1), (weights * exposure).sum(axis=-1))
+
+
 def rate_ratio(stage: Counted, knockout: NDArray[np.bool_]) -> Effect:
     """Log ratio of the rates (follicles per exposure) of knockout and control.
 

@@ -167,7 +167,8 @@ def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:
             continue
         rows += _counts_of(f"{name}: {place}", own, known, cells, wide)
     used = {*known.values(), *wide}
-    notes = [f"Rows of sums or means that were left out: {sums}."] if sums else []
+    notes = [f"Counts from {'a data frame' if isinstance(table, pd.DataFrame) else path.name}."]
+    notes += [f"Rows of sums or means that were left out: {sums}."] if sums else []
     left = [c for c in columns if c not in used]
     return rows, notes + ([f"These columns were not used: {', '.join(left)}."] if left else [])
 

@@ -45,7 +45,7 @@ QUESTION = table_of(
         "ratio": number("ratio, knockout to control"),
         **_EFFECT,
         "p": number("one-sided p that the ratio is below 1; for the arrest, the larger of the two", SHARE),
-        "p_holm": number("p of the arrest, weighted Holm correction over the arrest and the blocks", SHARE),
+        "p_holm": number("p of the arrest; weighted Holm correction over it and the blocks after other stages", SHARE),
         "arrest": text("whether there is an arrest at this stage", _YES_NO),
     },
     title="statistics/question.csv",
@@ -62,12 +62,12 @@ ARREST = table_of(
         "later_ratio": number("ratio of all later stages together, knockout to control"),
         "later_upper": number("upper end of its one-sided 95 % interval"),
         "later_p": number("one-sided p that it is below 1", SHARE),
-        "p_holm": number("p of a block (the larger of p and later_p), weighted Holm correction", SHARE),
+        "p_holm": number("p of a block (the larger of p and later_p) or of the arrest; weighted Holm", SHARE),
         "block": text("whether there is a block after the stage, or an arrest at it (question.csv)", _YES_NO),
         "note": text("why there is no result; if it is the arrest; if the sums of the groups were compared"),
     },
     title="statistics/arrest.csv",
-    description="each step of the ladder",
+    description="each step of the ladder between stages that every animal has a count of",
 )
 PER_STAGE = table_of(
     {

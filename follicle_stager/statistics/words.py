@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.decision import rungs_after
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -65,13 +66,13 @@ class _Said:
         places = [int(k) for k in np.flatnonzero(self.decision.blocks)]
         for k in places:
             also = "there is also " if parts else ""
-            many = f"as many {_later(k)}"
+            many = f"as many {self._later(k)}"
             if self.decision.arrest and k == self.contrast:
                 claim = f"{'an ' if also else ''}arrest at the {_NAMES[k]} stage (block or delay)"
                 ratio = f"for each {_NAMES[k]} follicle there are {_at_most(tests.shift, many, control)}"
             else:
                 claim = f"{'a ' if also else ''}block or delay after the {_NAMES[k]} stage"
-                ratio = f"the step to {_NAMES[k + 1]} is taken {_at_most(tests.steps.at(k), 'as often', control)}"
+                ratio = f"the step to {self._next(k)} is taken {_at_most(tests.steps.at(k), 'as often', control)}"
             parts.append(f"{also}{claim}: {ratio}, and in total {_at_most(tests.later.at(k), many)}.")
         first = tests.rungs.at(places[0])
         if first.p_lower <= self.config.alpha:
@@ -95,7 +96,7 @@ class _Said:
             )
         k = int(np.nanargmin(np.where(faster, tests.steps.p_upper, np.nan)))
         return (
-            f"acceleration: the step from {_NAMES[k]} to {_NAMES[k + 1]} is taken "
+            f"acceleration: the step from {_NAMES[k]} to {self._next(k)} is taken "
             f"{_at_least(tests.steps.at(k), 'as often', self.control)}. Follicles pass through the {_NAMES[k]} stage "
             "faster, or fewer are there for another reason. No block is shown."
         )
@@ -109,7 +110,7 @@ class _Said:
         if later.p_lower <= self.config.alpha:
             why = "not every later stage is lower"
         return (
-            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(_later(k))}: {_between(later)}. "
+            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(self._later(k))}: {_between(later)}. "
             f"No block is shown, because {why}."
         )
 
@@ -125,7 +126,7 @@ class _Said:
         return f"no block; {self._steps()} is taken as often as in {self.control}, within a factor of {ratio:g} (90 %)."
 
     def inconclusive(self) -> str:
-        tests, alpha, many = self.tests, self.config.alpha, f"as many {_later(self.contrast)}"
+        tests, alpha, many = self.tests, self.config.alpha, f"as many {self._later(self.contrast)}"
         found = []
         if tests.shift.p_lower <= alpha:
             found.append(f"{_at_most(tests.shift, many)} for each {_NAMES[self.contrast]} follicle")
@@ -149,6 +150,17 @@ class _Said:
             )
         return "not estimable, as no two neighbouring stages have follicles in both groups."
 
+    def _next(self, k: int) -> str:
+        """Name of the rung to which the step from rung k leads."""
+        return _NAMES[rungs_after(k, self.matrix.seen)[0]]
+
+    def _later(self, k: int) -> str:
+        """Name of the follicles after rung k."""
+        after = rungs_after(k, self.matrix.seen)
+        if len(after) == 1:
+            return f"{_NAMES[after[0]]} follicles"
+        return {0: "growing follicles", _LAST - 2: "antral follicles of all kinds"}.get(k, "later follicles")
+
     def _steps(self) -> str:
         known = int(np.isfinite(self.tests.steps.log_ratio).sum())
         return "every step" if known == _LAST else f"each of the {known} steps that could be tested"
@@ -165,9 +177,14 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
     said = []
     if enough and n < _FEW_ANIMALS:
         said.append(f"{n} animals in a group: four or more are advised, as few give uncertain intervals.")
-    missing = [f"{_NAMES[k]} to {_NAMES[k + 1]}" for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
+    seen = matrix.seen
+    unseen = [name for name, there in zip(_NAMES, seen, strict=True) if not there]
+    if unseen:
+        said.append(f"Left out, because not every animal has a count of these stages: {', '.join(unseen)}.")
+    steps = [(int(k), rungs_after(int(k), seen)[0]) for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
+    missing = [f"{_NAMES[k]} to {_NAMES[to]}" for k, to in steps if seen[k] and seen[to]]
     if missing and enough:
-        said.append(f"Not tested, because a stage cannot be seen or has no follicles: {', '.join(missing)}.")
+        said.append(f"Not tested, because there are no follicles: {', '.join(missing)}.")
     if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
@@ -193,13 +210,6 @@ def _basis(matrix: CountMatrix) -> str:
         names = [animal for animal, there in zip(matrix.animals, own, strict=True) if there]
         groups.append(f"{len(names)} {group} ({', '.join(names)})")
     return f"Based on {counted} of {' and '.join(groups)}."
-
-
-def _later(k: int) -> str:
-    """Name of the follicles after rung k."""
-    if k == _LAST - 1:
-        return "antral follicles"
-    return {0: "growing follicles", _LAST - 2: "antral follicles of all kinds"}.get(k, "later follicles")
 
 
 def _at_most(effect: Effect, what: str, control: str = "") -> str:

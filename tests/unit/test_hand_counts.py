@@ -128,8 +128,8 @@ def test_a_stage_that_was_not_counted_is_not_zero():
     arrest = compare_counts(table.drop(columns="Primordial")).arrests[0]
     assert np.isnan(arrest.matrix.counts[:, 0]).all()
     assert np.isnan(arrest.matrix.counts[2, 1])
-    assert arrest.steps["ratio"].isna().tolist() == [True, True, False, False]
-    assert "Not tested" in arrest.verdict.warnings[0]
+    assert arrest.steps["from"].tolist() == ["secondary", "early_antral"]
+    assert "a count of these stages: primordial, primary." in arrest.verdict.warnings[0]
 
 
 def test_intervals_are_offsets():

@@ -169,6 +169,26 @@ class TestVerdict:
     def test_a_second_loss_does_not_hide_the_arrest(self):
         assert self.of(1, 1, 1, 0.45, 0.03).verdict.blocks == ("secondary", "early_antral")
 
+    @pytest.mark.parametrize(("unseen", "blocks"), [(3, ("secondary",)), (4, ("secondary",)), (2, ("primary",))])
+    def test_a_stage_that_was_not_counted_hides_no_block(self, unseen, blocks):
+        """Most labs count primordial, primary, secondary and antral follicles."""
+        control = np.array([*self.CONTROL, *self.CONTROL[:2]], float)
+        control[:, unseen] = np.nan
+        arrest = find_arrest(matrix(control, np.round(control * (1, 1, 1, 0.2, 0.2))))
+        assert arrest.verdict.blocks == blocks
+        assert len(arrest.steps) == 3
+        blocked = arrest.steps[arrest.steps["block"] == "yes"].iloc[0]
+        after = blocked["to"].replace("_", " ")
+        said = arrest.verdict.sentence
+        assert f"as many {after} follicles" in said or f"the step to {after}" in said
+
+    def test_stages_together_weigh_their_exposures_by_their_rates(self):
+        """Thick sections of the knockouts show twice the rare large follicles, but hardly more of the small ones."""
+        exposure = np.where(np.arange(8)[:, None] < 4, (1, 1, 1, 1, 1), (1, 1, 1, 1.1, 2.0))
+        counts = exposure * (800, 80, 60, 50, 5)
+        arrest = find_arrest(matrix(counts[:4], counts[4:], exposure=exposure))
+        assert arrest.question["ratio"].iloc[0] == pytest.approx(1, abs=0.01)
+
     def test_a_stage_that_is_missing_everywhere_hides_no_block(self):
         control = 3 * np.array([*self.CONTROL, *self.CONTROL[:2]])
         control[:, 2] = 0
@@ -257,12 +277,14 @@ class TestVerdict:
         counts[:, 0] = np.nan
         counts[:, 4] = 0
         arrest = find_arrest(matrix(counts, counts))
-        assert arrest.steps["ratio"].isna().tolist() == [True, False, False, True]
-        assert "primordial to primary, early antral to antral" in " ".join(arrest.verdict.warnings)
+        assert arrest.steps["ratio"].isna().tolist() == [False, False, True]
+        warnings = " ".join(arrest.verdict.warnings)
+        assert "not every animal has a count of these stages: primordial." in warnings
+        assert "there are no follicles: early antral to antral." in warnings
         nothing = find_arrest(matrix(np.zeros((4, 5)), np.zeros((4, 5))))
         assert nothing.verdict.kind == "not estimable"
 
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(
         st.lists(st.lists(st.integers(0, 40), min_size=5, max_size=5), min_size=4, max_size=9),
         st.integers(1, 8),
