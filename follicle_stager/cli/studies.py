@@ -6,7 +6,7 @@ They are thin: each calls the public interface (``fs``), which is imported when 
 from __future__ import annotations
 
 import getpass
-from pathlib import Path  # noqa: TC003  typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -106,32 +106,48 @@ def count(
     _count(fs.Study.open(study_folder), fs.SampleSheet.read(samples) if samples is not None else None)
 
 
+StudyOrTable = Annotated[Path, typer.Argument(help="A study folder, or a table of counts (.csv, .tsv, .xlsx).")]
+OutOfTable = Annotated[Path | None, typer.Option("--out", help="Folder for the results, for a table of counts.")]
+ConfigOfTable = Annotated[
+    Path | None, typer.Option("--config", help="Parameters as TOML, for a table of counts; only [comparison] is used.")
+]
+
+
 @app.command()
 def compare(
-    study_folder: Annotated[Path, typer.Argument(help="A study folder, or a table of counts (.csv, .tsv, .xlsx).")],
+    study_folder: StudyOrTable,
     counted: Count = "countable",
     covariates: Covariates = "",
-    out_folder: Annotated[
-        Path | None, typer.Option("--out", help="Folder for the results, for a table of counts.")
-    ] = None,
+    out_folder: OutOfTable = None,
+    config_file: ConfigOfTable = None,
 ) -> None:
     """Report whether and where growth is blocked in the knockouts; write tables (also for Prism) and an R script."""
     if study_folder.is_file():
-        _compare_table(study_folder, out_folder, counted, covariates)
+        _compare_table(study_folder, out_folder, config_file, counted, covariates)
+        if out_folder is None:
+            out.print("Nothing was written; --out FOLDER writes the tables and an R script.")
         return
-    if out_folder is not None:
-        raise UserError("--out is for a table of counts; the results of a study are written into its folder.")
+    _check_of_study(out_folder, config_file)
     study = fs.Study.open(study_folder)
     _compare(study, _counts(study), counted, covariates)
 
 
 @app.command()
 def report(
-    study_folder: Annotated[Path, typer.Argument(help="A study folder.")],
+    study_folder: StudyOrTable,
     counted: Count = "countable",
     covariates: Covariates = "",
+    out_folder: OutOfTable = None,
+    config_file: ConfigOfTable = None,
 ) -> None:
     """Compare the groups, and write report.html with its figures."""
+    if study_folder.is_file():
+        if out_folder is None:
+            raise UserError(f"{study_folder}: the report of a table needs a folder; give --out FOLDER.")
+        comparison = _compare_table(study_folder, out_folder, config_file, counted, covariates)
+        out.print(f"Report: {escape(str(fs.write_report(out_folder, comparison)))}", soft_wrap=True)
+        return
+    _check_of_study(out_folder, config_file)
     study = fs.Study.open(study_folder)
     contents = study.contents()
     counts = _counts(study, contents)
@@ -231,22 +247,28 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
     return comparison
 
 
-def _compare_table(path: Path, out_folder: Path | None, kind: str, covariates: str) -> None:
+def _check_of_study(out_folder: Path | None, config_file: Path | None) -> None:
+    """Refuse what only a table of counts needs."""
+    if out_folder is not None:
+        raise UserError("--out is for a table of counts; the results of a study are written into its folder.")
+    if config_file is not None:
+        raise UserError("--config is for a table of counts; the parameters of a study are in its study.toml.")
+
+
+def _compare_table(
+    path: Path, out_folder: Path | None, config_file: Path | None, kind: str, covariates: str
+) -> fs.Comparison:
     """Compare the counts of a table, and show the verdict; write the tables if there is a folder for them."""
     from follicle_stager.cli.tables import comparison_tables
-    from follicle_stager.report.figures import write_figures
 
     if kind != "countable" or covariates:
         raise UserError("--count and --covariates are for a study; a table has one kind of counts and no covariates.")
-    comparison = fs.compare_counts(path)
-    out.print(*comparison.notes, sep="\n")
+    config = fs.load_config(config_file).comparison if config_file is not None else None
+    comparison: fs.Comparison = fs.compare_counts(path, config=config)
     if out_folder is not None:
         fs.write_comparison(out_folder, comparison)
-        for number, arrest in enumerate(comparison.arrests, start=1):
-            write_figures(out_folder, arrest, number)
-    out.print(*comparison_tables(comparison), sep="\n")
-    if out_folder is None:
-        out.print("Nothing was written; --out FOLDER writes the tables, the figures and an R script.")
+    out.print(*map(escape, comparison.notes), *comparison_tables(comparison), sep="\n")
+    return comparison
 
 
 def _report(

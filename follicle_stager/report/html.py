@@ -7,6 +7,7 @@ import io
 import math
 from datetime import UTC, datetime
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -25,7 +26,6 @@ from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     import pandas as pd
 
@@ -41,7 +41,7 @@ _PER_STAGE, _CROP_PX = 4, 130
 
 
 def write_report(
-    study: Study,
+    study: Study | Path,
     comparison: Comparison,
     *,
     counts: Counts | None = None,
@@ -53,7 +53,7 @@ def write_report(
     Parameters
     ----------
     study
-        Study that was compared.
+        Study that was compared, or a folder, for counts from a table: the page then has no part on slides.
     comparison
         Result of the comparison.
     counts
@@ -68,9 +68,10 @@ def write_report(
     Path
         Path of the page.
     """
+    folder = study if isinstance(study, Path) else study.path
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
-        figures = write_figures(study.path, arrest, number)
+        figures = write_figures(folder, arrest, number)
         models.append(
             {
                 "name": arrest.matrix.model or "Comparison",
@@ -85,6 +86,33 @@ def write_report(
                 "exposure": arrest.matrix.exposure_note,
             }
         )
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    words = {"words": lambda name: str(name).replace("_", " ")}
+    environment.filters |= {"number": _number, "count": _count, "interval": _interval} | words
+    template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
+    page = template.render(
+        title=folder.resolve().name,
+        version=__version__,
+        date=datetime.now(UTC).date().isoformat(),
+        count=KIND_WORDS[comparison.kind],
+        models=models,
+        together=comparison.together,
+        notes=comparison.notes,
+        methods=_methods(comparison),
+        slides=None if isinstance(study, Path) else _slides(study, counts, contents, told),
+    )
+    path = folder / "report.html"
+    write_text(path, page)
+    return path
+
+
+def _slides(
+    study: Study,
+    counts: Counts | None,
+    contents: Mapping[str, SlideContent] | None,
+    told: Callable[[str], None],
+) -> dict[str, Any]:
+    """What the page says of the slides of a study, and of the follicles on them."""
     contents = contents if contents is not None else study.contents()
     counts = counts or count(study, contents=contents)
     slides = list(contents)
@@ -96,31 +124,21 @@ def write_report(
         told(f"{slide}: the report does not show its follicles, because {path} was not found.")
     runs = {slide: study.run(slide) for slide in slides}
     reviewed = {slide: progress(own) for slide, own in follicles.items()}
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    words = {"words": lambda name: str(name).replace("_", " ")}
-    environment.filters |= {"number": _number, "count": _count, "interval": _interval} | words
-    template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
-    page = template.render(
-        title=study.path.resolve().name,
-        version=__version__,
-        date=datetime.now(UTC).date().isoformat(),
-        count=KIND_WORDS[comparison.kind],
-        models=models,
-        together=comparison.together,
-        overlays=[(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
-        n_slides=len(slides),
-        examples=_examples(study, follicles, pictures),
-        missing=[str(path) for path in missing.values()],
-        flags=[f"{slide}: {flag}" for slide, run in runs.items() for flag in run.flags],
-        corpora_lutea=_corpora_lutea(counts),
-        notes=comparison.notes,
-        reviewed=sum(reviewed.values(), Progress(0, 0)),
-        untouched=[slide for slide, p in reviewed.items() if not p.judged],
-        methods=_methods(study, comparison, runs[slides[0]].detector),
-    )
-    path = study.path / "report.html"
-    write_text(path, page)
-    return path
+    config = study.config
+    return {
+        "overlays": [(slide, _overlay(study.slide_folder(slide) / "overlay.jpg")) for slide in shown],
+        "number": len(slides),
+        "examples": _examples(study, follicles, pictures),
+        "missing": [str(path) for path in missing.values()],
+        "flags": [f"{slide}: {flag}" for slide, run in runs.items() for flag in run.flags],
+        "corpora_lutea": _corpora_lutea(counts),
+        "reviewed": sum(reviewed.values(), Progress(0, 0)),
+        "untouched": [slide for slide, p in reviewed.items() if not p.judged],
+        "detector": runs[slides[0]].detector.split(" ")[0],
+        "min_score": f"{config.detection.min_score:g}",
+        "staged": "a classifier learned from corrections" if config.staging.classifier else "explicit criteria",
+        "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
+    }
 
 
 def _corpora_lutea(counts: Counts) -> list[dict[str, object]]:
@@ -153,7 +171,11 @@ def _would_change(arrest: Arrest) -> str:
         stages = {*blocked["from"], *blocked["to"]}
         if arrest.question["arrest"].eq("yes").any():
             stages |= set(list(RUNGS)[list(RUNGS).index(arrest.question["contrast"].iloc[0]) :])
-        names = [name.replace("_", " ") for name in RUNGS if name in stages]
+        names = [
+            name.replace("_", " ")
+            for name, seen in zip(RUNGS, arrest.matrix.seen, strict=True)
+            if seen and name in stages
+        ]
         return f"Wrong stages could cause the same result. Check follicles of these stages first: {', '.join(names)}."
     steps = arrest.steps.dropna(subset=["ratio"])
     if steps.empty:
@@ -211,21 +233,14 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _methods(study: Study, comparison: Comparison, detector: str) -> dict[str, str]:
-    config = study.config
-    staged = "a classifier learned from corrections" if config.staging.classifier else "explicit criteria"
+def _methods(comparison: Comparison) -> dict[str, str]:
+    config = comparison.config
     return {
-        "version": __version__,
-        "detector": detector.split(" ")[0],
-        "min_score": f"{config.detection.min_score:g}",
-        "staged": staged,
-        "counted": KIND_WORDS[comparison.kind],
         "covariates": ", ".join(comparison.covariates).replace("_", " "),
-        "equivalence_ratio": f"{config.comparison.equivalence_ratio:g}",
-        "contrast": config.comparison.contrast.replace("_", " "),
-        "contrast_named": config.comparison.named_on,
+        "equivalence_ratio": f"{config.equivalence_ratio:g}",
+        "contrast": config.contrast.replace("_", " "),
+        "contrast_named": config.named_on,
         "least_per_animal": f"{LEAST_PER_ANIMAL:g}",
-        "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
 
 

@@ -251,10 +251,21 @@ def test_a_table_of_hand_counts_is_compared(cli, tmp_path):
         f"k{i};KO;{52 + i};{5 + i};2" for i in range(4)
     ]
     table.write_text("\n".join(rows))
-    code, shown = cli("compare", table, "--out", tmp_path / "out")
+    code, shown = cli("compare", table)
     assert code == 0
     assert "arrest at the secondary stage" in " ".join(shown.split())
+    code, shown = cli("report", table)
+    assert (code, "give --out FOLDER" in " ".join(shown.split())) == (2, True)
+    code, shown = cli("report", table, "--out", tmp_path / "out")
+    assert code == 0
     assert {"verdict.csv", "stages_1.svg", "steps_1.pdf"} <= {p.name for p in (tmp_path / "out/statistics").iterdir()}
+    page = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "Counts from counts.csv." in page
+    assert "arrest at the secondary stage" in page
+    config = tmp_path / "question.toml"
+    config.write_text('[comparison]\ncontrast = "early_antral"\n')
+    code, shown = cli("compare", table, "--config", config)
+    assert (code, "early antral to all later (arrest)" in " ".join(shown.split())) == (0, True)
     table.write_text("\n".join([*rows, "k9;KO;5,5;1;1"]))
     code, shown = cli("compare", table)
     assert code == 2
