@@ -118,7 +118,7 @@ def _nothing() -> tuple[Tests, Decision]:
     n = len(_NAMES)
     tests = Tests(unknown(n), unknown(n - 1), unknown(n - 1), unknown())
     no = np.zeros(n - 1, bool)
-    return tests, Decision(np.full(n - 1, math.nan), no, no[0], no, no, np.array("not estimable"))
+    return tests, Decision(np.full(n - 1, math.nan), no, no[0], no, no, no[0], np.array("not estimable"))
 
 
 def columns_of(effect: Effect) -> dict[str, Values]:

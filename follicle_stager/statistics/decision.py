@@ -103,6 +103,8 @@ class Decision:
         Whether more follicles are on each rung, of which fewer go on, (..., 4).
     faster
         Whether each step is taken more often, (..., 4).
+    activated
+        Whether fewer follicles rest, and more grow, (...).
     kind
         The verdict, (...) of str.
     """
@@ -112,6 +114,7 @@ class Decision:
     arrest: NDArray[np.bool_]
     waiting: NDArray[np.bool_]
     faster: NDArray[np.bool_]
+    activated: NDArray[np.bool_]
     kind: NDArray[np.str_]
 
 
@@ -198,6 +201,7 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
     slower[..., contrast] |= significant(tests.shift.p_lower)
     reserve_seen = np.isfinite(own[..., 0])
     reserve_lost = faster[..., 0] & significant(tests.rungs.at(0).p_lower)
+    activated = reserve_lost & significant(tests.growing.p_upper)
     waiting = slower & significant(tests.rungs.p_upper[..., :-1])
     some_later_fewer = significant(tests.later.p_lower).any(axis=-1)
     fewer = significant(tests.growing.p_lower) & (~reserve_seen | significant(tests.rungs.at(0).p_lower))
@@ -213,7 +217,7 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
         ("arrest", arrest),
         ("block", blocks.any(axis=-1)),
         ("not estimable", ~known.any(axis=-1) & ~np.isfinite(tests.shift.log_ratio) & ~fewer),
-        ("acceleration", reserve_lost & significant(tests.growing.p_upper)),
+        ("acceleration", activated),
         ("loss of the reserve", reserve_lost),
         ("accumulation", waiting.any(axis=-1)),
         ("acceleration", faster.any(axis=-1)),
@@ -222,7 +226,9 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
     ]
     kind = np.select([np.asarray(rule) for _, rule in rules], [name for name, _ in rules], default="inconclusive")
     blocked = np.isin(kind, ("arrest", "block"))
-    return Decision(p_claims, blocks & blocked[..., None], arrest & blocked, waiting, faster, np.asarray(kind))
+    return Decision(
+        p_claims, blocks & blocked[..., None], arrest & blocked, waiting, faster, activated, np.asarray(kind)
+    )
 
 
 def _all_lower(rungs: Values, later: Effect, k: int) -> NDArray[np.bool_]:

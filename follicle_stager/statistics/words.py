@@ -88,13 +88,13 @@ class _Said:
         return f"loss of the reserve: there are {primordial}. Growing follicles: {_between(self.tests.growing)}."
 
     def acceleration(self) -> str:
-        tests, first, faster = self.tests, self.tests.rungs.at(0), self.decision.faster
-        if faster[0] and first.p_lower <= self.config.alpha and tests.growing.p_upper <= self.config.alpha:
+        tests = self.tests
+        if self.decision.activated:
             return (
-                f"acceleration: there are {_at_most(first, _PRIMORDIAL, self.control)}, and "
+                f"acceleration: there are {_at_most(tests.rungs.at(0), _PRIMORDIAL, self.control)}, and "
                 f"{_at_least(tests.growing, _GROWING)}. More follicles leave the reserve."
             )
-        k = int(np.nanargmin(np.where(faster, tests.steps.p_upper, np.nan)))
+        k = int(np.nanargmin(np.where(self.decision.faster, tests.steps.p_upper, np.nan)))
         return (
             f"acceleration: the step from {_NAMES[k]} to {self._next(k)} is taken "
             f"{_at_least(tests.steps.at(k), 'as often', self.control)}. Follicles pass through the {_NAMES[k]} stage "
