@@ -120,8 +120,22 @@ RUNGS: dict[str, tuple[Stage, ...]] = {
 FOUR_CLASSES: tuple[str, ...] = tuple(dict.fromkeys(stage.four_class for stage in LADDER if stage.four_class))
 
 
+# Names by which people call stages, without spaces, beside those of the table.
+_NAMES = {stage.value.replace("_", ""): stage for stage in Stage} | {
+    "transitory": Stage.TRANSITIONAL,
+    "intermediate": Stage.TRANSITIONAL,
+    "smallantral": Stage.EARLY_ANTRAL,
+    "lateantral": Stage.ANTRAL,
+    "largeantral": Stage.ANTRAL,
+    "graafian": Stage.PREOVULATORY,
+    "corporalutea": Stage.CORPUS_LUTEUM,
+    "notafollicle": Stage.NOT_FOLLICLE,
+}
 # Words of a class that do not name the stage.
-_FILLERS = {"follicle", "follicles", "stage"}
+_FILLERS = {"follicle", "follicles", "foll", "stage"}
+_COUNT_OF = re.compile(
+    r"^\W*(number of|no\.? of|count of|n of|number|count|n|#)(?![a-z])|(?<![a-z])(count|counts|n)\W*$"
+)
 _HEALTH_WORDS = {"atretic": Health.ATRETIC, "atresia": Health.ATRETIC, "healthy": Health.HEALTHY}
 
 
@@ -132,8 +146,9 @@ def read_class(text: str) -> tuple[Stage | None, Health | None]:
     ----------
     text
         Class name such as ``"Primordial follicle"``, or several with colons, as QuPath writes them: ``"Follicle:
-        Primary"``, ``"Secondary: Atretic"``. Numbers are ignored. A part with any other word names no stage:
-        ``"Preantral"`` is not antral, nor is ``"Antral wall"``. If two parts name different stages, neither counts.
+        Primary"``, ``"Secondary: Atretic"``. Numbers are ignored, and *number of*. A part with any other word names no
+        stage: ``"Preantral"`` is not antral, nor is ``"Antral wall"``. If two parts name different stages, neither
+        counts.
     """
     read = [_read_part(part) for part in text.split(":")]
     stages = {stage for stage, _ in read if stage is not None}
@@ -141,11 +156,10 @@ def read_class(text: str) -> tuple[Stage | None, Health | None]:
 
 
 def _read_part(text: str) -> tuple[Stage | None, Health | None]:
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text)
-    words = [word for word in re.split(r"[\s;,./()?_\-]+", spaced.lower()) if word and not re.fullmatch(r"f?\d+", word)]
-    if words in (["not", "a", "follicle"], ["not", "follicle"]):
-        return Stage.NOT_FOLLICLE, None
+    spaced = _COUNT_OF.sub(" ", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", text).lower().strip())
+    words = [word for word in re.split(r"[\s;,./()?_\-]+", spaced) if word and not re.fullmatch(r"f?\d+", word)]
+    whole = _NAMES.get("".join(words))
+    if whole is not None:
+        return whole, None
     health = next((_HEALTH_WORDS[word] for word in words if word in _HEALTH_WORDS), None)
-    name = "_".join(word for word in words if word not in _FILLERS and word not in _HEALTH_WORDS)
-    name = {"corpora_lutea": "corpus_luteum"}.get(name, name)
-    return (Stage(name) if name in set(Stage) else None), health
+    return _NAMES.get("".join(word for word in words if word not in _FILLERS and word not in _HEALTH_WORDS)), health

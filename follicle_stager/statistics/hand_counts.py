@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.errors import UserError
-from follicle_stager.stages import LADDER, RUNGS, Stage
+from follicle_stager.stages import LADDER, RUNGS, Health, Stage, read_class
 from follicle_stager.statistics.comparison import Comparison, compared
 from follicle_stager.statistics.matrix import CountMatrix
 from follicle_stager.tables import read_table
@@ -44,17 +44,9 @@ _COLUMNS = {
     "interval": ("interval", "samplinginterval"),
     "thickness_um": ("thicknessum", "thickness", "sectionthicknessum", "sectionthickness"),
 }
-# Other names of stages, as `_stage_key` writes them.
-_STAGES = {stage.value.replace("_", ""): stage for stage in LADDER} | {
-    "transitory": Stage.TRANSITIONAL,
-    "intermediate": Stage.TRANSITIONAL,
-    "smallantral": Stage.EARLY_ANTRAL,
-    "lateantral": Stage.ANTRAL,
-    "largeantral": Stage.ANTRAL,
-    "graafian": Stage.PREOVULATORY,
-}
-# Classes of follicles that are on no rung, or on one that their name does not tell.
-_NOT_ONE_STAGE = ("tertiary", "preantral", "growing", "resting", "multilayer", "multilayered")
+# Words in the name of a column that may have counts: of a stage, or of follicles whose stage the name does not tell.
+_STAGE_WORDS = ("primordial", "transitional", "primary", "secondary", "antral", "preovulatory")
+_UNCLEAR_WORDS = ("tertiary", "preantral", "pre-antral", "growing", "resting", "multilayer", "graafian")
 _CONTROL = ("control", "controls", "ctrl", "ctl", "wt", "wildtype", "+/+")
 _KNOCKOUT = ("knockout", "knockouts", "ko", "cko", "mutant", "mut", "null", "-/-")
 _SUMS = (
@@ -157,18 +149,22 @@ def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:
     known = _known(columns)
     if not lines:
         raise UserError(f"{name}: no rows below the header; add one for each animal.")
-    wide = {c: _STAGES[key] for c in columns if (key := _stage_key(c)) in _STAGES} if "stage" not in known else {}
+    wide = {c: stage for c in columns if (stage := _stage(c)) is not None} if "stage" not in known else {}
     _check_columns(name, columns, known, wide)
-    rows, sums = list[_Row](), 0
+    rows, sums, beside = list[_Row](), 0, dict[str, None]()
     for place, cells in lines:
         own = {role: cells[column].strip() for role, column in known.items()}
-        if own["animal"].casefold().rstrip(":") in _SUMS:
+        if any(own.get(role, "").casefold().rstrip(":") in _SUMS for role in ("animal", "stage")):
             sums += 1
+            continue
+        if _on_no_rung(own.get("stage", "")):
+            beside[own["stage"]] = None
             continue
         rows += _counts_of(f"{name}: {place}", own, known, cells, wide)
     used = {*known.values(), *wide}
     notes = [f"Counts from {'a data frame' if isinstance(table, pd.DataFrame) else path.name}."]
     notes += [f"Rows of sums or means that were left out: {sums}."] if sums else []
+    notes += [f"Classes that are on no stage of growth, left out: {', '.join(beside)}."] if beside else []
     left = [c for c in columns if c not in used]
     return rows, notes + ([f"These columns were not used: {', '.join(left)}."] if left else [])
 
@@ -184,9 +180,16 @@ def _key(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.casefold().replace("µ", "u").replace("μ", "u"))
 
 
-def _stage_key(name: str) -> str:
-    """The same, without what people write beside the name of a stage."""
-    return re.sub(r"^(numberof|no|n|count)|follicles?$|s$", "", re.sub(r"follicles?$", "", _key(name)))
+def _stage(name: str) -> Stage | None:
+    """The stage on the ladder that a name says; None for others, and for atretic follicles."""
+    stage, health = read_class(name)
+    return stage if stage in LADDER and health != Health.ATRETIC else None
+
+
+def _on_no_rung(name: str) -> bool:
+    """Whether a name says what is not counted on the ladder: atretic or unsure follicles, corpora lutea."""
+    stage, health = read_class(name)
+    return health == Health.ATRETIC or (stage is not None and stage not in LADDER)
 
 
 def _known(columns: list[str]) -> dict[str, str]:
@@ -209,11 +212,11 @@ def _check_columns(name: str, columns: list[str], known: dict[str, str], wide: d
         raise UserError(f"{name}: there is no column group or genotype; write control or knockout for each animal.")
     if "stage" in known and "count" not in known:
         raise UserError(f"{name}: there is a column {known['stage']}, but none with the count; name it count.")
-    unclear = [c for c in columns if "stage" not in known and _stage_key(c) in _NOT_ONE_STAGE]
+    unclear = [c for c in columns if "stage" not in known and c not in wide and _may_have_counts(c, wide)]
     if unclear:
         raise UserError(
-            f"{name}: column {unclear[0]}: this is not one stage; the stages are {stages}. Split it, or name it as one "
-            "of them."
+            f"{name}: column {unclear[0]}: this is not one stage; the stages are {stages}. Split it, name it as one of "
+            "them, or delete it."
         )
     if "stage" not in known and not wide:
         raise UserError(
@@ -224,6 +227,15 @@ def _check_columns(name: str, columns: list[str], known: dict[str, str], wide: d
     if twice:
         own = " and ".join(c for c, stage in wide.items() if stage == twice[0])
         raise UserError(f"{name}: columns {own} are the same stage; delete one, or add them up.")
+
+
+def _may_have_counts(column: str, wide: dict[str, Stage]) -> bool:
+    """Whether a column may have counts of a stage that no other column has."""
+    name = column.casefold()
+    if _on_no_rung(column):
+        return False
+    missing = [word for word in _STAGE_WORDS if word not in wide.values()]
+    return any(word in name for word in (*_UNCLEAR_WORDS, *missing))
 
 
 def _counts_of(
@@ -243,7 +255,7 @@ def _counts_of(
 
     values = {wide[c]: (c, cells[c]) for c in wide}
     if "stage" in known:
-        stage = _STAGES.get(_stage_key(own["stage"]))
+        stage = _stage(own["stage"])
         if stage is None:
             stages = ", ".join(s.label for s in LADDER)
             raise UserError(

@@ -54,7 +54,7 @@ def decimal_commas(path):
 
 
 def lab_names(path):
-    names = ("Primordial follicles", "n primary", "Number of secondary follicles", "Small antral", "Late antral")
+    names = ("Primordial follicles", "n primary", "No. of secondary follicles", "Small antral", "Late antral")
     table = wide(names).rename(columns={"animal": "Mouse ID", "group": "Genotype"})
     table["Genotype"] = ["Igfals +/+"] * 4 + ["Igfals -/-"] * 4
     table.to_csv(path, sep="\t", index=False)
@@ -122,6 +122,21 @@ def test_what_is_left_out_is_said(tmp_path):
     assert "not used: Comment, Weight, Total" in notes
 
 
+def test_what_is_on_no_stage_of_growth_is_left_out_and_said():
+    beside = {"Atretic secondary": 7, "Corpora lutea": 5, "Antral diameter (um)": 300}
+    result = compare_counts(wide(**beside))
+    np.testing.assert_array_equal(result.arrests[0].matrix.counts, COUNTS)
+    assert "not used: Atretic secondary, Corpora lutea, Antral diameter (um)" in result.notes[-1]
+    classes = {"Atretic": 3, "Corpora lutea": 5, "Total": 999}
+    rows = [{"animal": "m0", "group": "control", "stage": stage, "count": n} for stage, n in classes.items()]
+    result = compare_counts(pd.concat([long(), pd.DataFrame(rows)], ignore_index=True))
+    assert result.arrests[0].matrix.counts.sum() == COUNTS.sum()
+    assert result.notes[1:] == (
+        "Rows of sums or means that were left out: 1.",
+        "Classes that are on no stage of growth, left out: Atretic, Corpora lutea.",
+    )
+
+
 def test_a_stage_that_was_not_counted_is_not_zero():
     table = wide().astype({"Primary": object})
     table.loc[2, "Primary"] = ""
@@ -168,6 +183,8 @@ def cell(row, column, value):
         (cell(5, "animal", ""), "row 5, column animal: it is empty"),
         (cell(5, "animal", "m4"), "row 5: animal m4 has primordial follicles already in row 4"),
         (lambda t: t.rename(columns={"Antral": "Tertiary"}), "column Tertiary: this is not one stage"),
+        (lambda t: t.rename(columns={"Antral": "Antral/ovary"}), "column Antral/ovary: this is not one stage"),
+        (lambda t: t.assign(Preantral=9), "column Preantral: this is not one stage"),
         (lambda t: t.assign(Graafian=1, Preovulatory=1), "columns Graafian and Preovulatory are the same stage"),
         (lambda t: t[["animal", "group"]], "neither a column stage nor one for a stage"),
         (lambda t: t.drop(columns="animal"), "there is no column animal"),

@@ -73,7 +73,7 @@ class TestQuPath:
     def test_a_class_of_ones_own_may_hold_outlines(self, read):
         """A follicle in which somebody drew what is in it; one that holds follicles is a region."""
         inside = [feature(circle(90, radius=5)), feature(circle(110, radius=5))]
-        assert stages(read([feature(circle(100, radius=40), "Graafian"), *inside])) == ["unsure"] * 3
+        assert stages(read([feature(circle(100, radius=40), "Cystic"), *inside])) == ["unsure"] * 3
         staged = [feature(circle(90, radius=5), "Primary"), feature(circle(110, radius=5), "Primary")]
         assert stages(read([feature(circle(100, radius=40), "Left part"), *staged])) == ["primary"] * 2
 
