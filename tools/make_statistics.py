@@ -25,7 +25,7 @@ from scipy import stats
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.statistics import decision, effects
-from follicle_stager.statistics.effects import Counted, holm
+from follicle_stager.statistics.effects import Counted, holm, two_groups
 from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts
 
@@ -314,13 +314,13 @@ def _result(found: list[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> tuple[np.
 def product_test(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
     """Test as in the product."""
     steps = [_stages(counts, exposure, k) for k in range(4)]
-    found = [effects.ratio_of_ratios(upper, lower, knockout) for (_, upper), (_, lower) in steps]
+    found = [effects.ratio_of_ratios(upper, lower, two_groups(knockout)) for (_, upper), (_, lower) in steps]
     return _result([(e.log_ratio, e.se, e.df) for e in found])
 
 
 def sums(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
     """Test the sums of the groups always: a count model with a dispersion for each group (CR2, Satterthwaite)."""
-    return _result([effects._difference(effects._sums(_stages(counts, exposure, k), knockout)) for k in range(4)])
+    return _result([effects._sums(_stages(counts, exposure, k), two_groups(knockout)) for k in range(4)])
 
 
 def welch(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, float]:
@@ -356,11 +356,10 @@ def max_t(counts: np.ndarray, exposure: np.ndarray, knockout: np.ndarray) -> tup
 
 
 def _welch(values: np.ndarray, knockout: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    own = [values[..., g] for g in (knockout, ~knockout)]
+    a, b = (values[..., own] for own in (knockout, ~knockout))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return effects._difference(
-            [(v.mean(-1), v.var(-1, ddof=1) / v.shape[-1], np.float64(v.shape[-1] - 1)) for v in own]  # type: ignore[misc]
-        )
+        parts = [(v.var(-1, ddof=1) / v.shape[-1], np.float64(v.shape[-1] - 1)) for v in (a, b)]
+        return effects._with_satterthwaite(a.mean(-1) - b.mean(-1), parts)  # type: ignore[arg-type]
 
 
 TRIED = {

@@ -12,7 +12,7 @@ import pandas as pd
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, rungs_after, with_imputed
-from follicle_stager.statistics.effects import Counted, Effect, log_rates, together
+from follicle_stager.statistics.effects import Counted, Effect, log_rates, together, two_groups
 from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def find_arrest(
     config = config or ComparisonConfig()
     contrast = _NAMES.index(config.contrast)
     if matrix.enough:
-        tests = with_imputed(matrix.counts, imputed, matrix.exposure, matrix.knockout, contrast)
+        tests = with_imputed(matrix.counts, imputed, matrix.exposure, two_groups(matrix.knockout), contrast)
         decision = decide(tests, config)
     else:
         tests, decision = _nothing()

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import Counted, Effect, holm, rate_ratio, ratio_of_ratios, together
+from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, rate_ratio, ratio_of_ratios, together
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -118,21 +118,21 @@ class Decision:
     kind: NDArray[np.str_]
 
 
-def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], contrast: int) -> Tests:
+def tests_of(counts: Values, exposure: Values, layout: Layout, contrast: int) -> Tests:
     """Compute all effects.
 
     Parameters
     ----------
     counts, exposure
         Counts and exposures, (..., n animals, 5 rungs); NaN counts where a rung cannot be seen.
-    knockout
-        Whether each animal is a knockout, (n,) bool; at least two of each group.
+    layout
+        The groups; at least two animals of each.
     contrast
         Rung of the question: all later rungs against this one.
     """
-    n, groups = len(_NAMES), (knockout, ~knockout)
+    n = len(_NAMES)
     seen = np.asarray(np.isfinite(counts).reshape(-1, n).all(axis=0))
-    sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in groups])
+    sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in layout.groups])
     present = np.asarray(seen & (sums.sum(axis=0) > 0))
 
     def one(rung: int) -> Counted:
@@ -142,14 +142,14 @@ def tests_of(counts: Values, exposure: Values, knockout: NDArray[np.bool_], cont
         # It says something if both sides have follicles, and each group has some on one of the two.
         each = np.asarray((sums[..., [k, *rungs]].sum(axis=-1) > 0).all(axis=0))
         known = each & present[..., k] & present[..., rungs].any(axis=-1)
-        return ratio_of_ratios(later, one(k), knockout).only(np.asarray(known))
+        return ratio_of_ratios(later, one(k), layout).only(np.asarray(known))
 
     follow = [rungs_after(k, seen) for k in range(n - 1)]
     after = [together(counts, exposure, own) for own in follow]
     some = [np.asarray(present[..., own].any(axis=-1)) for own in follow]
-    later = [rate_ratio(own, knockout).only(there) for own, there in zip(after, some, strict=True)]
+    later = [rate_ratio(own, layout).only(there) for own, there in zip(after, some, strict=True)]
     return Tests(
-        rungs=Effect.stacked([rate_ratio(one(k), knockout).only(present[..., k]) for k in range(n)]),
+        rungs=Effect.stacked([rate_ratio(one(k), layout).only(present[..., k]) for k in range(n)]),
         steps=Effect.stacked([against(k, one(own[0]), own[:1]) for k, own in enumerate(follow)]),
         later=Effect.stacked(later),
         shift=against(contrast, after[contrast], follow[contrast]),
@@ -162,14 +162,12 @@ def rungs_after(k: int, seen: NDArray[np.bool_]) -> list[int]:
     return [i for i in range(k + 1, last + 1) if seen[i]] or [last]
 
 
-def with_imputed(
-    counts: Values, imputed: Values | None, exposure: Values, knockout: NDArray[np.bool_], contrast: int
-) -> Tests:
+def with_imputed(counts: Values, imputed: Values | None, exposure: Values, layout: Layout, contrast: int) -> Tests:
     """Compute all effects of one study, with the staging errors of imputed counts, (draws, n animals, 5), if given."""
-    plain = tests_of(counts, exposure, knockout, contrast)
+    plain = tests_of(counts, exposure, layout, contrast)
     if imputed is None:
         return plain
-    drawn = tests_of(imputed, exposure, knockout, contrast)
+    drawn = tests_of(imputed, exposure, layout, contrast)
     return Tests(*(pooled(getattr(plain, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
 
 

@@ -1,7 +1,8 @@
 """Ratios of knockout to control, tested over animals that may differ in spread, sampling and number.
 
 Each animal has one number: the logarithm of its count per exposure, or the difference between those of two stages. The
-groups are compared with Welch's t test, which allows each group its own variance. Half a follicle is added to a count
+groups are compared with Welch's t test, which allows each group its own variance (`Layout` says how it is extended to
+more groups, batches and litters). Half a follicle is added to a count
 where all animals stand on one scale, that of the mean exposure: added to the counts as they are, it would pull the
 animals of which less was cut more than the others. A variance is not taken to be smaller than that of random counts
 (Poisson) with the rate of the group.
@@ -17,6 +18,7 @@ once: counts have the shape (..., n animals), effects the shape (...).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -105,6 +107,88 @@ class Counted(NamedTuple):
     exposure: Values
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Which animals are compared, and what is held constant.
+
+    The logarithms are fitted by least squares: a mean for each group, and effects of the columns ``beside``. Each group
+    has a variance of its own, from its residuals. With two groups and nothing beside them, this is Welch's t test. With
+    ``pairs``, the differences between the two groups of each litter are used instead: a paired t test.
+
+    Attributes
+    ----------
+    groups
+        Animals of each group, (n,) bool each.
+    weights
+        Weights of the means of the groups: 1 and -1 for a difference.
+    beside
+        Columns that are held constant: batches, covariates, (n, q).
+    pairs
+        Litter of each animal, (n,); one animal of each group in each. None if animals are not paired.
+    """
+
+    groups: tuple[NDArray[np.bool_], ...]
+    weights: tuple[float, ...] = (1.0, -1.0)
+    beside: Values | None = None
+    pairs: NDArray[np.int_] | None = None
+
+    @cached_property
+    def _differences(self) -> Values:
+        """Numbers that are fitted, as sums over the animals: (numbers, n)."""
+        n = len(self.groups[0])
+        if self.pairs is None:
+            return np.eye(n)
+        signs = np.where(self.groups[0], 1.0, -1.0)
+        return np.asarray((self.pairs == np.unique(self.pairs)[:, None]) * signs)
+
+    @cached_property
+    def _strata(self) -> tuple[NDArray[np.bool_], ...]:
+        """Numbers that share a variance."""
+        return self.groups if self.pairs is None else (np.ones(len(self._differences), bool),)
+
+    @cached_property
+    def _fit(self) -> tuple[Values, Values]:
+        """Weights of the numbers in the estimate, (numbers,), and the matrix that makes their residuals."""
+        columns = [*map(np.float64, self._strata)]
+        if self.beside is not None:
+            columns += list((self._differences @ self.beside).T)
+        design = np.column_stack(columns)
+        inverse = np.linalg.pinv(design)
+        weights = [*(self.weights if self.pairs is None else (1.0,)), *[0.0] * (len(columns) - len(self._strata))]
+        return np.asarray(weights @ inverse), np.eye(len(design)) - design @ inverse
+
+    @property
+    def free(self) -> list[float]:
+        """Degrees of freedom of the variance of each group."""
+        return [float(np.diag(self._fit[1])[own].sum()) for own in self._strata]
+
+    def fitted(self, values: Values, random: Values) -> tuple[Values, Values, Values]:
+        """Estimate, standard error, and degrees of freedom after Welch and Satterthwaite.
+
+        Parameters
+        ----------
+        values
+            Logarithms of the animals, (..., n).
+        random
+            Their variances if only chance makes animals of a group differ, (..., n); a variance is not taken to be
+            smaller.
+        """
+        weights, residuals = self._fit
+        numbers, least = values @ self._differences.T, random @ (self._differences**2).T
+        apart = (numbers @ residuals) ** 2
+        parts = []
+        for own, free in zip(self._strata, self.free, strict=True):
+            spread, chance = apart[..., own].sum(axis=-1) / free, least[..., own].mean(axis=-1)
+            df = np.where(spread > chance, free, _DF_OF_RANDOM_COUNTS)
+            parts.append((np.maximum(spread, chance) * (weights[own] ** 2).sum(), df))
+        return _with_satterthwaite(numbers @ weights, parts)
+
+
+def two_groups(knockout: NDArray[np.bool_]) -> Layout:
+    """Knockouts, (n,) bool, against the other animals."""
+    return Layout((knockout, ~knockout))
+
+
 def together(counts: Values, exposure: Values, rungs: Sequence[int]) -> Counted:
     """Add up several rungs. Their exposures differ by the height of nuclei; the mean is weighted by their rates.
 
@@ -121,20 +205,20 @@ def together(counts: Values, exposure: Values, rungs: Sequence[int]) -> Counted:
     return Counted(counts.sum(axis=-1), (weights * exposure).sum(axis=-1))
 
 
-def rate_ratio(stage: Counted, knockout: NDArray[np.bool_]) -> Effect:
+def rate_ratio(stage: Counted, layout: Layout) -> Effect:
     """Log ratio of the rates (follicles per exposure) of knockout and control.
 
     Parameters
     ----------
     stage
         Counts and exposures.
-    knockout
-        Whether each animal is a knockout, (n,) bool; at least two of each group.
+    layout
+        The groups; at least two animals of each.
     """
-    return _compared([(1, stage)], knockout)
+    return _compared([(1, stage)], layout)
 
 
-def ratio_of_ratios(upper: Counted, lower: Counted, knockout: NDArray[np.bool_]) -> Effect:
+def ratio_of_ratios(upper: Counted, lower: Counted, layout: Layout) -> Effect:
     """Log of (upper/lower in the knockout) / (upper/lower in the control).
 
     What an animal's counts share (its size, how much of it was cut) cancels out.
@@ -143,10 +227,10 @@ def ratio_of_ratios(upper: Counted, lower: Counted, knockout: NDArray[np.bool_])
     ----------
     upper, lower
         Counts and exposures of the two stages.
-    knockout
-        Whether each animal is a knockout, (n,) bool; at least two of each group.
+    layout
+        The groups; at least two animals of each.
     """
-    return _compared([(1, upper), (-1, lower)], knockout)
+    return _compared([(1, upper), (-1, lower)], layout)
 
 
 def log_rates(stage: Counted) -> Values:
@@ -179,54 +263,44 @@ def holm(p: Values, weights: Sequence[float] | None = None) -> Values:
     return out
 
 
-def _compared(stages: list[tuple[int, Counted]], knockout: NDArray[np.bool_]) -> Effect:
-    few = np.any([s.counts[..., g].mean(axis=-1) < LEAST_PER_ANIMAL for _, s in stages for g in _groups(knockout)], 0)
-    by_animals, by_sums = (_difference(rule(stages, knockout)) for rule in (_animals, _sums))
+def _compared(stages: list[tuple[int, Counted]], layout: Layout) -> Effect:
+    few = np.any([s.counts[..., g].mean(axis=-1) < LEAST_PER_ANIMAL for _, s in stages for g in layout.groups], 0)
+    by_animals, by_sums = (rule(stages, layout) for rule in (_animals, _sums))
     log_ratio, se, df = (np.where(few, b, a) for a, b in zip(by_animals, by_sums, strict=True))
     return Effect(log_ratio, se, df, np.asarray(few))
 
 
-def _groups(knockout: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    return knockout, ~knockout
+def _with_satterthwaite(estimate: Values, parts: list[tuple[Values, Values]]) -> tuple[Values, Values, Values]:
+    """Estimate, standard error and degrees of freedom, from parts of its variance with degrees of freedom each."""
+    variance = np.sum([v for v, _ in parts], axis=0)
+    return estimate, np.sqrt(variance), np.asarray(variance**2 / np.sum([v**2 / df for v, df in parts], axis=0))
 
 
-#: A group's estimate, its variance and the degrees of freedom of the variance.
-_Group = tuple["Values", "Values", "Values"]
-
-
-def _difference(groups: list[_Group]) -> tuple[Values, Values, Values]:
-    """Difference of two groups, its standard error, and its degrees of freedom after Welch and Satterthwaite."""
-    (a, va, dfa), (b, vb, dfb) = groups
-    return a - b, np.sqrt(va + vb), (va + vb) ** 2 / (va**2 / dfa + vb**2 / dfb)
-
-
-def _animals(stages: list[tuple[int, Counted]], knockout: NDArray[np.bool_]) -> list[_Group]:
-    """Mean of the animals' logarithms, for each group."""
+def _animals(stages: list[tuple[int, Counted]], layout: Layout) -> tuple[Values, Values, Values]:
+    """Compare the animals' logarithms."""
     values = np.sum([sign * log_rates(stage) for sign, stage in stages], axis=0)
-    groups = []
-    for own in _groups(knockout):
-        n = own.sum()
-        spread = values[..., own].var(axis=-1, ddof=1)
-        random = np.sum([_random_variance(s.counts[..., own], s.exposure[..., own]) for _, s in stages], axis=0)
-        df = np.where(spread > random, n - 1.0, _DF_OF_RANDOM_COUNTS)
-        groups.append((values[..., own].mean(axis=-1), np.maximum(spread, random) / n, df))
-    return groups
+    random = np.zeros(values.shape)
+    for _, stage in stages:
+        for own in layout.groups:
+            random[..., own] += _random_variance(stage.counts[..., own], stage.exposure[..., own])
+    return layout.fitted(values, random)
 
 
 def _random_variance(counts: Values, exposure: Values) -> Values:
-    """Mean variance of the animals' log counts if only chance makes them differ (Poisson)."""
+    """Variances of the animals' log counts if only chance makes animals of a group differ (Poisson)."""
     rate = (counts.sum(axis=-1) + HALF) / exposure.sum(axis=-1)
-    return np.asarray((1 / (rate[..., None] * exposure + HALF)).mean(axis=-1))
+    return np.asarray(1 / (rate[..., None] * exposure + HALF))
 
 
-def _sums(stages: list[tuple[int, Counted]], knockout: NDArray[np.bool_]) -> list[_Group]:
-    """Logarithm of each group's sum of counts over its sum of exposures.
+def _sums(stages: list[tuple[int, Counted]], layout: Layout) -> tuple[Values, Values, Values]:
+    """Compare each group's sum of counts over its sum of exposures (logarithms).
 
     The variance is that of the animals' residuals (linearised; each divided by 1 - leverage, as CR2), at least that of
     random counts.
     """
-    groups = []
-    for own in _groups(knockout):
+    estimate: Values | float = 0.0
+    parts = []
+    for own, weight in zip(layout.groups, layout.weights, strict=True):
         value, random, residuals = 0.0, 0.0, 0.0
         for sign, stage in stages:
             counts, exposure = stage.counts[..., own], stage.exposure[..., own]
@@ -240,5 +314,6 @@ def _sums(stages: list[tuple[int, Counted]], knockout: NDArray[np.bool_]) -> lis
         spread = (residuals**2 / (1 - leverage)).sum(axis=-1)
         effective = np.maximum(1 / (leverage**2).sum(axis=-1) - 1, 1.0)
         df = np.where(spread > random, effective, _DF_OF_RANDOM_COUNTS)
-        groups.append((np.asarray(value), np.maximum(spread, random), df))
-    return groups
+        estimate = estimate + weight * value
+        parts.append((weight**2 * np.maximum(spread, random), df))
+    return _with_satterthwaite(np.asarray(estimate), parts)

@@ -16,7 +16,7 @@ import pandas as pd
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import columns_of
-from follicle_stager.statistics.effects import HALF, Counted, Effect, holm, log_rates, rate_ratio
+from follicle_stager.statistics.effects import HALF, Counted, Effect, holm, log_rates, rate_ratio, two_groups
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def _fitted(
     stage: Counted, *, knockout: NDArray[np.bool_], design: NDArray[np.float64], few: bool | None = None
 ) -> tuple[Effect, str]:
     """Effects, and the method that was used; ``few`` as for the counts of which these are draws."""
-    plain = rate_ratio(stage, knockout)
+    plain = rate_ratio(stage, two_groups(knockout))
     few = bool(plain.few) if few is None else few
     if design.shape[1] == 2:
         return plain, _BY_SUMS if few else _BY_ANIMALS

@@ -12,7 +12,7 @@ import pandas as pd
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of, with_imputed
-from follicle_stager.statistics.effects import Effect
+from follicle_stager.statistics.effects import Effect, two_groups
 from follicle_stager.statistics.simulate import Design, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors
 
@@ -66,7 +66,7 @@ def simulate_verdicts(
     """
     rng = np.random.default_rng([seed, *animals])
     config = config or ComparisonConfig()
-    knockout = np.repeat([False, True], animals)
+    layout = two_groups(np.repeat([False, True], animals))
     contrast = list(RUNGS).index(config.contrast)
     kinds: list[NDArray[np.str_]] = []
     blocks: list[NDArray[np.bool_]] = []
@@ -74,7 +74,7 @@ def simulate_verdicts(
     held: list[Values] = []
     for first in range(0, studies, _AT_ONCE):
         counts, exposure = design.draw(min(_AT_ONCE, studies - first), animals, rng)
-        tests = tests_of(counts, exposure, knockout, contrast)
+        tests = tests_of(counts, exposure, layout, contrast)
         if carried:
             both = zip(counts, exposure, strict=True)
             drawn = [_carried(c, e, animals, design.wrong_stage, contrast) for c, e in both]
@@ -100,7 +100,7 @@ def simulate_verdicts(
 def _carried(counts: Values, exposure: Values, animals: tuple[int, int], wrong: float, contrast: int) -> Tests:
     """Effects of one study with its staging errors carried into them."""
     matrix = matrix_of(counts, exposure, animals)
-    return with_imputed(counts, _known(matrix, wrong).imputed(matrix), exposure, matrix.knockout, contrast)
+    return with_imputed(counts, _known(matrix, wrong).imputed(matrix), exposure, two_groups(matrix.knockout), contrast)
 
 
 def _known(matrix: CountMatrix, wrong: float) -> StageErrors:
