@@ -218,6 +218,14 @@ class ComparisonConfig(_Part):
     """The question of the study, named before the data are seen: are follicles arrested at this stage?"""
     contrast_named: str = ""
     """Stage and date of the question when it was named; filled in when the study is made, or the question changes."""
+    reference: str = ""
+    """Group of the sample sheet with which all others are compared; empty: control."""
+    by: str = "stimulation"
+    """Column of the sample sheet whose values are never pooled: treatments, ages. Empty: all animals are pooled."""
+    litters: Literal["use", "ignore"] = "use"
+    """Whether littermates count as one unit, or as pairs if litters have animals of both groups; or as independent."""
+    batches: Literal["ignore", "constant"] = "ignore"
+    """Whether batches are held constant."""
     equivalence_ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 2.0
     """Limit of equivalence: a step is not blocked if the interval of its ratio lies between 1/limit and limit [M]."""
     total_loss_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1

@@ -239,7 +239,9 @@ def old(design: Design, n: int, studies: int, before: Path) -> np.ndarray:
         given, out = Path(folder) / "given.npz", Path(folder) / "out.npy"
         np.savez(given, counts=counts, exposure=exposure, knockout=np.repeat([False, True], n))
         environment = {**os.environ, "PYTHONPATH": str(before)}
-        subprocess.run([sys.executable, "-c", OLD, str(given), str(out)], env=environment, check=True)
+        # Not from the current folder, which may hold this version.
+        command = [sys.executable, "-c", OLD, str(given), str(out)]
+        subprocess.run(command, env=environment, cwd=folder, check=True)
         return np.asarray(np.load(out))
 
 

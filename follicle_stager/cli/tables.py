@@ -217,6 +217,7 @@ def comparison_tables(result: Comparison) -> list[Table | Text]:
             cells = (_number(row["ratio"]), interval, _p_value(row["p_holm"])) if estimable else ("NA", "NA", "NA")
             table.add_row(step, *cells)
         parts.append(table)
+    parts += [Text(f"Response to {sentence}", style="bold") for sentence in result.said]
     return parts + ([Text(result.together)] if result.together else [])
 
 

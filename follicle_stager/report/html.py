@@ -74,13 +74,13 @@ def write_report(
         figures = write_figures(folder, arrest, number)
         models.append(
             {
-                "name": arrest.matrix.model or "Comparison",
+                "name": arrest.matrix.title or "Comparison",
                 "verdict": arrest.verdict,
                 "genotypes": arrest.matrix.genotypes,
                 "n": arrest.matrix.group_sizes,
                 "figures": {name: svg(figure) for name, figure in figures.items()},
                 "steps": [row | {"estimable": not math.isnan(row["ratio"])} for row in _records(arrest.steps)],
-                "stages": _records(comparison.stages[comparison.stages["model"] == arrest.matrix.model]),
+                "stages": _records(comparison.stages[comparison.stages["comparison"] == arrest.matrix.comparison]),
                 "question": {row["test"]: row for row in _records(arrest.question)},
                 "would_change": _would_change(arrest),
                 "exposure": arrest.matrix.exposure_note,
@@ -97,6 +97,8 @@ def write_report(
         count=KIND_WORDS[comparison.kind],
         models=models,
         together=comparison.together,
+        said=comparison.said,
+        responses=_records(comparison.responses),
         notes=comparison.notes,
         methods=_methods(comparison),
         slides=None if isinstance(study, Path) else _slides(study, counts, contents, told),

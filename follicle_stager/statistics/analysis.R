@@ -10,46 +10,77 @@ half <- 0.5
 question_weight <- 6
 
 read <- function(name) {
-  read.csv(name, na.strings = "NA", check.names = FALSE, colClasses = c(model = "character", animal = "character"))
+  read.csv(name, na.strings = "NA", check.names = FALSE, colClasses = c(comparison = "character", animal = "character"))
 }
 
-# Estimate, variance and degrees of freedom of one group. stages: list of counts y, exposures e, and sign of each stage.
-by_animals <- function(stages, own) {
+# Satterthwaite: estimate, standard error and degrees of freedom from variances with degrees of freedom each.
+joined <- function(estimate, variances, dfs) {
+  c(log_ratio = estimate, se = sqrt(sum(variances)), df = sum(variances)^2 / sum(variances^2 / dfs))
+}
+# Compare logarithms of animals. stages: list of counts y, exposures e, and sign of each stage.
+by_animals <- function(stages, design) {
+  groups <- list(design$knockout, !design$knockout)
   values <- 0
-  random <- 0
+  random <- 0 * design$knockout
   for (s in stages) {
     values <- values + s$sign * log(s$y / s$e * mean(s$e) + half)
-    rate <- (sum(s$y[own]) + half) / sum(s$e[own])
-    random <- random + mean(1 / (rate * s$e[own] + half))
+    for (own in groups) {
+      rate <- (sum(s$y[own]) + half) / sum(s$e[own])
+      random[own] <- random[own] + 1 / (rate * s$e[own] + half)
+    }
   }
-  spread <- var(values[own])
-  c(mean(values[own]), max(spread, random) / sum(own), if (spread > random) sum(own) - 1 else 60)
-}
-by_sums <- function(stages, own) {
-  value <- 0
-  random <- 0
-  residuals <- 0
-  for (s in stages) {
-    total <- sum(s$y[own]) + half
-    value <- value + s$sign * log(total / sum(s$e[own]))
-    random <- random + 1 / total
-    residuals <- residuals + s$sign * (s$y[own] - total / sum(s$e[own]) * s$e[own]) / total
+  if (any(design$pair != "")) {
+    # A paired t test: one difference for each litter.
+    litters <- unique(design$pair)
+    own <- cbind(match(litters, replace(design$pair, !design$knockout, NA)),
+      match(litters, replace(design$pair, design$knockout, NA)))
+    differences <- values[own[, 1]] - values[own[, 2]]
+    chance <- mean(random[own[, 1]] + random[own[, 2]])
+    more <- var(differences) > chance
+    free <- length(litters) - 1
+    return(joined(mean(differences), max(var(differences), chance) / length(litters), if (more) free else 60))
   }
-  leverage <- stages[[1]]$e[own] / sum(stages[[1]]$e[own])
-  spread <- sum(residuals^2 / (1 - leverage))
-  c(value, max(spread, random), if (spread > random) max(1 / sum(leverage^2) - 1, 1) else 60)
+  # A mean for each group, and an effect of each batch; each group has the variance of its residuals (Welch).
+  x <- cbind(design$knockout, !design$knockout)
+  for (batch in sort(unique(design$batch))[-1]) x <- cbind(x, design$batch == batch)
+  inverse <- solve(crossprod(x), t(x))
+  weights <- inverse[1, ] - inverse[2, ]
+  residuals <- diag(nrow(x)) - x %*% inverse
+  parts <- sapply(groups, function(own) {
+    free <- sum(diag(residuals)[own])
+    spread <- sum((residuals %*% values)[own]^2) / free
+    chance <- mean(random[own])
+    c(max(spread, chance) * sum(weights[own]^2), if (spread > chance) free else 60)
+  })
+  joined(sum(weights * values), parts[1, ], parts[2, ])
 }
-effect <- function(stages, knockout) {
-  least <- min(sapply(stages, function(s) c(mean(s$y[knockout]), mean(s$y[!knockout]))))
-  rule <- if (least < 3) by_sums else by_animals
-  a <- rule(stages, knockout)
-  b <- rule(stages, !knockout)
-  c(log_ratio = a[1] - b[1], se = sqrt(a[2] + b[2]), df = (a[2] + b[2])^2 / (a[2]^2 / a[3] + b[2]^2 / b[3]))
+# Compare the sums of the groups, where follicles are few.
+by_sums <- function(stages, design) {
+  parts <- sapply(list(design$knockout, !design$knockout), function(own) {
+    value <- 0
+    random <- 0
+    residuals <- 0
+    for (s in stages) {
+      total <- sum(s$y[own]) + half
+      value <- value + s$sign * log(total / sum(s$e[own]))
+      random <- random + 1 / total
+      residuals <- residuals + s$sign * (s$y[own] - total / sum(s$e[own]) * s$e[own]) / total
+    }
+    leverage <- stages[[1]]$e[own] / sum(stages[[1]]$e[own])
+    spread <- sum(residuals^2 / (1 - leverage))
+    c(value, max(spread, random), if (spread > random) max(1 / sum(leverage^2) - 1, 1) else 60)
+  })
+  joined(parts[1, 1] - parts[1, 2], parts[2, ], parts[3, ])
+}
+effect <- function(stages, design) {
+  least <- min(sapply(stages, function(s) c(mean(s$y[design$knockout]), mean(s$y[!design$knockout]))))
+  if (least < 3) by_sums(stages, design) else by_animals(stages, design)
 }
 unknown <- c(log_ratio = NA_real_, se = NA_real_, df = NA_real_)
 
 # All effects of one set of counts: a matrix with a row for each effect.
-effects <- function(y, e, knockout, contrast) {
+effects <- function(y, e, design, contrast) {
+  knockout <- design$knockout
   # Several stages are added up; the exposure is their mean, weighted by how frequent follicles of each are.
   stage <- function(cols, sign = 1) {
     rates <- (colSums(y[, cols, drop = FALSE]) + half) / colSums(e[, cols, drop = FALSE])
@@ -61,7 +92,7 @@ effects <- function(y, e, knockout, contrast) {
     cols <- which(seen & seq_along(rungs) > k)
     if (length(cols)) cols else length(rungs)
   }
-  known <- function(when, stages) if (isTRUE(when)) effect(stages, knockout) else unknown
+  known <- function(when, stages) if (isTRUE(when)) effect(stages, design) else unknown
   # A stage against later ones: both sides have follicles, and each group has some on one of the two.
   against <- function(k, cols) {
     own <- c(k, cols)
@@ -116,25 +147,25 @@ all_lower <- function(values, together) {
 animals <- read("animals.csv")
 exposures <- read("exposures.csv")
 imputations <- read("imputations.csv")
-for (model in unique(animals$model)) {
-  own <- animals[animals$model == model, ]
-  e <- exposures[exposures$model == model, ]
-  e <- as.matrix(e[match(own$animal, e$animal), rungs])
-  y <- as.matrix(own[, rungs])
-  knockout <- own$group == "knockout"
+for (name in unique(animals$comparison)) {
+  own <- animals[animals$comparison == name, ]
+  e <- exposures[exposures$comparison == name, ]
+  # Counts and offsets of littermates are added up: they are one unit.
+  by_unit <- function(table) rowsum(as.matrix(table[match(own$animal, table$animal), rungs]), own$unit, reorder = FALSE)
+  first <- own[!duplicated(own$unit), ]
+  text <- function(column) ifelse(is.na(column), "", as.character(column))
+  design <- list(knockout = first$group == "knockout", pair = text(first$pair), batch = text(first$batch))
   contrast <- match(settings$contrast, rungs)
   alpha <- settings$alpha
-  cat("\n==", model, "\n")
-  if (min(sum(knockout), sum(!knockout)) < 2) {
+  cat("\n==", name, "\n")
+  if (min(sum(design$knockout), sum(!design$knockout)) < 2) {
     cat("verdict, not estimable\n")
     next
   }
-  table <- effects(y, e, knockout, contrast)
-  drawn <- imputations[imputations$model == model, ]
+  table <- effects(by_unit(own), by_unit(e), design, contrast)
+  drawn <- imputations[imputations$comparison == name, ]
   if (nrow(drawn)) {
-    draws <- lapply(split(drawn, drawn$draw), function(d) {
-      effects(as.matrix(d[match(own$animal, d$animal), rungs]), e, knockout, contrast)
-    })
+    draws <- lapply(split(drawn, drawn$draw), function(d) effects(by_unit(d), by_unit(e), design, contrast))
     table <- pooled(table, draws)
   }
   p_lower <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"])

@@ -1,4 +1,4 @@
-"""All results for one mouse model: the effects of its counts, the verdict, and their tables."""
+"""All results of one comparison: the effects of its counts, the verdict, and their tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, rungs_after, with_imputed
-from follicle_stager.statistics.effects import Counted, Effect, log_rates, together, two_groups
+from follicle_stager.statistics.effects import Counted, Effect, log_rates, together
 from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _NAMES = tuple(RUNGS)
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on one mouse model.
+    """The verdict on one comparison.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Arrest:
-    """All results for one mouse model.
+    """All results of one comparison.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ def find_arrest(
     Parameters
     ----------
     matrix
-        Counts of one mouse model.
+        Counts of the animals.
     config
         The question, and limits of the verdict.
     imputed
@@ -90,7 +90,9 @@ def find_arrest(
     config = config or ComparisonConfig()
     contrast = _NAMES.index(config.contrast)
     if matrix.enough:
-        tests = with_imputed(matrix.counts, imputed, matrix.exposure, two_groups(matrix.knockout), contrast)
+        drawn = None if imputed is None else matrix.by_unit(imputed)
+        counts, exposure = matrix.by_unit(matrix.counts), matrix.by_unit(matrix.exposure)
+        tests = with_imputed(counts, drawn, exposure, matrix.layout, contrast)
         decision = decide(tests, config)
     else:
         tests, decision = _nothing()
@@ -135,7 +137,7 @@ def _steps(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: int)
     seen, later = matrix.seen, tests.later
     to = [rungs_after(k, seen)[0] for k in range(len(_NAMES) - 1)]
     table = pd.DataFrame(
-        {"model": matrix.model, "from": _NAMES[:-1], "to": [_NAMES[k] for k in to]}
+        {"comparison": matrix.comparison, "from": _NAMES[:-1], "to": [_NAMES[k] for k in to]}
         | columns_of(tests.steps)
         | {
             "p": tests.steps.p_lower,
@@ -166,7 +168,7 @@ def _question(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: i
     ]
     table = pd.DataFrame([*rows, {"test": "arrest", "p": float(np.maximum(rows[0]["p"], rows[1]["p"]))}])
     return table.assign(
-        model=matrix.model,
+        comparison=matrix.comparison,
         contrast=_NAMES[contrast],
         p_holm=[math.nan, math.nan, float(decision.p_claims[contrast])],
         arrest="yes" if decision.arrest else "no",
@@ -177,7 +179,10 @@ def _animals(matrix: CountMatrix, contrast: int) -> pd.DataFrame:
     table = pd.DataFrame(matrix.counts, columns=list(_NAMES))
     table.insert(0, "animal", list(matrix.animals))
     table.insert(0, "group", np.where(matrix.knockout, "knockout", "control"))
-    table.insert(0, "model", matrix.model)
+    table.insert(0, "comparison", matrix.comparison)
+    table["unit"] = matrix.units
+    table["pair"] = matrix.litters if matrix.paired else ""
+    table["batch"] = "" if matrix.batches is None else matrix.batches
     own = Counted(matrix.counts[:, contrast], matrix.exposure[:, contrast])
     later = together(matrix.counts, matrix.exposure, rungs_after(contrast, matrix.seen))
     return table.assign(arrest_log_ratio=log_rates(later) - log_rates(own))

@@ -1,8 +1,8 @@
-"""The comparison of a study: each mouse model with its own controls."""
+"""The comparison of a study: each group of each mouse model with its reference."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,8 +12,10 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
+from follicle_stager.statistics.designs import comparisons, of_animals
 from follicle_stager.statistics.matrix import count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
+from follicle_stager.statistics.responses import responses
 from follicle_stager.statistics.stage_errors import stage_errors
 
 if TYPE_CHECKING:
@@ -33,13 +35,15 @@ class Comparison:
     Attributes
     ----------
     arrests
-        Results of the step tests, one for each mouse model.
+        Results of each comparison: each group against the reference, for each mouse model and treatment.
     stages, steps, question, animals, imputations, exposures, settings, verdicts
-        Tables over all models, as they are written.
+        Tables over all comparisons, as they are written.
     config
         The question, and limits of the verdict.
     kind
         Kind of counts that were compared.
+    responses, said
+        Differences between treatments, as a table and in sentences; empty if there is one treatment.
     notes
         Notes on animals and sections without counts, and on decisions that differ from the sample sheet.
     covariates
@@ -55,6 +59,8 @@ class Comparison:
     verdicts: pd.DataFrame
     config: ComparisonConfig
     kind: CountKind
+    responses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
 
@@ -65,9 +71,11 @@ class Comparison:
 
     @property
     def exposures(self) -> pd.DataFrame:
-        """Offsets of the models: numbers of sampled ovaries by rung, one row per animal."""
+        """Offsets: numbers of sampled ovaries by rung, one row per animal."""
         own = [
-            pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(model=a.matrix.model, animal=a.matrix.animals)
+            pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(
+                comparison=a.matrix.comparison, animal=a.matrix.animals
+            )
             for a in self.arrests
         ]
         return pd.concat(own, ignore_index=True)
@@ -76,7 +84,7 @@ class Comparison:
     def together(self) -> str:
         """Sentence on whether several models block at the same step; empty for one model, or without a block."""
         blocked = {a.matrix.model: a.verdict.blocks for a in self.arrests if a.verdict.blocks}
-        if len(self.arrests) < 2 or not blocked:
+        if len(self.arrests) < 2 or not blocked or len({a.matrix.model for a in self.arrests}) < len(self.arrests):
             return ""
         shared = set.intersection(*(set(b) for b in blocked.values())) if len(blocked) == len(self.arrests) else set()
         if shared:
@@ -92,7 +100,7 @@ def compare(
     config: ComparisonConfig | None = None,
     covariates: Sequence[str] = (),
 ) -> Comparison:
-    """Compare knockouts with controls, model by model. Nothing is written.
+    """Compare knockouts with controls: each model, group and treatment by itself. Nothing is written.
 
     Parameters
     ----------
@@ -101,7 +109,7 @@ def compare(
     kind
         Kind of counts: follicles with a visible nucleus, those of them that are not atretic, or all outlines.
     config
-        The question, and limits of the verdict.
+        The question, the design, and limits of the verdict.
     covariates
         Columns of the sample sheet, for the comparison of single stages.
 
@@ -117,7 +125,12 @@ def compare(
     """
     _refuse_mixed_sampling(counts.section)
     beside = _covariates(counts, covariates)
-    matrices = count_matrices(counts.animal, kind=kind)
+    config, models = config or ComparisonConfig(), count_matrices(counts.animal, kind=kind)
+    matrices = [
+        matrix
+        for whole in models
+        for matrix in comparisons(whole, of_animals(counts.samples, whole), config, alone=len(models) == 1)
+    ]
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
     return compared(
         matrices, errors, kind=kind, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside
@@ -134,14 +147,15 @@ def compared(
     covariates: tuple[str, ...] = (),
     beside: pd.DataFrame | None = None,
 ) -> Comparison:
-    """Compare the matrices of all models; ``beside`` has the covariates by model and animal."""
+    """Make all comparisons; ``beside`` has the covariates by model and animal."""
     config = config or ComparisonConfig()
     drawn = [None if e is None else e.imputed(m) for m, e in zip(matrices, errors, strict=True)]
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
+    table, said = responses(matrices, drawn, config)
     verdicts = [
         {
-            "model": a.matrix.model,
+            "comparison": a.matrix.comparison,
             "counted": kind,
             "verdict": a.verdict.kind,
             "blocks_after": " ".join(a.verdict.blocks),
@@ -160,6 +174,8 @@ def compared(
         verdicts=pd.DataFrame(verdicts),
         config=config,
         kind=kind,
+        responses=table,
+        said=said,
         notes=notes,
         covariates=covariates,
     )
@@ -171,7 +187,7 @@ def _imputed(matrix: CountMatrix, drawn: NDArray[np.float64] | None) -> pd.DataF
     table = pd.DataFrame(drawn.reshape(-1, len(RUNGS)), columns=list(RUNGS))
     table.insert(0, "animal", list(matrix.animals) * len(drawn))
     table.insert(0, "draw", np.repeat(np.arange(1, len(drawn) + 1), len(matrix.animals)))
-    table.insert(0, "model", matrix.model)
+    table.insert(0, "comparison", matrix.comparison)
     return table
 
 

@@ -18,18 +18,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, RUNGS, Health, Stage, read_class
 from follicle_stager.statistics.comparison import Comparison, compared
-from follicle_stager.statistics.matrix import CountMatrix
+from follicle_stager.statistics.designs import FACTORS, comparisons
+from follicle_stager.statistics.matrix import AllCounts
+from follicle_stager.study.samples import read_group
 from follicle_stager.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from numpy.typing import NDArray
-
-    from follicle_stager.config import ComparisonConfig
 
 # Names of columns, as `_key` writes them, the most specific first.
 _COLUMNS = {
@@ -43,12 +44,14 @@ _COLUMNS = {
     "section": ("section", "sectionid", "slide"),
     "interval": ("interval", "samplinginterval"),
     "thickness_um": ("thicknessum", "thickness", "sectionthicknessum", "sectionthickness"),
+    "stimulation": ("stimulation", "treatment"),
+    "litter": ("litter", "litterid"),
+    "batch": ("batch",),
+    "age_days": ("agedays", "age"),
 }
 # Words in the name of a column that may have counts: of a stage, or of follicles whose stage the name does not tell.
 _STAGE_WORDS = ("primordial", "transitional", "primary", "secondary", "antral", "preovulatory")
 _UNCLEAR_WORDS = ("tertiary", "preantral", "pre-antral", "growing", "resting", "multilayer", "graafian")
-_CONTROL = ("control", "controls", "ctrl", "ctl", "wt", "wildtype", "+/+")
-_KNOCKOUT = ("knockout", "knockouts", "ko", "cko", "mutant", "mut", "null", "-/-")
 _SUMS = (
     "summe",
     "gesamt",
@@ -80,6 +83,7 @@ class _Row:
     unit: tuple[str, str]
     interval: float
     thickness_um: float
+    design: dict[str, str]
     stage: Stage
     count: float
 
@@ -94,6 +98,7 @@ class _Animal:
     stages: dict[Stage, float] = field(default_factory=dict)
     units: dict[tuple[str, str], float] = field(default_factory=dict)
     thickness_um: float = math.nan
+    design: dict[str, str] = field(default_factory=dict)
 
 
 def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig | None = None) -> Comparison:
@@ -105,7 +110,7 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
         A data frame, or a file (.csv, .tsv, .txt, .xlsx), long or wide; docs/statistics.md shows both. It needs
         ``animal``, and ``group`` (control, knockout) or a ``genotype`` that tells it (WT, +/+, KO, -/-).
     config
-        The question, and limits of the verdict.
+        The question, the design, and limits of the verdict.
 
     Returns
     -------
@@ -133,7 +138,13 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
     'arrest'
     """
     rows, notes = _rows(table)
-    matrices = [_matrix(model, animals) for model, animals in _collected(rows).items()]
+    source = "table" if isinstance(table, pd.DataFrame) else str(table)
+    config, models = config or ComparisonConfig(), _collected(rows)
+    matrices = [
+        matrix
+        for model, animals in models.items()
+        for matrix in comparisons(*_counts_of_all(source, model, animals), config, alone=len(models) == 1)
+    ]
     return compared(matrices, [None] * len(matrices), kind="given", config=config, notes=tuple(notes))
 
 
@@ -264,6 +275,7 @@ def _counts_of(
         values = {stage: (known["count"], own["count"])}
     unit = own.get("ovary", ""), own.get("section", "")
     interval, thickness = positive("interval"), positive("thickness_um")
+    design = {factor: own[factor] for factor in FACTORS if factor in own}
     for stage, (column, text) in values.items():
         count = _number(text)
         if text.strip().casefold() not in _UNKNOWN and not (count >= 0 and count == int(count)):
@@ -271,7 +283,8 @@ def _counts_of(
                 f"{where}, column {column}: {text!r} is not a whole number; write the follicles counted, no mean or "
                 "estimate, or leave it empty if they were not counted."
             )
-        yield _Row(where, own["animal"], own.get("model", ""), genotype, group, unit, interval, thickness, stage, count)
+        model = own.get("model", "")
+        yield _Row(where, own["animal"], model, genotype, group, unit, interval, thickness, design, stage, count)
 
 
 def _number(text: str) -> float:
@@ -285,17 +298,12 @@ def _number(text: str) -> float:
 def _group(where: str, own: dict[str, str], known: dict[str, str]) -> tuple[str, str]:
     """Genotype and group of a row; the group comes from the genotype if there is no column for it."""
     role = "group" if "group" in known else "genotype"
-    text = own[role].casefold().replace(" ", "").replace("−", "-")
-    ends = text.replace("wild-type", "wildtype")
-    if ends in _CONTROL or ends.endswith("+/+"):
-        group = "control"
-    elif ends in _KNOCKOUT or ends.endswith("-/-"):
-        group = "knockout"
-    else:
+    if not own[role]:
         raise UserError(
-            f"{where}, column {known[role]}: {own[role]!r} does not say the group; write control or knockout in a "
-            "column group. (Rows of sums are left out if they are named total or mean.)"
+            f"{where}, column {known[role]}: it is empty; write control, knockout or another group. (Rows of sums are "
+            "left out if they are named total or mean.)"
         )
+    group = read_group(own[role])
     return own.get("genotype", "") or group, group
 
 
@@ -321,20 +329,17 @@ def _collected(rows: list[_Row]) -> dict[str, dict[str, _Animal]]:
         if animal.thickness_um == animal.thickness_um and animal.thickness_um != row.thickness_um:
             raise UserError(f"{row.place}: animal {row.animal} has several thicknesses; write one.")
         animal.units[row.unit], animal.thickness_um = row.interval, row.thickness_um
+        for factor, value in row.design.items():
+            if animal.design.setdefault(factor, value) != value:
+                raise UserError(f"{row.place}, column {factor}: animal {row.animal} has several values; write one.")
         # A section without a count makes the animal's count unknown.
         animal.stages[row.stage] = animal.stages.get(row.stage, 0.0) + row.count
     return dict(models)
 
 
-def _matrix(model: str, animals: dict[str, _Animal]) -> CountMatrix:
+def _counts_of_all(source: str, model: str, animals: dict[str, _Animal]) -> tuple[AllCounts, pd.DataFrame]:
+    """Counts of all animals of a model, and their columns of the design."""
     name = model or "the table"
-    for group in ("control", "knockout"):
-        genotypes = {a.genotype for a in animals.values() if a.group == group}
-        if not genotypes:
-            raise UserError(f"{name}: there is no {group} animal, so there is nothing to compare.")
-        if len(genotypes) > 1:
-            listed = ", ".join(sorted(genotypes))
-            raise UserError(f"{name}: the {group} animals have {len(genotypes)} genotypes ({listed}); write one.")
     if len({a.thickness_um for a in animals.values() if not math.isnan(a.thickness_um)}) > 1:
         raise UserError(
             f"{name}: animals have sections of several thicknesses. Thick sections show more follicles; counts of them "
@@ -345,16 +350,18 @@ def _matrix(model: str, animals: dict[str, _Animal]) -> CountMatrix:
         [sum(a.stages[s] for s in own if s in a.stages) if own[0] in a.stages else math.nan for own in RUNGS.values()]
         for a in animals.values()
     ]
-    genotype = {a.group: a.genotype for a in animals.values()}
-    return CountMatrix(
+    whole = AllCounts(
         model=model,
         animals=tuple(animals),
-        knockout=np.array([a.group == "knockout" for a in animals.values()]),
+        groups=tuple(a.group for a in animals.values()),
+        genotypes=tuple(a.genotype for a in animals.values()),
         counts=np.array(counts, np.float64),
         exposure=np.repeat(exposure[:, None], len(RUNGS), axis=1),
-        genotypes=(genotype["control"], genotype["knockout"]),
         exposure_note=note,
+        source=source,
+        settings="[comparison] of the file that --config names",
     )
+    return whole, pd.DataFrame([a.design for a in animals.values()], index=list(animals))
 
 
 def _exposure(name: str, animals: dict[str, _Animal]) -> tuple[NDArray[np.float64], str]:

@@ -1,17 +1,19 @@
 """Matrices of animals by rungs of the ladder: counts, and the exposure (how much of the animal was examined).
 
-The ladder has five rungs: transitional follicles count with primordial ones, preovulatory with antral ones.
+`count_matrices` makes a matrix of all animals of a mouse model; `designs.comparisons` takes from it the animals of each
+comparison. The ladder has five rungs: transitional follicles count with primordial ones, preovulatory with antral ones.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, RUNGS, Stage
+from follicle_stager.statistics.effects import Layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,23 +33,23 @@ _LEAST_ANIMALS = 2
 
 @dataclass(frozen=True)
 class CountMatrix:
-    """The counts of one mouse model.
+    """The counts of one comparison: animals of two groups.
 
     Attributes
     ----------
     model
-        Name of the model, as in the sample sheet.
+        Name of the mouse model, as in the sample sheet.
     animals
         Names of the n animals.
     knockout
-        Whether each animal is a knockout, (n,) bool.
+        Whether each animal is of the group that is compared with the reference, (n,) bool.
     counts
         Whole numbers, (n, 5); NaN if a stage cannot be seen on the slides.
     exposure
         Expected number of counted follicles per follicle of one ovary, up to a common factor, (n, 5); the models use
         it as an offset. See `count_matrices`.
     genotypes
-        Names of control and knockout.
+        Names of control (the reference) and knockout.
     exposure_note
         Explanation of the exposure, in words.
     profiles
@@ -55,6 +57,20 @@ class CountMatrix:
     beside
         Counts and exposures, (n,) each, of profiles on no rung (``unsure``), and of dying ones on the ladder
         (``atretic``).
+    title
+        Name of the comparison, if there are several; else empty.
+    stratum
+        Treatment, age or other value that these animals share, if others of the study differ.
+    stratum_value
+        This value if it is a number.
+    litters
+        Litter of each animal, (n,) str; None if animals are independent.
+    paired
+        Whether the animals of each litter are compared with each other.
+    batches
+        Batch of each animal, (n,) str, if batches are held constant.
+    notes
+        What a reader must know of the design.
     """
 
     model: str
@@ -66,6 +82,18 @@ class CountMatrix:
     exposure_note: str = ""
     profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    title: str = ""
+    stratum: str = ""
+    stratum_value: float | None = None
+    litters: NDArray[np.str_] | None = None
+    paired: bool = False
+    batches: NDArray[np.str_] | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def comparison(self) -> str:
+        """Name of the comparison in the tables."""
+        return self.title or "study"
 
     @property
     def group_sizes(self) -> tuple[int, int]:
@@ -73,9 +101,42 @@ class CountMatrix:
         return int((~self.knockout).sum()), int(self.knockout.sum())
 
     @property
+    def units(self) -> tuple[str, ...]:
+        """What is independent: the animal, or its litter with its group, (n,)."""
+        if self.litters is None:
+            return self.animals
+        groups = np.where(self.knockout, "knockout", "control")
+        return tuple(f"{litter}, {group}" for litter, group in zip(self.litters, groups, strict=True))
+
+    def by_unit(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over the animals of each unit: (..., n, 5) to (..., units, 5)."""
+        return np.asarray(np.einsum("un,...nr->...ur", self._of_unit, values))
+
+    @property
+    def _of_unit(self) -> NDArray[np.float64]:
+        """Which animals are of each unit, (units, n); units in the order of their first animals."""
+        names = list(dict.fromkeys(self.units))
+        return np.asarray(np.array(names)[:, None] == np.array(self.units), np.float64)
+
+    @property
+    def layout(self) -> Layout:
+        """The groups of units, their litters if they are paired, and the batches that are held constant."""
+        knockout = self.of_units(self.knockout)
+        pairs = beside = None
+        if self.paired and self.litters is not None:
+            pairs = np.unique(self.of_units(self.litters), return_inverse=True)[1]
+        if self.batches is not None:
+            beside = columns_of_batches(self.of_units(self.batches))
+        return Layout((knockout, ~knockout), beside=beside, pairs=pairs)
+
+    def of_units(self, values: NDArray[Any]) -> NDArray[Any]:
+        """What the animals of each unit share: (n,) to (units,)."""
+        return np.asarray(values[self._of_unit.argmax(axis=1)])
+
+    @property
     def enough(self) -> bool:
         """Whether both groups have enough animals for a test."""
-        return min(self.group_sizes) >= _LEAST_ANIMALS
+        return min(self.group_sizes) >= _LEAST_ANIMALS and min(self.layout.free) > 0.5
 
     @property
     def seen(self) -> NDArray[np.bool_]:
@@ -83,7 +144,36 @@ class CountMatrix:
         return np.asarray(np.isfinite(self.counts).all(axis=0))
 
 
-def count_matrices(animal: pd.DataFrame, *, kind: CountKind = "countable") -> list[CountMatrix]:
+def columns_of_batches(batches: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Columns that hold batches constant: one for each but the first, (n, batches - 1)."""
+    columns = [batches == batch for batch in sorted(set(batches))[1:]]
+    return np.asarray(columns, np.float64).reshape(len(columns), len(batches)).T
+
+
+@dataclass(frozen=True)
+class AllCounts:
+    """The counts of all animals of a mouse model: as `CountMatrix`, with group and genotype of each animal, (n,)."""
+
+    model: str
+    animals: tuple[str, ...]
+    groups: tuple[str, ...]
+    genotypes: tuple[str, ...]
+    counts: NDArray[np.float64]
+    exposure: NDArray[np.float64]
+    exposure_note: str = ""
+    profiles: NDArray[np.float64] | None = None
+    beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    #: For messages: where the animals are described, and where parameters are.
+    source: str = "samples.csv"
+    settings: str = "[comparison] of study.toml"
+
+    @property
+    def name(self) -> str:
+        """The model in words."""
+        return self.model or ("the study" if self.source == "samples.csv" else "the table")
+
+
+def count_matrices(animal: pd.DataFrame, *, kind: CountKind = "countable") -> list[AllCounts]:
     """Make the matrices of all mouse models from the counts by animal.
 
     The exposure of an animal is the sum of 1/k over its ovaries, where k is the sampling interval. For countable
@@ -100,33 +190,20 @@ def count_matrices(animal: pd.DataFrame, *, kind: CountKind = "countable") -> li
 
     Returns
     -------
-    list of CountMatrix
+    list of AllCounts
         One matrix per mouse model.
 
     Raises
     ------
     UserError
-        If a model lacks controls or knockouts, has several genotypes in a group, or only some animals have an interval
-        or a thickness.
+        If only some animals of a model have an interval or a thickness.
     """
     return [_matrix(str(model), rows, kind) for model, rows in animal.groupby("model", sort=False, dropna=False)]
 
 
-def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
+def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> AllCounts:
     name = model or "the study"
     who = rows.drop_duplicates("animal").set_index("animal")
-    for group in ("control", "knockout"):
-        genotypes = sorted(set(who.loc[who["group"] == group, "genotype"]))
-        if not genotypes:
-            raise UserError(
-                f"samples.csv, column group: {name} has no {group} animal, so there is nothing to compare; give each "
-                "model its own controls (column model)."
-            )
-        if len(genotypes) > 1:
-            raise UserError(
-                f"samples.csv, column genotype: the {group} animals of {name} have {len(genotypes)} genotypes "
-                f"({', '.join(genotypes)}); write one, or give each a model of its own (column model)."
-            )
     by_stage = {str(stage): part.set_index("animal").reindex(who.index) for stage, part in rows.groupby("stage")}
     counts, profiles = (
         np.column_stack(
@@ -142,13 +219,13 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> CountMatrix:
         "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].to_numpy(np.float64),
         "atretic": _of_stages_that_all_show([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER]),
     }
-    return CountMatrix(
+    return AllCounts(
         model=model,
         animals=tuple(map(str, who.index)),
-        knockout=(who["group"] == "knockout").to_numpy(),
+        groups=tuple(map(str, who["group"])),
+        genotypes=tuple(map(str, who["genotype"])),
         counts=counts,
         exposure=exposure,
-        genotypes=tuple(str(who.loc[who["group"] == g, "genotype"].iloc[0]) for g in ("control", "knockout")),  # type: ignore[arg-type]
         exposure_note=note,
         profiles=profiles,
         beside={name: (own, sampled) for name, own in beside.items()},

@@ -1,13 +1,8 @@
-"""Rate ratios of knockout to control for single stages, with covariates if given.
-
-Without covariates, each stage is compared as in `effects`. With covariates, the animals' log rates are fitted by least
-squares, with standard errors that allow unequal variances (HC3; MacKinnon and White 1985,
-doi:10.1016/0304-4076(85)90158-7).
-"""
+"""Rate ratios of knockout to control for single stages, with covariates if given; each is compared as in `effects`."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +11,7 @@ import pandas as pd
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import columns_of
-from follicle_stager.statistics.effects import HALF, Counted, Effect, holm, log_rates, rate_ratio, two_groups
+from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, rate_ratio
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -26,7 +21,6 @@ if TYPE_CHECKING:
 
     from follicle_stager.statistics.matrix import CountMatrix
 
-_BY_ANIMALS, _BY_SUMS, _LEAST_SQUARES = "Welch, animals", "sums of the groups", "least squares with covariates"
 #: Columns of a sample sheet that may be covariates.
 COVARIATES = ("age_days", "body_weight_g", "estrous_stage", "stimulation", "litter", "batch")
 
@@ -39,7 +33,7 @@ def per_stage(
     Parameters
     ----------
     matrix
-        Counts of one mouse model.
+        Counts of one comparison.
     covariates
         Table with one row per animal, in the order of ``matrix``; numbers are used as they are, text as categories.
         None by default, because weight and estrous stage may be affected by the genotype.
@@ -58,32 +52,43 @@ def per_stage(
     UserError
         If there are too few animals for the covariates, or a covariate is missing, constant or redundant.
     """
-    fit = partial(_fitted, knockout=matrix.knockout, design=_design(matrix, covariates))
+    layout = _layout(matrix, covariates)
     rows = []
     for i, name in enumerate(RUNGS):
-        row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), fit)
+        row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), layout)
         if imputed is not None and effect is not None:
-            drawn = fit(Counted(imputed[..., i], matrix.exposure[:, i]), few=bool(effect.few))[0]
+            drawn = rate_ratio(_of_units(matrix, Counted(imputed[..., i], matrix.exposure[:, i])), layout)
             row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, errors of stage carried"}
         rows.append(row)
-    rows += [_row(matrix, name, Counted(*beside), fit)[0] for name, beside in matrix.beside.items()]
+    rows += [_row(matrix, name, Counted(*beside), layout)[0] for name, beside in matrix.beside.items()]
     table = pd.DataFrame(rows)
     p = np.where(table["stage"].isin(list(RUNGS)), table["p"].to_numpy(float), np.nan)
     table.insert(list(table.columns).index("p") + 1, "p_holm", holm(p))
     return table
 
 
-def _row(matrix: CountMatrix, name: str, stage: Counted, fit: Any) -> tuple[dict[str, Any], Effect | None]:
+def _of_units(matrix: CountMatrix, stage: Counted) -> Counted:
+    return Counted(*(matrix.by_unit(values[..., None])[..., 0] for values in stage))
+
+
+def _row(matrix: CountMatrix, name: str, stage: Counted, layout: Layout) -> tuple[dict[str, Any], Effect | None]:
     ko, counts = matrix.knockout, stage.counts
-    row: dict[str, Any] = {"model": matrix.model, "stage": name}
+    row: dict[str, Any] = {"comparison": matrix.comparison, "stage": name}
     row |= {"n_control": counts[~ko].sum(), "n_knockout": counts[ko].sum()}
     nothing = dict.fromkeys(("ratio", "low", "high", "p", "se", "df"), np.nan)
     if not np.isfinite(counts).all():
         return row | nothing | {"method": "NA"}, None
     if not matrix.enough or not counts.sum():
         return row | nothing | {"method": "not estimable"}, None
-    effect, method = fit(stage)
-    return row | _columns_of(effect) | {"method": method}, effect
+    effect = rate_ratio(_of_units(matrix, stage), layout)
+    return row | _columns_of(effect) | {"method": _method(layout, few=bool(effect.few))}, effect
+
+
+def _method(layout: Layout, *, few: bool) -> str:
+    if few:
+        return "sums of the groups" + (", not adjusted" if layout.beside is not None else "")
+    adjusted = "" if layout.beside is None else ", adjusted"
+    return ("paired t, litters" if layout.pairs is not None else "Welch, animals") + adjusted
 
 
 def _columns_of(effect: Effect) -> dict[str, float]:
@@ -91,43 +96,25 @@ def _columns_of(effect: Effect) -> dict[str, float]:
     return {name: float(columns[name]) for name in ("ratio", "low", "high", "p", "se", "df")}
 
 
-def _fitted(
-    stage: Counted, *, knockout: NDArray[np.bool_], design: NDArray[np.float64], few: bool | None = None
-) -> tuple[Effect, str]:
-    """Effects, and the method that was used; ``few`` as for the counts of which these are draws."""
-    plain = rate_ratio(stage, two_groups(knockout))
-    few = bool(plain.few) if few is None else few
-    if design.shape[1] == 2:
-        return plain, _BY_SUMS if few else _BY_ANIMALS
-    if few:
-        return plain, f"{_BY_SUMS}, without covariates"
-    return _least_squares(stage, design), _LEAST_SQUARES
-
-
-def _least_squares(stage: Counted, design: NDArray[np.float64]) -> Effect:
-    """Coefficient of the group (the second column), with a variance of at least that of random counts."""
-    values = log_rates(stage)
-    inverse = np.linalg.inv(design.T @ design)
-    weights = design @ inverse[:, 1]
-    leverage = np.einsum("ij,jk,ik->i", design, inverse, design)
-    residuals = values - values @ (design @ inverse @ design.T)
-    alone = leverage > 1 - 1e-9  # an animal with a level of its own: its residual is 0, whatever it is
-    spread = np.where(alone, 0.0, residuals / np.where(alone, 1.0, 1 - leverage))
-    df = np.full(values.shape[:-1], float(len(design) - design.shape[1]))
-    variance = np.maximum((weights**2 * spread**2).sum(axis=-1), (weights**2 / (stage.counts + HALF)).sum(axis=-1))
-    return Effect(values @ weights, np.sqrt(variance), df, np.zeros(df.shape, bool))
-
-
-def _design(matrix: CountMatrix, covariates: pd.DataFrame | None) -> NDArray[np.float64]:
-    columns = [np.ones(len(matrix.animals)), matrix.knockout.astype(float)]
-    for name, values in covariates.items() if covariates is not None else ():
-        columns += _columns(str(name), values, matrix.animals)
-    design = np.column_stack(columns)
-    if design.shape[1] > 2 and len(design) - design.shape[1] < 2:
-        raise UserError(f"{len(design)} animals are too few for these covariates; leave some out.")
+def _layout(matrix: CountMatrix, covariates: pd.DataFrame | None) -> Layout:
+    """The layout of the comparison, with the covariates held constant too."""
+    plain = matrix.layout
+    columns = [
+        column
+        for name, values in (covariates.items() if covariates is not None else ())
+        for column in _columns(str(name), values, matrix.animals)
+    ]
+    if not columns:
+        return plain
+    own = matrix.by_unit(np.column_stack(columns)) / matrix.by_unit(np.ones((len(matrix.animals), 1)))
+    beside = own if plain.beside is None else np.column_stack([plain.beside, own])
+    design = np.column_stack([*plain.groups, beside])
     if np.linalg.matrix_rank(design) < design.shape[1]:
         raise UserError("A covariate says the same as the group or as another covariate; leave it out.")
-    return design
+    layout = replace(plain, beside=beside)
+    if min(layout.free) < 1:
+        raise UserError(f"{len(matrix.animals)} animals are too few for these covariates; leave some out.")
+    return layout
 
 
 def _columns(name: str, values: pd.Series[Any], animals: Sequence[str]) -> list[NDArray[np.float64]]:

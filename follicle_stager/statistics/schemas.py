@@ -10,7 +10,7 @@ from follicle_stager.statistics.matrix import CountKind
 from follicle_stager.study.schemas import SHARE, number, table_of, text, whole
 
 _YES_NO = ("yes", "no")
-_MODEL = {"model": text("mouse model; study if the sample sheet names none")}
+_COMPARISON = {"comparison": text("mouse model, groups and treatment, if there are several; else study")}
 _INTERVAL = {"low": number("lower end of its 95 % interval"), "high": number("upper end of its 95 % interval")}
 _EFFECT = {
     **_INTERVAL,
@@ -23,7 +23,7 @@ _EFFECT = {
 
 VERDICT = table_of(
     {
-        **_MODEL,
+        **_COMPARISON,
         "counted": text("kind of counts that were compared", get_args(CountKind)),
         "verdict": text("answer to the question of the study", get_args(VerdictKind)),
         "blocks_after": text("stages after which the knockouts are blocked, separated by spaces"),
@@ -31,11 +31,11 @@ VERDICT = table_of(
         "warnings": text("what limits the verdict"),
     },
     title="statistics/verdict.csv",
-    description="one row per model",
+    description="one row per comparison",
 )
 QUESTION = table_of(
     {
-        **_MODEL,
+        **_COMPARISON,
         "contrast": text("stage of the question", RUNGS),
         "test": text(
             "shift: all later stages together to this stage; total: all later stages together; arrest: both, and every "
@@ -53,7 +53,7 @@ QUESTION = table_of(
 )
 ARREST = table_of(
     {
-        **_MODEL,
+        **_COMPARISON,
         "from": text("stage before the step", RUNGS),
         "to": text("stage after the step", RUNGS),
         "ratio": number("ratio of the counts after and before the step, knockout to control"),
@@ -71,7 +71,7 @@ ARREST = table_of(
 )
 PER_STAGE = table_of(
     {
-        **_MODEL,
+        **_COMPARISON,
         "stage": text("stage, unsure or atretic", (*RUNGS, "unsure", "atretic")),
         "n_control": whole("number of follicles in control animals"),
         "n_knockout": whole("number of follicles in knockout animals"),
@@ -88,10 +88,13 @@ PER_STAGE = table_of(
 )
 ANIMALS = table_of(
     {
-        **_MODEL,
-        "group": text("control or knockout", ("control", "knockout")),
+        **_COMPARISON,
+        "group": text("control (the reference) or knockout", ("control", "knockout")),
         "animal": text("as in the sample sheet"),
         **{name: whole(f"follicles on the rung {name.replace('_', ' ')}") for name in RUNGS},
+        "unit": text("what is independent: the animal, or its litter and group"),
+        "pair": text("litter in which the groups are compared; empty if animals are not paired"),
+        "batch": text("batch that is held constant; else empty"),
         "arrest_log_ratio": number(
             "log of later follicles to those of the question's stage, 0.5 added to both at the mean offset", None
         ),
@@ -102,15 +105,15 @@ ANIMALS = table_of(
 EXPOSURES = table_of(
     {
         **{name: number(f"offset of the rung {name.replace('_', ' ')}: number of ovaries sampled") for name in RUNGS},
-        **_MODEL,
+        **_COMPARISON,
         "animal": text("as in the sample sheet"),
     },
     title="statistics/exposures.csv",
-    description="offsets of the models",
+    description="offsets",
 )
 IMPUTATIONS = table_of(
     {
-        **_MODEL,
+        **_COMPARISON,
         "draw": whole("number of the draw"),
         "animal": text("as in the sample sheet"),
         **{name: whole(f"follicles on the rung {name.replace('_', ' ')}") for name in RUNGS},
@@ -118,10 +121,29 @@ IMPUTATIONS = table_of(
     title="statistics/imputations.csv",
     description="counts with staging errors drawn at random; no rows if every follicle was judged",
 )
+RESPONSES = table_of(
+    {
+        "response": text("treatments, ages or other values that are compared"),
+        "effect": text("in a genotype; or one genotype against the other (the interaction)"),
+        "test": text("all later stages to the stage of the question, or a step"),
+        "ratio": number("ratio of the treatments, or ratio of the two responses"),
+        **_INTERVAL,
+        "se": number("standard error of the log ratio"),
+        "df": number("degrees of freedom"),
+        "p": number("its two-sided p", SHARE),
+        "p_holm": number("p, Holm correction over the steps", SHARE),
+    },
+    title="statistics/responses.csv",
+    description="differences between treatments; only if the study has several",
+)
 SETTINGS = table_of(
     {
         "contrast": text("stage of the question, as named in study.toml", RUNGS),
         "contrast_named": text("stage and date of the question when it was named"),
+        "reference": text("group with which the others are compared; empty: control"),
+        "by": text("column of the sample sheet whose values are not pooled"),
+        "litters": text("whether litters are used"),
+        "batches": text("whether batches are held constant"),
         "alpha": number("significance level"),
         "equivalence_ratio": number("limit of equivalence"),
         "total_loss_ratio": number("limit of total loss"),
@@ -138,5 +160,6 @@ SCHEMAS = {
     "animals": ANIMALS,
     "exposures": EXPOSURES,
     "imputations": IMPUTATIONS,
+    "responses": RESPONSES,
     "settings": SETTINGS,
 }

@@ -82,7 +82,7 @@ def stage_errors(
     rejected
         Table of claims that a person rejected as not follicles, see `Counts`.
     matrix
-        Counts of the mouse model, which define its animals.
+        Counts of a comparison, which define its animals; errors are learned from all animals of the model.
     kind
         Kind of follicles that is counted.
     """
@@ -95,7 +95,8 @@ def stage_errors(
         index=False
     ):
         unjudged = status == Status.PREDICTED
-        (called if unjudged else judged)[place[str(animal)], _RUNG_OF[stage]] += 1
+        if str(animal) in place:
+            (called if unjudged else judged)[place[str(animal)], _RUNG_OF[stage]] += 1
         if not unjudged and status != Status.ADDED and predicted in _RUNG_OF:
             confusion[_RUNG_OF[stage], _RUNG_OF[predicted]] += 1
             false[_RUNG_OF[predicted], 1] += 1

@@ -31,7 +31,7 @@ def sentence_of(matrix: CountMatrix, tests: Tests, decision: Decision, config: C
     Parameters
     ----------
     matrix
-        Counts of one mouse model.
+        Counts of the animals.
     tests, decision
         Its effects, and what they say.
     config
@@ -50,7 +50,8 @@ def sentence_of(matrix: CountMatrix, tests: Tests, decision: Decision, config: C
         "inconclusive": said.inconclusive,
         "not estimable": said.not_estimable,
     }[decision.kind.item()]
-    return f"{matrix.genotypes[1]}: {rule()} {_basis(matrix)}"
+    who = ", ".join(part for part in (matrix.genotypes[1], matrix.stratum) if part)
+    return f"{who}: {rule()} {_basis(matrix)}"
 
 
 class _Said:
@@ -66,7 +67,7 @@ class _Said:
         places = [int(k) for k in np.flatnonzero(self.decision.blocks)]
         for k in places:
             also = "there is also " if parts else ""
-            many = f"as many {self._later(k)}"
+            many = f"as many {later_follicles(k, self.matrix.seen)}"
             if self.decision.arrest and k == self.contrast:
                 claim = f"{'an ' if also else ''}arrest at the {_NAMES[k]} stage (block or delay)"
                 ratio = f"for each {_NAMES[k]} follicle there are {_at_most(tests.shift, many, control)}"
@@ -106,11 +107,11 @@ class _Said:
         k = int(np.nanargmin(np.where(self.decision.waiting, tests.rungs.p_upper[:-1], np.nan)))
         many = _at_least(tests.rungs.at(k), f"as many {_NAMES[k]} follicles", self.control)
         later = tests.later.at(k)
-        why = "they are not fewer"
+        why, follicles = "they are not fewer", later_follicles(k, self.matrix.seen)
         if later.p_lower <= self.config.alpha:
             why = "not every later stage is lower"
         return (
-            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(self._later(k))}: {_between(later)}. "
+            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(follicles)}: {_between(later)}. "
             f"No block is shown, because {why}."
         )
 
@@ -126,7 +127,11 @@ class _Said:
         return f"no block; {self._steps()} is taken as often as in {self.control}, within a factor of {ratio:g} (90 %)."
 
     def inconclusive(self) -> str:
-        tests, alpha, many = self.tests, self.config.alpha, f"as many {self._later(self.contrast)}"
+        tests, alpha, many = (
+            self.tests,
+            self.config.alpha,
+            f"as many {later_follicles(self.contrast, self.matrix.seen)}",
+        )
         found = []
         if tests.shift.p_lower <= alpha:
             found.append(f"{_at_most(tests.shift, many)} for each {_NAMES[self.contrast]} follicle")
@@ -145,21 +150,14 @@ class _Said:
         if not self.matrix.enough:
             controls, knockouts = self.matrix.group_sizes
             return (
-                f"not estimable with {knockouts} knockout and {controls} control animals; at least two of each are "
-                "needed."
+                f"not estimable with {knockouts} {self.matrix.genotypes[1]} and {controls} {self.control} animals; at "
+                "least two of each are needed, of different litters."
             )
         return "not estimable, as no two neighbouring stages have follicles in both groups."
 
     def _next(self, k: int) -> str:
         """Name of the rung to which the step from rung k leads."""
         return _NAMES[rungs_after(k, self.matrix.seen)[0]]
-
-    def _later(self, k: int) -> str:
-        """Name of the follicles after rung k."""
-        after = rungs_after(k, self.matrix.seen)
-        if len(after) == 1:
-            return f"{_NAMES[after[0]]} follicles"
-        return {0: "growing follicles", _LAST - 2: "antral follicles of all kinds"}.get(k, "later follicles")
 
     def _steps(self) -> str:
         known = int(np.isfinite(self.tests.steps.log_ratio).sum())
@@ -174,7 +172,7 @@ class _Said:
 def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> tuple[str, ...]:
     """Say what limits the verdict: few animals, steps without a test, stages that the counting rule has emptied."""
     n, enough = min(matrix.group_sizes), matrix.enough
-    said = []
+    said = list(matrix.notes)
     if enough and n < _FEW_ANIMALS:
         said.append(f"{n} animals in a group: four or more are advised, as few give uncertain intervals.")
     seen = matrix.seen
@@ -212,26 +210,34 @@ def _basis(matrix: CountMatrix) -> str:
     return f"Based on {counted} of {' and '.join(groups)}."
 
 
+def later_follicles(k: int, seen: NDArray[np.bool_]) -> str:
+    """Name of the follicles after rung k, of those rungs that are seen."""
+    after = rungs_after(k, seen)
+    if len(after) == 1:
+        return f"{_NAMES[after[0]]} follicles"
+    return {0: "growing follicles", _LAST - 2: "antral follicles of all kinds"}.get(k, "later follicles")
+
+
 def _at_most(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is lower, with the upper end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (upper 95 % limit {_number(effect.upper())})"
+    return f"{_times(effect, what, control)} (upper 95 % limit {number_of(effect.upper())})"
 
 
 def _at_least(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is higher, with the lower end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (lower 95 % limit {_number(effect.lower())})"
+    return f"{_times(effect, what, control)} (lower 95 % limit {number_of(effect.lower())})"
 
 
 def _times(effect: Effect, what: str, control: str) -> str:
-    return f"{_number(effect.log_ratio)} times {what}" + (f" as in {control}" if control else "")
+    return f"{number_of(effect.log_ratio)} times {what}" + (f" as in {control}" if control else "")
 
 
 def _between(effect: Effect) -> str:
     low, high = effect.interval()
-    return f"{_number(effect.log_ratio)} times as many, 95 % interval {_number(low)} to {_number(high)}"
+    return f"{number_of(effect.log_ratio)} times as many, 95 % interval {number_of(low)} to {number_of(high)}"
 
 
-def _number(log_ratio: NDArray[np.float64]) -> str:
+def number_of(log_ratio: NDArray[np.float64]) -> str:
     """A ratio with two digits that count, or two decimals."""
     value = float(np.exp(log_ratio))
     return f"{value:.2f}" if 0.095 <= value < 100 else f"{value:.2g}"

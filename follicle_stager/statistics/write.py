@@ -35,10 +35,11 @@ def write_comparison(study: Study | Path, comparison: Comparison) -> None:
     """
     folder = study if isinstance(study, Path) else study.path
     for name, schema in SCHEMAS.items():
-        # Other programs read an empty name as missing, and leave out its rows.
         table = getattr(comparison, name)
-        table = validated(table.replace({"model": {"": "study"}}) if "model" in table else table, schema)
-        write_csv(folder / schema.title, table.round(6))
+        if name == "responses" and table.empty:
+            (folder / schema.title).unlink(missing_ok=True)
+            continue
+        write_csv(folder / schema.title, validated(table, schema).round(6))
     write_text(folder / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(folder / "tables" / "prism_grouped.csv", prism_grouped(comparison))
     write_csv(folder / "tables" / "prism_arrest.csv", prism_arrest(comparison))
@@ -65,7 +66,7 @@ def prism_arrest(result: Comparison) -> pd.DataFrame:
 
 
 def _column(result: Comparison, arrest: Arrest, knockout: bool) -> str:
-    """Column name of a group; it includes the model if several models have a group of this name."""
+    """Column name of a group; it includes the comparison if several have a group of this name."""
     genotype = arrest.matrix.genotypes[knockout]
     names = [g for a in result.arrests for g in a.matrix.genotypes]
-    return genotype if names.count(genotype) == 1 else f"{arrest.matrix.model} {genotype}"
+    return genotype if names.count(genotype) == 1 else f"{arrest.matrix.comparison} {genotype}"

@@ -5,6 +5,7 @@ Every error message names the file, the line, the column, the value and the reme
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +20,11 @@ from follicle_stager.tables import Table, read_table
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+# Other names of the two groups of the simple case.
+_GROUPS = {
+    "control": ("controls", "ctrl", "ctl", "wt", "wildtype", "wild-type", "+/+"),
+    "knockout": ("knockouts", "ko", "cko", "mutant", "mut", "null", "-/-"),
+}
 REQUIRED = ("slide", "animal", "genotype", "group")
 
 
@@ -41,7 +47,7 @@ class Sample(BaseModel):
     slide: str = Field(min_length=1)
     animal: str = Field(min_length=1)
     genotype: str = Field(min_length=1)
-    group: Literal["control", "knockout"]
+    group: str = Field(min_length=1)
     model: str = ""
     ovary: Literal["L", "R", ""] = ""
     section: str = ""
@@ -55,10 +61,14 @@ class Sample(BaseModel):
     litter: str = ""
     batch: str = ""
 
-    @field_validator("group", mode="before")
+    @field_validator("group")
     @classmethod
-    def _lower(cls, value: object) -> object:
-        return value.strip().lower() if isinstance(value, str) else value
+    def _known_group(cls, value: str) -> str:
+        """Groups may have any names; what looks like a mistyped control or knockout is an error."""
+        group = read_group(value)
+        if group in _GROUPS or (re.search(r"\w", value) and not get_close_matches(value.lower(), _GROUPS, cutoff=0.8)):
+            return group
+        raise ValueError(value)
 
     @field_validator("interval", "thickness_um", "mpp", "age_days", "body_weight_g", mode="before")
     @classmethod
@@ -71,7 +81,7 @@ class Sample(BaseModel):
 
 
 _MENDS = {
-    "group": "write control or knockout",
+    "group": "write control or knockout; or other names, and the reference in [comparison] of study.toml",
     "ovary": "write L or R, or leave it empty",
     "interval": "write a whole number from 1 to 10000, e.g. 10 if every tenth section was collected",
     "thickness_um": "write the section thickness in µm, e.g. 5",
@@ -156,6 +166,15 @@ class SampleSheet:
                     problems.add(f"slide {source.path.name} has no row; {without_row}")
         problems.raise_any()
         return samples
+
+
+def read_group(text: str) -> str:
+    """Read the name of a group: ``control`` and ``knockout`` for their other names (WT, -/-), else as it is."""
+    plain = text.strip().casefold().replace(" ", "").replace("−", "-")
+    for group, names in _GROUPS.items():
+        if plain == group or plain in names or plain.endswith(names[-1]):
+            return group
+    return text.strip()
 
 
 def read_samples(path: Path, slides: Sequence[SlideSource]) -> list[Sample]:

@@ -45,7 +45,7 @@ def table_of(columns: dict[str, pa.Column], *, title: str, description: str) -> 
 
 _ANIMAL = {
     "model": text("mouse model"),
-    "group": text("control or knockout", ("control", "knockout")),
+    "group": text("control, knockout, or another group of the sample sheet"),
     "genotype": text("as in the sample sheet"),
     "animal": text("as in the sample sheet"),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,12 @@ def repeated(matrix, folder, errors=None):
     if rscript is None:
         pytest.skip("R is not installed")
     arrest = find_arrest(matrix, imputed=errors and errors.imputed(matrix))
-    exposures = pd.DataFrame(matrix.exposure, columns=list(RUNGS)).assign(model=matrix.model, animal=matrix.animals)
+    exposures = pd.DataFrame(matrix.exposure, columns=list(RUNGS)).assign(
+        comparison=matrix.comparison, animal=matrix.animals
+    )
     drawn = errors.imputed(matrix) if errors else np.zeros((0, *matrix.counts.shape))
     draws = pd.DataFrame(drawn.reshape(-1, 5), columns=list(RUNGS))
-    draws = draws.assign(model=matrix.model, animal=list(matrix.animals) * len(drawn))
+    draws = draws.assign(comparison=matrix.comparison, animal=list(matrix.animals) * len(drawn))
     draws = draws.assign(draw=np.repeat(range(len(drawn)), len(matrix.animals)))
     tables = {"animals": arrest.animals, "exposures": exposures, "imputations": draws}
     tables["settings"] = pd.DataFrame([ComparisonConfig().model_dump()])
@@ -44,31 +47,45 @@ def repeated(matrix, folder, errors=None):
 
 
 @pytest.mark.parametrize(
-    ("ratios", "spread", "sampling", "animals", "wrong", "unseen"),
+    ("ratios", "spread", "sampling", "animals", "wrong", "unseen", "design"),
     [
-        ((1, 1, 1, 0.3, 0.3), "real", Sampling(), (5, 6), 0.0, ()),
-        ((1, 1, 1, 0.3, 0.3), "even", Sampling(uneven=True), (6, 6), 0.1, ()),
-        ((1, 1, 0.2, 0.2, 0.0), "even", Sampling(), (6, 4), 0.0, ()),
-        ((1, 1, 2, 1, 1), "even", Sampling(1 / 8), (8, 8), 0.0, ()),
-        ((0.1, 1, 1, 1, 1), "real", Sampling(1 / 8, uneven=True), (4, 4), 0.0, ()),
-        ((0.3, 2, 2, 1.5, 1.5), "even", Sampling(), (6, 6), 0.0, ()),
-        ((0.4,) * 5, "even", Sampling(), (6, 6), 0.0, ()),
-        ((0.01,) * 5, "even", Sampling(), (6, 6), 0.0, ()),
-        ((1,) * 5, "even", Sampling(), (6, 6), 0.0, ()),
-        ((1,) * 5, "wide", Sampling(1 / 24), (4, 4), 0.0, ()),
-        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.1, (0,)),
-        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.0, (2,)),
-        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.0, (3,)),
-        ((1, 1, 1, 0.4, 0.02), "even", Sampling(), (6, 6), 0.0, ()),
+        ((1, 1, 1, 0.3, 0.3), "real", Sampling(), (5, 6), 0.0, (), {}),
+        ((1, 1, 1, 0.3, 0.3), "even", Sampling(uneven=True), (6, 6), 0.1, (), {}),
+        ((1, 1, 0.2, 0.2, 0.0), "even", Sampling(), (6, 4), 0.0, (), {}),
+        ((1, 1, 2, 1, 1), "even", Sampling(1 / 8), (8, 8), 0.0, (), {}),
+        ((0.1, 1, 1, 1, 1), "real", Sampling(1 / 8, uneven=True), (4, 4), 0.0, (), {}),
+        ((0.3, 2, 2, 1.5, 1.5), "even", Sampling(), (6, 6), 0.0, (), {}),
+        ((0.4,) * 5, "even", Sampling(), (6, 6), 0.0, (), {}),
+        ((0.01,) * 5, "even", Sampling(), (6, 6), 0.0, (), {}),
+        ((1,) * 5, "even", Sampling(), (6, 6), 0.0, (), {}),
+        ((1,) * 5, "wide", Sampling(1 / 24), (4, 4), 0.0, (), {}),
+        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.1, (0,), {}),
+        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.0, (2,), {}),
+        ((1, 1, 1, 0.2, 0.2), "even", Sampling(), (5, 5), 0.0, (3,), {}),
+        ((1, 1, 1, 0.4, 0.02), "even", Sampling(), (6, 6), 0.0, (), {}),
+        ((1, 1, 1, 0.3, 0.3), "real", Sampling(), (6, 6), 0.0, (), {"litters": np.array([*"aabbcddeeffg"])}),
+        ((1, 1, 1, 0.3, 0.3), "real", Sampling(), (6, 6), 0.1, (), {"litters": np.array([*"abcdefabcdeef"[:12]])}),
+        (
+            (1, 1, 1, 0.3, 0.3),
+            "real",
+            Sampling(),
+            (5, 7),
+            0.0,
+            (),
+            {"litters": np.array([*"aabcdabbccdd"]), "paired": True},
+        ),
+        ((1, 1, 1, 0.3, 0.3), "real", Sampling(), (6, 6), 0.1, (3,), {"batches": np.array([*"aabbccabbbcc"])}),
+        ((1, 1, 1, 0.3, 0.1), "real", Sampling(1 / 8), (6, 6), 0.0, (), {"batches": np.array([*"aaabbbabbbbb"])}),
     ],
 )
-def test_r_gives_the_same_to_four_digits(ratios, spread, sampling, animals, wrong, unseen, tmp_path):
-    design = Design(ratios, EXPECTED, SPREADS[spread], sampling=sampling, wrong_stage=wrong)
-    counts, exposure = design.draw(1, animals, np.random.default_rng(7))
+def test_r_gives_the_same_to_four_digits(ratios, spread, sampling, animals, wrong, unseen, design, tmp_path):
+    drawn = Design(ratios, EXPECTED, SPREADS[spread], sampling=sampling, wrong_stage=wrong)
+    counts, exposure = drawn.draw(1, animals, np.random.default_rng(7))
     # Nuclei of other heights on each rung, in sections of two thicknesses; in some studies, a rung that is not seen.
     heights = np.where(np.arange(sum(animals))[:, None] % 2, (0.3, 0.4, 0.5, 0.6, 0.6), (0.5, 0.6, 0.7, 0.9, 1.2))
     matrix = matrix_of(counts[0], exposure[0] * heights, animals)
     matrix.counts[:, list(unseen)] = np.nan
+    matrix = replace(matrix, **design)
     errors = None
     if wrong:
         nothing_false = np.array([[0.0, 1e6]] * 5)

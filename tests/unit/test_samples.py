@@ -51,7 +51,7 @@ def test_only_four_columns_are_needed(tmp_path):
         ([HEADER, GOOD_A, GOOD_B.replace(",5", ",-5")], "line 3, column thickness_um: '-5' is not valid; write the"),
         ([HEADER, GOOD_A, GOOD_B.replace("10", "0")], "line 3, column interval: '0'"),
         ([HEADER, GOOD_A, GOOD_B.replace("10", "ten")], "line 3, column interval: 'ten'"),
-        ([HEADER, GOOD_A, GOOD_B.replace("KNOCKOUT", "KO")], "column group: 'KO' is not valid; write control or"),
+        ([HEADER, GOOD_A, GOOD_B.replace("KNOCKOUT", "Knokout")], "column group: 'Knokout' is not valid; write"),
         ([HEADER, GOOD_A, GOOD_B.replace(",R,", ",left,")], "column ovary: 'left'"),
         ([HEADER, GOOD_A, GOOD_B.replace("m2", "")], "line 3, column animal: '' is not valid; fill it in"),
         ([HEADER + ",mpp", GOOD_A + ",352.8", GOOD_B + ",1"], "column mpp: '352.8'"),
