@@ -22,10 +22,13 @@ import pandas as pd
 from make_accuracy import DOCS, markdown
 from scipy import stats
 
+from follicle_stager.config import ComparisonConfig
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.statistics import decision, effects
-from follicle_stager.statistics.effects import Counted, holm, two_groups
+from follicle_stager.statistics.decision import decide
+from follicle_stager.statistics.decision import tests_of as effects_of
+from follicle_stager.statistics.effects import Counted, Layout, holm, two_groups
 from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts
 
@@ -80,6 +83,18 @@ ABOUT_COVERAGE = """
 
 Coverage as above, in %, with an arrest at the secondary stage. A row below 94 % is explained in the summary.
 """
+ABOUT_DESIGNS = """
+### Litters, batches and treatments
+
+*Naive*: animals of all litters, batches or treatments as if they were independent and alike. Real animals; litters and
+batches share a factor for each stage (SD 35 %). *False*: studies with an arrest or block though all stages are halved
+(or, for treatments, nothing differs). *Found*: an arrest of 70 %. In %; coverage is that of the product.
+"""
+ABOUT_RESPONSE = """
+Response to a treatment that raises antral follicles of all kinds to 2.5 times in the control; 5 animals in each of four
+groups; the knockouts have half of the antral follicles without it. Share of studies in which the responses differ
+(two-sided p ≤ 5 %), and coverage of the 95 % interval of their ratio, in %.
+"""
 ABOUT_PATTERNS = """
 ### Other patterns
 
@@ -130,6 +145,10 @@ def main() -> None:
         markdown(power_table(studies, options.before)),
         ABOUT_COVERAGE,
         markdown(coverage(studies)),
+        ABOUT_DESIGNS,
+        markdown(designs(studies)),
+        ABOUT_RESPONSE,
+        markdown(treated(studies)),
         ABOUT_PATTERNS,
         markdown(patterns(studies)),
         ABOUT_STAGES,
@@ -219,6 +238,106 @@ def coverage(studies: int) -> pd.DataFrame:
             row[f"{n[0]} + {n[1]}"] = f"{100 * simulate_verdicts(design, n, studies=studies)['coverage']:.0f}"
         rows.append(row)
         print(row, flush=True)
+    return pd.DataFrame(rows)
+
+
+def designs(studies: int) -> pd.DataFrame:
+    """Studies with litters, batches and treatments: as the product compares them, and naively."""
+    config, halved, arrest = ComparisonConfig(), PATTERNS["all halved"], (1.0, 1.0, 1.0, 0.3, 0.3)
+    six = np.repeat([False, True], 6)
+    pairs, batch = tuple(range(6)) * 2, (0,) * 4 + (1,) * 2 + (0,) * 2 + (1,) * 4
+    litters = two_groups(np.repeat([False, True], 3))
+    cases = {
+        "6 litters, one animal of each group in each": (pairs, Layout((six, ~six), pairs=np.array(pairs)), None),
+        **{
+            f"3 + 3 litters, {n} animals of one group in each": (
+                tuple(np.repeat(range(6), n).tolist()),
+                litters,
+                np.repeat(np.eye(6), n, axis=1),
+            )
+            for n in (2, 4)
+        },
+        "2 batches, 4 + 2 and 2 + 4 animals": (
+            batch,
+            Layout((six, ~six), beside=np.array(batch, float)[:, None]),
+            None,
+        ),
+    }
+    rows = []
+    for name, (shared, layout, units) in cases.items():
+        row: dict[str, object] = {"design": name}
+        for ratios, column in ((halved, "false"), (arrest, "found")):
+            design = Design(ratios, EXPECTED, SPREADS["real"], shared_sd=0.35, shared=shared)
+            half = len(shared) // 2
+            counts, exposure = design.draw(studies, (half, half), np.random.default_rng(11))
+            naive = two_groups(np.repeat([False, True], half))
+            for label, own, unit in (("naive", naive, None), ("product", layout, units)):
+                given = [c if unit is None else np.einsum("un,snr->sur", unit, c) for c in (counts, exposure)]
+                tests = effects_of(given[0], given[1], own, 2)
+                blocks = decide(tests, config).blocks
+                share = blocks[:, 2] if column == "found" else blocks.any(axis=1)
+                row[f"{column}, {label}"] = percent(float(share.mean()))
+                if column == "false" and label == "product":
+                    low, high = tests.steps.interval()
+                    row["coverage"] = f"{100 * np.nanmean((low <= 0) & (high >= 0)):.0f}"
+        rows.append(row)
+        print(row, flush=True)
+    rows.append(pooled_treatments(studies))
+    print(rows[-1], flush=True)
+    return pd.DataFrame(rows).fillna("–")
+
+
+def cells(
+    studies: int, sizes: tuple[int, int, int, int], ratios: tuple[float, ...], response: float
+) -> list[np.ndarray]:
+    """Counts and exposures of WT and KO without, then with the treatment; its ratio in the knockout."""
+    rng = np.random.default_rng(12)
+    raised = tuple(np.array(EXPECTED) * (1, 1, 1, 2.5, 2.5))
+    ko = tuple(np.array(ratios) * (1, 1, 1, response / 2.5, response / 2.5))
+    parts = [
+        Design(ratios, EXPECTED).draw(studies, sizes[:2], rng),
+        Design(ko, raised).draw(studies, sizes[2:], rng),
+    ]
+    return [np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1)]
+
+
+def pooled_treatments(studies: int) -> dict[str, object]:
+    """Groups with unequal shares of treated animals: pooled, and apart; the two treatments are two chances to err."""
+    sizes = (2, 5, 5, 2)
+    knockout = np.repeat([False, True, False, True], sizes)
+    treated_ = np.repeat([False, False, True, True], sizes)
+    row: dict[str, object] = {"design": "5 of 7 controls and 2 of 7 knockouts treated (2.5 times the antral follicles)"}
+    for ratios, column in ((NOTHING, "false"), ((1.0, 1.0, 1.0, 0.3, 0.3), "found")):
+        counts, exposure = cells(studies, sizes, ratios, 2.5)
+        whole = decide(effects_of(counts, exposure, two_groups(knockout), 2), ComparisonConfig()).blocks
+        apart = [
+            decide(
+                effects_of(counts[:, own], exposure[:, own], two_groups(knockout[own]), 2), ComparisonConfig()
+            ).blocks
+            for own in (treated_, ~treated_)
+        ]
+        either = apart[0] | apart[1]
+        for label, blocks in (("naive", whole), ("product", either)):
+            share = blocks[:, 2] if column == "found" else blocks.any(axis=1)
+            row[f"{column}, {label}"] = percent(float(share.mean()))
+    return row
+
+
+def treated(studies: int) -> pd.DataFrame:
+    """The interaction of genotype and treatment."""
+    sizes = (5, 5, 5, 5)
+    place = np.repeat(range(4), sizes)
+    layout = Layout(tuple(place == i for i in (3, 1, 2, 0)), (1.0, -1.0, -1.0, 1.0))
+    rows = []
+    for response in (2.5, 1.5, 1.0):
+        counts, exposure = cells(studies, sizes, (1.0, 1.0, 1.0, 0.5, 0.5), response)
+        shift = effects_of(counts, exposure, layout, 2).shift
+        low, high = shift.interval()
+        truth = np.log(response / 2.5)
+        differ, covered = (shift.p_two_sided <= 0.05).mean(), ((low <= truth) & (truth <= high)).mean()
+        row = {"response of the knockout": f"{response:g} times", "differ": percent(float(differ))}
+        rows.append(row | {"coverage": f"{100 * covered:.0f}"})
+        print(rows[-1], flush=True)
     return pd.DataFrame(rows)
 
 

@@ -85,6 +85,10 @@ class Design:
         How much of each animal is counted.
     wrong_stage
         Share of follicles of each rung that are staged one rung too early or too late, half each.
+    shared_sd
+        Spread of a factor for each rung that the animals of a litter or batch share.
+    shared
+        Litter or batch of each animal, numbers from 0; needed with ``shared_sd``.
     """
 
     ratios: tuple[float, ...]
@@ -93,6 +97,8 @@ class Design:
     knockout_spread: float = 1.0
     sampling: Sampling = Sampling()
     wrong_stage: float = 0.0
+    shared_sd: float = 0.0
+    shared: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> NDArray[np.bool_]:
@@ -117,6 +123,9 @@ class Design:
         stages = np.array(self.spread.stages) * rng.standard_normal(shape)
         logs = self.spread.animal * rng.standard_normal((*shape[:2], 1)) + stages
         logs *= np.repeat([1.0, self.knockout_spread], animals)[:, None]
+        if self.shared_sd:
+            effects = self.shared_sd * rng.standard_normal((studies, max(self.shared) + 1, len(RUNGS)))
+            logs = logs + effects[:, list(self.shared)]
         counted = rng.choice([1 / 3, 2 / 3, 1.0], (*shape[:2], 1)) if self.sampling.uneven else np.ones((*shape[:2], 1))
         exposure = np.array(np.broadcast_to(self.sampling.share * counted, shape))
         means = np.repeat([np.array(self.expected), np.array(self.expected) * self.ratios], animals, axis=0)

@@ -10,7 +10,10 @@ from scipy import stats
 from follicle_stager import compare_counts
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
+from follicle_stager.phantom import GenotypeModel
+from follicle_stager.statistics import decision
 from follicle_stager.statistics.effects import Counted, Layout, rate_ratio, two_groups
+from follicle_stager.statistics.simulate import Design, expected_counts
 
 STAGES = ("primordial", "primary", "secondary", "early_antral", "antral")
 MEANS = np.array([800, 80, 60, 25, 15])
@@ -138,6 +141,32 @@ class TestLitters:
     def test_a_missing_litter_is_named(self):
         with pytest.raises(UserError, match="animals m3 have no litter"):
             compare_counts(study(("WT", 4, SAME), ("KO", 4, SAME), litter=[*"aab", "", *"ccdd"]))
+
+
+class TestManyStudies:
+    """Litters share a factor for each stage (SD 35 %); docs/statistics.md has the table."""
+
+    def false_blocks(self, shared, layout, units=None):
+        half = len(shared) // 2
+        design = Design((0.5,) * 5, expected_counts(GenotypeModel()), shared_sd=0.35, shared=shared)
+        drawn = design.draw(800, (half, half), np.random.default_rng(3))
+        given = [c if units is None else np.einsum("un,snr->sur", units, c) for c in drawn]
+        return decision.decide(decision.tests_of(*given, layout, 2), ComparisonConfig()).blocks.any(axis=1).mean()
+
+    def test_littermates_of_one_group_are_no_evidence_of_their_own(self):
+        mates = tuple(np.repeat(range(6), 4).tolist())
+        assert self.false_blocks(mates, two_groups(np.repeat([False, True], 12))) > 0.15
+        litters = two_groups(np.repeat([False, True], 3))
+        assert self.false_blocks(mates, litters, np.repeat(np.eye(6), 4, axis=1)) < 0.06
+
+    def test_pairs_keep_their_level(self):
+        six = np.repeat([False, True], 6)
+        shared = tuple(range(6)) * 2
+        assert self.false_blocks(shared, Layout((six, ~six), pairs=np.array(shared))) < 0.06
+
+    def test_batches_keep_their_level(self):
+        six, batch = np.repeat([False, True], 6), (0, 0, 0, 0, 1, 1, 0, 0, 1, 1, 1, 1)
+        assert self.false_blocks(batch, Layout((six, ~six), beside=np.array(batch, float)[:, None])) < 0.06
 
 
 class TestBatches:
