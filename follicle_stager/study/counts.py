@@ -205,7 +205,7 @@ class Tally:
             corpora_lutea_animal=luteal_sums(lutea),
             rejected=pd.DataFrame([row for slide in slides for row in slide.rejected], columns=REJECTED),
             samples=pd.DataFrame([sample.model_dump() for sample in self._samples]),
-            notes=(*self._not_counted(section_rows), *counts.notes, *notes),
+            notes=(*self._not_counted(section_rows), *self._treatments(), *counts.notes, *notes),
         )
 
     def _left_out_of(self, slide_id: str, sections: Sequence[Section]) -> list[dict[str, object]]:
@@ -230,6 +230,19 @@ class Tally:
             f"the sample sheet, it would be {named(row.animal, row.ovary)}"
             for piece, row in zip(pieces, rows, strict=True)
             if piece.animal and (piece.animal, piece.ovary) != (row.animal, row.ovary)
+        )
+
+    def _treatments(self) -> tuple[str, ...]:
+        """Note on groups whose means are over animals of several treatments."""
+        by_group: dict[str, set[str]] = {}
+        for sample in self._samples:
+            by_group.setdefault(sample.genotype, set()).add(sample.stimulation or "none")
+        several = sorted({name for names in by_group.values() if len(names) > 1 for name in names})
+        if not several:
+            return ()
+        return (
+            f"Means of the genotypes are over animals of several treatments ({', '.join(several)}); the comparison "
+            "keeps these apart.",
         )
 
     def _not_counted(self, section_rows: list[dict[str, object]]) -> tuple[str, ...]:

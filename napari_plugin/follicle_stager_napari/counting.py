@@ -94,28 +94,25 @@ class CountPart(QWidget):
 class _CountTable(QTableWidget):
     """Current and predicted counts of the open slide, and counts of its animals and their groups."""
 
-    _COLUMNS = ("stage", "section", "slide", "animal", "control", "knockout")
-    _TIPS = (
-        "",
-        "in the section of the current follicle",
-        "on this slide",
-        "in this animal",
-        "mean of the control animals",
-        "mean of the knockout animals",
-    )
+    _COLUMNS = ("stage", "section", "slide")
 
     def __init__(self) -> None:
         super().__init__(len(OUTLINED), len(self._COLUMNS))
-        self.setHorizontalHeaderLabels(list(self._COLUMNS))
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.setToolTip("; ".join(f"{name}: {tip}" for name, tip in zip(self._COLUMNS, self._TIPS, strict=True) if tip))
+        self.setToolTip(
+            "section: in the section of the current follicle; slide: on this slide; animal: in this animal; control, "
+            "knockout or another group: mean of its animals"
+        )
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setMinimumHeight(_ROW_PX * (len(OUTLINED) + 2))
 
-    def fill(self, desk: Desk, columns: list[dict[str, str]]) -> None:
+    def fill(self, desk: Desk, columns: dict[str, dict[str, str]]) -> None:
         """Show the counts of the slide, and columns of animals and groups, by stage."""
+        names = [*self._COLUMNS, *columns]
+        self.setColumnCount(len(names))
+        self.setHorizontalHeaderLabels(names)
         since, here = desk.since_prediction(), desk.in_section()
         for line, stage in enumerate(OUTLINED):
             found, now = since[stage]
@@ -123,7 +120,7 @@ class _CountTable(QTableWidget):
             section = str(here.get(stage, ""))
             if not now and stage is not Stage.UNSURE and stage not in desk.visible_stages:
                 changed = section = "NA"
-            cells = (stage.label, section, changed, *(column.get(stage.value, "") for column in columns))
+            cells = (stage.label, section, changed, *(column.get(stage.value, "") for column in columns.values()))
             for place, text in enumerate(cells):
                 self.setItem(line, place, QTableWidgetItem(text))
 
@@ -282,24 +279,23 @@ def _no_sheet() -> None:
     )
 
 
-def _columns(desk: Desk, counts: Counts | None) -> list[dict[str, str]]:
+def _columns(desk: Desk, counts: Counts | None) -> dict[str, dict[str, str]]:
     """Counts of the slide's animals, and means of the groups of their mouse model, by stage."""
     if counts is None:
-        return [{}, {}, {}]
+        return {"animal": {}, "control": {}, "knockout": {}}
     own = counts.section[counts.section["slide"] == desk.slide_id]
     animals = counts.animal[counts.animal["animal"].isin(own["animal"])]
     groups = counts.genotype[counts.genotype["model"].isin(own["model"])]
-    columns = [
-        _by_stage(animals, "n_profiles"),
-        *(_by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in ("control", "knockout")),
-    ]
+    names = list(dict.fromkeys(map(str, groups["group"])))
+    columns = {"animal": _by_stage(animals, "n_profiles")}
+    columns |= {name: _by_stage(groups[groups["group"] == name], "n_profiles_mean") for name in names}
     lutea = counts.corpora_lutea_animal
     lutea = lutea.assign(stage=Stage.CORPUS_LUTEUM.value, n_profiles=lutea["n_profiles"].astype(float))
-    columns[0] |= _by_stage(lutea[lutea["animal"].isin(own["animal"])], "n_profiles")
+    columns["animal"] |= _by_stage(lutea[lutea["animal"].isin(own["animal"])], "n_profiles")
     of_model = lutea[lutea["model"].isin(own["model"])]
-    for column, name in zip(columns[1:], ("control", "knockout"), strict=True):
+    for name in names:
         mean = of_model[of_model["group"] == name].groupby("stage")["n_profiles"].agg(lambda v: v.mean(skipna=False))
-        column |= _by_stage(mean.reset_index(), "n_profiles")
+        columns[name] |= _by_stage(mean.reset_index(), "n_profiles")
     return columns
 
 

@@ -289,6 +289,15 @@ def test_an_animal_of_which_nothing_is_counted_is_said(tmp_path):
     assert counts.notes[0] in shown.getvalue()
 
 
+def test_means_over_animals_of_several_treatments_are_said(tmp_path):
+    study = make_study(tmp_path, {"a": [[]], "b": [[]]}, ["a,m1,+/+,control,,L,,,", "b,m2,+/+,control,,R,,,"])
+    lines = study.samples_path.read_text().splitlines()
+    ends = ("stimulation", "", "PMSG")
+    write_text(study.samples_path, "\n".join(f"{line},{end}" for line, end in zip(lines, ends, strict=True)))
+    (note,) = count_study(study).notes
+    assert "animals of several treatments (PMSG, none)" in note
+
+
 def test_slips_of_the_pen_are_named(tmp_path):
     study = make_study(tmp_path, {"a": [[]]}, ["a,m1,+/+,control,,L,,,"])
     sheet = study.samples_path.read_text()

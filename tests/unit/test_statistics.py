@@ -577,6 +577,16 @@ class TestStudies:
         with pytest.raises(UserError, match="not a covariate"):
             compare(counts, covariates=["weight"])
 
+    def test_treatments_and_litters_of_the_sheet_are_used(self):
+        rows = study_rows("", intervals=(10,) * 8) + [(*r[:3], f"x{i}", *r[4:]) for i, r in enumerate(study_rows(""))]
+        names = [r[3] for r in rows]
+        sheet = pd.DataFrame({"model": "", "animal": names, "stimulation": ["none"] * 8 + ["PMSG"] * 8})
+        result = compare(replace(counts_of(rows), samples=sheet.assign(litter=[*"abcdabcd", *"efghefgh"])))
+        assert [a.matrix.comparison for a in result.arrests] == ["none", "PMSG"]
+        assert all(a.matrix.paired for a in result.arrests)
+        assert result.responses["effect"].unique().tolist() == ["in +/+", "in -/-", "-/- against +/+"]
+        assert np.log(result.responses["ratio"].to_numpy(float)) == pytest.approx(0, abs=1e-9)
+
     @pytest.mark.parametrize("kind", ["countable", "healthy", "profiles"])
     def test_a_study_without_any_follicle_is_an_answer(self, kind):
         rows = [(*r[:4], {}, r[5]) for r in study_rows()]
