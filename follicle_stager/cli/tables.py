@@ -198,6 +198,8 @@ def power_table(table: pd.DataFrame) -> Table:
 
 def comparison_tables(result: Comparison) -> list[Table | Text]:
     """The verdict for each mouse model first, then its steps."""
+    from follicle_stager.statistics.sensitivity import in_words
+
     parts: list[Table | Text] = []
     for arrest in result.arrests:
         parts.append(Text(f"{arrest.matrix.model or 'Verdict'}: {arrest.verdict.sentence}", style="bold"))
@@ -217,6 +219,8 @@ def comparison_tables(result: Comparison) -> list[Table | Text]:
             cells = (_number(row["ratio"]), interval, _p_value(row["p_holm"])) if estimable else ("NA", "NA", "NA")
             table.add_row(step, *cells)
         parts.append(table)
+        ways = result.sensitivity
+        parts.append(Text(in_words(ways[ways["comparison"] == arrest.matrix.comparison])))
     parts += [Text(f"Response to {sentence}", style="bold") for sentence in result.said]
     return parts + ([Text(result.together)] if result.together else [])
 

@@ -21,6 +21,7 @@ from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, RUNGS, Status
 from follicle_stager.statistics.effects import LEAST_PER_ANIMAL
 from follicle_stager.statistics.matrix import KIND_WORDS
+from follicle_stager.statistics.sensitivity import in_words
 from follicle_stager.study import count
 from follicle_stager.version import __version__
 
@@ -72,6 +73,7 @@ def write_report(
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
         figures = write_figures(folder, arrest, number)
+        ways = comparison.sensitivity[comparison.sensitivity["comparison"] == arrest.matrix.comparison]
         models.append(
             {
                 "name": arrest.matrix.title or "Comparison",
@@ -83,6 +85,8 @@ def write_report(
                 "stages": _records(comparison.stages[comparison.stages["comparison"] == arrest.matrix.comparison]),
                 "question": {row["test"]: row for row in _records(arrest.question)},
                 "would_change": _would_change(arrest),
+                "ways": _records(ways),
+                "robust": in_words(ways),
                 "exposure": arrest.matrix.exposure_note,
             }
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,19 +14,22 @@ from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
 from follicle_stager.statistics.designs import comparisons, of_animals
-from follicle_stager.statistics.matrix import count_matrices
+from follicle_stager.statistics.matrix import KIND_WORDS, count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
 from follicle_stager.statistics.responses import responses
+from follicle_stager.statistics.sensitivity import sensitivity
 from follicle_stager.statistics.stage_errors import stage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
-    from follicle_stager.statistics.stage_errors import StageErrors
     from follicle_stager.study import Counts
+
+    # A comparison, and its imputed counts if any.
+    _Drawn = tuple[CountMatrix, NDArray[np.float64] | None]
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Comparison:
         The question, and limits of the verdict.
     kind
         Kind of counts that were compared.
+    sensitivity
+        The verdicts if the comparison is made in other ways.
     responses, said
         Differences between treatments, as a table and in sentences; empty if there is one treatment.
     notes
@@ -59,6 +65,7 @@ class Comparison:
     verdicts: pd.DataFrame
     config: ComparisonConfig
     kind: CountKind
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
@@ -125,34 +132,46 @@ def compare(
     """
     _refuse_mixed_sampling(counts.section)
     beside = _covariates(counts, covariates)
-    config, models = config or ComparisonConfig(), count_matrices(counts.animal, kind=kind)
+    config = config or ComparisonConfig()
+    kinds = {kind: _of_kind(counts, kind, config)}
+    for other in KIND_WORDS:
+        if other not in (kind, "given"):
+            with suppress(UserError):  # this kind cannot be compared, e.g. because the height of nuclei is unknown
+                kinds[other] = _of_kind(counts, other, config)
+    return compared(kinds, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside)
+
+
+def _of_kind(counts: Counts, kind: CountKind, config: ComparisonConfig) -> list[_Drawn]:
+    """All comparisons with a kind of counts."""
+    models = count_matrices(counts.animal, kind=kind)
     matrices = [
         matrix
         for whole in models
         for matrix in comparisons(whole, of_animals(counts.samples, whole), config, alone=len(models) == 1)
     ]
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
-    return compared(
-        matrices, errors, kind=kind, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside
-    )
+    return [(m, None if e is None else e.imputed(m)) for m, e in zip(matrices, errors, strict=True)]
 
 
 def compared(
-    matrices: Sequence[CountMatrix],
-    errors: Sequence[StageErrors | None],
+    kinds: Mapping[CountKind, Sequence[_Drawn]],
     *,
-    kind: CountKind,
     config: ComparisonConfig | None = None,
     notes: tuple[str, ...] = (),
     covariates: tuple[str, ...] = (),
     beside: pd.DataFrame | None = None,
 ) -> Comparison:
-    """Make all comparisons; ``beside`` has the covariates by model and animal."""
+    """Make all comparisons, with the first kind of counts; ``beside`` has the covariates by model and animal."""
     config = config or ComparisonConfig()
-    drawn = [None if e is None else e.imputed(m) for m, e in zip(matrices, errors, strict=True)]
+    kind, *others = kinds
+    matrices, drawn = zip(*kinds[kind], strict=True)
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
     table, said = responses(matrices, drawn, config)
+    ways = [
+        sensitivity(matrix, own, config, of_kinds={other: kinds[other][i] for other in others})
+        for i, (matrix, own) in enumerate(kinds[kind])
+    ]
     verdicts = [
         {
             "comparison": a.matrix.comparison,
@@ -174,6 +193,7 @@ def compared(
         verdicts=pd.DataFrame(verdicts),
         config=config,
         kind=kind,
+        sensitivity=pd.concat(ways, ignore_index=True),
         responses=table,
         said=said,
         notes=notes,

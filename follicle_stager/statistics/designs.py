@@ -236,23 +236,11 @@ def _with_litters(matrix: CountMatrix, litters: NDArray[np.str_], whole: AllCoun
         if not inside.all():
             out = ", ".join(animal for animal, own in zip(matrix.animals, inside, strict=True) if not own)
             note += f" Animals of other litters are left out: {out}."
-        return replace(_only(matrix, inside), litters=litters[inside], paired=True), note
+        return replace(matrix.only(inside), litters=litters[inside], paired=True), note
     controls, knockouts = (len(set(litters[own])) for own in (~matrix.knockout, matrix.knockout))
     groups = f"{controls} of {matrix.genotypes[0]}, {knockouts} of {matrix.genotypes[1]}"
     note = f"Littermates are not independent, so the litter is the unit ({groups})."
     return replace(matrix, litters=litters), note
-
-
-def _only(matrix: CountMatrix, own: NDArray[np.bool_]) -> CountMatrix:
-    return replace(
-        matrix,
-        animals=tuple(np.array(matrix.animals)[own].tolist()),
-        knockout=matrix.knockout[own],
-        counts=matrix.counts[own],
-        exposure=matrix.exposure[own],
-        profiles=None if matrix.profiles is None else matrix.profiles[own],
-        beside={name: (counts[own], exposure[own]) for name, (counts, exposure) in matrix.beside.items()},
-    )
 
 
 def _with_batches(matrix: CountMatrix, batches: NDArray[np.str_], whole: AllCounts) -> CountMatrix:

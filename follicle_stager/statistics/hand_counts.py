@@ -145,7 +145,7 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
         for model, animals in models.items()
         for matrix in comparisons(*_counts_of_all(source, model, animals), config, alone=len(models) == 1)
     ]
-    return compared(matrices, [None] * len(matrices), kind="given", config=config, notes=tuple(notes))
+    return compared({"given": [(matrix, None) for matrix in matrices]}, config=config, notes=tuple(notes))
 
 
 def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:

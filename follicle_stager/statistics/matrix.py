@@ -6,7 +6,7 @@ comparison. The ladder has five rungs: transitional follicles count with primord
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -99,6 +99,20 @@ class CountMatrix:
     def group_sizes(self) -> tuple[int, int]:
         """Numbers of control and knockout animals."""
         return int((~self.knockout).sum()), int(self.knockout.sum())
+
+    def only(self, kept: NDArray[np.bool_]) -> CountMatrix:
+        """The counts of some of the animals, (n,) bool."""
+        return replace(
+            self,
+            animals=tuple(np.array(self.animals)[kept].tolist()),
+            knockout=self.knockout[kept],
+            counts=self.counts[kept],
+            exposure=self.exposure[kept],
+            profiles=None if self.profiles is None else self.profiles[kept],
+            beside={name: (counts[kept], exposure[kept]) for name, (counts, exposure) in self.beside.items()},
+            litters=None if self.litters is None else self.litters[kept],
+            batches=None if self.batches is None else self.batches[kept],
+        )
 
     @property
     def units(self) -> tuple[str, ...]:

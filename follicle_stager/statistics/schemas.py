@@ -121,6 +121,25 @@ IMPUTATIONS = table_of(
     title="statistics/imputations.csv",
     description="counts with staging errors drawn at random; no rows if every follicle was judged",
 )
+SENSITIVITY = table_of(
+    {
+        **_COMPARISON,
+        "changed": text("what is done differently"),
+        "verdict": text("answer to the question of the study", get_args(VerdictKind)),
+        "blocks_after": text("stages after which the knockouts are blocked, separated by spaces"),
+        **{
+            f"{test}_{part}": column
+            for test in ("shift", "total")
+            for part, column in {
+                "ratio": number(f"ratio of the {test}, knockout to control"),
+                **_INTERVAL,
+                "p": number("its one-sided p", SHARE),
+            }.items()
+        },
+    },
+    title="statistics/sensitivity.csv",
+    description="the verdict if the comparison is made in other ways, one change at a time",
+)
 RESPONSES = table_of(
     {
         "response": text("treatments, ages or other values that are compared"),
@@ -160,6 +179,7 @@ SCHEMAS = {
     "animals": ANIMALS,
     "exposures": EXPOSURES,
     "imputations": IMPUTATIONS,
+    "sensitivity": SENSITIVITY,
     "responses": RESPONSES,
     "settings": SETTINGS,
 }

@@ -11,9 +11,11 @@ from follicle_stager import compare_counts
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
-from follicle_stager.statistics import decision
+from follicle_stager.statistics import compare, decision
 from follicle_stager.statistics.effects import Counted, Layout, rate_ratio, two_groups
+from follicle_stager.statistics.sensitivity import in_words
 from follicle_stager.statistics.simulate import Design, expected_counts
+from tests.studies import counts_of, study_rows
 
 STAGES = ("primordial", "primary", "secondary", "early_antral", "antral")
 MEANS = np.array([800, 80, 60, 25, 15])
@@ -141,6 +143,35 @@ class TestLitters:
     def test_a_missing_litter_is_named(self):
         with pytest.raises(UserError, match="animals m3 have no litter"):
             compare_counts(study(("WT", 4, SAME), ("KO", 4, SAME), litter=[*"aab", "", *"ccdd"]))
+
+
+class TestSensitivity:
+    def test_each_way_changes_one_thing(self):
+        table = study(("WT", 4, SAME), ("KO", 4, ARREST), litter=[*"abcdabcd"])
+        ways = compare_counts(table).sensitivity
+        changed = [
+            "as compared",
+            "early antral counted as antral",
+            "litters ignored",
+            *(f"without {x}" for x in "abcd"),
+        ]
+        assert ways["changed"].tolist() == changed
+        assert set(ways["verdict"]) == {"arrest"}
+        ignored = compare_counts(table, config=ComparisonConfig(litters="ignore")).question.set_index("test")
+        assert ways.loc[2, "shift_ratio"] == pytest.approx(ignored.loc["shift", "ratio"])
+        without = compare_counts(table[~table["litter"].eq("b")]).question.set_index("test")
+        assert ways.loc[4, "total_high"] == pytest.approx(without.loc["total", "high"])
+
+    def test_the_animal_on_which_the_verdict_depends_is_named(self):
+        """One knockout without an arrest among four with one."""
+        table = study(("WT", 5, SAME), ("KO", 4, ARREST), ("KO", 1, (1, 1, 1, 3, 3)))
+        result = compare_counts(table)
+        assert result.verdicts["verdict"].item() != "arrest"
+        assert "without m9: arrest" in in_words(result.sensitivity)
+
+    def test_a_study_has_its_other_kinds_of_counts(self):
+        ways = compare(counts_of(study_rows())).sensitivity["changed"].tolist()
+        assert ways[:3] == ["as compared", "counted: healthy", "counted: profiles"]
 
 
 class TestManyStudies:

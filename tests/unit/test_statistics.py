@@ -17,7 +17,7 @@ from scipy import stats
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
-from follicle_stager.stages import RUNGS, TABLE_ROWS, Stage
+from follicle_stager.stages import RUNGS
 from follicle_stager.statistics import CountMatrix, compare, count_matrices, find_arrest
 from follicle_stager.statistics.decision import VerdictKind
 from follicle_stager.statistics.effects import Counted, holm, rate_ratio, ratio_of_ratios, two_groups
@@ -27,8 +27,8 @@ from follicle_stager.statistics.schemas import SCHEMAS
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.statistics.write import prism_arrest, prism_grouped
-from follicle_stager.study import Counts
 from follicle_stager.study.schemas import validated
+from tests.studies import counts_of, study_rows
 
 NOTHING = pd.DataFrame(columns=["model", "animal", "stage_predicted", "countable", "health"])
 KO = np.array([False] * 4 + [True] * 4)
@@ -482,34 +482,6 @@ class TestStages:
             per_stage(m, covariates=pd.DataFrame({"batch": ["a"] * 5 + ["b"] * 5}))
         with pytest.raises(UserError, match="empty for animals a1"):
             per_stage(m, covariates=ages.assign(age_days=[1.0, np.nan, *range(8)]))
-
-
-def counts_of(rows):
-    """Tables of a study from (model, group, genotype, animal, stage numbers, interval)."""
-    table = []
-    for model, group, genotype, animal, numbers, interval in rows:
-        for stage in TABLE_ROWS:
-            n = numbers.get(stage.value, 0)
-            table.append(
-                {
-                    "model": model, "group": group, "genotype": genotype, "animal": animal, "stage": stage.value,
-                    "n_profiles": 2 * n, "n_countable": n, "n_healthy": n, "n_atretic": 1, "sections": 2,
-                    "interval": interval, "ovaries_sampled": 1 / interval, "thickness_um": 5.0, "ovary": "",
-                    "nucleus_height_um": 20.0 if stage == Stage.ANTRAL else 10.0,
-                }
-            )  # fmt: skip
-    animal = pd.DataFrame(table)
-    none = pd.DataFrame(columns=["model", "animal", "stage", "stage_predicted", "status", "countable", "health"])
-    return Counts(none, *[animal] * 4)
-
-
-def study_rows(model="A", intervals=(10,) * 8):
-    groups = [("control", "+/+")] * 4 + [("knockout", "-/-")] * 4
-    numbers = {"primordial": 50, "transitional": 5, "primary": 20, "secondary": 12, "early_antral": 6, "antral": 3}
-    return [
-        (model, group, genotype, f"{model}{i}", numbers | {"preovulatory": 1}, interval)
-        for i, ((group, genotype), interval) in enumerate(zip(groups, intervals, strict=True))
-    ]
 
 
 class TestStudies:

@@ -1,0 +1,107 @@
+"""The comparison made in other ways, to see what the verdict depends on.
+
+Each way changes one thing: the kind of counts, one animal, the antral stages, the errors of the software, litters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.arrest import find_arrest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.matrix import CountMatrix
+
+    Values = NDArray[np.float64]
+
+#: The comparison as it is.
+AS_COMPARED = "as compared"
+
+
+def sensitivity(
+    matrix: CountMatrix,
+    imputed: Values | None,
+    config: ComparisonConfig,
+    *,
+    of_kinds: Mapping[str, tuple[CountMatrix, Values | None]],
+) -> pd.DataFrame:
+    """Make the comparison again in other ways, one change at a time.
+
+    Parameters
+    ----------
+    matrix, imputed
+        The comparison, with the draws of its staging errors, (draws, n, 5), or None.
+    config
+        The question, and limits of the verdict.
+    of_kinds
+        The same comparison with other kinds of counts, by their names.
+
+    Returns
+    -------
+    DataFrame
+        A row for each way: ``changed``, the verdict, and ratio, interval and p of both parts of the question.
+    """
+    rows = []
+    for name, own, drawn in _ways(matrix, imputed, of_kinds):
+        arrest = find_arrest(own, config, imputed=drawn)
+        row: dict[str, object] = {"comparison": matrix.comparison, "changed": name, "verdict": arrest.verdict.kind}
+        row["blocks_after"] = " ".join(arrest.verdict.blocks)
+        question = arrest.question.set_index("test")
+        for test in ("shift", "total"):
+            row |= {f"{test}_{part}": question.loc[test, part] for part in ("ratio", "low", "high", "p")}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _ways(
+    matrix: CountMatrix, imputed: Values | None, of_kinds: Mapping[str, tuple[CountMatrix, Values | None]]
+) -> Iterator[tuple[str, CountMatrix, Values | None]]:
+    yield AS_COMPARED, matrix, imputed
+    for kind, (own, drawn) in of_kinds.items():
+        yield f"counted: {kind}", own, drawn
+    if imputed is not None:
+        yield "errors of the software left out", matrix, None
+    early, antral = list(RUNGS).index("early_antral"), list(RUNGS).index("antral")
+    if matrix.seen[[early, antral]].all():
+        drawn = None if imputed is None else _merged(imputed, early, antral)
+        yield "early antral counted as antral", replace(matrix, counts=_merged(matrix.counts, early, antral)), drawn
+    if matrix.litters is not None:
+        yield "litters ignored", replace(matrix, litters=None, paired=False), imputed
+    if matrix.batches is not None:
+        yield "batches ignored", replace(matrix, batches=None), imputed
+    # A pair is left out as a whole.
+    names = matrix.animals if not matrix.paired or matrix.litters is None else tuple(map(str, matrix.litters))
+    for name in dict.fromkeys(names):
+        kept = np.array([own != name for own in names])
+        yield f"without {name}", matrix.only(kept), None if imputed is None else imputed[:, kept]
+
+
+def _merged(values: Values, early: int, antral: int) -> Values:
+    """Counts in which early antral follicles are antral, and have no count of their own."""
+    values = values.copy()
+    values[..., antral] += values[..., early]
+    values[..., early] = np.nan
+    return values
+
+
+def in_words(table: pd.DataFrame) -> str:
+    """Say in one sentence on what the verdict depends."""
+    first, others = table.iloc[0], table.iloc[1:]
+    if others.empty:
+        return ""
+    same = (others["verdict"] == first["verdict"]) & (others["blocks_after"] == first["blocks_after"])
+    said = f"The verdict is the same in {same.sum()} of {len(others)} other ways to compare"
+    if same.all():
+        return f"{said}."
+    different = "; ".join(f"{row.changed}: {row.verdict}" for row in others[~same].itertuples())
+    return f"{said}; it differs in these: {different}."
