@@ -34,7 +34,7 @@ def counts_of(rows):
             )  # fmt: skip
     animal = pd.DataFrame(table)
     none = pd.DataFrame(columns=["model", "animal", "stage", "stage_predicted", "status", "countable", "health"])
-    return Counts(none, *[animal] * 4)
+    return Counts(none, animal.assign(section="s", slide="s"), *[animal] * 3)
 
 
 def study_rows(model="A", intervals=(10,) * 8):

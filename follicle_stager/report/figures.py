@@ -1,4 +1,4 @@
-"""Figures of a comparison: every animal as a dot, and the steps of the ladder with their intervals.
+"""Figures of a comparison: animals, ovaries and sections as dots, and the steps of the ladder with their intervals.
 
 Controls are open circles and knockouts are filled circles, so the groups differ not only in colour.
 """
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from scipy import stats
 
 from follicle_stager.files import replacing
 from follicle_stager.stages import RUNGS
@@ -20,93 +21,142 @@ from follicle_stager.stages import RUNGS
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
+    from numpy.typing import NDArray
 
-    from follicle_stager.statistics import Arrest
+    from follicle_stager.statistics import Arrest, Comparison
 
+# Size of the dots, points, and opacity: sections, ovaries and animals.
+_LEVELS = {"section": (2.2, 0.45), "ovary": (3.6, 0.7), "animal": (6.0, 1.0)}
 _LABELS = [name.replace("_", " ") for name in RUNGS]
 _CONTROL, _KNOCKOUT = "#0072b2", "#d55e00"
 # Limit of the axis: longer intervals are cut, and an arrow shows this.
 _WIDEST = 64.0
 
 
-def stage_figure(arrest: Arrest) -> Figure:
-    """Plot the counts of each animal on each rung, and the means of the groups."""
+def stage_figure(arrest: Arrest, points: pd.DataFrame, counted: str = "follicles") -> Figure:
+    """Plot animals, ovaries and sections of both groups for each rung, with means and 95 % intervals over animals.
+
+    Parameters
+    ----------
+    arrest
+        Results of the comparison.
+    points
+        The values that are shown, `Comparison.points` of this comparison.
+    counted
+        What was counted, for the axis.
+    """
     matrix = arrest.matrix
-    figure = Figure(figsize=(6.4, 3.4), layout="constrained")
-    axes = figure.subplots()
-    rng = np.random.default_rng(0)
+    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
     handles: dict[str, Line2D] = {}
-    for group, (own, color, shift) in {
-        matrix.genotypes[0]: (~matrix.knockout, _CONTROL, -0.17),
-        matrix.genotypes[1]: (matrix.knockout, _KNOCKOUT, 0.17),
-    }.items():
-        filled = color if shift > 0 else "white"
-        for rung in np.flatnonzero(matrix.seen):
-            values = matrix.counts[own, rung]
-            x = rung + shift + rng.uniform(-0.07, 0.07, len(values))
-            (dots,) = axes.plot(x, values, "o", mfc=filled, mec=color, ms=6)
-            handles.setdefault(group, dots)
-            axes.hlines(values.mean(), rung + shift - 0.13, rung + shift + 0.13, color=color, lw=2)
-    for rung in np.flatnonzero(~matrix.seen):
-        axes.text(
-            float(rung), 0.5, "no counts", rotation=90, ha="center", transform=axes.get_xaxis_transform(), color="0.45"
-        )
-    axes.set(xticks=range(len(_LABELS)), xticklabels=_LABELS, ylabel="follicles counted per animal", xlim=(-0.6, 4.6))
-    axes.set_ylim(bottom=-0.03 * axes.get_ylim()[1])
-    axes.spines[["top", "right"]].set_visible(False)
+    for rung, (axes, stage, seen) in enumerate(zip(figure.subplots(1, len(RUNGS)), RUNGS, matrix.seen, strict=True)):
+        axes.set_title(_LABELS[rung], fontsize="medium")
+        axes.set(xticks=[], xlim=(-0.6, 1.6))
+        axes.spines[["top", "right"]].set_visible(False)
+        if not seen:
+            axes.text(0.5, 0.5, "no counts", ha="center", transform=axes.transAxes, color="0.45")
+            axes.set_yticks([])
+            continue
+        own = points[points["stage"] == stage]
+        top = float(own["value"].max()) or 1.0
+        axes.set_ylim(-0.04 * top, 1.08 * top)
+        for place, (genotype, color) in enumerate(zip(matrix.genotypes, (_CONTROL, _KNOCKOUT), strict=True)):
+            of_group = own[own["genotype"] == genotype]
+            for level, (size, alpha) in _LEVELS.items():
+                values = of_group.loc[of_group["level"] == level, "value"].to_numpy(float)
+                x = place + beside_each_other(values, size / 180 * 1.12 * top, size / 36)
+                filled = color if place else "white"
+                (dots,) = axes.plot(x, values, "o", mfc=filled, mec=color, ms=size, alpha=alpha, mew=0.5 + size / 12)
+                if level == "animal":
+                    handles.setdefault(genotype, dots)
+                    _mean_and_interval(axes, values, place, color)
+    figure.axes[0].set_ylabel(f"{counted} per {matrix.per}")
     # Show names unchanged: matplotlib reads $ as mathematics, and leaves out labels that begin with _.
-    legend = axes.legend(handles.values(), [str(number) for number in range(len(handles))], frameon=False)
+    numbers = [str(number) for number in range(len(handles))]
+    legend = figure.legend(handles.values(), numbers, frameon=False, loc="outside lower center", ncols=2)
     for text, group in zip(legend.get_texts(), handles, strict=True):
         text.set_parse_math(False)
         text.set_text(group)
     return figure
 
 
+def beside_each_other(values: NDArray[np.float64], height: float, width: float) -> NDArray[np.float64]:
+    """Offsets along x at which points of this height and width do not overlap, (n,)."""
+    x = np.zeros(len(values))
+    order = np.argsort(values, kind="stable")
+    for rank, i in enumerate(order):
+        before = order[:rank]
+        near = before[values[i] - values[before] < height]
+        for step in range(4 * len(values)):
+            x[i] = (step + 1) // 2 * width / 4 * (-1) ** step
+            if (((x[i] - x[near]) / width) ** 2 + ((values[i] - values[near]) / height) ** 2 >= 1).all():
+                break
+    return np.clip(x, -0.5, 0.5)
+
+
+def _mean_and_interval(axes: Axes, values: NDArray[np.float64], place: float, color: str) -> None:
+    mean = values.mean()
+    axes.hlines(mean, place - 0.32, place + 0.32, color=color, lw=1.8)
+    if len(values) > 1:
+        reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+        axes.vlines(place, max(mean - reach, 0), mean + reach, color=color, lw=1.2)
+
+
 def step_figure(arrest: Arrest) -> Figure:
-    """Plot the ratio of each step with its 95 % interval; below 1, fewer follicles take the step in the knockout."""
-    steps = arrest.steps
-    figure = Figure(figsize=(6.4, 2.7), layout="constrained")
+    """Plot the question and each step: ratios with 95 % intervals; below 1, the knockout has fewer follicles later."""
+    question, steps = arrest.question, arrest.steps
+    stage = str(question["contrast"].iloc[0]).replace("_", " ")
+    shift = question[question["test"] == "shift"].to_dict("records")[0]
+    rows = [(f"all later to\n{stage}", shift, arrest.verdict.kind == "arrest")]
+    for row in steps.to_dict("records"):
+        name = f"{row['from'].replace('_', ' ')} to\n{row['to'].replace('_', ' ')}"
+        rows.append((name, row, row["from"] in arrest.verdict.blocks))
+    figure = Figure(figsize=(6.4, 0.8 + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
-    names = [
-        f"{a.replace('_', ' ')} to\n{b.replace('_', ' ')}" for a, b in zip(steps["from"], steps["to"], strict=True)
-    ]
     axes.axvline(1, color="0.6", lw=1)
-    for y, (to, ratio, first, last) in enumerate(steps[["to", "ratio", "low", "high"]].to_numpy(object)):
-        if math.isnan(ratio):
+    axes.axhline(0.5, color="0.85", lw=1)  # the question is apart
+    for y, (_, row, blocked) in enumerate(rows):
+        if math.isnan(row["ratio"]):
             axes.text(1, y, "  not estimable", va="center", color="0.45")
             continue
-        low, high = max(first, 1 / _WIDEST), min(last, _WIDEST)
-        blocked = to in _after(arrest)
+        low, high = max(row["low"], 1 / _WIDEST), min(row["high"], _WIDEST)
         color = _KNOCKOUT if blocked else "0.25"
         axes.hlines(y, low, high, color=color, lw=2)
-        axes.plot(ratio, y, "s" if blocked else "o", color=color, ms=7)
-        for end, marker in ((first < low, "<"), (last > high, ">")):
+        axes.plot(row["ratio"], y, "s" if blocked else "o", color=color, ms=7)
+        for end, marker in ((row["low"] < low, "<"), (row["high"] > high, ">")):
             if end:
                 axes.plot(low if marker == "<" else high, y, marker, color=color, ms=7)
-    axes.set(yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5), xscale="log")
+    axes.set(yticks=range(len(rows)), yticklabels=[name for name, _, _ in rows], ylim=(len(rows) - 0.5, -0.5))
+    axes.set_xscale("log")
     axes.set_xlim(1 / _WIDEST / 1.3, _WIDEST * 1.3)
     ticks = [1 / 64, 1 / 16, 1 / 4, 1, 4, 16, 64]
     axes.set_xticks(ticks, ["1/64", "1/16", "1/4", "1", "4", "16", "64"], minor=False)
     axes.xaxis.set_minor_locator(mpl.ticker.NullLocator())
-    axes.set_xlabel(f"the step is taken x times as often in {arrest.matrix.genotypes[1]}", parse_math=False)
+    control, knockout = arrest.matrix.genotypes
+    axes.set_xlabel(f"ratio of {knockout} to {control}", parse_math=False)
     axes.spines[["top", "right"]].set_visible(False)
     return figure
 
 
-def write_figures(folder: Path, arrest: Arrest, number: int) -> dict[str, Figure]:
-    """Draw the figures of a mouse model, and write them into ``statistics/`` of a folder as SVG and PDF.
+def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str, Figure]:
+    """Draw the figures of one comparison, and write them into ``statistics/`` of a folder as SVG and PDF.
 
     Parameters
     ----------
     folder
         Study folder, or the folder of a comparison.
-    arrest
-        Results of the model.
+    comparison
+        All results.
     number
-        Number of the model, for the names of the files.
+        Place of the comparison, from 1, for the names of the files.
     """
-    figures = {"stages": stage_figure(arrest), "steps": step_figure(arrest)}
+    arrest = comparison.arrests[number - 1]
+    points = comparison.points[comparison.points["comparison"] == arrest.matrix.comparison]
+    counted = {"given": "follicles", "profiles": "profiles", "healthy": "healthy countable follicles"}
+    what = counted.get(comparison.kind, "countable follicles")
+    figures = {"stages": stage_figure(arrest, points, what), "steps": step_figure(arrest)}
     for name, figure in figures.items():
         for ending in ("svg", "pdf"):
             with replacing(folder / "statistics" / f"{name}_{number}.{ending}") as temporary:
@@ -124,12 +174,8 @@ def svg(figure: Figure) -> str:
 
 def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
     """Write a figure as ``svg`` or ``pdf``; the same data give the same bytes."""
-    with mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "path"}), warnings.catch_warnings():
+    # Text stays text: it can be edited in other programs (SVG), and searched (PDF, TrueType).
+    context = mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "none", "pdf.fonttype": 42})
+    with context, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about missing glyphs, and names too long for the layout
         figure.savefig(target, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
-
-
-def _after(arrest: Arrest) -> set[str]:
-    """Rungs directly after a block."""
-    steps = arrest.steps
-    return set(steps.loc[steps["from"].isin(arrest.verdict.blocks), "to"])

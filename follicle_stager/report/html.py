@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
+import numpy as np
 from PIL import Image
 
 from follicle_stager.errors import StudyError, UserError
@@ -72,7 +73,7 @@ def write_report(
     folder = study if isinstance(study, Path) else study.path
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
-        figures = write_figures(folder, arrest, number)
+        figures = write_figures(folder, comparison, number)
         ways = comparison.sensitivity[comparison.sensitivity["comparison"] == arrest.matrix.comparison]
         models.append(
             {
@@ -87,9 +88,12 @@ def write_report(
                 "would_change": _would_change(arrest),
                 "ways": _records(ways),
                 "robust": in_words(ways),
-                "exposure": arrest.matrix.exposure_note,
+                "legend": _legend(arrest, comparison),
             }
         )
+    if not isinstance(study, Path):
+        contents = contents if contents is not None else study.contents()
+        counts = counts or count(study, contents=contents)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     words = {"words": lambda name: str(name).replace("_", " ")}
     environment.filters |= {"number": _number, "count": _count, "interval": _interval} | words
@@ -105,7 +109,8 @@ def write_report(
         responses=_records(comparison.responses),
         notes=comparison.notes,
         methods=_methods(comparison),
-        slides=None if isinstance(study, Path) else _slides(study, counts, contents, told),
+        flow=_flow(comparison, counts),
+        slides=None if isinstance(study, Path) or counts is None else _slides(study, counts, contents or {}, told),
     )
     path = folder / "report.html"
     write_text(path, page)
@@ -113,14 +118,9 @@ def write_report(
 
 
 def _slides(
-    study: Study,
-    counts: Counts | None,
-    contents: Mapping[str, SlideContent] | None,
-    told: Callable[[str], None],
+    study: Study, counts: Counts, contents: Mapping[str, SlideContent], told: Callable[[str], None]
 ) -> dict[str, Any]:
     """What the page says of the slides of a study, and of the follicles on them."""
-    contents = contents if contents is not None else study.contents()
-    counts = counts or count(study, contents=contents)
     slides = list(contents)
     shown = slides[:: max(1, math.ceil(len(slides) / _MAX_OVERLAYS))]  # evenly over the names, so from all groups
     follicles = {slide: content.included for slide, content in contents.items()}
@@ -145,6 +145,64 @@ def _slides(
         "staged": "a classifier learned from corrections" if config.staging.classifier else "explicit criteria",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
+
+
+def _legend(arrest: Arrest, comparison: Comparison) -> str:
+    """Legend of the figure of stages, for a paper."""
+    matrix = arrest.matrix
+    own = comparison.points[comparison.points["comparison"] == matrix.comparison]
+    sections = own[own["level"] == "section"].drop_duplicates(["animal", "ovary", "section"])
+    groups, smaller = [], []
+    for genotype, n in zip(matrix.genotypes, matrix.group_sizes, strict=True):
+        of_group = int((sections["genotype"] == genotype).sum())
+        groups.append(f"{genotype} (n = {n} animals{f', {of_group} sections' if of_group else ''})")
+    if (own["level"] == "ovary").any():
+        smaller.append("middle-sized dots: ovaries")
+    if len(sections):
+        smaller.append("small dots: sections, as if the whole animal were like this section")
+    dots = "; ".join(["Large dots: animals", *smaller, "lines: means over animals with 95 % intervals (t)"])
+    what = KIND_WORDS[comparison.kind].capitalize()
+    return f"{what}, per {matrix.per}, of {' and '.join(groups)}. {dots}. Counts are scaled: {matrix.exposure_note}."
+
+
+def _flow(comparison: Comparison, counts: Counts | None) -> dict[str, Any]:
+    """Numbers of follicles on their way into the comparison, by group; empty without slides."""
+    if counts is None:
+        return {}
+    names, columns = [], []
+    for arrest in comparison.arrests:
+        matrix = arrest.matrix
+        for genotype, own in zip(matrix.genotypes, (~matrix.knockout, matrix.knockout), strict=True):
+            animals = [animal for animal, there in zip(matrix.animals, own, strict=True) if there]
+            of = {
+                name: table[(table["model"].fillna("") == matrix.model) & table["animal"].astype(str).isin(animals)]
+                for name, table in (("follicles", counts.follicles), ("rejected", counts.rejected))
+            }
+            follicles = of["follicles"]
+            on_ladder = follicles["stage"].isin([stage.value for stage in LADDER])
+            countable = on_ladder & (follicles["countable"] == "yes")
+            names.append(", ".join(part for part in (genotype, matrix.stratum) if part))
+            columns.append(
+                [
+                    len(follicles) + len(of["rejected"]),
+                    len(of["rejected"]),
+                    int((~on_ladder).sum()),
+                    int((on_ladder & ~countable).sum()),
+                    int(countable.sum()),
+                    int((countable & (follicles["health"] == "atretic")).sum()),
+                    float(np.nansum(matrix.counts[own][:, matrix.seen])),
+                ]
+            )
+    labels = (
+        "outlines found or drawn",
+        "rejected by a person",
+        "unsure stage",
+        "oocyte nucleus not seen",
+        "countable: oocyte nucleus seen",
+        "of these, atretic",
+        f"in the comparison ({KIND_WORDS[comparison.kind]})",
+    )
+    return {"names": names, "rows": list(zip(labels, zip(*columns, strict=True), strict=True))}
 
 
 def _corpora_lutea(counts: Counts) -> list[dict[str, object]]:

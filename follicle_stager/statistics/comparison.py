@@ -16,6 +16,7 @@ from follicle_stager.statistics.arrest import Arrest, find_arrest
 from follicle_stager.statistics.designs import comparisons, of_animals
 from follicle_stager.statistics.matrix import KIND_WORDS, count_matrices
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
+from follicle_stager.statistics.points import points
 from follicle_stager.statistics.responses import responses
 from follicle_stager.statistics.sensitivity import sensitivity
 from follicle_stager.statistics.stage_errors import stage_errors
@@ -46,6 +47,8 @@ class Comparison:
         The question, and limits of the verdict.
     kind
         Kind of counts that were compared.
+    points
+        Values of animals, ovaries and sections on one scale, for figures.
     sensitivity
         The verdicts if the comparison is made in other ways.
     responses, said
@@ -65,6 +68,7 @@ class Comparison:
     verdicts: pd.DataFrame
     config: ComparisonConfig
     kind: CountKind
+    points: pd.DataFrame = field(default_factory=pd.DataFrame)
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     said: tuple[str, ...] = ()
@@ -138,7 +142,9 @@ def compare(
         if other not in (kind, "given"):
             with suppress(UserError):  # this kind cannot be compared, e.g. because the height of nuclei is unknown
                 kinds[other] = _of_kind(counts, other, config)
-    return compared(kinds, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside)
+    return compared(
+        kinds, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside, section=counts.section
+    )
 
 
 def _of_kind(counts: Counts, kind: CountKind, config: ComparisonConfig) -> list[_Drawn]:
@@ -160,14 +166,30 @@ def compared(
     notes: tuple[str, ...] = (),
     covariates: tuple[str, ...] = (),
     beside: pd.DataFrame | None = None,
+    section: pd.DataFrame | None = None,
 ) -> Comparison:
-    """Make all comparisons, with the first kind of counts; ``beside`` has the covariates by model and animal."""
+    """Make all comparisons, with the first kind of counts.
+
+    Parameters
+    ----------
+    kinds
+        The comparisons with each kind of counts.
+    config
+        The question, the design, and limits of the verdict.
+    notes, covariates
+        As in `Comparison`.
+    beside
+        The covariates by model and animal.
+    section
+        Counts by section, for figures.
+    """
     config = config or ComparisonConfig()
     kind, *others = kinds
     matrices, drawn = zip(*kinds[kind], strict=True)
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
     table, said = responses(matrices, drawn, config)
+    shown = [points(matrix, pd.DataFrame() if section is None else section, kind) for matrix in matrices]
     ways = [
         sensitivity(matrix, own, config, of_kinds={other: kinds[other][i] for other in others})
         for i, (matrix, own) in enumerate(kinds[kind])
@@ -193,6 +215,7 @@ def compared(
         verdicts=pd.DataFrame(verdicts),
         config=config,
         kind=kind,
+        points=pd.concat(shown, ignore_index=True),
         sensitivity=pd.concat(ways, ignore_index=True),
         responses=table,
         said=said,

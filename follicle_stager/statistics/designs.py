@@ -193,6 +193,7 @@ def _taken(whole: AllCounts, own: Sequence[int], group: str) -> CountMatrix:
         exposure=whole.exposure[own],
         genotypes=(genotypes[0], genotypes[1]),
         exposure_note=whole.exposure_note,
+        per=whole.per,
         profiles=None if whole.profiles is None else whole.profiles[own],
         beside={name: (counts[own], exposure[own]) for name, (counts, exposure) in whole.beside.items()},
     )

@@ -345,7 +345,7 @@ def _counts_of_all(source: str, model: str, animals: dict[str, _Animal]) -> tupl
             f"{name}: animals have sections of several thicknesses. Thick sections show more follicles; counts of them "
             "can only be compared in a study, which measures the height of nuclei."
         )
-    exposure, note = _exposure(name, animals)
+    exposure, note, per = _exposure(name, animals)
     counts = [
         [sum(a.stages[s] for s in own if s in a.stages) if own[0] in a.stages else math.nan for own in RUNGS.values()]
         for a in animals.values()
@@ -358,14 +358,16 @@ def _counts_of_all(source: str, model: str, animals: dict[str, _Animal]) -> tupl
         counts=np.array(counts, np.float64),
         exposure=np.repeat(exposure[:, None], len(RUNGS), axis=1),
         exposure_note=note,
+        per=per,
         source=source,
         settings="[comparison] of the file that --config names",
     )
     return whole, pd.DataFrame([a.design for a in animals.values()], index=list(animals))
 
 
-def _exposure(name: str, animals: dict[str, _Animal]) -> tuple[NDArray[np.float64], str]:
-    """How much of each animal was counted, (n,), and in words."""
+def _exposure(name: str, animals: dict[str, _Animal]) -> tuple[NDArray[np.float64], str, str]:
+    """How much of each animal was counted, (n,); in words; and what a count over it is per."""
+    named = any(ovary for a in animals.values() for ovary, _ in a.units)
     intervals = [list(a.units.values()) for a in animals.values()]
     if any(not math.isnan(k) for own in intervals for k in own):
         without = [animal for animal, own in zip(animals, intervals, strict=True) if any(map(math.isnan, own))]
@@ -381,9 +383,12 @@ def _exposure(name: str, animals: dict[str, _Animal]) -> tuple[NDArray[np.float6
             if any(len(own) > 1 for own in by_ovary.values()):
                 raise UserError(f"{name}: animal {animal} has several intervals in one ovary; write one for each.")
             sampled.append(sum(1 / own.pop() for own in by_ovary.values()))
-        return np.array(sampled), "counts times the sampling interval"
+        return np.array(sampled), "counts times the sampling interval", "ovary" if named else "animal"
     if any(section for a in animals.values() for _, section in a.units):
-        return np.array([float(len(a.units)) for a in animals.values()]), "follicles per section (no interval is given)"
-    ovaries = {len(a.units) for a in animals.values()}
-    note = "follicles per animal, as if the same was counted in each" if ovaries == {1} else "follicles per ovary"
-    return np.array([float(len(a.units)) for a in animals.values()]), note
+        return (
+            np.array([float(len(a.units)) for a in animals.values()]),
+            "follicles per section (no interval is given)",
+            "section",
+        )
+    note = "follicles per ovary" if named else "follicles per animal, as if the same was counted in each"
+    return np.array([float(len(a.units)) for a in animals.values()]), note, "ovary" if named else "animal"

@@ -52,6 +52,8 @@ class CountMatrix:
         Names of control (the reference) and knockout.
     exposure_note
         Explanation of the exposure, in words.
+    per
+        What a count over its exposure is per: ``ovary``, ``section`` or ``animal``.
     profiles
         Outlines, whether or not they are counted, (n, 5); None if only counts are known.
     beside
@@ -80,6 +82,7 @@ class CountMatrix:
     exposure: NDArray[np.float64]
     genotypes: tuple[str, str] = ("control", "knockout")
     exposure_note: str = ""
+    per: str = "animal"
     profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
     title: str = ""
@@ -175,6 +178,7 @@ class AllCounts:
     counts: NDArray[np.float64]
     exposure: NDArray[np.float64]
     exposure_note: str = ""
+    per: str = "animal"
     profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
     #: For messages: where the animals are described, and where parameters are.
@@ -241,6 +245,7 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> AllCounts:
         counts=counts,
         exposure=exposure,
         exposure_note=note,
+        per="section" if who["ovaries_sampled"].isna().all() else "ovary",
         profiles=profiles,
         beside={name: (own, sampled) for name, own in beside.items()},
     )

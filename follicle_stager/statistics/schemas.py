@@ -121,6 +121,24 @@ IMPUTATIONS = table_of(
     title="statistics/imputations.csv",
     description="counts with staging errors drawn at random; no rows if every follicle was judged",
 )
+POINTS = table_of(
+    {
+        **_COMPARISON,
+        "genotype": text("as in the sample sheet"),
+        "level": text("what the value is of", ("animal", "ovary", "section")),
+        "animal": text("as in the sample sheet"),
+        "ovary": text("L, R or empty"),
+        "section": text("name of the section, or empty"),
+        "stage": text("stage", RUNGS),
+        "counted": whole("number of follicles counted"),
+        "value": number(
+            "follicles per ovary, section or animal: counted over the offset; for sections and ovaries, as if all "
+            "of the animal were alike"
+        ),
+    },
+    title="statistics/points.csv",
+    description="numbers behind the figure of stages (those behind the figure of steps: arrest.csv and question.csv)",
+)
 SENSITIVITY = table_of(
     {
         **_COMPARISON,
@@ -179,6 +197,7 @@ SCHEMAS = {
     "animals": ANIMALS,
     "exposures": EXPOSURES,
     "imputations": IMPUTATIONS,
+    "points": POINTS,
     "sensitivity": SENSITIVITY,
     "responses": RESPONSES,
     "settings": SETTINGS,

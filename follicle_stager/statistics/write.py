@@ -42,16 +42,26 @@ def write_comparison(study: Study | Path, comparison: Comparison) -> None:
         write_csv(folder / schema.title, validated(table, schema).round(6))
     write_text(folder / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
     write_csv(folder / "tables" / "prism_grouped.csv", prism_grouped(comparison))
+    write_csv(folder / "tables" / "prism_grouped_scaled.csv", prism_grouped(comparison, scaled=True).round(6))
     write_csv(folder / "tables" / "prism_arrest.csv", prism_arrest(comparison))
 
 
-def prism_grouped(result: Comparison) -> pd.DataFrame:
-    """Table for Prism's *Grouped* format: stages as rows, animals as columns, ordered by genotype."""
+def prism_grouped(result: Comparison, *, scaled: bool = False) -> pd.DataFrame:
+    """Table for Prism's *Grouped* format: stages as rows, animals as columns, ordered by genotype.
+
+    Parameters
+    ----------
+    result
+        All results.
+    scaled
+        Whether counts are over their exposures (per ovary, section or animal), as in the figure.
+    """
     table = pd.DataFrame({"stage": list(RUNGS)})
     for a in result.arrests:
+        values = a.matrix.counts / a.matrix.exposure if scaled else a.matrix.counts
         for group, own in (("control", ~a.matrix.knockout), ("knockout", a.matrix.knockout)):
             for i in np.flatnonzero(own):
-                table[f"{_column(result, a, group == 'knockout')} {a.matrix.animals[i]}"] = a.matrix.counts[i]
+                table[f"{_column(result, a, group == 'knockout')} {a.matrix.animals[i]}"] = values[i]
     return table
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -242,6 +243,31 @@ def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path
     slide = Study.open(study).slide_ids()[0]
     code, shown = cli("convert", study / "slides" / slide / "follicles.geojson", tmp_path / "rois.zip")
     assert (code, len(roifile.roiread(tmp_path / "rois.zip"))) == (0, len(Study.open(study).follicles(slide)))
+
+
+def test_the_report_is_whole_in_a_browser(finished, tmp_path):
+    """No error, nothing fetched from anywhere, all pictures shown, and as narrow as a telephone."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("no browser")
+    page = (finished[0] / "report.html").read_text("utf-8")
+    watch = "<script>window.wrong = 0; window.addEventListener('error', () => window.wrong++, true)</script>"
+    ask = """<script>window.addEventListener('load', () => {
+        const empty = [...document.images].filter(picture => !picture.naturalWidth).length
+        const fetched = performance.getEntriesByType('resource').filter(one => !one.name.startsWith('data:')).length
+        const seen = [document.images.length, empty, fetched, window.wrong, document.documentElement.scrollWidth]
+        document.title = 'seen ' + seen.join(' ')
+    })</script>"""
+    (tmp_path / "report.html").write_text(page.replace("<head>", "<head>" + watch).replace("</body>", ask + "</body>"))
+    done = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,800", "--dump-dom",
+         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    pictures, empty, fetched, wrong, width = map(int, re.search("seen ([0-9 ]+)", done.stdout)[1].split())
+    assert pictures > 4
+    assert (empty, fetched, wrong) == (0, 0, 0)
+    assert width <= 500, "headless browsers have no narrower window"
 
 
 def test_a_table_of_hand_counts_is_compared(cli, tmp_path):

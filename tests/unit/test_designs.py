@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from studies import counts_of, study_rows
 
 from follicle_stager import compare_counts
 from follicle_stager.config import ComparisonConfig
@@ -15,7 +16,6 @@ from follicle_stager.statistics import compare, decision
 from follicle_stager.statistics.effects import Counted, Layout, rate_ratio, two_groups
 from follicle_stager.statistics.sensitivity import in_words
 from follicle_stager.statistics.simulate import Design, expected_counts
-from tests.studies import counts_of, study_rows
 
 STAGES = ("primordial", "primary", "secondary", "early_antral", "antral")
 MEANS = np.array([800, 80, 60, 25, 15])

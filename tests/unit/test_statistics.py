@@ -13,6 +13,7 @@ import statsmodels.api as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
+from studies import counts_of, study_rows
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
@@ -28,7 +29,6 @@ from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expec
 from follicle_stager.statistics.stage_errors import StageErrors, stage_errors
 from follicle_stager.statistics.write import prism_arrest, prism_grouped
 from follicle_stager.study.schemas import validated
-from tests.studies import counts_of, study_rows
 
 NOTHING = pd.DataFrame(columns=["model", "animal", "stage_predicted", "countable", "health"])
 KO = np.array([False] * 4 + [True] * 4)
@@ -548,6 +548,19 @@ class TestStudies:
         assert compare(counts, covariates=["age_days"]).covariates == ("age_days",)
         with pytest.raises(UserError, match="not a covariate"):
             compare(counts, covariates=["weight"])
+
+    def test_the_points_of_the_figure_are_the_counts_on_one_scale(self):
+        counts = counts_of(study_rows())
+        sections = pd.concat([counts.animal.assign(section=name, slide="s") for name in "ab"])
+        animals = counts.animal.assign(**{c: 2 * counts.animal[c] for c in ("n_countable", "n_profiles", "n_healthy")})
+        result = compare(replace(counts, animal=animals, section=sections))
+        shown = result.points.set_index(["level", "animal", "stage"])
+        # 110 resting follicles; every tenth section; a nucleus of 10 um in sections of 5 um shows (5 + 10)/5 times.
+        assert shown.loc[("animal", "A0", "primordial"), "value"] == pytest.approx(110 * 10 / 3)
+        assert shown.loc[("section", "A0", "primordial"), "value"].tolist() == pytest.approx([110 * 10 / 3] * 2)
+        scaled = prism_grouped(result, scaled=True).set_index("stage")
+        assert scaled.loc["primordial", "+/+ A0"] == pytest.approx(110 * 10 / 3)
+        assert "ovary" not in result.points["level"].unique()
 
     def test_treatments_and_litters_of_the_sheet_are_used(self):
         rows = study_rows("", intervals=(10,) * 8) + [(*r[:3], f"x{i}", *r[4:]) for i, r in enumerate(study_rows(""))]

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from crashes import RUN, follicle, slide_folder
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from studies import count_study
 
@@ -22,10 +24,12 @@ from follicle_stager.corrections import ReviewSession
 from follicle_stager.corrections.edits import Edit
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import replacing, write_text
-from follicle_stager.report.figures import save_figure, stage_figure, svg
+from follicle_stager.report.figures import beside_each_other, save_figure, stage_figure, svg
 from follicle_stager.report.html import _corpora_lutea, _overlay
 from follicle_stager.stages import LADDER, Stage
+from follicle_stager.statistics import find_arrest
 from follicle_stager.statistics.matrix import CountMatrix
+from follicle_stager.statistics.points import points
 from follicle_stager.study import Counts, Study
 from follicle_stager.study.runs import run_id_of
 
@@ -282,17 +286,14 @@ class TestRuns:
 class TestFigures:
     @staticmethod
     def figure(genotype):
-        class Arrest:
-            matrix = CountMatrix(
-                "m", tuple("abcd"), np.array([0, 0, 1, 1], bool), np.ones((4, 5)), np.ones((4, 5)), (genotype, "KO")
-            )
-
-        return stage_figure(Arrest())
+        ko = np.array([0, 0, 1, 1], bool)
+        matrix = CountMatrix("m", tuple("abcd"), ko, np.ones((4, 5)), np.ones((4, 5)), (genotype, "KO"))
+        return stage_figure(find_arrest(matrix), points(matrix, pd.DataFrame(), "given"))
 
     @pytest.mark.parametrize("genotype", ["WT", "_WT", "KO $\\frac{$", "$x$", "+/+", "<b>"])
     def test_genotypes_are_written_as_they_are(self, genotype):
         figure = self.figure(genotype)
-        assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [genotype, "KO"]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == [genotype, "KO"]
         assert svg(figure).startswith("<svg")
 
     @pytest.mark.parametrize("ending", ["svg", "pdf"])
@@ -301,6 +302,21 @@ class TestFigures:
             save_figure(self.figure("WT"), tmp_path / name, ending)
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
         assert b"CreationDate" not in (tmp_path / "a").read_bytes()
+
+    def test_text_stays_text(self, tmp_path):
+        """It can be edited in other programs, and searched."""
+        save_figure(self.figure("WT"), tmp_path / "a.svg", "svg")
+        assert ">early antral</text>" in (tmp_path / "a.svg").read_text("utf-8")
+        save_figure(self.figure("WT"), tmp_path / "a.pdf", "pdf")
+        written = (tmp_path / "a.pdf").read_bytes()
+        assert b"/CIDFontType2" in written, "TrueType"
+        assert b"/Type3" not in written
+
+    @given(st.lists(st.integers(0, 12), min_size=1, max_size=14))
+    def test_dots_do_not_lie_on_each_other(self, values):
+        x, y = beside_each_other(np.array(values, float), 1.5, 0.05), np.array(values, float)
+        apart = [((x[i] - x[j]) / 0.05) ** 2 + ((y[i] - y[j]) / 1.5) ** 2 for i in range(len(y)) for j in range(i)]
+        assert min(apart, default=1) > 0.99
 
 
 def test_an_edit_is_text(tmp_path):
