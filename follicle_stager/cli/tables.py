@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from follicle_stager.learning import Learned
     from follicle_stager.records import Follicle
     from follicle_stager.statistics import Comparison
+    from follicle_stager.statistics.simulate import Design
     from follicle_stager.study import Counts
 
 FIGURES = {
@@ -185,14 +186,21 @@ def learned_table(learned: Learned) -> Table:
     return table
 
 
-def power_table(table: pd.DataFrame) -> Table:
-    """How often studies of different sizes find the simulated arrest."""
-    shown = Table("animals per group", box=box.SIMPLE, title="Adult ovaries of the virtual animal model")
+def power_table(table: pd.DataFrame, design: Design, title: str) -> Table:
+    """How often studies of different sizes find the simulated arrest, and with which animals."""
+    numbers = ", ".join("–" if math.isnan(n) else f"{n:.0f}" if n > 99 else f"{n:.1f}" for n in design.expected)
+    spread = ", ".join(f"{100 * sd:.0f}" for sd in design.spread.stages)
+    shown = Table("controls + knockouts", box=box.SIMPLE, title=title)
+    shown.caption = (
+        f"A control animal has {numbers} counted follicles (primordial, primary, secondary, early antral, antral).\n"
+        f"Animals differ by an SD of {100 * design.spread.animal:.0f} % in all stages together, and {spread} % in each."
+    )
     names = {"power": "finds the block", "other_block": "finds another", "none": "none", "inconclusive": "inconclusive"}
     for name in names.values():
         shown.add_column(name, justify="right")
     for row in table.to_dict("records"):
-        shown.add_row(str(row["animals"]), *("–" if math.isnan(row[n]) else f"{row[n]:.0%}" for n in names))
+        size = f"{row['controls']} + {row['knockouts']}"
+        shown.add_row(size, *("–" if math.isnan(row[n]) else f"{row[n]:.0%}" for n in names))
     return shown
 
 

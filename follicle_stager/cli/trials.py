@@ -23,7 +23,11 @@ from follicle_stager.cli.studies import run
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from follicle_stager.evaluation import Evaluation
+    from follicle_stager.statistics.simulate import Spread
 
 
 @app.command()
@@ -50,14 +54,20 @@ def power(
         str, typer.Option("--block-after", help="primary, secondary or early_antral.")
     ] = "secondary",
     block: Annotated[float, typer.Option("--block", min=0, max=1, help="Share of follicles that are blocked.")] = 0.7,
-    animals: Annotated[str, typer.Option("--animals", help="Numbers of animals per group to try.")] = "3,4,6,8,12",
+    animals: Annotated[
+        str, typer.Option("--animals", help="Numbers of animals per group to try; 8+4: 8 controls, 4 knockouts.")
+    ] = "3,4,6,8,12",
+    pilot: Annotated[
+        Path | None, typer.Option("--pilot", help="Study or table of counts whose animals show numbers and spread.")
+    ] = None,
     animal_sd: Annotated[
         float | None,
         typer.Option("--animal-sd", min=0, max=2, help="Spread between animals: SD of the logarithm of their counts."),
     ] = None,
     stage_sd: Annotated[
-        float | None, typer.Option("--stage-sd", min=0, max=2, help="Additional spread of each stage of an animal.")
-    ] = None,
+        str,
+        typer.Option("--stage-sd", help="Additional spread of each stage of an animal: one number, or one per stage."),
+    ] = "",
     interval: Annotated[
         int, typer.Option("--interval", min=1, help="Sampling interval k: every k-th section is counted.")
     ] = 10,
@@ -69,8 +79,9 @@ def power(
 ) -> None:
     """Simulate how many animals a study needs to find an arrest of a given size.
 
-    The question of the study is an arrest at the stage of --block-after. Without --animal-sd and --stage-sd, animals
-    differ as in published counts.
+    The question of the study is an arrest at the stage of --block-after. Numbers of follicles are those of adult
+    ovaries of the virtual animal model, and animals differ as in published counts, unless --pilot, --animal-sd or
+    --stage-sd say otherwise.
     """
     from dataclasses import replace
 
@@ -82,26 +93,69 @@ def power(
     from follicle_stager.statistics.power import power as power_of
     from follicle_stager.statistics.simulate import SPREADS, Design, expected_counts
 
-    try:
-        sizes = sorted({int(n) for n in animals.split(",")})
-    except ValueError:
-        raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8.") from None
-    if min(sizes) < 2:
-        raise UserError(f"--animals {animals}: a group needs at least 2 animals.")
+    sizes = _sizes(animals)
     try:
         knockout = GenotypeModel.model_validate({"block_after": block_after, "block_probability": block})
     except ValidationError as error:
         raise UserError(f"--{explain(error)}") from None
     counts, fewer = (expected_counts(g, ovaries=ovaries, interval=interval) for g in (GenotypeModel(), knockout))
-    spread = SPREADS["real"]
+    ratios, spread = tuple(b / a for a, b in zip(counts, fewer, strict=True)), SPREADS["real"]
+    question, title = ComparisonConfig.model_validate({"contrast": block_after}), "Adult ovaries of the virtual model"
+    if pilot is not None:
+        numbers, spread, free = _pilot(pilot)
+        counts, title = tuple(numbers.tolist()), f"Numbers and spread of {pilot}"
+        if free < _ENOUGH_FOR_A_SPREAD:
+            say(f"{pilot}: {free} animals beyond the group means say little of the spread; also try --animal-sd.")
     if animal_sd is not None:
         spread = replace(spread, animal=animal_sd)
-    if stage_sd is not None:
-        spread = replace(spread, stages=(stage_sd,) * len(counts))
-    ratios = tuple(b / a for a, b in zip(counts, fewer, strict=True))
+    if stage_sd:
+        spread = replace(spread, stages=_stage_sds(stage_sd, len(counts)))
     design = Design(ratios, counts, spread, wrong_stage=wrong_stage)
-    question = ComparisonConfig.model_validate({"contrast": block_after})
-    out.print(power_table(power_of(design, sizes, studies=studies, config=question)))
+    out.print(power_table(power_of(design, sizes, studies=studies, config=question), design, title))
+
+
+# Number of animals, beyond those that the group means take up, from which a spread is not very uncertain.
+_ENOUGH_FOR_A_SPREAD = 10
+
+
+def _sizes(animals: str) -> list[tuple[int, int]]:
+    """Numbers of controls and knockouts, from text such as ``4,6,8+4``."""
+    try:
+        pairs = [[int(n) for n in one.split("+")] for one in animals.split(",")]
+        sizes = sorted({(pair[0], pair[-1]) for pair in pairs if len(pair) <= 2})
+    except ValueError:
+        sizes = []
+    if not sizes:
+        raise UserError(f"--animals {animals}: write whole numbers, like 4,6,8+4.")
+    if min(map(min, sizes)) < 2:
+        raise UserError(f"--animals {animals}: a group needs at least 2 animals.")
+    return sizes
+
+
+def _stage_sds(text: str, stages: int) -> tuple[float, ...]:
+    try:
+        values = [float(value) for value in text.split(",")]
+    except ValueError:
+        values = []
+    if len(values) not in (1, stages) or not all(0 <= value <= 2 for value in values):
+        raise UserError(f"--stage-sd {text}: write one number from 0 to 2, or {stages} separated by commas.")
+    return tuple(values * stages)[:stages]
+
+
+def _pilot(path: Path) -> tuple[NDArray[np.float64], Spread, int]:
+    """Numbers and spread of the animals of a study, or of a table of counts."""
+    from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.designs import of_animals
+    from follicle_stager.statistics.hand_counts import read_counts
+    from follicle_stager.statistics.matrix import count_matrices
+    from follicle_stager.statistics.power import pilot as pilot_of
+
+    if path.is_file():
+        return pilot_of(read_counts(path)[0], ComparisonConfig())
+    study = fs.Study.open(path)
+    counts = fs.count(study)
+    models = count_matrices(counts.animal)
+    return pilot_of([(whole, of_animals(counts.samples, whole)) for whole in models], study.config.comparison)
 
 
 @app.command()

@@ -137,15 +137,17 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
     >>> compare_counts(counts).verdicts["verdict"].item()
     'arrest'
     """
+    models, notes = read_counts(table)
+    config, alone = config or ComparisonConfig(), len(models) == 1
+    matrices = [matrix for whole, who in models for matrix in comparisons(whole, who, config, alone=alone)]
+    return compared({"given": [(matrix, None) for matrix in matrices]}, config=config, notes=tuple(notes))
+
+
+def read_counts(table: pd.DataFrame | str | Path) -> tuple[list[tuple[AllCounts, pd.DataFrame]], list[str]]:
+    """Read the counts of each mouse model and the columns of its design, and notes; as `compare_counts`."""
     rows, notes = _rows(table)
     source = "table" if isinstance(table, pd.DataFrame) else str(table)
-    config, models = config or ComparisonConfig(), _collected(rows)
-    matrices = [
-        matrix
-        for model, animals in models.items()
-        for matrix in comparisons(*_counts_of_all(source, model, animals), config, alone=len(models) == 1)
-    ]
-    return compared({"given": [(matrix, None) for matrix in matrices]}, config=config, notes=tuple(notes))
+    return [_counts_of_all(source, model, animals) for model, animals in _collected(rows).items()], notes
 
 
 def _rows(table: pd.DataFrame | str | Path) -> tuple[list[_Row], list[str]]:

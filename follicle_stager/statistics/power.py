@@ -10,18 +10,20 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
+from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of, with_imputed
-from follicle_stager.statistics.effects import Effect, two_groups
-from follicle_stager.statistics.simulate import Design, matrix_of, moves
+from follicle_stager.statistics.effects import HALF, LEAST_PER_ANIMAL, Effect, two_groups
+from follicle_stager.statistics.simulate import SECTIONS, SPREADS, Design, Spread, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors
+from follicle_stager.study.samples import read_group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from follicle_stager.statistics.matrix import CountMatrix
+    from follicle_stager.statistics.matrix import AllCounts, CountMatrix
 
     Values = NDArray[np.float64]
 
@@ -113,7 +115,8 @@ def _held(tests: Tests, design: Design, contrast: int) -> Values:
     """Whether each interval contains the true log ratio, (studies, 10); NaN where nothing was estimated."""
     with np.errstate(divide="ignore", invalid="ignore"):
         rungs = np.log(design.ratios)
-        later = np.log(np.average(design.ratios[contrast + 1 :], weights=design.expected[contrast + 1 :]))
+        after = np.nan_to_num(np.array(design.expected[contrast + 1 :], np.float64))
+        later = np.log((after * design.ratios[contrast + 1 :]).sum() / after.sum())
         truth = [(tests.rungs, rungs), (tests.steps, np.diff(rungs)), (tests.shift, later - rungs[contrast])]
     columns = []
     for effect, true in truth:
@@ -123,9 +126,65 @@ def _held(tests: Tests, design: Design, contrast: int) -> Values:
     return np.concatenate(columns, axis=1)
 
 
+def pilot(counts: Sequence[tuple[AllCounts, pd.DataFrame]], config: ComparisonConfig) -> tuple[Values, Spread, int]:
+    """Estimate the numbers and the spread of animals from pilot data.
+
+    The spread of the logarithms within groups, less that of sections and of random counts, is that of all stages
+    together (their mean covariance) and the rest of each stage. A stage with fewer than 3 follicles per animal has the
+    spread of published counts.
+
+    Parameters
+    ----------
+    counts
+        Counts of all animals of each model, with their columns of the sample sheet. One group is enough.
+    config
+        ``reference`` and ``by``; animals of several treatments are not pooled.
+
+    Returns
+    -------
+    ndarray, Spread, int
+        Follicles counted on each rung of a control animal, (5,), NaN if not counted; the spread; and the number of
+        animals beyond the group means on which it rests.
+
+    Raises
+    ------
+    UserError
+        If no group has two animals.
+    """
+    reference = read_group(config.reference) or "control"
+    means: dict[str, Values] = {}
+    apart, random = [], []
+    for whole, who in counts:
+        strata = [str(value) for value in who[config.by]] if config.by in who else [""] * len(whole.animals)
+        cells = list(zip(whole.groups, strata, strict=True))
+        for cell in dict.fromkeys(cells):
+            own = np.array([one == cell for one in cells])
+            rates = whole.counts[own] / whole.exposure[own] * whole.exposure.mean(axis=0)
+            means.setdefault(cell[0], rates.mean(axis=0))
+            if own.sum() > 1:
+                logs = np.log(rates + HALF)
+                apart.append(logs - logs.mean(axis=0))
+                random.append(1 / (rates + HALF))
+    free = sum(len(logs) - 1 for logs in apart)
+    if not free:
+        raise UserError("The pilot data have no group with two animals, so they do not show how animals differ.")
+    expected = means.get(reference, next(iter(means.values())))
+    residuals, chance = np.concatenate(apart), np.concatenate(random).mean(axis=0) + 1 / SECTIONS
+    covariance = residuals.T @ residuals / free
+    known = np.flatnonzero(np.nan_to_num(expected) >= LEAST_PER_ANIMAL)
+    off = covariance[np.ix_(known, known)][~np.eye(len(known), dtype=bool)]
+    common = max(float(off.mean()), 0.0) if len(off) else 0.0
+    published = SPREADS["real"].stages
+    stages = [
+        math.sqrt(max(covariance[k, k] - chance[k] - common, 0.0)) if k in known else published[k]
+        for k in range(len(RUNGS))
+    ]
+    return expected, Spread(math.sqrt(common), tuple(stages)), free
+
+
 def power(
     design: Design,
-    animals: Sequence[int],
+    animals: Sequence[tuple[int, int]],
     *,
     studies: int = 2000,
     seed: int = 1,
@@ -138,7 +197,7 @@ def power(
     design
         Design and truth of the studies.
     animals
-        Numbers of animals per group.
+        Numbers of controls and knockouts.
     studies
         Number of simulated studies of each size.
     seed
@@ -149,11 +208,12 @@ def power(
     Returns
     -------
     DataFrame
-        ``animals`` per group, ``power`` (the true block is found; NaN without one), ``other_block``, other verdicts.
+        ``controls``, ``knockouts``, ``power`` (the true block is found; NaN without one), ``other_block``, and other
+        verdicts.
     """
     rows = []
     for n in animals:
-        share = simulate_verdicts(design, (n, n), studies=studies, seed=seed, config=config)
+        share = simulate_verdicts(design, n, studies=studies, seed=seed, config=config)
         blocks = {"power": share["right"], "other_block": share["false_block"]}
-        rows.append({"animals": n} | blocks | {kind: share[kind] for kind in _SHOWN})
+        rows.append({"controls": n[0], "knockouts": n[1]} | blocks | {kind: share[kind] for kind in _SHOWN})
     return pd.DataFrame(rows)

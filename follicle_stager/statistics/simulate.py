@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-# Shape of the gamma factor of each count: sections vary a little more than chance.
-_SECTIONS = 50.0
+#: Shape of the gamma factor of each count: sections vary a little more than chance.
+SECTIONS = 50.0
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Design:
     ratios
         True rate ratio of knockout to control on each rung, (5,).
     expected
-        Follicles counted on each rung of a control animal of which all is counted, (5,).
+        Follicles counted on each rung of a control animal of which all is counted, (5,); NaN for a rung without counts.
     spread
         How animals differ.
     knockout_spread
@@ -128,10 +128,13 @@ class Design:
             logs = logs + effects[:, list(self.shared)]
         counted = rng.choice([1 / 3, 2 / 3, 1.0], (*shape[:2], 1)) if self.sampling.uneven else np.ones((*shape[:2], 1))
         exposure = np.array(np.broadcast_to(self.sampling.share * counted, shape))
-        means = np.repeat([np.array(self.expected), np.array(self.expected) * self.ratios], animals, axis=0)
-        sections = rng.gamma(_SECTIONS, 1 / _SECTIONS, shape)
+        expected = np.nan_to_num(np.array(self.expected, np.float64))
+        means = np.repeat([expected, expected * self.ratios], animals, axis=0)
+        sections = rng.gamma(SECTIONS, 1 / SECTIONS, shape)
         counts = rng.poisson(means * exposure * np.exp(logs) * sections).astype(np.float64)
-        return misstaged(counts, self.wrong_stage, rng), exposure
+        counts = misstaged(counts, self.wrong_stage, rng)
+        counts[..., np.isnan(self.expected)] = np.nan
+        return counts, exposure
 
 
 def expected_counts(

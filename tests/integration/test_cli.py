@@ -325,10 +325,23 @@ def test_another_persons_corrections_are_taken_in(cli, finished, tmp_path):
     assert Stage.ANTRAL in {f.stage for f in Study.open(mine).follicles(other) if f.status == Status.CORRECTED}
 
 
+def test_power_takes_pilot_data_and_unequal_groups(cli, finished, tmp_path):
+    table = tmp_path / "pilot.csv"
+    table.write_text("animal,group,secondary,antral\n" + "".join(f"m{i},control,{50 + i},{20 + i}\n" for i in range(4)))
+    code, shown = cli("power", "--pilot", table, "--animals", "4,6+3", "--studies", "20", "--stage-sd", "0.2")
+    assert code == 0
+    assert "6 + 3" in shown
+    assert "has –, –, 51.5, –, 21.5 counted follicles" in " ".join(shown.split())
+    assert "3 animals beyond the group means" in " ".join(shown.split())
+    assert cli("power", "--pilot", finished[0], "--animals", "4", "--studies", "10")[0] == 0
+    code, shown = cli("power", "--stage-sd", "0.2,0.3")
+    assert (code, "one number from 0 to 2, or 5 separated by commas" in " ".join(shown.split())) == (2, True)
+
+
 def test_power_of_a_study(cli):
     code, shown = cli("power", "--animals", "4", "--studies", "20", "--block", "0.8")
     assert code == 0
-    assert "animals per group" in shown
+    assert "controls + knockouts" in shown
 
 
 def test_doctor_and_version(cli):

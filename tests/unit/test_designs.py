@@ -14,8 +14,10 @@ from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.statistics import compare, decision
 from follicle_stager.statistics.effects import Counted, Layout, rate_ratio, two_groups
+from follicle_stager.statistics.hand_counts import read_counts
+from follicle_stager.statistics.power import pilot, simulate_verdicts
 from follicle_stager.statistics.sensitivity import in_words
-from follicle_stager.statistics.simulate import Design, expected_counts
+from follicle_stager.statistics.simulate import Design, Spread, expected_counts
 
 STAGES = ("primordial", "primary", "secondary", "early_antral", "antral")
 MEANS = np.array([800, 80, 60, 25, 15])
@@ -143,6 +145,34 @@ class TestLitters:
     def test_a_missing_litter_is_named(self):
         with pytest.raises(UserError, match="animals m3 have no litter"):
             compare_counts(study(("WT", 4, SAME), ("KO", 4, SAME), litter=[*"aab", "", *"ccdd"]))
+
+
+class TestPilot:
+    def test_numbers_and_spread_are_those_of_the_simulated_animals(self):
+        """Forty animals of a known design, and half of each group treated."""
+        spread = Spread(0.3, (0.0, 0.2, 0.3, 0.4, 0.5))
+        counts, _ = Design((1,) * 5, (900, 150, 130, 60, 40), spread).draw(1, (60, 60), np.random.default_rng(1))
+        table = pd.DataFrame(counts[0], columns=list(STAGES)).astype(int)
+        table = table.assign(animal=[f"m{i}" for i in range(120)], genotype=["WT"] * 60 + ["KO"] * 60)
+        table["antral"] *= np.where(np.arange(120) % 2, 3, 1)
+        models, _ = read_counts(table.assign(treatment=["PMSG" if i % 2 else "" for i in range(120)]))
+        expected, found, free = pilot(models, ComparisonConfig())
+        assert free == 116
+        assert expected[1:3] == pytest.approx([150, 130], rel=0.2), "the mean of a log-normal is a little higher"
+        assert found.animal == pytest.approx(0.3, abs=0.08)
+        assert found.stages == pytest.approx(spread.stages, abs=0.12)
+
+    def test_a_stage_without_counts_has_none_in_the_simulation(self):
+        models, _ = read_counts(study(("WT", 5, SAME)).drop(columns="early_antral"))
+        expected, spread, _ = pilot(models, ComparisonConfig())
+        assert np.isnan(expected[3])
+        design = Design((1, 1, 1, 0.2, 0.2), tuple(expected), spread)
+        assert simulate_verdicts(design, (6, 4), studies=50)["arrest"] > 0.9
+
+    def test_single_animals_show_no_spread(self):
+        models, _ = read_counts(study(("WT", 1, SAME), ("KO", 1, SAME)))
+        with pytest.raises(UserError, match="no group with two animals"):
+            pilot(models, ComparisonConfig())
 
 
 class TestSensitivity:

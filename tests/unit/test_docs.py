@@ -154,6 +154,16 @@ def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
         for row, _, covered in cells
         if covered < 94
     )
+    for row in rows_of(page, "### Intervals where there is an arrest"):
+        low = [float(cell) for name, cell in row.items() if "+" in name and float(cell) < 94]
+        named = (row["animals"], row["sampling"]) == ("wide", "sparse") or (row["lost"], row["sampling"]) == (
+            "90%",
+            "full",
+        )
+        assert not low or (row["knockouts"] == "twice" and named and min(low) == 93)
+    litters = {r["design"]: r for r in rows_of(page, "### Litters, batches and treatments")}
+    mates = litters["3 + 3 litters, 4 animals of one group in each"]
+    pairs = litters["6 litters, one animal of each group in each"]
     found = {(r["planted"], r["animals"]): r for r in rows_of(page, "### Arrests and blocks where there is one")}
 
     def power(planted):
@@ -176,6 +186,9 @@ def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
         f"in {early[0]} % and {early[1]} % (before: {early[2]} % and {early[3]} %)",
         f"in {halved[0]} of studies of even animals and in {halved[1]} of real ones",
         f"doubled secondary follicles in {doubled[0]} and {doubled[1]}",
+        f"false arrest or block in {mates['false, naive']} % of studies; the product in {mates['false, product']} %",
+        f"find an arrest of 70 % in {mates['found, product']} % of studies",
+        f"find more ({pairs['found, product']} % with 6)",
     ):
         assert sentence in summary
 
