@@ -68,7 +68,7 @@ dist: $(VENV)/dev.done
 
 example-slides: $(VENV)/base.done
 	rm -rf example_slides
-	$(BIN)/follicle-stager phantom example_slides
+	$(BIN)/follicle-stager phantom example_slides --config tools/example_slides.toml
 
 # The environment is made again when the dependencies change.
 $(VENV)/bin/python:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from qtpy.QtWidgets import QWidget
 
 PICTURES = Path(__file__).parents[1] / "docs" / "review"
-SLIDES = ("Igfals_KO_1", "Igfals_WT_1")
+SLIDES = ("Igfals_KO_1_1", "Igfals_WT_1_1")
 
 
 def main() -> None:

@@ -138,7 +138,7 @@ class Design:
 
 
 def expected_counts(
-    genotype: GenotypeModel, *, ovaries: int = 2, interval: int = 10, thickness_um: float = 5.0
+    genotype: GenotypeModel, *, ovaries: int = 2, interval: float = 10, thickness_um: float = 5.0
 ) -> tuple[float, ...]:
     """Expected counts of an animal on each rung, (5,).
 

@@ -49,9 +49,9 @@ def test_a_folder_then_its_counts(desk):
     assert (desk / "study" / "tables" / "counts_by_animal.csv").is_file()
 
     said = run(one, desk)
-    follicles = read_geojson(desk / "Igfals_WT_1.geojson")
-    assert len(said.splitlines()) == len(follicles) == len(Study.open(desk / "study").follicles("Igfals_WT_1"))
-    assert len(read_outlines(desk / "Igfals_WT_1.zip").follicles) == len(follicles)
+    follicles = read_geojson(desk / "Igfals_WT_1_1.geojson")
+    assert len(said.splitlines()) == len(follicles) == len(Study.open(desk / "study").follicles("Igfals_WT_1_1"))
+    assert len(read_outlines(desk / "Igfals_WT_1_1.zip").follicles) == len(follicles)
 
     said = run(statistics, desk)
     assert re.search(r"Igfals: antral / secondary, .* t = -?\d+\.\d+, p = \d\.\d+", said)

@@ -32,7 +32,7 @@ def test_annotating_a_slide_from_a_script(tmp_path, monkeypatch, capsys, make_na
     monkeypatch.setattr(napari, "run", person)
     monkeypatch.setattr(napari, "Viewer", lambda **options: make_napari_viewer(**options))
     (tmp_path / "slides").mkdir()
-    shutil.copy(ROOT / "example_slides" / "Igfals_WT_1.ome.tif", tmp_path / "slides")
+    shutil.copy(ROOT / "example_slides" / "Igfals_WT_1_1.ome.tif", tmp_path / "slides")
     monkeypatch.chdir(tmp_path)
     exec(compile(SCRIPTS[2], "howto-python.md", "exec"), {"__name__": "__main__"})
     assert "-> Corpus luteum (corrected)" in capsys.readouterr().out
