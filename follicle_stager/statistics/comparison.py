@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
     # A comparison, and its imputed counts if any.
     _Drawn = tuple[CountMatrix, NDArray[np.float64] | None]
+
+
+_OF_PROFILES = (
+    "Profiles per section are compared, not follicles. A large follicle shows in more sections than a small one: if "
+    "the size of the follicles differs between the groups, so do their profiles."
+)
 
 
 @dataclass(frozen=True)
@@ -155,6 +161,8 @@ def _of_kind(counts: Counts, kind: CountKind, config: ComparisonConfig) -> list[
         for whole in models
         for matrix in comparisons(whole, of_animals(counts.samples, whole), config, alone=len(models) == 1)
     ]
+    if kind == "profiles":
+        matrices = [replace(matrix, notes=(_OF_PROFILES, *matrix.notes)) for matrix in matrices]
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
     return [(m, None if e is None else e.imputed(m)) for m, e in zip(matrices, errors, strict=True)]
 

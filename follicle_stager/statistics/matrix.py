@@ -233,6 +233,11 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> AllCounts:
         for column in (f"n_{kind}", "n_profiles")
     )
     exposure, sampled, note = _exposure(who, by_stage, kind, name)
+    per = "section" if who["ovaries_sampled"].isna().all() else "ovary"
+    if kind == "profiles" and per == "ovary":
+        # Profiles are no number of follicles. The same offsets, counted in sections:
+        exposure = exposure * who["sections"].sum() / sampled.sum()
+        note, per = "profiles per section, a large follicle shows in several", "section"
     beside = {
         "unsure": by_stage[Stage.UNSURE.value]["n_profiles"].to_numpy(np.float64),
         "atretic": _of_stages_that_all_show([by_stage[s.value]["n_atretic"].astype(float) for s in LADDER]),
@@ -245,7 +250,7 @@ def _matrix(model: str, rows: pd.DataFrame, kind: CountKind) -> AllCounts:
         counts=counts,
         exposure=exposure,
         exposure_note=note,
-        per="section" if who["ovaries_sampled"].isna().all() else "ovary",
+        per=per,
         profiles=profiles,
         beside={name: (own, sampled) for name, own in beside.items()},
     )

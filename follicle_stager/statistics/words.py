@@ -8,6 +8,7 @@ import numpy as np
 
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import rungs_after
+from follicle_stager.statistics.effects import LEAST_PER_ANIMAL
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,9 +194,24 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
             numbers = ", ".join(f"{_NAMES[k]} ({profiles[own, k].sum():.0f})" for k in emptied)
             said.append(
                 f"{group}: outlines of these stages were found, but none shows the nucleus of its oocyte, so they "
-                f"count as 0: {numbers}. Compare profiles instead (--count profiles), or count more sections."
+                f"count as 0: {numbers}."
             )
-    return tuple(said)
+    return (*said, *_too_few_countable(matrix))
+
+
+def _too_few_countable(matrix: CountMatrix) -> list[str]:
+    """Advice where few antral follicles are counted in all animals together: it does not depend on the groups."""
+    counts, later = matrix.counts[:, _LAST - 1 :], matrix.seen[_LAST - 1 :]
+    if matrix.profiles is None or not later.any() or np.array_equal(matrix.counts, matrix.profiles, equal_nan=True):
+        return []
+    n, outlines = (float(np.nansum(table[:, later])) for table in (counts, matrix.profiles[:, _LAST - 1 :]))
+    if n >= LEAST_PER_ANIMAL * len(matrix.animals) or outlines <= n:
+        return []
+    return [
+        f"In all animals together, only {n:.0f} of {outlines:.0f} outlines of antral follicles show the nucleus of the "
+        "oocyte. Count more sections. Or decide, before you look at the groups, to compare profiles per section "
+        "(--count profiles)."
+    ]
 
 
 def _basis(matrix: CountMatrix) -> str:

@@ -267,6 +267,15 @@ class TestVerdict:
         warnings = find_arrest(replace(m, profiles=profiles)).verdict.warnings
         assert any("-/-: outlines" in w and "antral (12)" in w for w in warnings)
 
+    def test_advice_on_few_antral_follicles_does_not_depend_on_the_groups(self):
+        counts = np.array([(200, 40, 30, 2, 1)] * 4 + [(200, 40, 30, 0, 0)] * 4, float)
+        for rows in (counts, counts[::-1]):
+            m = matrix(rows[:4], rows[4:])
+            (said,) = [w for w in find_arrest(replace(m, profiles=m.counts + 5)).verdict.warnings if "together" in w]
+            assert "only 12 of 92 outlines" in said
+        many = matrix(self.CONTROL, self.CONTROL)
+        assert find_arrest(replace(many, profiles=2 * many.counts)).verdict.warnings == ()
+
     def test_one_animal_is_not_estimable_and_two_are_few(self):
         one = find_arrest(matrix(self.CONTROL, self.CONTROL[:1]))
         assert one.verdict.kind == "not estimable"
@@ -493,7 +502,8 @@ class TestStudies:
         np.testing.assert_allclose(m.exposure[1], 2 * m.exposure[0])
         (profiles,) = count_matrices(counts_of(study_rows()).animal, kind="profiles")
         assert profiles.counts[0].tolist() == [110, 40, 24, 12, 8]
-        np.testing.assert_allclose(profiles.exposure, 0.1)
+        assert (profiles.per, m.per) == ("section", "ovary")
+        np.testing.assert_allclose(profiles.exposure, 2, err_msg="two sections of each animal")
 
     def test_what_is_beside_the_ladder_is_compared_and_in_no_verdict(self):
         counts = counts_of(study_rows())
