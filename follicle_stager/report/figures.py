@@ -109,7 +109,7 @@ def step_figure(arrest: Arrest) -> Figure:
     question, steps = arrest.question, arrest.steps
     stage = str(question["contrast"].iloc[0]).replace("_", " ")
     shift = question[question["test"] == "shift"].to_dict("records")[0]
-    rows = [(f"all later to\n{stage}", shift, arrest.verdict.kind == "arrest")]
+    rows = [(f"{stage} to\nall later", shift, arrest.verdict.kind == "arrest")]
     for row in steps.to_dict("records"):
         name = f"{row['from'].replace('_', ' ')} to\n{row['to'].replace('_', ' ')}"
         rows.append((name, row, row["from"] in arrest.verdict.blocks))

@@ -105,6 +105,7 @@ def write_report(
         count=KIND_WORDS[comparison.kind],
         models=models,
         together=comparison.together,
+        blocked=any(arrest.verdict.blocks for arrest in comparison.arrests),
         said=comparison.said,
         responses=_records(comparison.responses),
         notes=comparison.notes,
@@ -159,7 +160,7 @@ def _legend(arrest: Arrest, comparison: Comparison) -> str:
     if (own["level"] == "ovary").any():
         smaller.append("middle-sized dots: ovaries")
     if len(sections):
-        smaller.append("small dots: sections, as if the whole animal were like this section")
+        smaller.append("small dots: sections (their count, scaled to the whole animal)")
     dots = "; ".join(["Large dots: animals", *smaller, "lines: means over animals with 95 % intervals (t)"])
     what = KIND_WORDS[comparison.kind].capitalize()
     return f"{what}, per {matrix.per}, of {' and '.join(groups)}. {dots}. Counts are scaled: {matrix.exposure_note}."
@@ -199,7 +200,7 @@ def _flow(comparison: Comparison, counts: Counts | None) -> dict[str, Any]:
         "unsure stage",
         "oocyte nucleus not seen",
         "countable: oocyte nucleus seen",
-        "of these, atretic",
+        "of the countable ones, atretic",
         f"in the comparison ({KIND_WORDS[comparison.kind]})",
     )
     return {"names": names, "rows": list(zip(labels, zip(*columns, strict=True), strict=True))}

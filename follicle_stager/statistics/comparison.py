@@ -196,6 +196,11 @@ def compared(
     matrices, drawn = zip(*kinds[kind], strict=True)
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
+    if len(matrices) > 1:
+        notes = (
+            *notes,
+            f"There are {len(matrices)} comparisons. Each has {config.alpha:.0%} of its own for a false claim.",
+        )
     table, said = responses(matrices, drawn, config)
     shown = [points(matrix, pd.DataFrame() if section is None else section, kind) for matrix in matrices]
     ways = [

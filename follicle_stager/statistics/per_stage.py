@@ -58,7 +58,7 @@ def per_stage(
         row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), layout)
         if imputed is not None and effect is not None:
             drawn = rate_ratio(_of_units(matrix, Counted(imputed[..., i], matrix.exposure[:, i])), layout)
-            row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, errors of stage carried"}
+            row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, staging errors included"}
         rows.append(row)
     rows += [_row(matrix, name, Counted(*beside), layout)[0] for name, beside in matrix.beside.items()]
     table = pd.DataFrame(rows)

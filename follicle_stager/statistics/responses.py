@@ -112,7 +112,7 @@ def _response(
     seen = np.asarray(np.isfinite(counts).all(axis=0))
     steps = [(k, rungs_after(k, seen)[0]) for k in range(len(_NAMES) - 1)]
     steps = [(k, to) for k, to in steps if seen[k] and seen[to]]
-    shift = f"all later to {_NAMES[contrast]}"
+    shift = f"{_NAMES[contrast]} to all later"
     rows, shifts = [], list[Effect]()
     for name, parts in effects.items():
         # Only the animals of the effect: the scale of the added half a follicle is theirs.

@@ -100,8 +100,11 @@ def in_words(table: pd.DataFrame) -> str:
     if others.empty:
         return ""
     same = (others["verdict"] == first["verdict"]) & (others["blocks_after"] == first["blocks_after"])
-    said = f"The verdict is the same in {same.sum()} of {len(others)} other ways to compare"
+    said = f"With the same stages of the follicles, the verdict is the same in {same.sum()} of {len(others)} other ways"
+    said += " to compare"
     if same.all():
         return f"{said}."
-    different = "; ".join(f"{row.changed}: {row.verdict}" for row in others[~same].itertuples())
+    different = "; ".join(
+        f"{row.changed}: {str(row.verdict).replace('none', 'no block')}" for row in others[~same].itertuples()
+    )
     return f"{said}; it differs in these: {different}."

@@ -75,12 +75,20 @@ class _Said:
             else:
                 claim = f"{'a ' if also else ''}block or delay after the {_NAMES[k]} stage"
                 ratio = f"the step to {self._next(k)} is taken {_at_most(tests.steps.at(k), 'as often', control)}"
-            parts.append(f"{also}{claim}: {ratio}, and in total {_at_most(tests.later.at(k), many)}.")
+            total = f"in total {_at_most(tests.later.at(k), many)}"
+            parts.append(f"{also}{claim}: {ratio}, and {total}. {self._counted_after(k)}")
         first = tests.rungs.at(places[0])
         if first.p_lower <= self.config.alpha:
             start = f"Fewer follicles also reach the {_NAMES[places[0]]} stage" if places[0] else _FEWER_PRIMORDIAL
             parts.append(f"{start}: {_at_most(first, 'as many')}.")
         return " ".join([parts[0], *map(_capital, parts[1:])])
+
+    def _counted_after(self, k: int) -> str:
+        """How many follicles the claim of a block after rung k rests on."""
+        after = rungs_after(k, self.matrix.seen)
+        sums = [self.matrix.counts[own][:, after].sum() for own in (~self.matrix.knockout, self.matrix.knockout)]
+        what = _capital(later_follicles(k, self.matrix.seen))
+        return f"{what} counted: {sums[0]:.0f} in {self.control}, {sums[1]:.0f} in {self.matrix.genotypes[1]}."
 
     def total_loss(self) -> str:
         return f"total loss: there are {self._reserve_and_growing()}."
@@ -125,7 +133,10 @@ class _Said:
 
     def none(self) -> str:
         ratio = self.config.equivalence_ratio
-        return f"no block; {self._steps()} is taken as often as in {self.control}, within a factor of {ratio:g} (90 %)."
+        return (
+            f"no block is found; {self._steps()} is taken between 1/{ratio:g} and {ratio:g} times as often as in "
+            f"{self.control} (all 90 % intervals lie within these limits; smaller differences are possible)."
+        )
 
     def inconclusive(self) -> str:
         tests, alpha, many = (
@@ -179,11 +190,12 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
     seen = matrix.seen
     unseen = [name for name, there in zip(_NAMES, seen, strict=True) if not there]
     if unseen:
-        said.append(f"Left out, because not every animal has a count of these stages: {', '.join(unseen)}.")
+        why = "were not counted in every animal" if matrix.profiles is None else "cannot be seen on all of these slides"
+        said.append(f"Left out, because they {why}: {', '.join(unseen)}.")
     steps = [(int(k), rungs_after(int(k), seen)[0]) for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
     missing = [f"{_NAMES[k]} to {_NAMES[to]}" for k, to in steps if seen[k] and seen[to]]
     if missing and enough:
-        said.append(f"Not tested, because there are no follicles: {', '.join(missing)}.")
+        said.append(f"Not tested, because a group has no follicles of these stages: {', '.join(missing)}.")
     if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
@@ -209,7 +221,7 @@ def _too_few_countable(matrix: CountMatrix) -> list[str]:
         return []
     return [
         f"In all animals together, only {n:.0f} of {outlines:.0f} outlines of antral follicles show the nucleus of the "
-        "oocyte. Count more sections. Or decide, before you look at the groups, to compare profiles per section "
+        "oocyte. Count more sections. In a new study, you can also decide beforehand to compare outlines per section "
         "(--count profiles)."
     ]
 
@@ -236,12 +248,12 @@ def later_follicles(k: int, seen: NDArray[np.bool_]) -> str:
 
 def _at_most(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is lower, with the upper end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (upper 95 % limit {number_of(effect.upper())})"
+    return f"{_times(effect, what, control)} (one-sided 95 % limit {number_of(effect.upper())})"
 
 
 def _at_least(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is higher, with the lower end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (lower 95 % limit {number_of(effect.lower())})"
+    return f"{_times(effect, what, control)} (one-sided 95 % limit {number_of(effect.lower())})"
 
 
 def _times(effect: Effect, what: str, control: str) -> str:

@@ -15,7 +15,7 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.files import write_csv
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics import find_arrest
+from follicle_stager.statistics import compare_counts, find_arrest
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors
 from follicle_stager.statistics.write import R_SCRIPT
@@ -44,6 +44,48 @@ def repeated(matrix, folder, errors=None):
     done = subprocess.run([rscript, "analysis.R"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return arrest, [line.split(",") for line in done.stdout.splitlines() if "," in line]
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_rs_own_t_test_gives_the_question(paired, tmp_path):
+    """On the exported table; the animals differ by more than chance, so that the variances are theirs."""
+    drawn = Design((1, 1, 1, 0.4, 0.4), EXPECTED, SPREADS["wide"])
+    counts, exposure = drawn.draw(1, (6, 6), np.random.default_rng(3))
+    matrix = matrix_of(counts[0], exposure[0], (6, 6))
+    if paired:
+        matrix = replace(matrix, litters=np.array([*"abcdefabcdef"]), paired=True)
+    arrest, _ = repeated(matrix, tmp_path)
+    code = (
+        'a <- read.csv("animals.csv"); ko <- a$group == "knockout"; x <- a$arrest_log_ratio; '
+        f't <- t.test(x[ko], x[!ko], alternative = "less", paired = {str(paired).upper()}); '
+        "d <- if (length(t$estimate) > 1) t$estimate[[1]] - t$estimate[[2]] else t$estimate[[1]]; "
+        "cat(exp(d), exp(t$conf.int[2]), t$p.value, t$parameter)"
+    )
+    done = subprocess.run(["Rscript", "-e", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    shift = arrest.question.set_index("test").loc["shift", ["ratio", "upper", "p", "df"]].to_numpy(float)
+    np.testing.assert_allclose(shift, [float(cell) for cell in done.stdout.split()], rtol=1e-4)
+
+
+def test_rs_linear_model_gives_the_interaction_of_genotype_and_treatment():
+    """The estimate of lm; its standard error takes one variance for all groups, the product one for each."""
+    rscript = shutil.which("Rscript")
+    if rscript is None:
+        pytest.skip("R is not installed")
+    rng = np.random.default_rng(4)
+    counts = rng.poisson(np.array([800, 80, 60, 40, 30]) * rng.lognormal(0, 0.6, (20, 5)))
+    table = pd.DataFrame(counts, columns=list(RUNGS)).assign(animal=[f"m{i}" for i in range(20)])
+    table["genotype"], table["treatment"] = ["WT", "KO"] * 10, ["none"] * 10 + ["PMSG"] * 10
+    row = compare_counts(table).responses.set_index(["effect", "test"]).loc["KO against WT", "secondary to all later"]
+    y = np.log(table["early_antral"] + table["antral"] + 0.5) - np.log(table["secondary"] + 0.5)
+    values = ", ".join(f"{value:.10f}" for value in y)
+    code = (
+        f"y <- c({values}); ko <- rep(0:1, 10); treated <- rep(0:1, each = 10); "
+        "cat(exp(coef(lm(y ~ ko * treated))[4]), summary(lm(y ~ ko * treated))$coefficients[4, 2])"
+    )
+    done = subprocess.run([rscript, "-e", code], capture_output=True, text=True, check=True)
+    ratio, se = map(float, done.stdout.split())
+    assert row["ratio"] == pytest.approx(ratio, rel=1e-4)
+    assert row["se"] == pytest.approx(se, rel=0.01), "equal numbers of animals: the two variances are the same"
 
 
 @pytest.mark.parametrize(

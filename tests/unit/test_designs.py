@@ -85,7 +85,7 @@ class TestTreatments:
             for own, other in ((table[["early_antral", "antral"]].sum(axis=1)[5 * i : 5 * i + 5],
                                 table["secondary"][5 * i : 5 * i + 5]) for i in range(4))
         ]  # fmt: skip
-        row = result.responses.set_index(["effect", "test"]).loc["KO against WT", "all later to secondary"]
+        row = result.responses.set_index(["effect", "test"]).loc["KO against WT", "secondary to all later"]
         weights = (1, -1, -1, 1)
         assert np.log(row["ratio"]) == pytest.approx(sum(w * g.mean() for w, g in zip(weights, groups, strict=True)))
         variance = sum(max(g.var(ddof=1), r) / 5 for g, r in zip(groups, random, strict=True))

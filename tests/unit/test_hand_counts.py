@@ -144,7 +144,7 @@ def test_a_stage_that_was_not_counted_is_not_zero():
     assert np.isnan(arrest.matrix.counts[:, 0]).all()
     assert np.isnan(arrest.matrix.counts[2, 1])
     assert arrest.steps["from"].tolist() == ["secondary", "early_antral"]
-    assert "a count of these stages: primordial, primary." in arrest.verdict.warnings[0]
+    assert "were not counted in every animal: primordial, primary." in arrest.verdict.warnings[0]
 
 
 def test_intervals_are_offsets():

@@ -290,8 +290,8 @@ class TestVerdict:
         arrest = find_arrest(matrix(counts, counts))
         assert arrest.steps["ratio"].isna().tolist() == [False, False, True]
         warnings = " ".join(arrest.verdict.warnings)
-        assert "not every animal has a count of these stages: primordial." in warnings
-        assert "there are no follicles: early antral to antral." in warnings
+        assert "they were not counted in every animal: primordial." in warnings
+        assert "a group has no follicles of these stages: early antral to antral." in warnings
         nothing = find_arrest(matrix(np.zeros((4, 5)), np.zeros((4, 5))))
         assert nothing.verdict.kind == "not estimable"
 
