@@ -89,13 +89,7 @@ def find_arrest(
     """
     config = config or ComparisonConfig()
     contrast = _NAMES.index(config.contrast)
-    if matrix.enough:
-        drawn = None if imputed is None else matrix.by_unit(imputed)
-        counts, exposure = matrix.by_unit(matrix.counts), matrix.by_unit(matrix.exposure)
-        tests = with_imputed(counts, drawn, exposure, matrix.layout, contrast)
-        decision = decide(tests, config)
-    else:
-        tests, decision = _nothing()
+    tests, decision = tested(matrix, config, imputed)
     kind: VerdictKind = str(decision.kind)  # type: ignore[assignment]
     verdict = Verdict(
         kind=kind,
@@ -110,6 +104,16 @@ def find_arrest(
         animals=_animals(matrix, contrast),
         verdict=verdict,
     )
+
+
+def tested(matrix: CountMatrix, config: ComparisonConfig, imputed: Values | None) -> tuple[Tests, Decision]:
+    """The effects of one comparison, and what they say; parameters as those of `find_arrest`."""
+    if not matrix.enough:
+        return _nothing()
+    drawn = None if imputed is None else matrix.by_unit(imputed)
+    counts, exposure = matrix.by_unit(matrix.counts), matrix.by_unit(matrix.exposure)
+    tests = with_imputed(counts, drawn, exposure, matrix.layout, _NAMES.index(config.contrast))
+    return tests, decide(tests, config)
 
 
 def _nothing() -> tuple[Tests, Decision]:

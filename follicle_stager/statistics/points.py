@@ -51,4 +51,5 @@ def points(matrix: CountMatrix, section: pd.DataFrame, kind: CountKind) -> pd.Da
     whole = whole.rename_axis(["animal", "stage"]).reset_index()
     groups = {animal: matrix.genotypes[int(ko)] for animal, ko in zip(matrix.animals, matrix.knockout, strict=True)}
     whole = whole.assign(comparison=matrix.comparison, genotype=whole["animal"].map(groups))
-    return whole.reindex(columns=_COLUMNS).fillna({"ovary": "", "section": ""})
+    names = {name: whole[name].fillna("") if name in whole else "" for name in ("ovary", "section")}
+    return whole.assign(**names)[_COLUMNS]

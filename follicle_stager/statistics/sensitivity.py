@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.arrest import find_arrest
+from follicle_stager.statistics.arrest import columns_of, tested
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -53,12 +53,12 @@ def sensitivity(
     """
     rows = []
     for name, own, drawn in _ways(matrix, imputed, of_kinds):
-        arrest = find_arrest(own, config, imputed=drawn)
-        row: dict[str, object] = {"comparison": matrix.comparison, "changed": name, "verdict": arrest.verdict.kind}
-        row["blocks_after"] = " ".join(arrest.verdict.blocks)
-        question = arrest.question.set_index("test")
-        for test in ("shift", "total"):
-            row |= {f"{test}_{part}": question.loc[test, part] for part in ("ratio", "low", "high", "p")}
+        tests, decision = tested(own, config, drawn)
+        row: dict[str, object] = {"comparison": matrix.comparison, "changed": name, "verdict": str(decision.kind)}
+        row["blocks_after"] = " ".join(rung for rung, blocked in zip(RUNGS, decision.blocks, strict=False) if blocked)
+        for test, effect in (("shift", tests.shift), ("total", tests.later.at(list(RUNGS).index(config.contrast)))):
+            columns = columns_of(effect) | {"p": effect.p_lower}
+            row |= {f"{test}_{part}": float(columns[part]) for part in ("ratio", "low", "high", "p")}
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -9,7 +9,7 @@ import numpy as np
 import openpyxl
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from follicle_stager import compare_counts, write_comparison
@@ -155,6 +155,7 @@ def test_intervals_are_offsets():
     np.testing.assert_allclose(exposure[:, 0], [0.2, *[0.4] * 7])
 
 
+@settings(max_examples=25)
 @given(st.permutations(range(8)), st.booleans())
 def test_the_order_of_rows_and_the_form_do_not_matter(order, as_long):
     table = (long() if as_long else wide()).iloc[: 40 if as_long else 8]
