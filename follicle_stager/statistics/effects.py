@@ -148,14 +148,20 @@ class Layout:
 
     @cached_property
     def _fit(self) -> tuple[Values, Values]:
-        """Weights of the numbers in the estimate, (numbers,), and the matrix that makes their residuals."""
+        """Weights of the numbers in the estimate, (numbers,), and the matrix that makes their residuals.
+
+        The weights are NaN if the groups cannot be told from the columns beside them.
+        """
         columns = [*map(np.float64, self._strata)]
         if self.beside is not None:
             columns += list((self._differences @ self.beside).T)
         design = np.column_stack(columns)
         inverse = np.linalg.pinv(design)
         weights = [*(self.weights if self.pairs is None else (1.0,)), *[0.0] * (len(columns) - len(self._strata))]
-        return np.asarray(weights @ inverse), np.eye(len(design)) - design @ inverse
+        in_estimate = np.asarray(weights @ inverse)
+        if not np.allclose(in_estimate @ design, weights):
+            in_estimate = np.full_like(in_estimate, np.nan)
+        return in_estimate, np.eye(len(design)) - design @ inverse
 
     @property
     def free(self) -> list[float]:

@@ -159,7 +159,10 @@ def _sentence(
 ) -> str:
     control, knockout = first.genotypes
     if not all(np.isfinite(effect.log_ratio) for effect in shifts):
-        return f"{title}: the response could not be tested, because a group has no follicles of these stages."
+        why = "a group has no follicles of these stages"
+        if first.batches is not None:
+            why += ", or the batches cannot be told from the treatments"
+        return f"{title}: the response could not be tested, because {why}."
     in_control, in_knockout, ratio = (f"{number_of(effect.log_ratio)}" for effect in shifts)
     p = float(shifts[2].p_two_sided)
     shown = f"{knockout} responds differently" if p <= config.alpha else "no difference in the response is shown"

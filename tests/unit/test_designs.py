@@ -252,6 +252,16 @@ class TestBatches:
         assert effects[0].se == pytest.approx(effects[1].se)
         assert effects[0].df == pytest.approx(effects[1].df)
 
+    def test_a_batch_for_each_treatment_leaves_the_groups_but_not_the_response(self):
+        """WT and KO share a batch within each treatment; the treatments have batches of their own."""
+        table = study(("WT", 4, SAME), ("KO", 4, SAME), ("WT", 4, SAME), ("KO", 4, SAME))
+        table = table.assign(treatment=[""] * 8 + ["FSH"] * 8, batch=[*"aabbaabbccddccdd"])
+        result = compare_counts(table, config=ComparisonConfig(batches="constant"))
+        assert result.question["ratio"].notna().sum() == 4
+        responses = result.responses.set_index(["effect", "test"])["ratio"]
+        assert responses["in WT"].isna().all()
+        assert responses["KO against WT"].notna().all(), "the batches cancel out"
+
     def test_a_batch_for_each_group_is_refused(self):
         table = study(("WT", 4, SAME), ("KO", 4, SAME), batch=[*"aaaabbbb"])
         with pytest.raises(UserError, match="no batch has animals of both groups"):
