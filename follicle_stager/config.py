@@ -220,6 +220,8 @@ class ComparisonConfig(_Part):
     """Stage and date of the question when it was named; filled in when the study is made, or the question changes."""
     reference: str = ""
     """Group of the sample sheet with which all others are compared; empty: control."""
+    dose: tuple[str, ...] = ()
+    """Groups in the order of gene dose, e.g. WT, het, KO: their trend is tested too."""
     by: str = "stimulation"
     """Column of the sample sheet whose values are never pooled: treatments, ages. Empty: all animals are pooled."""
     litters: Literal["use", "ignore"] = "use"

@@ -84,7 +84,7 @@ class Comparison:
     @property
     def settings(self) -> pd.DataFrame:
         """The question and the limits of the verdict, one row."""
-        return pd.DataFrame([self.config.model_dump()])
+        return pd.DataFrame([self.config.model_dump() | {"dose": ", ".join(self.config.dose)}])
 
     @property
     def exposures(self) -> pd.DataFrame:

@@ -106,6 +106,12 @@ def _joined(values: pd.Series[Any]) -> str:
 def _reference(whole: AllCounts, config: ComparisonConfig) -> str:
     """Group with which the others are compared."""
     groups = list(dict.fromkeys(whole.groups))
+    unknown = [name for name in config.dose if read_group(name) not in groups]
+    if unknown:
+        raise UserError(
+            f"{whole.source}, column group: {whole.name} has no group {unknown[0]}, which {whole.settings} names "
+            f"(dose); the groups are {', '.join(groups)}."
+        )
     reference = read_group(config.reference) or "control"
     if len(groups) == 1 or (reference not in groups and set(groups) <= {"control", "knockout"}):
         missing = reference if reference not in groups else "knockout" if reference == "control" else "other"
@@ -187,6 +193,7 @@ def _taken(whole: AllCounts, own: Sequence[int], group: str) -> CountMatrix:
     genotypes = [next(whole.genotypes[i] for i, ko in zip(own, knockout, strict=True) if ko == side) for side in (0, 1)]
     return CountMatrix(
         model=whole.model,
+        group=group,
         animals=tuple(whole.animals[i] for i in own),
         knockout=knockout,
         counts=whole.counts[own],

@@ -59,6 +59,8 @@ class CountMatrix:
     beside
         Counts and exposures, (n,) each, of profiles on no rung (``unsure``), and of dying ones on the ladder
         (``atretic``).
+    group
+        Name of the group that is compared with the reference, as in the sample sheet.
     title
         Name of the comparison, if there are several; else empty.
     stratum
@@ -85,6 +87,7 @@ class CountMatrix:
     per: str = "animal"
     profiles: NDArray[np.float64] | None = None
     beside: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = field(default_factory=dict)
+    group: str = "knockout"
     title: str = ""
     stratum: str = ""
     stratum_value: float | None = None

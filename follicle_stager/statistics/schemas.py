@@ -178,6 +178,7 @@ SETTINGS = table_of(
         "contrast": text("stage of the question, as named in study.toml", RUNGS),
         "contrast_named": text("stage and date of the question when it was named"),
         "reference": text("group with which the others are compared; empty: control"),
+        "dose": text("groups in the order of gene dose"),
         "by": text("column of the sample sheet whose values are not pooled"),
         "litters": text("whether litters are used"),
         "batches": text("whether batches are held constant"),

@@ -264,7 +264,7 @@ def test_the_report_is_written_from_the_window(study, sit_down):
 def test_quick_keys_over_slides(study, sit_down, qtbot):
     """A decision and the next slide at once: nothing reads a picture that is closed."""
     person = sit_down(study.path)
-    for _ in range(4):
+    for _ in range(2):
         person.press("3", ".", "5", ",")
         qtbot.wait(30)
     assert person.desk.slide_id == study.slide_ids()[0]

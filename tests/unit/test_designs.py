@@ -45,6 +45,24 @@ class TestGroups:
         assert list(result.verdicts["blocks_after"]) == ["", "secondary"]
         assert set(result.animals["comparison"].value_counts()) == {10}
 
+    def test_a_trend_over_gene_dose(self):
+        """Half of the antral follicles with each copy that is lost; the three groups have equal numbers."""
+        half = np.array([1, 1, 1, 0.5, 0.5])
+        table = study(("WT", 5, SAME), ("het", 5, half), ("KO", 5, half**2))
+        result = compare_counts(table, config=ComparisonConfig(dose=("WT", "het", "KO")))
+        row = result.responses.set_index("test").loc["secondary to all later"]
+        assert row["low"] < 0.5 < row["high"]
+        assert row["p"] < 0.01
+        assert (
+            f"gene dose (WT, het, KO): for each secondary follicle, there are {row['ratio']:.2f} times"
+            in result.said[0]
+        )
+        # With equal steps and numbers, the trend is half of the difference between the ends.
+        ends = compare_counts(table[table["genotype"] != "het"]).question.set_index("test").loc["shift", "ratio"]
+        assert row["ratio"] == pytest.approx(np.sqrt(ends), rel=0.02)
+        with pytest.raises(UserError, match="has no group fl/fl, which"):
+            compare_counts(table, config=ComparisonConfig(dose=("WT", "fl/fl")))
+
     def test_the_reference_can_be_named(self):
         table = study(("line A", 5, SAME), ("line B", 5, ARREST))
         with pytest.raises(UserError, match="name the one with which the others are compared: reference"):
