@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from scipy import stats
 
 from follicle_stager.files import replacing
 from follicle_stager.stages import RUNGS
+from follicle_stager.statistics.points import points
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.lines import Line2D
     from numpy.typing import NDArray
@@ -32,24 +34,27 @@ if TYPE_CHECKING:
 _LEVELS = {"section": (2.2, 0.45), "ovary": (3.6, 0.7), "animal": (6.0, 1.0)}
 _LABELS = [name.replace("_", " ") for name in RUNGS]
 _CONTROL, _KNOCKOUT = "#0072b2", "#d55e00"
+# Share of the height of the figure of stages that its legend takes.
+_LEGEND = 0.1
 # Limit of the axis: longer intervals are cut, and an arrow shows this.
 _WIDEST = 64.0
 
 
-def stage_figure(arrest: Arrest, points: pd.DataFrame, counted: str = "follicles") -> Figure:
+def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str = "follicles") -> Figure:
     """Plot animals, ovaries and sections of both groups for each rung, with means and 95 % intervals over animals.
 
     Parameters
     ----------
     arrest
         Results of the comparison.
-    points
-        The values that are shown, `Comparison.points` of this comparison.
+    shown
+        The values, `Comparison.points` of this comparison; those of the animals by default.
     counted
         What was counted, for the axis.
     """
     matrix = arrest.matrix
-    figure = Figure(figsize=(7.4, 3.0), layout="constrained")
+    shown = points(matrix, pd.DataFrame(), "given") if shown is None else shown
+    figure = Figure(figsize=(7.4, 3.0), layout=ConstrainedLayoutEngine(rect=(0, _LEGEND, 1, 1 - _LEGEND)))
     handles: dict[str, Line2D] = {}
     for rung, (axes, stage, seen) in enumerate(zip(figure.subplots(1, len(RUNGS)), RUNGS, matrix.seen, strict=True)):
         axes.set_title(_LABELS[rung], fontsize="medium")
@@ -59,7 +64,7 @@ def stage_figure(arrest: Arrest, points: pd.DataFrame, counted: str = "follicles
             axes.text(0.5, 0.5, "no counts", ha="center", transform=axes.transAxes, color="0.45")
             axes.set_yticks([])
             continue
-        own = points[points["stage"] == stage]
+        own = shown[shown["stage"] == stage]
         top = float(own["value"].max()) or 1.0
         axes.set_ylim(-0.04 * top, 1.08 * top)
         for place, (genotype, color) in enumerate(zip(matrix.genotypes, (_CONTROL, _KNOCKOUT), strict=True)):
@@ -75,7 +80,11 @@ def stage_figure(arrest: Arrest, points: pd.DataFrame, counted: str = "follicles
     figure.axes[0].set_ylabel(f"{counted} per {matrix.per}")
     # Show names unchanged: matplotlib reads $ as mathematics, and leaves out labels that begin with _.
     numbers = [str(number) for number in range(len(handles))]
-    legend = figure.legend(handles.values(), numbers, frameon=False, loc="outside lower center", ncols=2)
+    legend = figure.axes[0].legend(
+        handles.values(), numbers, frameon=False, ncols=2,
+        loc="lower center", bbox_to_anchor=(0.5, 0), bbox_transform=figure.transFigure,
+    )  # fmt: skip
+    legend.set_in_layout(False)  # it stands below all axes
     for text, group in zip(legend.get_texts(), handles, strict=True):
         text.set_parse_math(False)
         text.set_text(group)
@@ -153,10 +162,10 @@ def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str
         Place of the comparison, from 1, for the names of the files.
     """
     arrest = comparison.arrests[number - 1]
-    points = comparison.points[comparison.points["comparison"] == arrest.matrix.comparison]
+    shown = comparison.points[comparison.points["comparison"] == arrest.matrix.comparison]
     counted = {"given": "follicles", "profiles": "profiles", "healthy": "healthy countable follicles"}
     what = counted.get(comparison.kind, "countable follicles")
-    figures = {"stages": stage_figure(arrest, points, what), "steps": step_figure(arrest)}
+    figures = {"stages": stage_figure(arrest, shown, what), "steps": step_figure(arrest)}
     for name, figure in figures.items():
         for ending in ("svg", "pdf"):
             with replacing(folder / "statistics" / f"{name}_{number}.{ending}") as temporary:

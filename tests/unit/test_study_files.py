@@ -29,7 +29,6 @@ from follicle_stager.report.html import _corpora_lutea, _overlay
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics import find_arrest
 from follicle_stager.statistics.matrix import CountMatrix
-from follicle_stager.statistics.points import points
 from follicle_stager.study import Counts, Study
 from follicle_stager.study.runs import run_id_of
 
@@ -288,12 +287,12 @@ class TestFigures:
     def figure(genotype):
         ko = np.array([0, 0, 1, 1], bool)
         matrix = CountMatrix("m", tuple("abcd"), ko, np.ones((4, 5)), np.ones((4, 5)), (genotype, "KO"))
-        return stage_figure(find_arrest(matrix), points(matrix, pd.DataFrame(), "given"))
+        return stage_figure(find_arrest(matrix))
 
     @pytest.mark.parametrize("genotype", ["WT", "_WT", "KO $\\frac{$", "$x$", "+/+", "<b>"])
     def test_genotypes_are_written_as_they_are(self, genotype):
         figure = self.figure(genotype)
-        assert [text.get_text() for text in figure.legends[0].get_texts()] == [genotype, "KO"]
+        assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == [genotype, "KO"]
         assert svg(figure).startswith("<svg")
 
     @pytest.mark.parametrize("ending", ["svg", "pdf"])
