@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from follicle_stager.errors import UserError
 from follicle_stager.files import as_toml, read_json, read_text
-from follicle_stager.stages import Stage
+from follicle_stager.stages import RUNGS, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -232,6 +232,11 @@ class ComparisonConfig(_Part):
     """Limit of equivalence: a step is not blocked if the interval of its ratio lies between 1/limit and limit [M]."""
     total_loss_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Total loss: the ratios of primordial and of growing follicles are both below this limit [M]."""
+
+    @property
+    def contrast_place(self) -> int:
+        """Place of the question's rung on the ladder, from 0."""
+        return list(RUNGS).index(self.contrast)
 
     @property
     def named_on(self) -> str:

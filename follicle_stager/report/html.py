@@ -19,10 +19,10 @@ from follicle_stager.files import check_regular, write_text
 from follicle_stager.report.figures import svg, write_figures
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
-from follicle_stager.stages import LADDER, RUNGS, Status
+from follicle_stager.stages import LADDER, RUNGS, Countable, Health, Status
 from follicle_stager.statistics.effects import LEAST_PER_ANIMAL
 from follicle_stager.statistics.matrix import KIND_WORDS
-from follicle_stager.statistics.sensitivity import in_words
+from follicle_stager.statistics.sensitivity import called, in_words
 from follicle_stager.study import count
 from follicle_stager.version import __version__
 
@@ -91,11 +91,13 @@ def write_report(
                 "legend": _legend(arrest, comparison),
             }
         )
+    slides = None
     if not isinstance(study, Path):
         contents = contents if contents is not None else study.contents()
         counts = counts or count(study, contents=contents)
+        slides = _slides(study, counts, contents, told)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    words = {"words": lambda name: str(name).replace("_", " ")}
+    words = {"words": lambda name: str(name).replace("_", " "), "called": called}
     environment.filters |= {"number": _number, "count": _count, "interval": _interval} | words
     template = environment.from_string(files("follicle_stager.report").joinpath("report.html.j2").read_text("utf-8"))
     page = template.render(
@@ -111,7 +113,7 @@ def write_report(
         notes=comparison.notes,
         methods=_methods(comparison),
         flow=_flow(comparison, counts),
-        slides=None if isinstance(study, Path) or counts is None else _slides(study, counts, contents or {}, told),
+        slides=slides,
     )
     path = folder / "report.html"
     write_text(path, page)
@@ -181,7 +183,7 @@ def _flow(comparison: Comparison, counts: Counts | None) -> dict[str, Any]:
             }
             follicles = of["follicles"]
             on_ladder = follicles["stage"].isin([stage.value for stage in LADDER])
-            countable = on_ladder & (follicles["countable"] == "yes")
+            countable = on_ladder & (follicles["countable"] == Countable.YES)
             names.append(", ".join(part for part in (genotype, matrix.stratum) if part))
             columns.append(
                 [
@@ -190,7 +192,7 @@ def _flow(comparison: Comparison, counts: Counts | None) -> dict[str, Any]:
                     int((~on_ladder).sum()),
                     int((on_ladder & ~countable).sum()),
                     int(countable.sum()),
-                    int((countable & (follicles["health"] == "atretic")).sum()),
+                    int((countable & (follicles["health"] == Health.ATRETIC)).sum()),
                     float(np.nansum(matrix.counts[own][:, matrix.seen])),
                 ]
             )

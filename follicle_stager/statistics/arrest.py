@@ -88,12 +88,12 @@ def find_arrest(
         into all effects.
     """
     config = config or ComparisonConfig()
-    contrast = _NAMES.index(config.contrast)
+    contrast = config.contrast_place
     tests, decision = tested(matrix, config, imputed)
     kind: VerdictKind = str(decision.kind)  # type: ignore[assignment]
     verdict = Verdict(
         kind=kind,
-        blocks=tuple(name for name, blocked in zip(_NAMES, decision.blocks, strict=False) if blocked),
+        blocks=decision.blocked_after,
         sentence=sentence_of(matrix, tests, decision, config),
         warnings=warnings_of(matrix, tests, config),
     )
@@ -112,7 +112,7 @@ def tested(matrix: CountMatrix, config: ComparisonConfig, imputed: Values | None
         return _nothing()
     drawn = None if imputed is None else matrix.by_unit(imputed)
     counts, exposure = matrix.by_unit(matrix.counts), matrix.by_unit(matrix.exposure)
-    tests = with_imputed(counts, drawn, exposure, matrix.layout, _NAMES.index(config.contrast))
+    tests = with_imputed(counts, drawn, exposure, matrix.layout, config.contrast_place)
     return tests, decide(tests, config)
 
 

@@ -117,6 +117,11 @@ class Decision:
     activated: NDArray[np.bool_]
     kind: NDArray[np.str_]
 
+    @property
+    def blocked_after(self) -> tuple[str, ...]:
+        """Rungs after which follicles are blocked, of one study."""
+        return tuple(name for name, blocked in zip(_NAMES, self.blocks, strict=False) if blocked)
+
 
 def tests_of(counts: Values, exposure: Values, layout: Layout, contrast: int) -> Tests:
     """Compute all effects.
@@ -181,7 +186,7 @@ def decide(tests: Tests, config: ComparisonConfig) -> Decision:
     config
         Levels and limits.
     """
-    alpha, contrast = config.alpha, _NAMES.index(config.contrast)
+    alpha, contrast = config.alpha, config.contrast_place
     own, steps = tests.rungs.log_ratio, tests.steps
 
     def significant(p: Values) -> NDArray[np.bool_]:

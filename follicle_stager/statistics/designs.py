@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.errors import UserError
-from follicle_stager.statistics.matrix import CountMatrix
+from follicle_stager.statistics.matrix import CountMatrix, rows_of
 from follicle_stager.study.samples import read_group
 
 if TYPE_CHECKING:
@@ -59,11 +59,13 @@ def comparisons(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *
         If the reference is not known, or a group or a treatment has nothing to be compared with.
     """
     reference = _reference(whole, config)
+    _check_dose(whole, config)
     _check_genotypes(whole)
     strata = _strata(whole, who, config, reference)
     others = [group for group in dict.fromkeys(whole.groups) if group != reference]
     out = []
-    for stratum, members in strata.items():
+    for value, members in strata.items():
+        stratum = _named(value, config.by) if len(strata) > 1 else ""
         for group in others:
             own = [i for i in members if whole.groups[i] in (reference, group)]
             if all(whole.groups[i] == reference for i in own):
@@ -71,12 +73,7 @@ def comparisons(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *
             matrix = _taken(whole, own, group)
             pair = f"{matrix.genotypes[1]} against {matrix.genotypes[0]}" if len(others) > 1 else ""
             title = ", ".join(part for part in ("" if alone else whole.model, pair, stratum) if part)
-            value = (
-                float(who[config.by].iloc[members[0]])
-                if stratum and _is_number(_text(who[config.by].iloc[members[0]]))
-                else None
-            )
-            matrix = replace(matrix, title=title, stratum=stratum, stratum_value=value)
+            matrix = replace(matrix, title=title, stratum=stratum, stratum_value=_number(value))
             out.append(_with_design(matrix, who.iloc[own], config, whole))
     return out
 
@@ -106,12 +103,6 @@ def _joined(values: pd.Series[Any]) -> str:
 def _reference(whole: AllCounts, config: ComparisonConfig) -> str:
     """Group with which the others are compared."""
     groups = list(dict.fromkeys(whole.groups))
-    unknown = [name for name in config.dose if read_group(name) not in groups]
-    if unknown:
-        raise UserError(
-            f"{whole.source}, column group: {whole.name} has no group {unknown[0]}, which {whole.settings} names "
-            f"(dose); the groups are {', '.join(groups)}."
-        )
     reference = read_group(config.reference) or "control"
     if len(groups) == 1 or (reference not in groups and set(groups) <= {"control", "knockout"}):
         missing = reference if reference not in groups else "knockout" if reference == "control" else "other"
@@ -127,6 +118,16 @@ def _reference(whole: AllCounts, config: ComparisonConfig) -> str:
     return reference
 
 
+def _check_dose(whole: AllCounts, config: ComparisonConfig) -> None:
+    groups = dict.fromkeys(whole.groups)
+    unknown = [name for name in config.dose if read_group(name) not in groups]
+    if unknown:
+        raise UserError(
+            f"{whole.source}, column group: {whole.name} has no group {unknown[0]}, which {whole.settings} names "
+            f"(dose); the groups are {', '.join(groups)}."
+        )
+
+
 def _check_genotypes(whole: AllCounts) -> None:
     for group in dict.fromkeys(whole.groups):
         own = sorted({g for g, of in zip(whole.genotypes, whole.groups, strict=True) if of == group})
@@ -139,7 +140,7 @@ def _check_genotypes(whole: AllCounts) -> None:
 
 
 def _strata(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, reference: str) -> dict[str, list[int]]:
-    """Animals by their treatment; all of them under the name "" if they do not differ."""
+    """Animals by their treatment as written; all of them under "" if they do not differ."""
     by, every = config.by, {"": list(range(len(whole.animals)))}
     if not by or (by not in who and by == type(config)().by):
         return every
@@ -158,7 +159,7 @@ def _strata(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, refer
                 'Each value needs animals of both groups. To pool all animals nevertheless, write by = "" in '
                 f"{whole.settings}."
             )
-    return {_named(value, by): members for value, members in strata.items()}
+    return strata
 
 
 def _text(value: Any) -> str:
@@ -170,20 +171,20 @@ def _text(value: Any) -> str:
 def _named(value: str, by: str) -> str:
     if not value:
         return f"no {by.replace('_', ' ')}"
-    return f"{by.replace('_', ' ')} {value}" if _is_number(value) else value
+    return value if _number(value) is None else f"{by.replace('_', ' ')} {value}"
 
 
-def _is_number(text: str) -> bool:
+def _number(text: str) -> float | None:
+    """The number that a text is, if it is one."""
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def _ordered(values: set[str]) -> list[str]:
     """Ages in their order; of treatments, the one that means none first."""
-    if all(map(_is_number, values)):
+    if all(_number(value) is not None for value in values):
         return sorted(values, key=float)
     return sorted(values, key=lambda value: (value.casefold() not in _NO_TREATMENT, value))
 
@@ -194,15 +195,11 @@ def _taken(whole: AllCounts, own: Sequence[int], group: str) -> CountMatrix:
     return CountMatrix(
         model=whole.model,
         group=group,
-        animals=tuple(whole.animals[i] for i in own),
         knockout=knockout,
-        counts=whole.counts[own],
-        exposure=whole.exposure[own],
         genotypes=(genotypes[0], genotypes[1]),
         exposure_note=whole.exposure_note,
         per=whole.per,
-        profiles=None if whole.profiles is None else whole.profiles[own],
-        beside={name: (counts[own], exposure[own]) for name, (counts, exposure) in whole.beside.items()},
+        **rows_of(whole, own),
     )
 
 

@@ -7,6 +7,7 @@ comparison. The ladder has five rungs: transitional follicles count with primord
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from follicle_stager.stages import LADDER, RUNGS, Stage
 from follicle_stager.statistics.effects import Layout
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -110,12 +113,8 @@ class CountMatrix:
         """The counts of some of the animals, (n,) bool."""
         return replace(
             self,
-            animals=tuple(np.array(self.animals)[kept].tolist()),
             knockout=self.knockout[kept],
-            counts=self.counts[kept],
-            exposure=self.exposure[kept],
-            profiles=None if self.profiles is None else self.profiles[kept],
-            beside={name: (counts[kept], exposure[kept]) for name, (counts, exposure) in self.beside.items()},
+            **rows_of(self, np.flatnonzero(kept).tolist()),
             litters=None if self.litters is None else self.litters[kept],
             batches=None if self.batches is None else self.batches[kept],
         )
@@ -132,13 +131,13 @@ class CountMatrix:
         """Sums over the animals of each unit: (..., n, 5) to (..., units, 5)."""
         return np.asarray(np.einsum("un,...nr->...ur", self._of_unit, values))
 
-    @property
+    @cached_property
     def _of_unit(self) -> NDArray[np.float64]:
         """Which animals are of each unit, (units, n); units in the order of their first animals."""
         names = list(dict.fromkeys(self.units))
         return np.asarray(np.array(names)[:, None] == np.array(self.units), np.float64)
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """The groups of units, their litters if they are paired, and the batches that are held constant."""
         knockout = self.of_units(self.knockout)
@@ -146,7 +145,7 @@ class CountMatrix:
         if self.paired and self.litters is not None:
             pairs = np.unique(self.of_units(self.litters), return_inverse=True)[1]
         if self.batches is not None:
-            beside = columns_of_batches(self.of_units(self.batches))
+            beside = indicators(self.of_units(self.batches))
         return Layout((knockout, ~knockout), beside=beside, pairs=pairs)
 
     def of_units(self, values: NDArray[Any]) -> NDArray[Any]:
@@ -164,10 +163,22 @@ class CountMatrix:
         return np.asarray(np.isfinite(self.counts).all(axis=0))
 
 
-def columns_of_batches(batches: NDArray[np.str_]) -> NDArray[np.float64]:
-    """Columns that hold batches constant: one for each but the first, (n, batches - 1)."""
-    columns = [batches == batch for batch in sorted(set(batches))[1:]]
-    return np.asarray(columns, np.float64).reshape(len(columns), len(batches)).T
+def rows_of(table: CountMatrix | AllCounts, rows: Sequence[int]) -> dict[str, Any]:
+    """The columns that both tables have, for some of their animals."""
+    own = list(rows)
+    return {
+        "animals": tuple(table.animals[i] for i in own),
+        "counts": table.counts[own],
+        "exposure": table.exposure[own],
+        "profiles": None if table.profiles is None else table.profiles[own],
+        "beside": {name: (counts[own], exposure[own]) for name, (counts, exposure) in table.beside.items()},
+    }
+
+
+def indicators(values: NDArray[np.str_]) -> NDArray[np.float64]:
+    """Columns that hold batches or other categories constant: one for each but the first, (n, categories - 1)."""
+    columns = [values == value for value in sorted(set(values))[1:]]
+    return np.asarray(columns, np.float64).reshape(len(columns), len(values)).T
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import columns_of
 from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, rate_ratio
+from follicle_stager.statistics.matrix import indicators
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -126,4 +127,4 @@ def _columns(name: str, values: pd.Series[Any], animals: Sequence[str]) -> list[
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(float)
         return [(numbers - numbers.mean()) / (numbers.std() or 1.0)]
-    return [(values == level).to_numpy(float) for level in sorted(set(values))[1:]]
+    return list(indicators(values.to_numpy(str)).T)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from follicle_stager.stages import RUNGS
+from follicle_stager.stages import LADDER, RUNGS
 
 if TYPE_CHECKING:
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
 
-_RUNG_OF = {stage.value: rung for rung, stages in RUNGS.items() for stage in stages}
+_RUNG_OF = {stage.value: stage.rung for stage in LADDER}
 _COLUMNS = ["comparison", "genotype", "level", "animal", "ovary", "section", "stage", "counted", "value"]
 
 

@@ -69,7 +69,7 @@ def simulate_verdicts(
     rng = np.random.default_rng([seed, *animals])
     config = config or ComparisonConfig()
     layout = two_groups(np.repeat([False, True], animals))
-    contrast = list(RUNGS).index(config.contrast)
+    contrast = config.contrast_place
     kinds: list[NDArray[np.str_]] = []
     blocks: list[NDArray[np.bool_]] = []
     arrests: list[NDArray[np.bool_]] = []

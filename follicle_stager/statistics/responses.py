@@ -17,7 +17,7 @@ from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import columns_of
 from follicle_stager.statistics.decision import rungs_after, with_imputed
 from follicle_stager.statistics.effects import Effect, Layout, holm
-from follicle_stager.statistics.matrix import columns_of_batches
+from follicle_stager.statistics.matrix import indicators
 from follicle_stager.statistics.words import later_follicles, number_of
 from follicle_stager.study.samples import read_group
 
@@ -137,7 +137,7 @@ def _tested(
     """Rows of one effect, a weighted sum of group means, and its effect on the question."""
     # Only the units of the effect: the scale of the added half a follicle is theirs.
     own = np.any([group for group, _ in parts], axis=0)
-    beside = None if units.batches is None else columns_of_batches(units.batches[own])
+    beside = None if units.batches is None else indicators(units.batches[own])
     layout = Layout(tuple(group[own] for group, _ in parts), tuple(w for _, w in parts), beside)
     drawn = None if units.imputed is None else units.imputed[:, own]
     tests = with_imputed(units.counts[own], drawn, units.exposure[own], layout, contrast)
@@ -165,7 +165,7 @@ def _response(
     strata: list[tuple[CountMatrix, Values | None]], over: _Over, config: ComparisonConfig
 ) -> tuple[pd.DataFrame, str]:
     matrices, weights = [m for m, _ in strata], list(over.weights.values())
-    first, contrast = matrices[0], list(RUNGS).index(config.contrast)
+    first, contrast = matrices[0], config.contrast_place
     units = _units(strata, [np.ones(len(m.of_units(m.knockout)), bool) for m in matrices])
     groups = _groups(matrices)
     effects = {
@@ -186,7 +186,7 @@ def _response(
 
 def _dose(groups: list[tuple[int, CountMatrix, Values | None]], config: ComparisonConfig) -> tuple[pd.DataFrame, str]:
     """The linear trend over the order of dose: the factor of each step. The reference is used once."""
-    contrast, both = list(RUNGS).index(config.contrast), [(m, d) for _, m, d in groups]
+    contrast, both = config.contrast_place, [(m, d) for _, m, d in groups]
     sides = [m.of_units(m.knockout) for m, _ in both]
     units = _units([both[0], *both], [~sides[0], *sides])
     missing = next(iter({*range(len(config.dose))} - {place for place, _, _ in groups}))

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
-#: The comparison as it is.
-AS_COMPARED = "as compared"
-
 
 def sensitivity(
     matrix: CountMatrix,
@@ -55,8 +52,8 @@ def sensitivity(
     for name, own, drawn in _ways(matrix, imputed, of_kinds):
         tests, decision = tested(own, config, drawn)
         row: dict[str, object] = {"comparison": matrix.comparison, "changed": name, "verdict": str(decision.kind)}
-        row["blocks_after"] = " ".join(rung for rung, blocked in zip(RUNGS, decision.blocks, strict=False) if blocked)
-        for test, effect in (("shift", tests.shift), ("total", tests.later.at(list(RUNGS).index(config.contrast)))):
+        row["blocks_after"] = " ".join(decision.blocked_after)
+        for test, effect in (("shift", tests.shift), ("total", tests.later.at(config.contrast_place))):
             columns = columns_of(effect) | {"p": effect.p_lower}
             row |= {f"{test}_{part}": float(columns[part]) for part in ("ratio", "low", "high", "p")}
         rows.append(row)
@@ -66,7 +63,7 @@ def sensitivity(
 def _ways(
     matrix: CountMatrix, imputed: Values | None, of_kinds: Mapping[str, tuple[CountMatrix, Values | None]]
 ) -> Iterator[tuple[str, CountMatrix, Values | None]]:
-    yield AS_COMPARED, matrix, imputed
+    yield "as compared", matrix, imputed
     for kind, (own, drawn) in of_kinds.items():
         yield f"counted: {kind}", own, drawn
     if imputed is not None:
@@ -94,6 +91,11 @@ def _merged(values: Values, early: int, antral: int) -> Values:
     return values
 
 
+def called(verdict: str) -> str:
+    """A kind of verdict as people read it."""
+    return "no block" if verdict == "none" else verdict
+
+
 def in_words(table: pd.DataFrame) -> str:
     """Say in one sentence on what the verdict depends."""
     first, others = table.iloc[0], table.iloc[1:]
@@ -104,7 +106,5 @@ def in_words(table: pd.DataFrame) -> str:
     said += " to compare"
     if same.all():
         return f"{said}."
-    different = "; ".join(
-        f"{row.changed}: {str(row.verdict).replace('none', 'no block')}" for row in others[~same].itertuples()
-    )
+    different = "; ".join(f"{row.changed}: {called(str(row.verdict))}" for row in others[~same].itertuples())
     return f"{said}; it differs in these: {different}."

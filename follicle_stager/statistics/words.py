@@ -61,7 +61,7 @@ class _Said:
     def __init__(self, matrix: CountMatrix, tests: Tests, decision: Decision, config: ComparisonConfig) -> None:
         self.matrix, self.tests, self.decision, self.config = matrix, tests, decision, config
         self.control = matrix.genotypes[0]
-        self.contrast = list(RUNGS).index(config.contrast)
+        self.contrast = config.contrast_place
 
     def blocks(self) -> str:
         tests, control, parts = self.tests, self.control, list[str]()
