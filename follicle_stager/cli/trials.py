@@ -145,17 +145,14 @@ def _stage_sds(text: str, stages: int) -> tuple[float, ...]:
 def _pilot(path: Path) -> tuple[NDArray[np.float64], Spread, int]:
     """Numbers and spread of the animals of a study, or of a table of counts."""
     from follicle_stager.config import ComparisonConfig
-    from follicle_stager.statistics.designs import of_animals
+    from follicle_stager.statistics.designs import models_of
     from follicle_stager.statistics.hand_counts import read_counts
-    from follicle_stager.statistics.matrix import count_matrices
     from follicle_stager.statistics.power import pilot as pilot_of
 
     if path.is_file():
         return pilot_of(read_counts(path)[0], ComparisonConfig())
     study = fs.Study.open(path)
-    counts = fs.count(study)
-    models = count_matrices(counts.animal)
-    return pilot_of([(whole, of_animals(counts.samples, whole)) for whole in models], study.config.comparison)
+    return pilot_of(models_of(fs.count(study), "countable"), study.config.comparison)
 
 
 @app.command()

@@ -13,8 +13,8 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
-from follicle_stager.statistics.designs import comparisons, of_animals
-from follicle_stager.statistics.matrix import KIND_WORDS, count_matrices
+from follicle_stager.statistics.designs import comparisons, models_of
+from follicle_stager.statistics.matrix import KIND_WORDS
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
 from follicle_stager.statistics.points import points
 from follicle_stager.statistics.responses import responses
@@ -155,12 +155,7 @@ def compare(
 
 def _of_kind(counts: Counts, kind: CountKind, config: ComparisonConfig) -> list[_Drawn]:
     """All comparisons with a kind of counts."""
-    models = count_matrices(counts.animal, kind=kind)
-    matrices = [
-        matrix
-        for whole in models
-        for matrix in comparisons(whole, of_animals(counts.samples, whole), config, alone=len(models) == 1)
-    ]
+    matrices = comparisons(models_of(counts, kind), config)
     if kind == "profiles":
         matrices = [replace(matrix, notes=(_OF_PROFILES, *matrix.notes)) for matrix in matrices]
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]

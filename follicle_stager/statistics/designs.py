@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from follicle_stager.errors import UserError
-from follicle_stager.statistics.matrix import CountMatrix, rows_of
+from follicle_stager.statistics.matrix import CountMatrix, count_matrices, rows_of
 from follicle_stager.study.samples import read_group
 
 if TYPE_CHECKING:
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.config import ComparisonConfig
-    from follicle_stager.statistics.matrix import AllCounts
+    from follicle_stager.statistics.matrix import AllCounts, CountKind
+    from follicle_stager.study import Counts
 
 #: Columns of a sample sheet that describe the design.
 FACTORS = ("stimulation", "litter", "batch", "age_days")
@@ -34,19 +35,20 @@ _LEAST_PAIRS, _LEAST_PAIRED = 3, 0.75
 _NO_TREATMENT = ("", "none", "no", "untreated", "unstimulated", "vehicle", "saline", "pbs", "control", "sham")
 
 
-def comparisons(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *, alone: bool) -> list[CountMatrix]:
-    """Take the comparisons of a mouse model from its animals.
+def models_of(counts: Counts, kind: CountKind) -> list[tuple[AllCounts, pd.DataFrame]]:
+    """The counts of each mouse model of a study, and its animals' columns of the sample sheet."""
+    return [(whole, _of_animals(counts.samples, whole)) for whole in count_matrices(counts.animal, kind=kind)]
+
+
+def comparisons(models: Sequence[tuple[AllCounts, pd.DataFrame]], config: ComparisonConfig) -> list[CountMatrix]:
+    """Take the comparisons of all mouse models from their animals.
 
     Parameters
     ----------
-    whole
-        Counts of all its animals.
-    who
-        Columns of the sample sheet, one row per animal in the order of ``whole``.
+    models
+        Counts of all animals of each model, and columns of the sample sheet, one row per animal in the same order.
     config
         ``reference``, ``by``, ``litters`` and ``batches``.
-    alone
-        Whether there is no other model.
 
     Returns
     -------
@@ -58,6 +60,10 @@ def comparisons(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *
     UserError
         If the reference is not known, or a group or a treatment has nothing to be compared with.
     """
+    return [matrix for whole, who in models for matrix in _of_model(whole, who, config, alone=len(models) == 1)]
+
+
+def _of_model(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *, alone: bool) -> list[CountMatrix]:
     reference = _reference(whole, config)
     _check_dose(whole, config)
     _check_genotypes(whole)
@@ -78,16 +84,8 @@ def comparisons(whole: AllCounts, who: pd.DataFrame, config: ComparisonConfig, *
     return out
 
 
-def of_animals(samples: pd.DataFrame, whole: AllCounts) -> pd.DataFrame:
-    """Columns of the sample sheet, one row per animal of a model; several values of an animal are joined by ``+``.
-
-    Parameters
-    ----------
-    samples
-        Rows of the sample sheet.
-    whole
-        Counts of the model.
-    """
+def _of_animals(samples: pd.DataFrame, whole: AllCounts) -> pd.DataFrame:
+    """Columns of the sample sheet, one row per animal of a model; several values of an animal are joined by ``+``."""
     animals = pd.Index(whole.animals, name="animal")
     if samples.empty:
         return pd.DataFrame(index=animals)

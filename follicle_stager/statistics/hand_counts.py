@@ -138,8 +138,8 @@ def compare_counts(table: pd.DataFrame | str | Path, *, config: ComparisonConfig
     'arrest'
     """
     models, notes = read_counts(table)
-    config, alone = config or ComparisonConfig(), len(models) == 1
-    matrices = [matrix for whole, who in models for matrix in comparisons(whole, who, config, alone=alone)]
+    config = config or ComparisonConfig()
+    matrices = comparisons(models, config)
     return compared({"given": [(matrix, None) for matrix in matrices]}, config=config, notes=tuple(notes))
 
 
