@@ -17,11 +17,23 @@ read <- function(name) {
 joined <- function(estimate, variances, dfs) {
   c(log_ratio = estimate, se = sqrt(sum(variances)), df = sum(variances)^2 / sum(variances^2 / dfs))
 }
+# The inverse of a matrix; if it has none, that of Moore and Penrose.
+inverse_of <- function(x) {
+  parts <- svd(x)
+  kept <- parts$d > 1e-10 * parts$d[1]
+  parts$v[, kept, drop = FALSE] %*% (t(parts$u[, kept, drop = FALSE]) / parts$d[kept])
+}
+unknown <- c(log_ratio = NA_real_, se = NA_real_, df = NA_real_)
+
+# A design: the animals (or litters) of each group, the weights of the groups in the effect, litters and batches.
+two_groups <- function(knockout, pair, batch) {
+  list(groups = list(knockout, !knockout), weights = c(1, -1), pair = pair, batch = batch)
+}
 # Compare logarithms of animals. stages: list of counts y, exposures e, and sign of each stage.
 by_animals <- function(stages, design) {
-  groups <- list(design$knockout, !design$knockout)
+  groups <- design$groups
   values <- 0
-  random <- 0 * design$knockout
+  random <- 0 * groups[[1]]
   for (s in stages) {
     values <- values + s$sign * log(s$y / s$e * mean(s$e) + half)
     for (own in groups) {
@@ -32,8 +44,7 @@ by_animals <- function(stages, design) {
   if (any(design$pair != "")) {
     # A paired t test: one difference for each litter.
     litters <- unique(design$pair)
-    own <- cbind(match(litters, replace(design$pair, !design$knockout, NA)),
-      match(litters, replace(design$pair, design$knockout, NA)))
+    own <- sapply(groups, function(group) match(litters, replace(design$pair, !group, NA)))
     differences <- values[own[, 1]] - values[own[, 2]]
     chance <- mean(random[own[, 1]] + random[own[, 2]])
     more <- var(differences) > chance
@@ -41,10 +52,13 @@ by_animals <- function(stages, design) {
     return(joined(mean(differences), max(var(differences), chance) / length(litters), if (more) free else 60))
   }
   # A mean for each group, and an effect of each batch; each group has the variance of its residuals (Welch).
-  x <- cbind(design$knockout, !design$knockout)
+  x <- sapply(groups, as.numeric)
   for (batch in sort(unique(design$batch))[-1]) x <- cbind(x, design$batch == batch)
-  inverse <- solve(crossprod(x), t(x))
-  weights <- inverse[1, ] - inverse[2, ]
+  inverse <- inverse_of(x)
+  weighted <- c(design$weights, rep(0, ncol(x) - length(groups)))
+  weights <- drop(weighted %*% inverse)
+  # The groups cannot be told from the batches.
+  if (max(abs(drop(weights %*% x) - weighted)) > 1e-8) return(unknown)
   residuals <- diag(nrow(x)) - x %*% inverse
   parts <- sapply(groups, function(own) {
     free <- sum(diag(residuals)[own])
@@ -56,7 +70,7 @@ by_animals <- function(stages, design) {
 }
 # Compare the sums of the groups, where follicles are few.
 by_sums <- function(stages, design) {
-  parts <- sapply(list(design$knockout, !design$knockout), function(own) {
+  parts <- sapply(design$groups, function(own) {
     value <- 0
     random <- 0
     residuals <- 0
@@ -70,17 +84,15 @@ by_sums <- function(stages, design) {
     spread <- sum(residuals^2 / (1 - leverage))
     c(value, max(spread, random), if (spread > random) max(1 / sum(leverage^2) - 1, 1) else 60)
   })
-  joined(parts[1, 1] - parts[1, 2], parts[2, ], parts[3, ])
+  joined(sum(design$weights * parts[1, ]), design$weights^2 * parts[2, ], parts[3, ])
 }
 effect <- function(stages, design) {
-  least <- min(sapply(stages, function(s) c(mean(s$y[design$knockout]), mean(s$y[!design$knockout]))))
+  least <- min(sapply(stages, function(s) sapply(design$groups, function(own) mean(s$y[own]))))
   if (least < 3) by_sums(stages, design) else by_animals(stages, design)
 }
-unknown <- c(log_ratio = NA_real_, se = NA_real_, df = NA_real_)
 
 # All effects of one set of counts: a matrix with a row for each effect.
 effects <- function(y, e, design, contrast) {
-  knockout <- design$knockout
   # Several stages are added up; the exposure is their mean, weighted by how frequent follicles of each are.
   stage <- function(cols, sign = 1) {
     rates <- (colSums(y[, cols, drop = FALSE]) + half) / colSums(e[, cols, drop = FALSE])
@@ -96,8 +108,8 @@ effects <- function(y, e, design, contrast) {
   # A stage against later ones: both sides have follicles, and each group has some on one of the two.
   against <- function(k, cols) {
     own <- c(k, cols)
-    known(present[k] && any(present[cols]) && sum(y[knockout, own]) > 0 && sum(y[!knockout, own]) > 0,
-      list(stage(cols), stage(k, -1)))
+    each <- all(sapply(design$groups, function(group) sum(y[group, own]) > 0))
+    known(present[k] && any(present[cols]) && each, list(stage(cols), stage(k, -1)))
   }
   rows <- c(
     lapply(1:5, function(k) known(present[k], list(stage(k)))),
@@ -112,6 +124,7 @@ effects <- function(y, e, design, contrast) {
 
 # Rubin's rules, with the degrees of freedom of Barnard and Rubin (1999).
 pooled <- function(plain, draws) {
+  if (!length(draws)) return(plain)
   for (i in seq_len(nrow(plain))) {
     own <- t(sapply(draws, function(d) d[i, ]))
     own <- own[!is.na(own[, 1]), , drop = FALSE]
@@ -147,27 +160,44 @@ all_lower <- function(values, together) {
 animals <- read("animals.csv")
 exposures <- read("exposures.csv")
 imputations <- read("imputations.csv")
-for (name in unique(animals$comparison)) {
+contrast <- match(settings$contrast, rungs)
+alpha <- settings$alpha
+text <- function(column) ifelse(is.na(column), "", as.character(column))
+
+# The units of a comparison: counts and offsets of littermates are added up.
+units_of <- function(name) {
   own <- animals[animals$comparison == name, ]
-  e <- exposures[exposures$comparison == name, ]
-  # Counts and offsets of littermates are added up: they are one unit.
   by_unit <- function(table) rowsum(as.matrix(table[match(own$animal, table$animal), rungs]), own$unit, reorder = FALSE)
   first <- own[!duplicated(own$unit), ]
-  text <- function(column) ifelse(is.na(column), "", as.character(column))
-  design <- list(knockout = first$group == "knockout", pair = text(first$pair), batch = text(first$batch))
-  contrast <- match(settings$contrast, rungs)
-  alpha <- settings$alpha
+  drawn <- imputations[imputations$comparison == name, ]
+  list(
+    y = by_unit(own), e = by_unit(exposures[exposures$comparison == name, ]),
+    draws = lapply(split(drawn, drawn$draw), by_unit),
+    group = first$group, pair = text(first$pair), batch = text(first$batch)
+  )
+}
+all_effects <- function(units, design) {
+  pooled(effects(units$y, units$e, design, contrast), lapply(units$draws, effects, units$e, design, contrast))
+}
+show <- function(table) {
+  reach <- qt(0.975, table[, "df"]) * table[, "se"]
+  upper <- table[, "log_ratio"] + qt(0.95, table[, "df"]) * table[, "se"]
+  p_lower <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"])
+  logs <- cbind(table[, "log_ratio"], table[, "log_ratio"] - reach, table[, "log_ratio"] + reach, upper)
+  values <- cbind(exp(logs), p_lower)
+  for (i in seq_len(nrow(table))) cat(rownames(table)[i], sprintf("%.7g", values[i, ]), sep = ", ", fill = 200)
+}
+
+for (name in unique(animals$comparison)) {
+  units <- units_of(name)
+  knockout <- units$group == "knockout"
+  design <- two_groups(knockout, units$pair, units$batch)
   cat("\n==", name, "\n")
-  if (min(sum(design$knockout), sum(!design$knockout)) < 2) {
+  if (min(sum(knockout), sum(!knockout)) < 2) {
     cat("verdict, not estimable\n")
     next
   }
-  table <- effects(by_unit(own), by_unit(e), design, contrast)
-  drawn <- imputations[imputations$comparison == name, ]
-  if (nrow(drawn)) {
-    draws <- lapply(split(drawn, drawn$draw), function(d) effects(by_unit(d), by_unit(e), design, contrast))
-    table <- pooled(table, draws)
-  }
+  table <- all_effects(units, design)
   p_lower <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"])
   p_upper <- pt(table[, "log_ratio"] / table[, "se"], table[, "df"], lower.tail = FALSE)
   reach <- function(level) qt(level, table[, "df"]) * table[, "se"]
@@ -218,14 +248,42 @@ for (name in unique(animals$comparison)) {
     "inconclusive"
   }
   if (!kind %in% c("arrest", "block")) blocks[] <- FALSE
-  for (i in seq_len(nrow(table))) {
-    ends <- exp(table[i, "log_ratio"] + c(-1, 1) * reach(0.975)[i])
-    cat(sprintf(
-      "%s, %.7g, %.7g, %.7g, %.7g, %.7g\n", rownames(table)[i], exp(table[i, "log_ratio"]), ends[1], ends[2],
-      exp(upper[i]), p_lower[i]
-    ))
-  }
+  show(table)
   cat(sprintf("p_holm, %s, %.7g\n", rungs[1:4], p_holm), sep = "")
   cat("blocks_after,", rungs[1:4][blocks], "\n")
   cat("verdict,", kind, "\n")
+}
+
+# Between treatments, ages, or steps of gene dose: sums of the means of several groups, with the weights of the table.
+if (file.exists("response_weights.csv")) {
+  cells <- read("response_weights.csv")
+  for (name in unique(cells$response)) {
+    of_response <- cells[cells$response == name, ]
+    parts <- lapply(seq_len(nrow(of_response)), function(i) {
+      units <- units_of(of_response$comparison[i])
+      own <- units$group == of_response$group[i]
+      take <- function(values) values[own, , drop = FALSE]
+      list(y = take(units$y), e = take(units$e), draws = lapply(units$draws, take), batch = units$batch[own])
+    })
+    batches <- all(sapply(parts, function(part) all(part$batch != "")))
+    draws <- max(sapply(parts, function(part) length(part$draws)))
+    for (effect_name in unique(of_response$effect)) {
+      rows <- which(of_response$effect == effect_name)
+      own <- parts[rows]
+      stacked <- function(each) do.call(rbind, lapply(own, each))
+      units <- list(
+        y = stacked(function(part) part$y), e = stacked(function(part) part$e),
+        draws = lapply(seq_len(draws), function(d) {
+          stacked(function(part) if (length(part$draws)) part$draws[[d]] else part$y)
+        })
+      )
+      cell <- rep(seq_along(own), sapply(own, function(part) nrow(part$y)))
+      design <- list(
+        groups = lapply(seq_along(own), function(i) cell == i), weights = of_response$weight[rows], pair = "",
+        batch = if (batches) unlist(lapply(own, function(part) part$batch)) else rep("", length(cell))
+      )
+      cat("\n==", name, ":", effect_name, "\n")
+      show(all_effects(units, design)[c(paste("step", 1:4), "shift"), ])
+    }
+  }
 }

@@ -57,8 +57,9 @@ class Comparison:
         Values of animals, ovaries and sections on one scale, for figures.
     sensitivity
         The verdicts if the comparison is made in other ways.
-    responses, said
-        Differences between treatments, as a table and in sentences; empty if there is one treatment.
+    responses, response_weights, said
+        Differences between treatments, the weights of the groups in them, and sentences; empty if there is one
+        treatment and no order of dose.
     notes
         Notes on animals and sections without counts, and on decisions that differ from the sample sheet.
     covariates
@@ -77,6 +78,7 @@ class Comparison:
     points: pd.DataFrame = field(default_factory=pd.DataFrame)
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
+    response_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     said: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
@@ -196,7 +198,7 @@ def compared(
             *notes,
             f"There are {len(matrices)} comparisons. Each has {config.alpha:.0%} of its own for a false claim.",
         )
-    table, said = responses(matrices, drawn, config)
+    between = responses(matrices, drawn, config)
     shown = [points(matrix, pd.DataFrame() if section is None else section, kind) for matrix in matrices]
     ways = [
         sensitivity(matrix, own, config, of_kinds={other: kinds[other][i] for other in others})
@@ -225,8 +227,9 @@ def compared(
         kind=kind,
         points=pd.concat(shown, ignore_index=True),
         sensitivity=pd.concat(ways, ignore_index=True),
-        responses=table,
-        said=said,
+        responses=between.table,
+        response_weights=between.weights,
+        said=between.said,
         notes=notes,
         covariates=covariates,
     )

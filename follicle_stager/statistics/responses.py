@@ -8,6 +8,7 @@ gene dose is tested in the same way. Animals of several treatments are taken to 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import columns_of
 from follicle_stager.statistics.decision import rungs_after, with_imputed
-from follicle_stager.statistics.effects import Effect, Layout, holm
+from follicle_stager.statistics.effects import Layout, holm
 from follicle_stager.statistics.matrix import indicators
 from follicle_stager.statistics.words import later_follicles, number_of
 from follicle_stager.study.samples import read_group
@@ -27,23 +28,51 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from follicle_stager.config import ComparisonConfig
+    from follicle_stager.statistics.decision import Tests
+    from follicle_stager.statistics.effects import Effect
     from follicle_stager.statistics.matrix import CountMatrix
 
     Values = NDArray[np.float64]
+    # A comparison, and its imputed counts if any.
+    _Drawn = tuple[CountMatrix, Values | None]
 
+_SIDES = ("control", "knockout")
 _NAMES = [name.replace("_", " ") for name in RUNGS]
 
 
-class _Over(NamedTuple):
-    """Treatments that are compared, by their place in a list of comparisons, with their weights; and in words."""
-
-    weights: dict[int, float]
-    title: str
+# Weights of the means of groups in an effect: by the place of the comparison that a group is in, and whether the group
+# is the knockout.
+Cells = dict[tuple[int, bool], float]
 
 
-def responses(
-    matrices: Sequence[CountMatrix], drawn: Sequence[Values | None], config: ComparisonConfig
-) -> tuple[pd.DataFrame, tuple[str, ...]]:
+class Responses(NamedTuple):
+    """Effects and tests, the weights of the groups in them, and sentences; empty if nothing can be compared."""
+
+    table: pd.DataFrame
+    weights: pd.DataFrame
+    said: tuple[str, ...]
+
+
+def effects_of_response(weights: Sequence[float]) -> tuple[Cells, Cells, Cells]:
+    """Effects of a treatment in the control, in the knockout, and their difference (the interaction).
+
+    Parameters
+    ----------
+    weights
+        Weight of each treatment: -1 and 1 for a difference.
+    """
+    control, knockout = ({(i, side): w for i, w in enumerate(weights)} for side in (False, True))
+    return control, knockout, {**knockout, **{cell: -w for cell, w in control.items()}}
+
+
+def trend(values: Sequence[float], sizes: Sequence[int] | None = None) -> list[float]:
+    """Weights of groups in the slope of a straight line over their values, each weighing as its size (default: 1)."""
+    at, size = np.array(values, np.float64), np.ones(len(values)) if sizes is None else np.array(sizes, np.float64)
+    apart = at - (at * size).sum() / size.sum()
+    return [float(weight) for weight in size * apart / (size * apart**2).sum()]
+
+
+def responses(matrices: Sequence[CountMatrix], drawn: Sequence[Values | None], config: ComparisonConfig) -> Responses:
     """Compare the effects between the treatments of a study, and test the trend over gene dose.
 
     Parameters
@@ -54,11 +83,6 @@ def responses(
         Their imputed counts, (draws, n, 5), or None.
     config
         The question, and ``dose``.
-
-    Returns
-    -------
-    DataFrame, tuple of str
-        A row for each effect and test, and sentences; empty if there is one treatment and no order of dose.
     """
     found = []
     for own in _alike(matrices, drawn, lambda m: (m.model, *m.genotypes)):
@@ -72,18 +96,28 @@ def responses(
                 found.append(
                     _dose([(dose.index(group), *of_group[group]) for group in dose if group in of_group], config)
                 )
-    tables = [table for table, _ in found]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(), tuple(said for _, said in found)
+    table, weights = (
+        pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+        for tables in ([one.table for one in found], [one.weights for one in found])
+    )
+    return Responses(table, weights, tuple(said for one in found for said in one.said))
 
 
 def _alike(
     matrices: Sequence[CountMatrix], drawn: Sequence[Values | None], key: Callable[[CountMatrix], tuple[str, ...]]
-) -> list[list[tuple[CountMatrix, Values | None]]]:
+) -> list[list[_Drawn]]:
     """Comparisons with the same key, in their order."""
-    found: dict[tuple[str, ...], list[tuple[CountMatrix, Values | None]]] = {}
+    found: dict[tuple[str, ...], list[_Drawn]] = {}
     for matrix, own in zip(matrices, drawn, strict=True):
         found.setdefault(key(matrix), []).append((matrix, own))
     return list(found.values())
+
+
+class _Over(NamedTuple):
+    """Treatments that are compared, by their place in a list of comparisons, with their weights; and in words."""
+
+    weights: dict[int, float]
+    title: str
 
 
 def _over(strata: list[CountMatrix]) -> Iterator[_Over]:
@@ -93,8 +127,7 @@ def _over(strata: list[CountMatrix]) -> Iterator[_Over]:
     values = [m.stratum_value for m in strata]
     if all(value is not None for value in values):
         at = np.array(values, np.float64)
-        apart = at - at.mean()
-        weights = apart / (apart**2).sum() * (at.max() - at.min())
+        weights = np.array(trend(at.tolist())) * (at.max() - at.min())
         title = f"{strata[int(at.argmax())].stratum} against {strata[int(at.argmin())].stratum}"
         yield _Over(dict(enumerate(weights.tolist())), title if len(at) == 2 else f"trend, {title}")
         return
@@ -102,46 +135,67 @@ def _over(strata: list[CountMatrix]) -> Iterator[_Over]:
         yield _Over({0: -1.0, i: 1.0}, f"{strata[i].stratum} against {strata[0].stratum}")
 
 
-class _Units(NamedTuple):
-    """Units of several comparisons together: counts and exposures, (n, 5), imputed counts, and batches if constant."""
+@dataclass(frozen=True)
+class _Units:
+    """Units of several groups together.
 
+    Attributes
+    ----------
+    cells
+        The groups: place of the comparison, and whether it is the knockout.
+    cell
+        Place of each unit's group in these, (n,).
+    counts, exposure
+        Their counts and exposures, (n, 5).
+    imputed
+        Imputed counts, (draws, n, 5), or None.
+    batches
+        Batches, (n,), if they are held constant, or None.
+    """
+
+    cells: tuple[tuple[int, bool], ...]
+    cell: NDArray[np.int_]
     counts: Values
     exposure: Values
     imputed: Values | None
     batches: NDArray[np.str_] | None
 
+    @classmethod
+    def of(cls, compared: Sequence[_Drawn], cells: Sequence[tuple[int, bool]]) -> _Units:
+        """Take the units of some groups of several comparisons."""
+        own = [(*compared[i], compared[i][0].of_units(compared[i][0].knockout) == side) for i, side in cells]
+        counts, exposure = (
+            np.concatenate([m.by_unit(getattr(m, name))[kept] for m, _, kept in own]) for name in ("counts", "exposure")
+        )
+        imputed = batches = None
+        if any(drawn is not None for _, drawn, _ in own):
+            most = max(len(drawn) for _, drawn, _ in own if drawn is not None)
+            every = [np.repeat(m.counts[None], most, axis=0) if drawn is None else drawn for m, drawn, _ in own]
+            parts = [m.by_unit(drawn)[:, kept] for (m, _, kept), drawn in zip(own, every, strict=True)]
+            imputed = np.concatenate(parts, axis=1)
+        if all(m.batches is not None for m, _, _ in own):
+            batches = np.concatenate([m.of_units(m.batches)[kept] for m, _, kept in own if m.batches is not None])
+        cell = np.repeat(range(len(own)), [int(kept.sum()) for _, _, kept in own])
+        return cls(tuple(cells), cell, counts, exposure, imputed, batches)
+
     @property
     def seen(self) -> NDArray[np.bool_]:
+        """Whether each rung can be seen in all units, (5,) bool."""
         return np.asarray(np.isfinite(self.counts).all(axis=0))
 
-
-def _units(matrices: list[tuple[CountMatrix, Values | None]], kept: Sequence[NDArray[np.bool_]]) -> _Units:
-    """The kept units of each comparison, (units,) bool each."""
-    both = list(zip(matrices, kept, strict=True))
-    imputed = batches = None
-    if any(d is not None for _, d in matrices):
-        most = max(len(d) for _, d in matrices if d is not None)
-        all_drawn = [np.repeat(m.counts[None], most, axis=0) if d is None else d for m, d in matrices]
-        imputed = np.concatenate([m.by_unit(d)[:, k] for ((m, _), k), d in zip(both, all_drawn, strict=True)], axis=1)
-    if all(m.batches is not None for m, _ in matrices):
-        batches = np.concatenate([m.of_units(m.batches)[k] for (m, _), k in both if m.batches is not None])
-    counts, exposure = (
-        np.concatenate([m.by_unit(getattr(m, name))[k] for (m, _), k in both]) for name in ("counts", "exposure")
-    )
-    return _Units(counts, exposure, imputed, batches)
+    def tested(self, effect: Cells, contrast: int) -> Tests:
+        """Test an effect."""
+        groups = [(self.cell == self.cells.index(cell), weight) for cell, weight in effect.items()]
+        # Only the units of the effect: the scale of the added half a follicle is theirs.
+        own = np.any([group for group, _ in groups], axis=0)
+        beside = None if self.batches is None else indicators(self.batches[own])
+        layout = Layout(tuple(group[own] for group, _ in groups), tuple(w for _, w in groups), beside)
+        drawn = None if self.imputed is None else self.imputed[:, own]
+        return with_imputed(self.counts[own], drawn, self.exposure[own], layout, contrast)
 
 
-def _tested(
-    name: str, parts: list[tuple[NDArray[np.bool_], float]], units: _Units, contrast: int
-) -> tuple[list[dict[str, object]], Effect]:
-    """Rows of one effect, a weighted sum of group means, and its effect on the question."""
-    # Only the units of the effect: the scale of the added half a follicle is theirs.
-    own = np.any([group for group, _ in parts], axis=0)
-    beside = None if units.batches is None else indicators(units.batches[own])
-    layout = Layout(tuple(group[own] for group, _ in parts), tuple(w for _, w in parts), beside)
-    drawn = None if units.imputed is None else units.imputed[:, own]
-    tests = with_imputed(units.counts[own], drawn, units.exposure[own], layout, contrast)
-    seen = units.seen
+def _rows(name: str, tests: Tests, seen: NDArray[np.bool_], contrast: int) -> list[dict[str, object]]:
+    """Rows of one effect: on the question, and on each step between rungs that are seen."""
     steps = [(k, rungs_after(k, seen)[0]) for k in range(len(_NAMES) - 1)]
     steps = [(k, to) for k, to in steps if seen[k] and seen[to]]
     p_steps = holm(tests.steps.p_two_sided[[k for k, _ in steps]])
@@ -152,66 +206,59 @@ def _tested(
         values = columns_of(effect) | {"p": effect.p_two_sided, "p_holm": p}
         kept = ("ratio", "low", "high", "se", "df", "p", "p_holm")
         rows.append({"effect": name, "test": test} | {column: float(values[column]) for column in kept})
-    return rows, tests.shift
+    return rows
 
 
-def _table(title: str, rows: list[dict[str, object]]) -> pd.DataFrame:
-    table = pd.DataFrame(rows)
-    table.insert(0, "response", title)
-    return table
+def _tested(
+    title: str, compared: Sequence[_Drawn], effects: dict[str, Cells], contrast: int
+) -> tuple[Responses, list[Effect], NDArray[np.bool_]]:
+    """Tables of some effects, their effects on the question, and the rungs that can be seen."""
+    units = _Units.of(compared, list(dict.fromkeys(cell for effect in effects.values() for cell in effect)))
+    rows, weights, shifts = [], [], []
+    for name, effect in effects.items():
+        tests = units.tested(effect, contrast)
+        rows += _rows(name, tests, units.seen, contrast)
+        shifts.append(tests.shift)
+        weights += [
+            {"effect": name, "comparison": compared[i][0].comparison, "group": _SIDES[side], "weight": weight}
+            for (i, side), weight in effect.items()
+        ]
+    tables = [pd.DataFrame(table) for table in (rows, weights)]
+    for table in tables:
+        table.insert(0, "response", title)
+    return Responses(tables[0], tables[1], ()), shifts, units.seen
 
 
-def _response(
-    strata: list[tuple[CountMatrix, Values | None]], over: _Over, config: ComparisonConfig
-) -> tuple[pd.DataFrame, str]:
-    matrices, weights = [m for m, _ in strata], list(over.weights.values())
-    first, contrast = matrices[0], config.contrast_place
-    units = _units(strata, [np.ones(len(m.of_units(m.knockout)), bool) for m in matrices])
-    groups = _groups(matrices)
-    effects = {
-        f"in {first.genotypes[0]}": [(groups[i, 0], w) for i, w in enumerate(weights)],
-        f"in {first.genotypes[1]}": [(groups[i, 1], w) for i, w in enumerate(weights)],
-        f"{first.genotypes[1]} against {first.genotypes[0]}": [
-            (groups[i, side], w if side else -w) for i, w in enumerate(weights) for side in (0, 1)
-        ],
-    }
-    rows, shifts = [], []
-    for name, parts in effects.items():
-        own, shift = _tested(name, parts, units, contrast)
-        rows += own
-        shifts.append(shift)
+def _response(strata: list[_Drawn], over: _Over, config: ComparisonConfig) -> Responses:
+    first, contrast = strata[0][0], config.contrast_place
+    control, knockout = first.genotypes
+    names = (f"in {control}", f"in {knockout}", f"{knockout} against {control}")
+    effects = dict(zip(names, effects_of_response(list(over.weights.values())), strict=True))
     title = ", ".join(part for part in (first.model, over.title) if part)
-    return _table(title, rows), _sentence(title, first, units.seen, shifts, contrast, config)
+    found, shifts, seen = _tested(title, strata, effects, contrast)
+    return found._replace(said=(_sentence(title, first, seen, shifts, contrast, config),))
 
 
-def _dose(groups: list[tuple[int, CountMatrix, Values | None]], config: ComparisonConfig) -> tuple[pd.DataFrame, str]:
+def _dose(groups: list[tuple[int, CountMatrix, Values | None]], config: ComparisonConfig) -> Responses:
     """The linear trend over the order of dose: the factor of each step. The reference is used once."""
     contrast, both = config.contrast_place, [(m, d) for _, m, d in groups]
-    sides = [m.of_units(m.knockout) for m, _ in both]
-    units = _units([both[0], *both], [~sides[0], *sides])
     missing = next(iter({*range(len(config.dose))} - {place for place, _, _ in groups}))
-    dose = np.repeat([missing, *(place for place, _, _ in groups)], [(~sides[0]).sum(), *(own.sum() for own in sides)])
-    apart = dose - dose.mean()
-    parts = [(dose == place, float(apart[dose == place].sum() / (apart**2).sum())) for place in sorted(set(dose))]
-    rows, shift = _tested("for each step of dose", parts, units, contrast)
+    # The reference is the control of every comparison; that of the first is taken.
+    cells = [(missing, (0, False)), *((place, (i, True)) for i, (place, _, _) in enumerate(groups))]
+    sizes = [int((both[i][0].of_units(both[i][0].knockout) == side).sum()) for _, (i, side) in cells]
+    weights = trend([place for place, _ in cells], sizes)
+    effect = {cell: weight for (_, cell), weight in zip(cells, weights, strict=True)}
     first = both[0][0]
     title = ", ".join(part for part in (first.model, f"gene dose ({', '.join(config.dose)})", first.stratum) if part)
+    found, (shift,), seen = _tested(title, both, {"for each step of dose": effect}, contrast)
     if not np.isfinite(shift.log_ratio):
-        return _table(title, rows), f"{title}: the trend could not be tested."
+        return found._replace(said=(f"{title}: the trend could not be tested.",))
     said = (
         f"{title}: for each {_NAMES[contrast]} follicle, there are {number_of(shift.log_ratio)} times as many "
-        f"{later_follicles(contrast, units.seen)} with each step of dose ({_interval(shift)}; two-sided p = "
+        f"{later_follicles(contrast, seen)} with each step of dose ({_interval(shift)}; two-sided p = "
         f"{float(shift.p_two_sided):.2g})."
     )
-    return _table(title, rows), said
-
-
-def _groups(matrices: list[CountMatrix]) -> dict[tuple[int, int], NDArray[np.bool_]]:
-    """Units of each group among those of all matrices, by the place of the matrix, and 1 for the knockouts."""
-    knockouts = [m.of_units(m.knockout) for m in matrices]
-    place = np.repeat(range(len(matrices)), [len(own) for own in knockouts])
-    knockout = np.concatenate(knockouts)
-    return {(i, side): (place == i) & (knockout == side) for i in range(len(matrices)) for side in (0, 1)}
+    return found._replace(said=(said,))
 
 
 def _sentence(

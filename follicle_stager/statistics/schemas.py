@@ -171,7 +171,18 @@ RESPONSES = table_of(
         "p_holm": number("p, Holm correction over the steps", SHARE),
     },
     title="statistics/responses.csv",
-    description="differences between treatments; only if the study has several",
+    description="differences between treatments, or a trend over gene dose; only if the study has them",
+)
+RESPONSE_WEIGHTS = table_of(
+    {
+        "response": text("as in responses.csv"),
+        "effect": text("as in responses.csv"),
+        **_COMPARISON,
+        "group": text("control (the reference) or knockout", ("control", "knockout")),
+        "weight": number("weight of the mean of this group in the effect (logarithms)", None),
+    },
+    title="statistics/response_weights.csv",
+    description="how the effects in responses.csv are made of the groups",
 )
 SETTINGS = table_of(
     {
@@ -201,5 +212,6 @@ SCHEMAS = {
     "points": POINTS,
     "sensitivity": SENSITIVITY,
     "responses": RESPONSES,
+    "response_weights": RESPONSE_WEIGHTS,
     "settings": SETTINGS,
 }

@@ -36,7 +36,7 @@ def write_comparison(study: Study | Path, comparison: Comparison) -> None:
     folder = study if isinstance(study, Path) else study.path
     for name, schema in SCHEMAS.items():
         table = getattr(comparison, name)
-        if name == "responses" and table.empty:
+        if name.startswith("response") and table.empty:
             (folder / schema.title).unlink(missing_ok=True)
             continue
         write_csv(folder / schema.title, validated(table, schema).round(6))

@@ -1,4 +1,4 @@
-"""The scripts of docs/howto-python.md do what the page says, as they are printed there."""
+"""The scripts of docs/howto-python.md and docs/statistics.md do what the pages say, as they are printed there."""
 
 from __future__ import annotations
 
@@ -11,11 +11,16 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from follicle_stager import compare, count
 from follicle_stager.annotations import read_geojson, read_outlines
+from follicle_stager.statistics import write_comparison
 from follicle_stager.study import Study
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "howto-python.md").read_text(encoding="utf-8"), re.S)
+SCRIPTS, STATISTICS = (
+    re.findall(r"```(?:python|r)\n(.*?)```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S)
+    for page in ("howto-python.md", "statistics.md")
+)
 HEAVY = {"numpy", "pandas", "scipy", "skimage", "shapely", "matplotlib", "sklearn", "pydantic", "zarr"}
 CHOSEN = ("Igfals-WT-1", "Igfals-WT-2", "Igfals-KO-1", "Igfals-KO-2")
 
@@ -56,6 +61,16 @@ def test_a_folder_then_its_counts(desk):
     said = run(statistics, desk)
     assert re.search(r"Igfals: antral / secondary, .* t = -?\d+\.\d+, p = \d\.\d+", said)
     assert len(pd.read_csv(desk / "counts_for_R.csv")) == len(CHOSEN)
+
+    study = Study.open(desk / "study")
+    write_comparison(study, compare(count(study)))
+    in_python, in_r = STATISTICS
+    said = run(in_python, desk)
+    assert "C(group)[T.knockout]" in said
+    assert re.search(r"knockout +2\.0", said)
+    if shutil.which("Rscript"):
+        done = subprocess.run(["Rscript", "-e", in_r], cwd=desk, capture_output=True, text=True, check=False)
+        assert "Welch Two Sample t-test" in done.stdout, done.stderr
 
 
 def test_the_library_is_imported_when_it_is_used():

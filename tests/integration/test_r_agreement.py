@@ -15,7 +15,8 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.files import write_csv
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics import compare_counts, find_arrest
+from follicle_stager.statistics import compare_counts, find_arrest, write_comparison
+from follicle_stager.statistics.comparison import compared
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors
 from follicle_stager.statistics.write import R_SCRIPT
@@ -25,9 +26,6 @@ EXPECTED = expected_counts(GenotypeModel())
 
 def repeated(matrix, folder, errors=None):
     """What R prints, by the first cells of its lines."""
-    rscript = shutil.which("Rscript")
-    if rscript is None:
-        pytest.skip("R is not installed")
     arrest = find_arrest(matrix, imputed=errors and errors.imputed(matrix))
     exposures = pd.DataFrame(matrix.exposure, columns=list(RUNGS)).assign(
         comparison=matrix.comparison, animal=matrix.animals
@@ -41,9 +39,29 @@ def repeated(matrix, folder, errors=None):
     for name, table in tables.items():
         write_csv(folder / f"{name}.csv", table.round(6))
     (folder / "analysis.R").write_text(R_SCRIPT.read_text("utf-8"))
+    return arrest, [line.split(",") for line in printed(folder).splitlines() if "," in line]
+
+
+def printed(folder):
+    """What the script in a folder prints."""
+    rscript = shutil.which("Rscript")
+    if rscript is None:
+        pytest.skip("R is not installed")
     done = subprocess.run([rscript, "analysis.R"], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return arrest, [line.split(",") for line in done.stdout.splitlines() if "," in line]
+    return done.stdout
+
+
+def table(groups, sd=0.3, seed=5, **columns):
+    """Counts of animals of several genotypes: (genotype, number, factor of the antral follicles)."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (genotype, *rng.poisson(np.array([500, 60, 50, 20, 12]) * (1, 1, 1, late, late) * rng.lognormal(0, sd, 5)))
+        for genotype, n, late in groups
+        for _ in range(n)
+    ]
+    counts = pd.DataFrame(rows, columns=["genotype", *RUNGS])
+    return counts.assign(animal=[f"m{i}" for i in range(len(counts))], **columns)
 
 
 @pytest.mark.parametrize("paired", [False, True])
@@ -66,26 +84,63 @@ def test_rs_own_t_test_gives_the_question(paired, tmp_path):
     np.testing.assert_allclose(shift, [float(cell) for cell in done.stdout.split()], rtol=1e-4)
 
 
-def test_rs_linear_model_gives_the_interaction_of_genotype_and_treatment():
-    """The estimate of lm; its standard error takes one variance for all groups, the product one for each."""
-    rscript = shutil.which("Rscript")
-    if rscript is None:
+def in_r(code, *packages, cwd=None):
+    """Numbers that a program in R prints; skipped without R or these packages."""
+    if shutil.which("Rscript") is None:
         pytest.skip("R is not installed")
-    rng = np.random.default_rng(4)
-    counts = rng.poisson(np.array([800, 80, 60, 40, 30]) * rng.lognormal(0, 0.6, (20, 5)))
-    table = pd.DataFrame(counts, columns=list(RUNGS)).assign(animal=[f"m{i}" for i in range(20)])
-    table["genotype"], table["treatment"] = ["WT", "KO"] * 10, ["none"] * 10 + ["PMSG"] * 10
-    row = compare_counts(table).responses.set_index(["effect", "test"]).loc["KO against WT", "secondary to all later"]
-    y = np.log(table["early_antral"] + table["antral"] + 0.5) - np.log(table["secondary"] + 0.5)
-    values = ", ".join(f"{value:.10f}" for value in y)
+    for package in packages:
+        code = f'if (!requireNamespace("{package}", quietly = TRUE)) quit(status = 9); {code}'
+    done = subprocess.run(["Rscript", "-e", code], cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode == 9:
+        pytest.skip(f"R has not all of {', '.join(packages)}")
+    assert done.returncode == 0, done.stderr
+    return [float(cell) for cell in done.stdout.split()]
+
+
+def test_lme4_gives_the_difference_between_littermates():
+    """With one animal of each group in each litter, a random effect of the litter is the paired t test."""
+    given = table((("WT", 7, 1), ("KO", 7, 0.4)), litter=[*"abcdefgabcdefg"])
+    result = compare_counts(given)
+    values = ", ".join(f"{value:.10f}" for value in result.animals["arrest_log_ratio"])
+    # Litters must differ in R's fit too, or it drops their effect: here, by as much again as their places.
     code = (
-        f"y <- c({values}); ko <- rep(0:1, 10); treated <- rep(0:1, each = 10); "
-        "cat(exp(coef(lm(y ~ ko * treated))[4]), summary(lm(y ~ ko * treated))$coefficients[4, 2])"
+        f"y <- c({values}) + rep(1:7, 2); ko <- rep(0:1, each = 7); litter <- factor(rep(1:7, 2)); "
+        "fit <- lme4::lmer(y ~ ko + (1 | litter)); cat(exp(lme4::fixef(fit)[2]), sqrt(vcov(fit)[2, 2]))"
     )
-    done = subprocess.run([rscript, "-e", code], capture_output=True, text=True, check=True)
-    ratio, se = map(float, done.stdout.split())
-    assert row["ratio"] == pytest.approx(ratio, rel=1e-4)
-    assert row["se"] == pytest.approx(se, rel=0.01), "equal numbers of animals: the two variances are the same"
+    ratio, se = in_r(code, "lme4")
+    shift = result.question.set_index("test").loc["shift"]
+    assert shift["ratio"] == pytest.approx(ratio, rel=1e-4)
+    assert shift["se"] == pytest.approx(se, rel=1e-3)
+
+
+def test_emmeans_gives_the_responses_and_the_trend_over_dose():
+    """The estimates; with equal numbers of animals, also the standard error of the interaction."""
+    # The animals differ by more than chance, so that the variances are theirs.
+    groups = (("WT", 5, 1), ("KO", 5, 0.6), ("WT", 5, 2.5), ("KO", 5, 0.6))
+    given = table(groups, sd=0.7, treatment=[""] * 10 + ["PMSG"] * 10)
+    rows = compare_counts(given).responses
+    own = rows[rows["test"] == "secondary to all later"].set_index("effect")
+    code = (
+        f"library(emmeans); y <- c({logs(given)}); ko <- factor(rep(rep(0:1, each = 5), 2)); "
+        "treated <- factor(rep(0:1, each = 10)); fit <- lm(y ~ ko * treated); "
+        "simple <- summary(contrast(emmeans(fit, ~ treated | ko), 'revpairwise')); "
+        "both <- summary(contrast(emmeans(fit, ~ ko * treated), list(both = c(1, -1, -1, 1)))); "
+        "cat(exp(simple$estimate), exp(both$estimate), both$SE)"
+    )
+    *ratios, se = in_r(code, "emmeans")
+    assert own.loc[["in WT", "in KO", "KO against WT"], "ratio"].tolist() == pytest.approx(ratios, rel=1e-4)
+    assert own.loc["KO against WT", "se"] == pytest.approx(se, rel=0.01)
+
+    given = table((("WT", 5, 1), ("het", 3, 0.7), ("KO", 4, 0.4)))
+    row = compare_counts(given, config=ComparisonConfig(dose=("WT", "het", "KO"))).responses.iloc[0]
+    code = f"y <- c({logs(given)}); dose <- rep(0:2, c(5, 3, 4)); cat(exp(coef(lm(y ~ dose))[2]))"
+    assert row["ratio"] == pytest.approx(in_r(code)[0], rel=1e-4)
+
+
+def logs(given):
+    """The animals' logarithms on the question, half a follicle added, as R reads them."""
+    late, secondary = given["early_antral"] + given["antral"], given["secondary"]
+    return ", ".join(f"{value:.10f}" for value in np.log(late + 0.5) - np.log(secondary + 0.5))
 
 
 @pytest.mark.parametrize(
@@ -144,3 +199,48 @@ def test_r_gives_the_same_to_four_digits(ratios, spread, sampling, animals, wron
     np.testing.assert_allclose(arrest.steps["p_holm"], np.array(p_holm)[arrest.steps.index], rtol=1e-4, atol=1e-9)
     said = {line[0]: line[1].split() for line in lines if line[0] in ("verdict", "blocks_after")}
     assert (" ".join(said["verdict"]), tuple(said["blocks_after"])) == (arrest.verdict.kind, arrest.verdict.blocks)
+
+
+FOUR = (("WT", 5, 1), ("KO", 6, 0.6), ("WT", 4, 2.5), ("KO", 5, 0.6))
+TREATED = ["none"] * 11 + ["PMSG"] * 9
+
+
+@pytest.mark.parametrize(
+    ("given", "config", "imputed"),
+    [
+        (table(FOUR, treatment=TREATED), {}, False),
+        (table(FOUR, treatment=TREATED), {}, True),
+        (table([(g, n, f / 8) for g, n, f in FOUR], treatment=TREATED), {}, False),
+        (table(FOUR, treatment=TREATED, batch=[*"aabbabababbaabbababa"]), {"batches": "constant"}, True),
+        (table(FOUR, treatment=TREATED, batch=[*"aabbaaabbbaccddccddd"]), {"batches": "constant"}, False),
+        (table(FOUR, treatment=TREATED, litter=[*"aabbcdeeffgABCDEFGGG"]), {}, False),
+        (table((*FOUR, ("WT", 3, 2), ("KO", 3, 1)), age=[8] * 11 + [20] * 9 + [60] * 6), {"by": "age_days"}, False),
+        (table((("WT", 5, 1), ("het", 3, 0.7), ("KO", 4, 0.4))), {"dose": ("WT", "het", "KO")}, True),
+    ],
+)  # fmt: skip
+def test_r_gives_the_same_responses(given, config, imputed, tmp_path):
+    """Treatments, ages and gene dose, with few follicles, batches (also one set for each treatment) and litters."""
+    question = ComparisonConfig(**config)
+    result = compare_counts(given, config=question)
+    if imputed:
+        nothing_false = np.array([[0.0, 1e6]] * 5)
+        drawn = [
+            (m, StageErrors(np.zeros_like(m.counts), m.counts, 200 * moves(0.1), nothing_false).imputed(m))
+            for m in (arrest.matrix for arrest in result.arrests)
+        ]
+        result = compared({"given": drawn}, config=question)
+    write_comparison(tmp_path, result)
+    theirs = {}
+    for block in printed(tmp_path / "statistics").split("\n== ")[len(result.arrests) + 1 :]:
+        title, *lines = block.splitlines()
+        values = [line.split(", ") for line in lines if line]
+        theirs[title.strip()] = {name: [math.nan if v == "NA" else float(v) for v in own] for name, *own in values}
+    rows = result.responses.groupby(["response", "effect"], sort=False)
+    assert list(theirs) == [f"{response} : {effect}" for response, effect in rows.groups]
+    for (response, effect), own in rows:
+        for place, row in enumerate(own.itertuples()):
+            name = "shift" if place == 0 else f"step {place}"
+            ratio, low, high, _, p_lower = theirs[f"{response} : {effect}"][name]
+            expected = (row.ratio, row.low, row.high, row.p)
+            theirs_ = (ratio, low, high, 2 * min(p_lower, 1 - p_lower))
+            np.testing.assert_allclose(expected, theirs_, rtol=1e-4, atol=1e-6)
