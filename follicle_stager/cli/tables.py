@@ -186,8 +186,8 @@ def learned_table(learned: Learned) -> Table:
     return table
 
 
-def power_table(table: pd.DataFrame, design: Design, title: str) -> Table:
-    """How often studies of different sizes find the simulated arrest, and with which animals."""
+def power_table(table: pd.DataFrame, design: Design, title: str, response: tuple[float, float] | None = None) -> Table:
+    """How often studies of different sizes find the simulated arrest, or a response, and with which animals."""
     numbers = ", ".join("–" if math.isnan(n) else f"{n:.0f}" if n > 99 else f"{n:.1f}" for n in design.expected)
     spread = ", ".join(f"{100 * sd:.0f}" for sd in design.spread.stages)
     shown = Table("controls + knockouts", box=box.SIMPLE, title=title)
@@ -196,6 +196,18 @@ def power_table(table: pd.DataFrame, design: Design, title: str) -> Table:
         f"Animals differ by an SD of {100 * design.spread.animal:.0f} % in all stages together, and {spread} % in each."
     )
     names = {"power": "finds the block", "other_block": "finds another", "none": "none", "inconclusive": "inconclusive"}
+    if response is not None:
+        shown.caption += (
+            f"\nThese numbers hold without the treatment. It multiplies all later stages by {response[0]:g} in "
+            f"controls and by {response[1]:g} in knockouts. The numbers of animals are those of each treatment."
+        )
+        names = {
+            "differ": "responses differ",
+            "control": "controls respond",
+            "knockout": "knockouts respond",
+            "without": "arrest without it",
+            "with": "arrest with it",
+        }
     for name in names.values():
         shown.add_column(name, justify="right")
     for row in table.to_dict("records"):

@@ -58,8 +58,18 @@ def power(
         str, typer.Option("--animals", help="Numbers of animals per group to try; 8+4: 8 controls, 4 knockouts.")
     ] = "3,4,6,8,12",
     pilot: Annotated[
-        Path | None, typer.Option("--pilot", help="Study or table of counts whose animals show numbers and spread.")
+        Path | None,
+        typer.Option(
+            "--pilot", help="Study, table of counts, or synthetic cohort, whose animals show numbers and spread."
+        ),
     ] = None,
+    response: Annotated[
+        float | None,
+        typer.Option("--response", min=0, help="Study with a treatment that multiplies later stages by this."),
+    ] = None,
+    response_knockout: Annotated[
+        float, typer.Option("--response-knockout", min=0, help="The same in knockouts; 1: they do not respond.")
+    ] = 1.0,
     animal_sd: Annotated[
         float | None,
         typer.Option("--animal-sd", min=0, max=2, help="Spread between animals: SD of the logarithm of their counts."),
@@ -81,26 +91,44 @@ def power(
 
     The question of the study is an arrest at the stage of --block-after. Numbers of follicles are those of adult
     ovaries of the virtual animal model, and animals differ as in published counts, unless --pilot, --animal-sd or
-    --stage-sd say otherwise.
+    --stage-sd say otherwise. With --response, both groups are studied with and without a treatment, and the response
+    is the ratio of all later stages to the stage of --block-after.
     """
     from dataclasses import replace
+    from functools import partial
 
     from pydantic import ValidationError
 
     from follicle_stager.cli.tables import power_table
-    from follicle_stager.config import ComparisonConfig, explain
-    from follicle_stager.phantom import GenotypeModel
+    from follicle_stager.config import ComparisonConfig, explain, read_values
+    from follicle_stager.phantom import GenotypeModel, make_plan
+    from follicle_stager.stages import RUNGS
     from follicle_stager.statistics.power import power as power_of
-    from follicle_stager.statistics.simulate import SPREADS, Design, expected_counts
+    from follicle_stager.statistics.power import response_power
+    from follicle_stager.statistics.simulate import SPREADS, Design, Spread, expected_counts
 
     sizes = _sizes(animals)
+    both: tuple[float, float] | None = None if response is None else (response, response_knockout)
+    if both is not None and min(both) <= 0:
+        raise UserError("--response and --response-knockout must be larger than 0; 1 means no response.")
+    control, spread = GenotypeModel(), SPREADS["real"]
+    counted = partial(expected_counts, ovaries=ovaries, interval=interval)
+    title = "Adult ovaries of the virtual model"
+    if pilot is not None and (pilot / "truth" / "plan.json").is_file():
+        plan = make_plan(read_values(pilot / "truth" / "plan.json"))
+        control, title = plan.control, f"Ovaries of {pilot}"
+        counted = partial(
+            expected_counts, ovaries=plan.ovaries, interval=plan.mean_interval, thickness_um=plan.thickness_um
+        )
+        spread, pilot = Spread(control.animal_cv, (control.stage_cv,) * len(RUNGS)), None
     try:
-        knockout = GenotypeModel.model_validate({"block_after": block_after, "block_probability": block})
+        changed = {"block_after": block_after, "block_probability": block}
+        knockout = GenotypeModel.model_validate(control.model_dump() | changed)
     except ValidationError as error:
         raise UserError(f"--{explain(error)}") from None
-    counts, fewer = (expected_counts(g, ovaries=ovaries, interval=interval) for g in (GenotypeModel(), knockout))
-    ratios, spread = tuple(b / a for a, b in zip(counts, fewer, strict=True)), SPREADS["real"]
-    question, title = ComparisonConfig.model_validate({"contrast": block_after}), "Adult ovaries of the virtual model"
+    counts, fewer = (counted(genotype) for genotype in (control, knockout))
+    ratios = tuple(b / a for a, b in zip(counts, fewer, strict=True))
+    question = ComparisonConfig.model_validate({"contrast": block_after})
     if pilot is not None:
         numbers, spread, free = _pilot(pilot)
         counts, title = tuple(numbers.tolist()), f"Numbers and spread of {pilot}"
@@ -111,7 +139,12 @@ def power(
     if stage_sd:
         spread = replace(spread, stages=_stage_sds(stage_sd, len(counts)))
     design = Design(ratios, counts, spread, wrong_stage=wrong_stage)
-    out.print(power_table(power_of(design, sizes, studies=studies, config=question), design, title))
+    table = (
+        power_of(design, sizes, studies=studies, config=question)
+        if both is None
+        else response_power(design, sizes, both, studies=studies, config=question)
+    )
+    out.print(power_table(table, design, title, both))
 
 
 # Number of animals, beyond those that the group means take up, from which a spread is not very uncertain.

@@ -122,6 +122,12 @@ class CohortPlan(Part):
         self.genotype("knockout")
         return self
 
+    @property
+    def mean_interval(self) -> float:
+        """Sampling interval of an ovary of mean length."""
+        length_um = 1000 * float(np.mean(self.control.length_mm))
+        return self.interval or max(1.0, length_um / self.thickness_um / (self.sections or 1))
+
     def genotype(self, group: str) -> GenotypeModel:
         """Parameters of the ovaries of a group."""
         if group == "control":

@@ -1,4 +1,4 @@
-"""How often verdicts are right: simulated studies, and the number of animals that a study needs."""
+"""How often verdicts and responses are right: simulated studies, and the number of animals that a study needs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of, with_imputed
 from follicle_stager.statistics.effects import HALF, LEAST_PER_ANIMAL, Effect, two_groups
+from follicle_stager.statistics.responses import Units, effects_of_response
 from follicle_stager.statistics.simulate import SECTIONS, SPREADS, Design, Spread, matrix_of, moves
 from follicle_stager.statistics.stage_errors import StageErrors
 from follicle_stager.study.samples import read_group
@@ -216,4 +217,64 @@ def power(
         share = simulate_verdicts(design, n, studies=studies, seed=seed, config=config)
         blocks = {"power": share["right"], "other_block": share["false_block"]}
         rows.append({"controls": n[0], "knockouts": n[1]} | blocks | {kind: share[kind] for kind in _SHOWN})
+    return pd.DataFrame(rows)
+
+
+def response_power(
+    design: Design,
+    animals: Sequence[tuple[int, int]],
+    response: tuple[float, float],
+    *,
+    studies: int = 2000,
+    seed: int = 1,
+    config: ComparisonConfig | None = None,
+) -> pd.DataFrame:
+    """Estimate how often studies with and without a treatment show how the groups respond to it.
+
+    Parameters
+    ----------
+    design
+        Design and truth of the animals without the treatment.
+    animals
+        Numbers of controls and knockouts, without the treatment and again with it.
+    response
+        Factor by which the treatment multiplies all later stages, in controls and in knockouts.
+    studies
+        Number of simulated studies of each size.
+    seed
+        Seed of the simulation.
+    config
+        The question, and limits of the verdict.
+
+    Returns
+    -------
+    DataFrame
+        ``controls``, ``knockouts``; shares of the studies in which the response of the ``control`` and of the
+        ``knockout`` is shown, and in which both ``differ`` (two-sided); in which an arrest is found ``without`` and
+        ``with`` the treatment; and ``coverage`` of the 95 % interval of the ratio of the two responses.
+    """
+    config = config or ComparisonConfig()
+    contrast = config.contrast_place
+    names = ("control", "knockout", "differ")
+    true = np.log(response[1] / response[0])
+    rows = []
+    for n in animals:
+        rng = np.random.default_rng([seed, *n])
+        found: dict[str, list[NDArray[np.bool_]]] = {name: [] for name in (*names, "without", "with", "coverage")}
+        for first in range(0, studies, _AT_ONCE):
+            many = min(_AT_ONCE, studies - first)
+            drawn = [each.draw(many, n, rng) for each in (design, design.treated(contrast, *response))]
+            for when, (counts, exposure) in zip(("without", "with"), drawn, strict=True):
+                tests = tests_of(counts, exposure, two_groups(np.repeat([False, True], n)), contrast)
+                found[when].append(decide(tests, config).arrest)
+            counts, exposure = (np.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True))
+            cells = ((0, False), (0, True), (1, False), (1, True))
+            units = Units(cells, np.repeat(range(4), n * 2), counts, exposure)
+            shifts = [units.tested(effect, contrast).shift for effect in effects_of_response((-1.0, 1.0))]
+            for name, shift in zip(names, shifts, strict=True):
+                found[name].append(shift.p_two_sided <= config.alpha)
+            low, high = shifts[-1].interval()
+            found["coverage"].append(np.asarray((low <= true) & (true <= high)))
+        shares = {name: float(np.concatenate(parts).mean()) for name, parts in found.items()}
+        rows.append({"controls": n[0], "knockouts": n[1], **shares})
     return pd.DataFrame(rows)

@@ -136,8 +136,8 @@ def _over(strata: list[CountMatrix]) -> Iterator[_Over]:
 
 
 @dataclass(frozen=True)
-class _Units:
-    """Units of several groups together.
+class Units:
+    """Units of several groups together, in one study or in many at once.
 
     Attributes
     ----------
@@ -146,9 +146,9 @@ class _Units:
     cell
         Place of each unit's group in these, (n,).
     counts, exposure
-        Their counts and exposures, (n, 5).
+        Their counts and exposures, (..., n, 5).
     imputed
-        Imputed counts, (draws, n, 5), or None.
+        Imputed counts of one study, (draws, n, 5), or None.
     batches
         Batches, (n,), if they are held constant, or None.
     """
@@ -157,11 +157,11 @@ class _Units:
     cell: NDArray[np.int_]
     counts: Values
     exposure: Values
-    imputed: Values | None
-    batches: NDArray[np.str_] | None
+    imputed: Values | None = None
+    batches: NDArray[np.str_] | None = None
 
     @classmethod
-    def of(cls, compared: Sequence[_Drawn], cells: Sequence[tuple[int, bool]]) -> _Units:
+    def of(cls, compared: Sequence[_Drawn], cells: Sequence[tuple[int, bool]]) -> Units:
         """Take the units of some groups of several comparisons."""
         own = [(*compared[i], compared[i][0].of_units(compared[i][0].knockout) == side) for i, side in cells]
         counts, exposure = (
@@ -181,7 +181,7 @@ class _Units:
     @property
     def seen(self) -> NDArray[np.bool_]:
         """Whether each rung can be seen in all units, (5,) bool."""
-        return np.asarray(np.isfinite(self.counts).all(axis=0))
+        return np.asarray(np.isfinite(self.counts).reshape(-1, len(_NAMES)).all(axis=0))
 
     def tested(self, effect: Cells, contrast: int) -> Tests:
         """Test an effect."""
@@ -191,7 +191,7 @@ class _Units:
         beside = None if self.batches is None else indicators(self.batches[own])
         layout = Layout(tuple(group[own] for group, _ in groups), tuple(w for _, w in groups), beside)
         drawn = None if self.imputed is None else self.imputed[:, own]
-        return with_imputed(self.counts[own], drawn, self.exposure[own], layout, contrast)
+        return with_imputed(self.counts[..., own, :], drawn, self.exposure[..., own, :], layout, contrast)
 
 
 def _rows(name: str, tests: Tests, seen: NDArray[np.bool_], contrast: int) -> list[dict[str, object]]:
@@ -213,7 +213,7 @@ def _tested(
     title: str, compared: Sequence[_Drawn], effects: dict[str, Cells], contrast: int
 ) -> tuple[Responses, list[Effect], NDArray[np.bool_]]:
     """Tables of some effects, their effects on the question, and the rungs that can be seen."""
-    units = _Units.of(compared, list(dict.fromkeys(cell for effect in effects.values() for cell in effect)))
+    units = Units.of(compared, list(dict.fromkeys(cell for effect in effects.values() for cell in effect)))
     rows, weights, shifts = [], [], []
     for name, effect in effects.items():
         tests = units.tested(effect, contrast)

@@ -8,7 +8,7 @@ average (T section thickness, h height of the nucleus).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,6 +106,21 @@ class Design:
         ratios = np.array(self.ratios)
         later = np.array([ratios[k + 1 :].max() for k in range(len(ratios) - 1)])
         return np.asarray((ratios[1:] < 0.999 * ratios[:-1]) & (later < 0.999))
+
+    def treated(self, after: int, control: float, knockout: float) -> Design:
+        """The same ovaries after a treatment that multiplies the numbers on all rungs after one.
+
+        Parameters
+        ----------
+        after
+            Place of the rung.
+        control, knockout
+            Factor in each group.
+        """
+        later = np.arange(len(RUNGS)) > after
+        expected = np.where(later, control, 1.0) * self.expected
+        ratios = np.where(later, knockout / control, 1.0) * self.ratios
+        return replace(self, expected=tuple(expected.tolist()), ratios=tuple(ratios.tolist()))
 
     def draw(self, studies: int, animals: tuple[int, int], rng: np.random.Generator) -> tuple[Values, Values]:
         """Draw counts and exposures of many studies, (studies, animals, 5) each; controls first.

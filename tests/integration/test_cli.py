@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,8 @@ from follicle_stager.cli.common import err, out
 from follicle_stager.config import Config, load_config
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
+
+ROOT = Path(__file__).parents[2]
 
 
 def call(*args, monkeypatch, capsys):
@@ -342,6 +345,33 @@ def test_power_of_a_study(cli):
     code, shown = cli("power", "--animals", "4", "--studies", "20", "--block", "0.8")
     assert code == 0
     assert "controls + knockouts" in shown
+
+
+def test_power_of_a_study_with_a_treatment(cli):
+    """Where neither group responds, 5 % of studies or fewer show a difference; where one does, most."""
+    command = ("power", "--animals", "12", "--studies", "400", "--block", "0")
+    code, shown = cli(*command, "--response", "1")
+    assert code == 0
+    assert max(int(share) for share in re.findall(r"(\d+)%", shown)) <= 7
+    code, shown = cli(*command, "--response", "4")
+    assert code == 0
+    differ, control, knockout, _, late = map(int, re.findall(r"(\d+)%", shown))
+    assert min(differ, control, late) > 80
+    assert knockout <= 7
+    code, shown = cli("power", "--response", "0")
+    assert (code, "must be larger than 0" in " ".join(shown.split())) == (2, True)
+
+
+def test_the_readme_states_the_power_of_the_example_slides(cli):
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    stated, command = re.search(
+        r"In (\d+) % of simulated studies of this design, it is found \(`(.*?)`\)", readme
+    ).groups()
+    _, *words = command.split()
+    code, shown = cli(*(str(ROOT / word) if word == "example_slides" else word for word in words))
+    assert code == 0
+    assert re.search(r"4 \+ 4 +(\d+)%", shown)[1] == stated
+    assert int(stated) > 90
 
 
 def test_doctor_and_version(cli):
