@@ -30,11 +30,16 @@ from follicle_stager.statistics.decision import decide
 from follicle_stager.statistics.decision import tests_of as effects_of
 from follicle_stager.statistics.effects import Counted, Layout, holm, two_groups
 from follicle_stager.statistics.power import simulate_verdicts
+from follicle_stager.statistics.responses import Units, effects_of_response, trend
 from follicle_stager.statistics.simulate import SPREADS, Design, Sampling, expected_counts
 
 BEGIN, END = "<!-- tables: tools/make_statistics.py -->", "<!-- end of tables -->"
 EXPECTED = expected_counts(GenotypeModel())
 NOTHING = (1.0,) * 5
+#: Animals of each group where responses are tested.
+EACH = 5
+# A number of animals, and the factors on their rungs.
+Group = tuple[int, tuple[float, ...]]
 GROUPS = ((4, 4), (5, 5), (6, 6), (8, 8), (8, 4), (10, 4))
 SAMPLINGS = {
     "full": Sampling(),
@@ -84,16 +89,22 @@ ABOUT_COVERAGE = """
 Coverage as above, in %, with an arrest at the secondary stage. A row below 94 % is explained in the summary.
 """
 ABOUT_DESIGNS = """
-### Litters, batches and treatments
+### Groups, litters, batches, treatments, ages and models
 
-*Naive*: animals of all litters, batches or treatments as if they were independent and alike. Real animals; litters and
-batches share a factor for each stage (SD 35 %). *False*: studies with an arrest or block though all stages are halved
-(or, for treatments, nothing differs). *Found*: an arrest of 70 %. In %; coverage is that of the product.
+*False*: studies with an arrest or block in any comparison, though there is none (all stages are halved in the
+knockouts; for treatments, ages and models, the knockouts do not differ). *Found*: an arrest of 70 %, in any of the
+comparisons that have it. *Coverage* of the 95 % interval of the shift, the lower of the two cases. In %. Real animals;
+litters and batches share a factor for each stage (SD 35 %). Each comparison has 5 % of its own. Where coverage is low,
+the naive analysis is biased: that it finds more is no merit.
 """
 ABOUT_RESPONSE = """
-Response to a treatment that raises antral follicles of all kinds to 2.5 times in the control; 5 animals in each of four
-groups; the knockouts have half of the antral follicles without it. Share of studies in which the responses differ
-(two-sided p ≤ 5 %), and coverage of the 95 % interval of their ratio, in %.
+### Responses to a treatment, and trends
+
+Share of studies in which the effect is shown (two-sided p <= 5 %), and coverage of its 95 % interval, in %. Real
+animals, {each} in each group; in the control, the treatment multiplies antral follicles of all kinds by 2.5, and they
+triple between the first and the third age. Without the treatment, and at all ages, the knockouts have half of the
+control's. *Naive*: for treatments and ages, the effect is significant in one genotype only; for gene dose, any pair of
+groups differs (no correction).
 """
 ABOUT_PATTERNS = """
 ### Other patterns
@@ -147,7 +158,7 @@ def main() -> None:
         markdown(coverage(studies)),
         ABOUT_DESIGNS,
         markdown(designs(studies)),
-        ABOUT_RESPONSE,
+        ABOUT_RESPONSE.format(each=EACH),
         markdown(treated(studies)),
         ABOUT_PATTERNS,
         markdown(patterns(studies)),
@@ -241,9 +252,34 @@ def coverage(studies: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def antral(factor: float) -> tuple[float, ...]:
+    """A factor on the two antral rungs."""
+    return (1.0, 1.0, 1.0, factor, factor)
+
+
+def drawn(studies: int, groups: list[Group]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts and exposures of animals of several groups, one after the other, and the place of each animal's group."""
+    rng = np.random.default_rng(12)
+    parts = [Design(factors, EXPECTED).draw(studies, (0, n), rng) for n, factors in groups]
+    counts, exposure = (np.concatenate(own, axis=1) for own in zip(*parts, strict=True))
+    return counts, exposure, np.repeat(range(len(groups)), [n for n, _ in groups])
+
+
+def covers(effect: effects.Effect, truth: object) -> float:
+    """How often the 95 % intervals hold the true logarithms."""
+    low, high = effect.interval()
+    known = np.isfinite(low)
+    return float(((low <= truth) & (truth <= high))[known].mean())
+
+
 def designs(studies: int) -> pd.DataFrame:
-    """Studies with litters, batches and treatments: as the product compares them, and naively."""
-    config, halved, arrest = ComparisonConfig(), PATTERNS["all halved"], (1.0, 1.0, 1.0, 0.3, 0.3)
+    """Studies of several designs: as the product compares them, and naively."""
+    rows = [*shared_factors(studies), *several_comparisons(studies)]
+    return pd.DataFrame(rows)
+
+
+def shared_factors(studies: int) -> list[dict[str, object]]:
+    """Animals of a litter or batch share a factor for each stage. Naive: all animals are independent."""
     six = np.repeat([False, True], 6)
     pairs, batch = tuple(range(6)) * 2, (0,) * 4 + (1,) * 2 + (0,) * 2 + (1,) * 4
     litters = two_groups(np.repeat([False, True], 3))
@@ -265,80 +301,143 @@ def designs(studies: int) -> pd.DataFrame:
     }
     rows = []
     for name, (shared, layout, units) in cases.items():
-        row: dict[str, object] = {"design": name}
-        for ratios, column in ((halved, "false"), (arrest, "found")):
-            design = Design(ratios, EXPECTED, SPREADS["real"], shared_sd=0.35, shared=shared)
+        row: dict[str, object] = {"design": name, "naive": "all independent"}
+        held: dict[str, list[float]] = {"naive": [], "product": []}
+        for ratios, column in ((PATTERNS["all halved"], "false"), (antral(0.3), "found")):
+            design = Design(ratios, EXPECTED, shared_sd=0.35, shared=shared)
             half = len(shared) // 2
             counts, exposure = design.draw(studies, (half, half), np.random.default_rng(11))
             naive = two_groups(np.repeat([False, True], half))
             for label, own, unit in (("naive", naive, None), ("product", layout, units)):
                 given = [c if unit is None else np.einsum("un,snr->sur", unit, c) for c in (counts, exposure)]
                 tests = effects_of(given[0], given[1], own, 2)
-                blocks = decide(tests, config).blocks
+                blocks = decide(tests, ComparisonConfig()).blocks
                 share = blocks[:, 2] if column == "found" else blocks.any(axis=1)
                 row[f"{column}, {label}"] = percent(float(share.mean()))
-                if column == "false" and label == "product":
-                    low, high = tests.steps.interval()
-                    row["coverage"] = f"{100 * np.nanmean((low <= 0) & (high >= 0)):.0f}"
-        rows.append(row)
-        print(row, flush=True)
-    rows.append(pooled_treatments(studies))
-    print(rows[-1], flush=True)
-    return pd.DataFrame(rows).fillna("–")
+                held[label].append(covers(tests.shift, np.log(ratios[3] / ratios[2])))
+        rows.append(_in_order(row, held))
+    return rows
 
 
-def cells(
-    studies: int, sizes: tuple[int, int, int, int], ratios: tuple[float, ...], response: float
-) -> list[np.ndarray]:
-    """Counts and exposures of WT and KO without, then with the treatment; its ratio in the knockout."""
-    rng = np.random.default_rng(12)
-    raised = tuple(np.array(EXPECTED) * (1, 1, 1, 2.5, 2.5))
-    ko = tuple(np.array(ratios) * (1, 1, 1, response / 2.5, response / 2.5))
-    parts = [
-        Design(ratios, EXPECTED).draw(studies, sizes[:2], rng),
-        Design(ko, raised).draw(studies, sizes[2:], rng),
-    ]
-    return [np.concatenate([part[i] for part in parts], axis=1) for i in (0, 1)]
-
-
-def pooled_treatments(studies: int) -> dict[str, object]:
-    """Groups with unequal shares of treated animals: pooled, and apart; the two treatments are two chances to err."""
-    sizes = (2, 5, 5, 2)
-    knockout = np.repeat([False, True, False, True], sizes)
-    treated_ = np.repeat([False, False, True, True], sizes)
-    row: dict[str, object] = {"design": "5 of 7 controls and 2 of 7 knockouts treated (2.5 times the antral follicles)"}
-    for ratios, column in ((NOTHING, "false"), ((1.0, 1.0, 1.0, 0.3, 0.3), "found")):
-        counts, exposure = cells(studies, sizes, ratios, 2.5)
-        whole = decide(effects_of(counts, exposure, two_groups(knockout), 2), ComparisonConfig()).blocks
-        apart = [
-            decide(
-                effects_of(counts[:, own], exposure[:, own], two_groups(knockout[own]), 2), ComparisonConfig()
-            ).blocks
-            for own in (treated_, ~treated_)
-        ]
-        either = apart[0] | apart[1]
-        for label, blocks in (("naive", whole), ("product", either)):
-            share = blocks[:, 2] if column == "found" else blocks.any(axis=1)
-            row[f"{column}, {label}"] = percent(float(share.mean()))
+def _in_order(row: dict[str, object], held: dict[str, list[float]]) -> dict[str, object]:
+    columns = ("design", "naive", "false, naive", "false, product", "found, naive", "found, product")
+    covered = {f"coverage, {label}": f"{100 * min(own):.0f}" for label, own in held.items()}
+    row = {column: row[column] for column in columns} | covered
+    print(row, flush=True)
     return row
 
 
+def several_comparisons(studies: int) -> list[dict[str, object]]:
+    """Several groups, treatments, ages or models: compared apart, or naively together."""
+    halved, quarter, three_quarters = ((f,) * 5 for f in (0.5, 0.25, 0.75))
+    # Groups without and with an arrest; the comparisons (control, knockout), those with the arrest first; and the
+    # groups that are put together naively.
+    cases: dict[str, tuple[str, list[Group], list[Group], list[tuple[int, int]], tuple[list[int], list[int]]]] = {
+        "WT, het and KO, 5 each (2 comparisons)": (
+            "het counted with WT",
+            [(5, NOTHING), (5, three_quarters), (5, halved)],
+            [(5, NOTHING), (5, antral(0.65)), (5, antral(0.3))],
+            [(0, 2), (0, 1)],
+            ([0, 1], [2]),
+        ),
+        "two knockouts with one control, 5 each (2 comparisons); one has the arrest": (
+            "both knockouts together",
+            [(5, NOTHING), (5, halved), (5, quarter)],
+            [(5, NOTHING), (5, antral(0.3)), (5, NOTHING)],
+            [(0, 1), (0, 2)],
+            ([0], [1, 2]),
+        ),
+        "2 + 5 untreated and 5 + 2 treated (2.5 times the antral follicles; 2 comparisons)": (
+            "pooled",
+            [(2, NOTHING), (5, NOTHING), (5, antral(2.5)), (2, antral(2.5))],
+            [(2, NOTHING), (5, antral(0.3)), (5, antral(2.5)), (2, antral(0.75))],
+            [(0, 1), (2, 3)],
+            ([0, 2], [1, 3]),
+        ),
+        "three ages, 3 + 5, 4 + 4, 5 + 3 (1, 2 and 3 times the antral follicles; 3 comparisons)": (
+            "pooled",
+            [(n, antral(f)) for f, sizes in ((1, (3, 5)), (2, (4, 4)), (3, (5, 3))) for n in sizes],
+            [
+                (n, antral(f * left))
+                for f, sizes in ((1, (3, 5)), (2, (4, 4)), (3, (5, 3)))
+                for n, left in zip(sizes, (1, 0.3), strict=True)
+            ],
+            [(0, 1), (2, 3), (4, 5)],
+            ([0, 2, 4], [1, 3, 5]),
+        ),
+        "two models, 3 + 6 and 6 + 3 (the second has 3 times the antral follicles; 2 comparisons)": (
+            "pooled",
+            [(3, NOTHING), (6, NOTHING), (6, antral(3)), (3, antral(3))],
+            [(3, NOTHING), (6, antral(0.3)), (6, antral(3)), (3, antral(0.9))],
+            [(0, 1), (2, 3)],
+            ([0, 2], [1, 3]),
+        ),
+    }
+    rows = []
+    for name, (naive, without, planted, comparisons, pooled) in cases.items():
+        row: dict[str, object] = {"design": name, "naive": naive}
+        held: dict[str, list[float]] = {"naive": [], "product": []}
+        for groups, column in ((without, "false"), (planted, "found")):
+            counts, exposure, place = drawn(studies, groups)
+            together = np.isin(place, pooled[1])
+            tests = effects_of(counts, exposure, two_groups(together), 2)
+            blocks = decide(tests, ComparisonConfig()).blocks
+            row[f"{column}, naive"] = percent(float((blocks[:, 2] if column == "found" else blocks.any(axis=1)).mean()))
+            truth = [np.log(np.divide(groups[knockout][1], groups[control][1])) for control, knockout in comparisons]
+            held["naive"].append(covers(tests.shift, truth[0][3] - truth[0][2]))
+            claims = []
+            for (control, knockout), true in zip(comparisons, truth, strict=True):
+                own = np.isin(place, (control, knockout))
+                tests = effects_of(counts[:, own], exposure[:, own], two_groups(place[own] == knockout), 2)
+                blocks = decide(tests, ComparisonConfig()).blocks
+                held["product"].append(covers(tests.shift, true[3] - true[2]))
+                arrested = true[3] - true[2] < np.log(0.5)
+                claims.append(blocks.any(axis=1) if column == "false" else blocks[:, 2] & arrested)
+            row[f"{column}, product"] = percent(float(np.any(claims, axis=0).mean()))
+        rows.append(_in_order(row, held))
+    return rows
+
+
 def treated(studies: int) -> pd.DataFrame:
-    """The interaction of genotype and treatment."""
-    sizes = (5, 5, 5, 5)
-    place = np.repeat(range(4), sizes)
-    layout = Layout(tuple(place == i for i in (3, 1, 2, 0)), (1.0, -1.0, -1.0, 1.0))
+    """Interaction of genotype and treatment, trends over ages, and over gene dose."""
     rows = []
     for response in (2.5, 1.5, 1.0):
-        counts, exposure = cells(studies, sizes, (1.0, 1.0, 1.0, 0.5, 0.5), response)
-        shift = effects_of(counts, exposure, layout, 2).shift
-        low, high = shift.interval()
-        truth = np.log(response / 2.5)
-        differ, covered = (shift.p_two_sided <= 0.05).mean(), ((low <= truth) & (truth <= high)).mean()
-        row = {"response of the knockout": f"{response:g} times", "differ": percent(float(differ))}
-        rows.append(row | {"coverage": f"{100 * covered:.0f}"})
+        groups = [(EACH, antral(f)) for f in (1, 0.5, 2.5, 0.5 * response)]
+        design = f"treatment; the knockouts' follicles are multiplied by {response:g}"
+        rows.append(_interaction(design, studies, groups, [-1.0, 1.0], np.log(response / 2.5)))
+    for last in (3.0, 2.0, 1.0):
+        groups = [(EACH, antral(f)) for t in (0, 0.5, 1) for f in (3**t, 0.5 * last**t)]
+        weights = [2 * w for w in trend([0, 1, 2])]
+        design = f"three ages; the knockouts' follicles are multiplied by {last:g}"
+        rows.append(_interaction(design, studies, groups, weights, np.log(last / 3)))
+    for step in (1.0, 0.7, 0.5):
+        counts, exposure, place = drawn(studies, [(EACH, antral(step**k)) for k in range(3)])
+        weights = dict(zip([(0, False), (0, True), (1, True)], trend([0, 1, 2]), strict=True))
+        units = Units(tuple(weights), place, counts, exposure)
+        shift = units.tested(weights, 2).shift
+        pairs = [units.tested({a: 1.0, b: -1.0}, 2).shift.p_two_sided for a, b in combinations(weights, 2)]
+        row: dict[str, object] = {"design": f"gene dose; each step multiplies antral follicles by {step:g}"}
+        row |= {"naive": percent(float((np.min(pairs, axis=0) <= 0.05).mean()))}
+        row |= {"product": percent(float((shift.p_two_sided <= 0.05).mean()))}
+        rows.append(row | {"coverage": f"{100 * covers(shift, np.log(step)):.0f}"})
         print(rows[-1], flush=True)
     return pd.DataFrame(rows)
+
+
+def _interaction(
+    design: str, studies: int, groups: list[Group], weights: list[float], truth: float
+) -> dict[str, object]:
+    """Controls and knockouts at each treatment or age, one after the other."""
+    counts, exposure, place = drawn(studies, groups)
+    cells = tuple((i, side) for i in range(len(weights)) for side in (False, True))
+    units = Units(cells, place, counts, exposure)
+    control, knockout, both = (units.tested(effect, 2).shift for effect in effects_of_response(weights))
+    one_only = (control.p_two_sided <= 0.05) != (knockout.p_two_sided <= 0.05)
+    row: dict[str, object] = {"design": design, "naive": percent(float(one_only.mean()))}
+    row |= {"product": percent(float((both.p_two_sided <= 0.05).mean()))}
+    row |= {"coverage": f"{100 * covers(both, truth):.0f}"}
+    print(row, flush=True)
+    return row
 
 
 def of_equal_weights(design: Design, n: int, studies: int) -> float:
