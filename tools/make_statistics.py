@@ -265,7 +265,7 @@ def drawn(studies: int, groups: list[Group]) -> tuple[np.ndarray, np.ndarray, np
     return counts, exposure, np.repeat(range(len(groups)), [n for n, _ in groups])
 
 
-def covers(effect: effects.Effect, truth: object) -> float:
+def covers(effect: effects.Effect, truth: float) -> float:
     """How often the 95 % intervals hold the true logarithms."""
     low, high = effect.interval()
     known = np.isfinite(low)
@@ -412,10 +412,10 @@ def treated(studies: int) -> pd.DataFrame:
         rows.append(_interaction(design, studies, groups, weights, np.log(last / 3)))
     for step in (1.0, 0.7, 0.5):
         counts, exposure, place = drawn(studies, [(EACH, antral(step**k)) for k in range(3)])
-        weights = dict(zip([(0, False), (0, True), (1, True)], trend([0, 1, 2]), strict=True))
-        units = Units(tuple(weights), place, counts, exposure)
-        shift = units.tested(weights, 2).shift
-        pairs = [units.tested({a: 1.0, b: -1.0}, 2).shift.p_two_sided for a, b in combinations(weights, 2)]
+        cells = dict(zip([(0, False), (0, True), (1, True)], trend([0, 1, 2]), strict=True))
+        units = Units(tuple(cells), place, counts, exposure)
+        shift = units.tested(cells, 2).shift
+        pairs = [units.tested({a: 1.0, b: -1.0}, 2).shift.p_two_sided for a, b in combinations(cells, 2)]
         row: dict[str, object] = {"design": f"gene dose; each step multiplies antral follicles by {step:g}"}
         row |= {"naive": percent(float((np.min(pairs, axis=0) <= 0.05).mean()))}
         row |= {"product": percent(float((shift.p_two_sided <= 0.05).mean()))}

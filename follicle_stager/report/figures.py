@@ -65,15 +65,19 @@ def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str
             axes.set_yticks([])
             continue
         own = shown[shown["stage"] == stage]
-        top = float(own["value"].max()) or 1.0
-        axes.set_ylim(-0.04 * top, 1.08 * top)
+        top = axis_top(own)
+        axes.set_ylim(-0.04 * top, top)
         for place, (genotype, color) in enumerate(zip(matrix.genotypes, (_CONTROL, _KNOCKOUT), strict=True)):
             of_group = own[own["genotype"] == genotype]
             for level, (size, alpha) in _LEVELS.items():
                 values = of_group.loc[of_group["level"] == level, "value"].to_numpy(float)
-                x = place + beside_each_other(values, size / 180 * 1.12 * top, size / 36)
-                filled = color if place else "white"
-                (dots,) = axes.plot(x, values, "o", mfc=filled, mec=color, ms=size, alpha=alpha, mew=0.5 + size / 12)
+                shape = {"mfc": color if place else "white", "mec": color, "alpha": alpha, "mew": 0.5 + size / 12}
+                inside, beyond = values[values <= top], int((values > top).sum())
+                x = place + beside_each_other(inside, size / 180 * 1.04 * top, size / 36)
+                (dots,) = axes.plot(x, inside, "o", ms=size, **shape)
+                if beyond:
+                    x = place + np.linspace(-0.03, 0.03, beyond) * min(beyond, 14)
+                    axes.plot(x, [0.97 * top] * beyond, "^", ms=size, **shape)
                 if level == "animal":
                     handles.setdefault(genotype, dots)
                     _mean_and_interval(axes, values, place, color)
@@ -91,6 +95,17 @@ def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str
     return figure
 
 
+def axis_top(shown: pd.DataFrame) -> float:
+    """Upper end of the axis of a stage: animals, ovaries and intervals; sections may lie beyond.
+
+    Where follicles are few, most sections have none and some have one, which is many if scaled to the whole animal.
+    """
+    larger = shown[shown["level"] != "section"]
+    of_animals = larger[larger["level"] == "animal"].groupby("genotype")["value"]
+    ends = [_interval(values.to_numpy(float))[1] for _, values in of_animals]
+    return 1.08 * (float(max([larger["value"].max(), *ends])) or 1.0)
+
+
 def beside_each_other(values: NDArray[np.float64], height: float, width: float) -> NDArray[np.float64]:
     """Offsets along x at which points of this height and width do not overlap, (n,)."""
     x = np.zeros(len(values))
@@ -102,15 +117,19 @@ def beside_each_other(values: NDArray[np.float64], height: float, width: float) 
             x[i] = (step + 1) // 2 * width / 4 * (-1) ** step
             if (((x[i] - x[near]) / width) ** 2 + ((values[i] - values[near]) / height) ** 2 >= 1).all():
                 break
-    return np.clip(x, -0.5, 0.5)
+    return np.clip(x, -0.44, 0.44)
 
 
 def _mean_and_interval(axes: Axes, values: NDArray[np.float64], place: float, color: str) -> None:
-    mean = values.mean()
-    axes.hlines(mean, place - 0.32, place + 0.32, color=color, lw=1.8)
-    if len(values) > 1:
-        reach = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-        axes.vlines(place, max(mean - reach, 0), mean + reach, color=color, lw=1.2)
+    axes.hlines(values.mean(), place - 0.32, place + 0.32, color=color, lw=1.8)
+    axes.vlines(place, *_interval(values), color=color, lw=1.2)
+
+
+def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
+    """95 % interval of the mean (t), cut at 0; the mean itself if there is one value."""
+    mean, n = float(values.mean()), len(values)
+    reach = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    return max(mean - reach, 0.0), mean + reach
 
 
 def step_figure(arrest: Arrest) -> Figure:

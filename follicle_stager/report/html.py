@@ -16,7 +16,7 @@ from PIL import Image
 
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, write_text
-from follicle_stager.report.figures import svg, write_figures
+from follicle_stager.report.figures import axis_top, svg, write_figures
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, RUNGS, Countable, Health, Status
@@ -163,6 +163,8 @@ def _legend(arrest: Arrest, comparison: Comparison) -> str:
         smaller.append("middle-sized dots: ovaries")
     if len(sections):
         smaller.append("small dots: sections (their count, scaled to the whole animal)")
+        if any((of_stage["value"] > axis_top(of_stage)).any() for _, of_stage in own.groupby("stage")):
+            smaller.append("triangles: sections beyond the axis")
     dots = "; ".join(["Large dots: animals", *smaller, "lines: means over animals with 95 % intervals (t)"])
     what = KIND_WORDS[comparison.kind].capitalize()
     return f"{what}, per {matrix.per}, of {' and '.join(groups)}. {dots}. Counts are scaled: {matrix.exposure_note}."

@@ -248,11 +248,35 @@ def test_verdict_report_and_outlines_of_a_finished_study(cli, finished, tmp_path
     assert (code, len(roifile.roiread(tmp_path / "rois.zip"))) == (0, len(Study.open(study).follicles(slide)))
 
 
-def test_the_report_is_whole_in_a_browser(finished, tmp_path):
-    """No error, nothing fetched from anywhere, all pictures shown, and as narrow as a telephone."""
+@pytest.fixture
+def in_browser(tmp_path):
+    """Run a browser without a window on a page, with options; skipped where there is none."""
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("no browser")
+
+    def run(page, *options):
+        command = [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+        command += [*options, page.as_uri()]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120).stdout
+
+    return run
+
+
+def test_the_report_is_printed_whole(finished, in_browser, tmp_path):
+    """What is folded on the screen is open on paper."""
+    if shutil.which("pdftotext") is None:
+        pytest.skip("no pdftotext")
+    in_browser(finished[0] / "report.html", f"--print-to-pdf={tmp_path / 'report.pdf'}")
+    done = subprocess.run(["pdftotext", "-layout", "report.pdf", "-"], cwd=tmp_path, capture_output=True, check=True)
+    printed = " ".join(done.stdout.decode("utf-8").split())
+    ways = pd.read_csv(finished[0] / "statistics" / "sensitivity.csv")["changed"]
+    assert all(way in printed for way in ways)
+    assert "countable follicles per ovary" in printed, "the figure has its text"
+
+
+def test_the_report_is_whole_in_a_browser(finished, in_browser, tmp_path):
+    """No error, nothing fetched from anywhere, all pictures shown, and as narrow as a telephone."""
     page = (finished[0] / "report.html").read_text("utf-8")
     watch = "<script>window.wrong = 0; window.addEventListener('error', () => window.wrong++, true)</script>"
     ask = """<script>window.addEventListener('load', () => {
@@ -262,12 +286,8 @@ def test_the_report_is_whole_in_a_browser(finished, tmp_path):
         document.title = 'seen ' + seen.join(' ')
     })</script>"""
     (tmp_path / "report.html").write_text(page.replace("<head>", "<head>" + watch).replace("</body>", ask + "</body>"))
-    done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--window-size=390,800", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "report.html").as_uri()],
-        capture_output=True, text=True, check=False, timeout=120,
-    )  # fmt: skip
-    pictures, empty, fetched, wrong, width = map(int, re.search("seen ([0-9 ]+)", done.stdout)[1].split())
+    shown = in_browser(tmp_path / "report.html", "--window-size=390,800", "--dump-dom")
+    pictures, empty, fetched, wrong, width = map(int, re.search("seen ([0-9 ]+)", shown)[1].split())
     assert pictures > 4
     assert (empty, fetched, wrong) == (0, 0, 0)
     assert width <= 500, "headless browsers have no narrower window"

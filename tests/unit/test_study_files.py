@@ -29,6 +29,7 @@ from follicle_stager.report.html import _corpora_lutea, _overlay
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.statistics import find_arrest
 from follicle_stager.statistics.matrix import CountMatrix
+from follicle_stager.statistics.points import points
 from follicle_stager.study import Counts, Study
 from follicle_stager.study.runs import run_id_of
 
@@ -310,6 +311,19 @@ class TestFigures:
         written = (tmp_path / "a.pdf").read_bytes()
         assert b"/CIDFontType2" in written, "TrueType"
         assert b"/Type3" not in written
+
+    def test_the_axis_is_that_of_the_animals(self):
+        """A section with the only antral follicle of an animal would stretch it; it is a triangle at the top."""
+        ko = np.array([0, 0, 1, 1], bool)
+        matrix = CountMatrix("m", tuple("abcd"), ko, np.ones((4, 5)), np.ones((4, 5)), ("WT", "KO"))
+        shown = points(matrix, pd.DataFrame(), "given")
+        shown = pd.concat([shown, shown.assign(level="section", value=[0.5, 40] * (len(shown) // 2))])
+        axes = stage_figure(find_arrest(matrix), shown).axes[4]
+        assert axes.get_ylim()[1] == pytest.approx(1.08)
+        drawn = {marker: [line for line in axes.lines if line.get_marker() == marker] for marker in "o^"}
+        assert sum(len(line.get_ydata()) for line in drawn["^"]) == 2
+        assert max(line.get_ydata().max() for line in drawn["^"]) < 1.08
+        assert sum(len(line.get_ydata()) for line in drawn["o"]) == 6
 
     @given(st.lists(st.integers(0, 12), min_size=1, max_size=14))
     def test_dots_do_not_lie_on_each_other(self, values):
