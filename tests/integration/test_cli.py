@@ -188,7 +188,7 @@ def test_another_setting_keeps_a_persons_corrections(finished, cohort, tmp_path,
 
 def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
     """The worker of one slide dies (as if out of memory); all others are done."""
-    sources = list_slides(cohort)
+    sources = list_slides(cohort)[:2]
     poison = tmp_path / "slides" / "poison.tif"
     poison.parent.mkdir()
     poison.write_bytes(b"x")

@@ -50,6 +50,12 @@ def shard():
     return render_shard(tiny(patch_px=128), 0)
 
 
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory):
+    """Patches for all runs, which differ only in how they learn from them."""
+    return tmp_path_factory.mktemp("patches")
+
+
 class TestRays:
     @given(st.floats(0.6, 500))
     def test_bytes_hold_a_distance_to_2_percent(self, distance):
@@ -128,7 +134,7 @@ class TestLoop:
         monkeypatch.setattr(loop, "_VALIDATION_SHARDS", 1)
         monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
 
-    def test_an_interrupted_run_ends_where_an_unbroken_one_does(self, tmp_path):
+    def test_an_interrupted_run_ends_where_an_unbroken_one_does(self, rendered, tmp_path):
         class Stopped(Exception):
             pass
 
@@ -136,10 +142,10 @@ class TestLoop:
             if step == 8:
                 raise Stopped
 
-        whole = loop.train(tiny(), tmp_path / "whole", patches=tmp_path / "patches")
+        whole = loop.train(tiny(), tmp_path / "whole", patches=rendered)
         with pytest.raises(Stopped):
-            loop.train(tiny(), tmp_path / "broken", patches=tmp_path / "patches", on_step=stop)
-        again = loop.train(tiny(), tmp_path / "broken", patches=tmp_path / "patches")
+            loop.train(tiny(), tmp_path / "broken", patches=rendered, on_step=stop)
+        again = loop.train(tiny(), tmp_path / "broken", patches=rendered)
         session = [onnxruntime.InferenceSession(str(path)) for path in (whole, again)]
         x = np.random.default_rng(0).normal(size=(1, 3, 64, 64)).astype(np.float32)
         for a, b in zip(*(s.run(None, {"picture": x}) for s in session), strict=True):
@@ -148,25 +154,25 @@ class TestLoop:
         assert list(log["step"]) == [6, 12]
         assert (tmp_path / "broken" / "log.png").stat().st_size > 1000
 
-    def test_it_learns(self, tmp_path):
+    def test_it_learns(self, rendered, tmp_path):
         """Of glass and tissue at least: the losses of the last steps are lower than those of the first."""
         seen = []
         loop.train(
             tiny(steps=120, learning_rate=5e-3, checkpoint_steps=120, reuse=8),
             tmp_path / "run",
-            patches=tmp_path / "patches",
+            patches=rendered,
             on_step=lambda step, losses: seen.append(sum(losses.values())),
         )
         assert np.mean(seen[-10:]) < 0.85 * np.mean(seen[:10])
 
-    def test_a_share_of_the_weights_at_the_start_is_kept(self, tmp_path):
+    def test_a_share_of_the_weights_at_the_start_is_kept(self, rendered, tmp_path):
         torch.manual_seed(1)
         write_onnx(build("plain", (8, 8, 8, 8)), tmp_path / "start.onnx")
         start = {"start": str(tmp_path / "start.onnx")}
         paths = [tmp_path / "start.onnx"] + [
-            loop.train(
-                tiny(**start, start_share=share, steps=2), tmp_path / "run", patches=tmp_path / "patches"
-            ).rename(tmp_path / f"{share}.onnx")
+            loop.train(tiny(**start, start_share=share, steps=2), tmp_path / "run", patches=rendered).rename(
+                tmp_path / f"{share}.onnx"
+            )
             for share in (0, 0.25)
         ]
         nets = [build("plain", (8, 8, 8, 8)) for _ in paths]
@@ -178,10 +184,10 @@ class TestLoop:
             if value.is_floating_point():
                 assert_allclose(value, 0.25 * before[name] + 0.75 * after[name], rtol=2e-3, atol=2e-4)
 
-    def test_a_folder_of_another_run_is_left_alone(self, tmp_path):
-        loop.train(tiny(steps=2), tmp_path / "run", patches=tmp_path / "patches")
+    def test_a_folder_of_another_run_is_left_alone(self, rendered, tmp_path):
+        loop.train(tiny(steps=2), tmp_path / "run", patches=rendered)
         with pytest.raises(UserError, match="other settings"):
-            loop.train(tiny(steps=3), tmp_path / "run", patches=tmp_path / "patches")
+            loop.train(tiny(steps=3), tmp_path / "run", patches=rendered)
 
 
 class TestWeights:
