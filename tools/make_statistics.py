@@ -100,7 +100,7 @@ the naive analysis is biased: that it finds more is no merit.
 ABOUT_RESPONSE = """
 ### Responses to a treatment, and trends
 
-Share of studies in which the effect is shown (two-sided p <= 5 %), and coverage of its 95 % interval, in %. Real
+Share of studies in which the effect is shown (two-sided p ≤ 5 %), and coverage of its 95 % interval, in %. Real
 animals, {each} in each group; in the control, the treatment multiplies antral follicles of all kinds by 2.5, and they
 triple between the first and the third age. Without the treatment, and at all ages, the knockouts have half of the
 control's. *Naive*: for treatments and ages, the effect is significant in one genotype only; for gene dose, any pair of

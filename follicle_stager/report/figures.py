@@ -61,7 +61,7 @@ def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str
         axes.set(xticks=[], xlim=(-0.6, 1.6))
         axes.spines[["top", "right"]].set_visible(False)
         if not seen:
-            axes.text(0.5, 0.5, "no counts", ha="center", transform=axes.transAxes, color="0.45")
+            axes.text(0.5, 0.5, "not compared", ha="center", transform=axes.transAxes, color="0.45")
             axes.set_yticks([])
             continue
         own = shown[shown["stage"] == stage]
@@ -76,8 +76,8 @@ def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str
                 x = place + beside_each_other(inside, size / 180 * 1.04 * top, size / 36)
                 (dots,) = axes.plot(x, inside, "o", ms=size, **shape)
                 if beyond:
-                    x = place + np.linspace(-0.03, 0.03, beyond) * min(beyond, 14)
-                    axes.plot(x, [0.97 * top] * beyond, "^", ms=size, **shape)
+                    x = place + np.linspace(-0.04, 0.04, beyond) * min(beyond, 10)
+                    axes.plot(x, [0.96 * top] * beyond, "^", ms=1.6 * size, **shape)
                 if level == "animal":
                     handles.setdefault(genotype, dots)
                     _mean_and_interval(axes, values, place, color)
@@ -140,7 +140,9 @@ def step_figure(arrest: Arrest) -> Figure:
     rows = [(f"{stage} to\nall later", shift, arrest.verdict.kind == "arrest")]
     for row in steps.to_dict("records"):
         name = f"{row['from'].replace('_', ' ')} to\n{row['to'].replace('_', ' ')}"
-        rows.append((name, row, row["from"] in arrest.verdict.blocks))
+        # An arrest is a claim of the question, in the first row, and not of the step.
+        of_question = arrest.verdict.kind == "arrest" and row["from"] == question["contrast"].iloc[0]
+        rows.append((name, row, row["from"] in arrest.verdict.blocks and not of_question))
     figure = Figure(figsize=(6.4, 0.8 + 0.5 * len(rows)), layout="constrained")
     axes = figure.subplots()
     axes.axvline(1, color="0.6", lw=1)
@@ -150,9 +152,9 @@ def step_figure(arrest: Arrest) -> Figure:
             axes.text(1, y, "  not estimable", va="center", color="0.45")
             continue
         low, high = max(row["low"], 1 / _WIDEST), min(row["high"], _WIDEST)
-        color = _KNOCKOUT if blocked else "0.25"
-        axes.hlines(y, low, high, color=color, lw=2)
-        axes.plot(row["ratio"], y, "s" if blocked else "o", color=color, ms=7)
+        color = "0" if blocked else "0.45"
+        axes.hlines(y, low, high, color=color, lw=2.6 if blocked else 1.6)
+        axes.plot(row["ratio"], y, "s" if blocked else "o", color=color, ms=8 if blocked else 6)
         for end, marker in ((row["low"] < low, "<"), (row["high"] > high, ">")):
             if end:
                 axes.plot(low if marker == "<" else high, y, marker, color=color, ms=7)

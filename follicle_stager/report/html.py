@@ -88,6 +88,7 @@ def write_report(
                 "would_change": _would_change(arrest),
                 "ways": _records(ways),
                 "robust": in_words(ways),
+                "fragile": ways[["verdict", "blocks_after"]].nunique().max() > 1,
                 "legend": _legend(arrest, comparison),
             }
         )
@@ -105,6 +106,7 @@ def write_report(
         version=__version__,
         date=datetime.now(UTC).date().isoformat(),
         count=KIND_WORDS[comparison.kind],
+        unit=_unit(comparison),
         models=models,
         together=comparison.together,
         blocked=any(arrest.verdict.blocks for arrest in comparison.arrests),
@@ -162,7 +164,7 @@ def _legend(arrest: Arrest, comparison: Comparison) -> str:
     if (own["level"] == "ovary").any():
         smaller.append("middle-sized dots: ovaries")
     if len(sections):
-        smaller.append("small dots: sections (their count, scaled to the whole animal)")
+        smaller.append("small dots: sections (as if all of the animal were like them)")
         if any((of_stage["value"] > axis_top(of_stage)).any() for _, of_stage in own.groupby("stage")):
             smaller.append("triangles: sections beyond the axis")
     dots = "; ".join(["Large dots: animals", *smaller, "lines: means over animals with 95 % intervals (t)"])
@@ -204,7 +206,7 @@ def _flow(comparison: Comparison, counts: Counts | None) -> dict[str, Any]:
         "unsure stage",
         "oocyte nucleus not seen",
         "countable: oocyte nucleus seen",
-        "of the countable ones, atretic",
+        f"of these, atretic ({'left out' if comparison.kind == 'healthy' else 'not left out'})",
         f"in the comparison ({KIND_WORDS[comparison.kind]})",
     )
     return {"names": names, "rows": list(zip(labels, zip(*columns, strict=True), strict=True))}
@@ -252,7 +254,7 @@ def _would_change(arrest: Arrest) -> str:
     row = steps.sort_values("p").iloc[0].to_dict()
     step = f"the step from {row['from']} to {row['to']}".replace("_", " ")
     return (
-        f"Closest to a block is {step}: ratio {_number(row['ratio'])}, 95 % interval {_number(row['low'])} to "
+        f"The smallest p has {step}: ratio {_number(row['ratio'])}, 95 % interval {_number(row['low'])} to "
         f"{_number(row['high'])}. More animals, or more sections of each, narrow it."
     )
 
@@ -302,15 +304,38 @@ def _data_uri(picture: Image.Image) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _methods(comparison: Comparison) -> dict[str, str]:
+def _methods(comparison: Comparison) -> dict[str, object]:
     config = comparison.config
     return {
         "covariates": ", ".join(comparison.covariates).replace("_", " "),
         "equivalence_ratio": f"{config.equivalence_ratio:g}",
+        "equivalent": _equivalent(comparison),
+        "batches": any(arrest.matrix.batches is not None for arrest in comparison.arrests),
         "contrast": config.contrast.replace("_", " "),
         "contrast_named": config.named_on,
         "least_per_animal": f"{LEAST_PER_ANIMAL:g}",
     }
+
+
+def _unit(comparison: Comparison) -> str:
+    """What is one observation: the animal, or what its litter is."""
+    matrices = [arrest.matrix for arrest in comparison.arrests]
+    if any(matrix.paired for matrix in matrices):
+        return "the difference between littermates"
+    return "the animal" if all(matrix.litters is None for matrix in matrices) else "the litter"
+
+
+def _equivalent(comparison: Comparison) -> str:
+    """Whether all steps that could be tested are equivalent, for each comparison."""
+    limit = comparison.config.equivalence_ratio
+    shown = []
+    for arrest in comparison.arrests:
+        steps = arrest.steps.dropna(subset=["ratio"])
+        if len(steps) and ((steps["low_90"] > 1 / limit) & (steps["high_90"] < limit)).all():
+            shown.append(arrest.matrix.comparison)
+    if len(comparison.arrests) == 1:
+        return "was the case" if shown else "was not the case"
+    return f"was the case in: {', '.join(shown)}" if shown else "was the case in no comparison"
 
 
 def _count(value: float) -> str:

@@ -283,7 +283,7 @@ if (file.exists("response_weights.csv")) {
         batch = if (batches) unlist(lapply(own, function(part) part$batch)) else rep("", length(cell))
       )
       cat("\n==", name, ":", effect_name, "\n")
-      show(all_effects(units, design)[c(paste("step", 1:4), "shift"), ])
+      show(all_effects(units, design)[c(paste("step", 1:4), "shift", paste("later", contrast)), ])
     }
   }
 }

@@ -196,7 +196,8 @@ def compared(
     if len(matrices) > 1:
         notes = (
             *notes,
-            f"There are {len(matrices)} comparisons. Each has {config.alpha:.0%} of its own for a false claim.",
+            f"There are {len(matrices)} comparisons. Each has its own chance of {100 * config.alpha:g} % of a false "
+            "arrest or block, which is not corrected for their number.",
         )
     between = responses(matrices, drawn, config)
     shown = [points(matrix, pd.DataFrame() if section is None else section, kind) for matrix in matrices]

@@ -28,7 +28,7 @@ KIND_WORDS: dict[CountKind, str] = {
     "countable": "follicles with a visible oocyte nucleus",
     "healthy": "follicles with a visible oocyte nucleus, without atretic ones",
     "profiles": "follicle profiles",
-    "given": "follicles as counted in the table",
+    "given": "follicles, from a table of counts",
 }
 # Smallest number of animals per group for estimates.
 _LEAST_ANIMALS = 2

@@ -78,7 +78,7 @@ def _row(matrix: CountMatrix, name: str, stage: Counted, layout: Layout) -> tupl
     row |= {"n_control": counts[~ko].sum(), "n_knockout": counts[ko].sum()}
     nothing = dict.fromkeys(("ratio", "low", "high", "p", "se", "df"), np.nan)
     if not np.isfinite(counts).all():
-        return row | nothing | {"method": "NA"}, None
+        return row | nothing | {"method": "not counted"}, None
     if not matrix.enough or not counts.sum():
         return row | nothing | {"method": "not estimable"}, None
     effect = rate_ratio(_of_units(matrix, stage), layout)

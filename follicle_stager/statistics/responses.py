@@ -195,11 +195,13 @@ class Units:
 
 
 def _rows(name: str, tests: Tests, seen: NDArray[np.bool_], contrast: int) -> list[dict[str, object]]:
-    """Rows of one effect: on the question, and on each step between rungs that are seen."""
+    """Rows of one effect: on the question, the total of all later rungs, and each step between rungs that are seen."""
     steps = [(k, rungs_after(k, seen)[0]) for k in range(len(_NAMES) - 1)]
     steps = [(k, to) for k, to in steps if seen[k] and seen[to]]
     p_steps = holm(tests.steps.p_two_sided[[k for k, _ in steps]])
-    shown = [(f"{_NAMES[contrast]} to all later", tests.shift, tests.shift.p_two_sided)]
+    # The question and its total are each one test.
+    shown = [(f"{_NAMES[contrast]} to all later", tests.shift, np.array(np.nan))]
+    shown += [(f"all later than {_NAMES[contrast]}", tests.later.at(contrast), np.array(np.nan))]
     shown += [(f"{_NAMES[k]} to {_NAMES[to]}", tests.steps.at(k), p) for (k, to), p in zip(steps, p_steps, strict=True)]
     rows = list[dict[str, object]]()
     for test, effect, p in shown:
@@ -232,7 +234,7 @@ def _tested(
 def _response(strata: list[_Drawn], over: _Over, config: ComparisonConfig) -> Responses:
     first, contrast = strata[0][0], config.contrast_place
     control, knockout = first.genotypes
-    names = (f"in {control}", f"in {knockout}", f"{knockout} against {control}")
+    names = (f"in {control}", f"in {knockout}", f"{knockout} against {control} (interaction)")
     effects = dict(zip(names, effects_of_response(list(over.weights.values())), strict=True))
     title = ", ".join(part for part in (first.model, over.title) if part)
     found, shifts, seen = _tested(title, strata, effects, contrast)
@@ -275,14 +277,13 @@ def _sentence(
         if first.batches is not None:
             why += ", or the batches cannot be told from the treatments"
         return f"{title}: the response could not be tested, because {why}."
-    in_control, in_knockout, ratio = (f"{number_of(effect.log_ratio)}" for effect in shifts)
     p = float(shifts[2].p_two_sided)
     shown = f"{knockout} responds differently" if p <= config.alpha else "no difference in the response is shown"
-    many = f"as many {later_follicles(contrast, seen)}"
+    factors = [f"{number_of(effect.log_ratio)} ({_interval(effect)})" for effect in shifts]
     return (
-        f"{title}: {shown}. For each {_NAMES[contrast]} follicle, there are {in_control} times {many} in {control} "
-        f"({_interval(shifts[0])}) and {in_knockout} times in {knockout} ({_interval(shifts[1])}). The second "
-        f"response is {ratio} times the first ({_interval(shifts[2])}; two-sided p = {p:.2g})."
+        f"{title}: {shown}. The number of {later_follicles(contrast, seen)} for each {_NAMES[contrast]} follicle is "
+        f"multiplied by {factors[0]} in {control}, and by {factors[1]} in {knockout}. The factor of {knockout} divided "
+        f"by that of {control} is {factors[2]}, two-sided p = {p:.2g}."
     )
 
 

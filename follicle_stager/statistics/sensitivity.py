@@ -102,9 +102,11 @@ def in_words(table: pd.DataFrame) -> str:
     if others.empty:
         return ""
     same = (others["verdict"] == first["verdict"]) & (others["blocks_after"] == first["blocks_after"])
-    said = f"With the same stages of the follicles, the verdict is the same in {same.sum()} of {len(others)} other ways"
-    said += " to compare"
-    if same.all():
-        return f"{said}."
-    different = "; ".join(f"{row.changed}: {called(str(row.verdict))}" for row in others[~same].itertuples())
-    return f"{said}; it differs in these: {different}."
+    own = called(str(first["verdict"]))
+    verdict = "the same block is found" if own == "block" else f"the verdict is also {own}"
+    said = f"With the same stages of the follicles, {verdict} in {same.sum()} of {len(others)} other ways to compare"
+    different = []
+    for name, rows in others[~same].groupby("verdict", sort=False):
+        beside = " after other stages" if name == first["verdict"] else ""
+        different.append(f"{called(str(name))}{beside} ({', '.join(rows['changed'])})")
+    return f"{said}. In the others: {'; '.join(different)}." if different else f"{said}."

@@ -69,26 +69,30 @@ class _Said:
         for k in places:
             also = "there is also " if parts else ""
             many = f"as many {later_follicles(k, self.matrix.seen)}"
+            counted = self._counted_after(k)
+            # Without any follicle, the estimate is that of half a follicle; its limit is what is known.
+            limit = _limit if not counted[1] else _at_most
             if self.decision.arrest and k == self.contrast:
                 claim = f"{'an ' if also else ''}arrest at the {_NAMES[k]} stage (block or delay)"
-                ratio = f"for each {_NAMES[k]} follicle there are {_at_most(tests.shift, many, control)}"
+                ratio = f"for each {_NAMES[k]} follicle there are {limit(tests.shift, many, control)}"
             else:
                 claim = f"{'a ' if also else ''}block or delay after the {_NAMES[k]} stage"
-                ratio = f"the step to {self._next(k)} is taken {_at_most(tests.steps.at(k), 'as often', control)}"
-            total = f"in total {_at_most(tests.later.at(k), many)}"
-            parts.append(f"{also}{claim}: {ratio}, and {total}. {self._counted_after(k)}")
+                ratio = f"the step to {self._next(k)} is taken {limit(tests.steps.at(k), 'as often', control)}"
+            total = f"in total {limit(tests.later.at(k), many)}"
+            what = _capital(later_follicles(k, self.matrix.seen))
+            groups = f"{counted[0]:.0f} in {control}, {counted[1]:.0f} in {self.matrix.genotypes[1]}"
+            parts.append(f"{also}{claim}: {ratio}, and {total}. {what} counted: {groups}.")
         first = tests.rungs.at(places[0])
         if first.p_lower <= self.config.alpha:
             start = f"Fewer follicles also reach the {_NAMES[places[0]]} stage" if places[0] else _FEWER_PRIMORDIAL
             parts.append(f"{start}: {_at_most(first, 'as many')}.")
         return " ".join([parts[0], *map(_capital, parts[1:])])
 
-    def _counted_after(self, k: int) -> str:
-        """How many follicles the claim of a block after rung k rests on."""
+    def _counted_after(self, k: int) -> tuple[float, float]:
+        """How many follicles after rung k were counted in the controls and in the knockouts."""
         after = rungs_after(k, self.matrix.seen)
-        sums = [self.matrix.counts[own][:, after].sum() for own in (~self.matrix.knockout, self.matrix.knockout)]
-        what = _capital(later_follicles(k, self.matrix.seen))
-        return f"{what} counted: {sums[0]:.0f} in {self.control}, {sums[1]:.0f} in {self.matrix.genotypes[1]}."
+        own = self.matrix.knockout
+        return float(self.matrix.counts[~own][:, after].sum()), float(self.matrix.counts[own][:, after].sum())
 
     def total_loss(self) -> str:
         return f"total loss: there are {self._reserve_and_growing()}."
@@ -115,13 +119,16 @@ class _Said:
         tests = self.tests
         k = int(np.nanargmin(np.where(self.decision.waiting, tests.rungs.p_upper[:-1], np.nan)))
         many = _at_least(tests.rungs.at(k), f"as many {_NAMES[k]} follicles", self.control)
-        later = tests.later.at(k)
-        why, follicles = "they are not fewer", later_follicles(k, self.matrix.seen)
-        if later.p_lower <= self.config.alpha:
+        later, p = tests.later.at(k), float(self.decision.p_claims[k])
+        if p <= self.config.alpha:
             why = "not every later stage is lower"
+        elif later.p_lower <= self.config.alpha:
+            why = f"corrected for the other stages, its p is {p:.2g}"
+        else:
+            why = "later follicles are not shown to be fewer"
         return (
-            f"accumulation at the {_NAMES[k]} stage: there are {many}. {_capital(follicles)}: {_between(later)}. "
-            f"No block is shown, because {why}."
+            f"accumulation at the {_NAMES[k]} stage: there are {many}, and fewer go on. "
+            f"{_capital(later_follicles(k, self.matrix.seen))}: {_between(later)}. No block is shown, because {why}."
         )
 
     def depletion(self) -> str:
@@ -139,24 +146,21 @@ class _Said:
         )
 
     def inconclusive(self) -> str:
-        tests, alpha, many = (
-            self.tests,
-            self.config.alpha,
-            f"as many {later_follicles(self.contrast, self.matrix.seen)}",
-        )
+        tests, alpha, what = self.tests, self.config.alpha, later_follicles(self.contrast, self.matrix.seen)
         found = []
         if tests.shift.p_lower <= alpha:
-            found.append(f"{_at_most(tests.shift, many)} for each {_NAMES[self.contrast]} follicle")
+            found.append(f"for each {_NAMES[self.contrast]} follicle, {_at_most(tests.shift, 'as many')}")
         if tests.later.at(self.contrast).p_lower <= alpha:
-            found.append(f"{_at_most(tests.later.at(self.contrast), many)} in total")
-        elif tests.growing.p_lower <= alpha:
-            found.append(_at_most(tests.growing, _GROWING))
-        start = "inconclusive: no arrest, block or other pattern is shown"
+            found.append(f"in total, {_at_most(tests.later.at(self.contrast), 'as many')}")
+        elif not found and tests.growing.p_lower <= alpha:
+            what = "growing follicles"
+            found.append(f"in total, {_at_most(tests.growing, 'as many')}")
+        said = "inconclusive: no arrest, block or other pattern is shown, and none is excluded."
         if found:
             claimed = (np.asarray(self.decision.p_claims) <= alpha).any()
-            why = " Not every later stage is lower." if claimed else ""
-            return f"{start}, but there are {' and '.join(found)}.{why} Count more animals or sections."
-        return f"{start}, and none is excluded. Count more animals or sections."
+            why = "because not every later stage is lower" if claimed else "which alone is no block"
+            said += f" There may be fewer {what} ({'; '.join(found)}), {why}."
+        return f"{said} Count more animals or sections."
 
     def not_estimable(self) -> str:
         if not self.matrix.enough:
@@ -195,7 +199,7 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
     steps = [(int(k), rungs_after(int(k), seen)[0]) for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
     missing = [f"{_NAMES[k]} to {_NAMES[to]}" for k, to in steps if seen[k] and seen[to]]
     if missing and enough:
-        said.append(f"Not tested, because a group has no follicles of these stages: {', '.join(missing)}.")
+        said.append(f"Not estimable, because a group has no follicles of these stages: {', '.join(missing)}.")
     if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
@@ -222,7 +226,7 @@ def _too_few_countable(matrix: CountMatrix) -> list[str]:
     return [
         f"In all animals together, only {n:.0f} of {outlines:.0f} outlines of antral follicles show the nucleus of the "
         "oocyte. Count more sections. In a new study, you can also decide beforehand to compare outlines per section "
-        "(--count profiles)."
+        "(option --count profiles)."
     ]
 
 
@@ -230,7 +234,7 @@ def _basis(matrix: CountMatrix) -> str:
     """How many follicles and which animals the verdict rests on."""
     counted = f"{np.nansum(matrix.counts):.0f} counted follicles"
     if matrix.profiles is not None:
-        counted = f"{np.nansum(matrix.profiles):.0f} outlines, {np.nansum(matrix.counts):.0f} of them counted,"
+        counted = f"{np.nansum(matrix.profiles):.0f} staged outlines, {np.nansum(matrix.counts):.0f} of them counted,"
     groups = []
     for group, own in zip(matrix.genotypes, (~matrix.knockout, matrix.knockout), strict=True):
         names = [animal for animal, there in zip(matrix.animals, own, strict=True) if there]
@@ -248,12 +252,18 @@ def later_follicles(k: int, seen: NDArray[np.bool_]) -> str:
 
 def _at_most(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is lower, with the upper end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (one-sided 95 % limit {number_of(effect.upper())})"
+    return f"{_times(effect, what, control)} (at most {number_of(effect.upper())}; one-sided 95 % limit)"
+
+
+def _limit(effect: Effect, what: str, control: str = "") -> str:
+    """Only the upper end of the one-sided interval of a ratio."""
+    than = f" as in {control}" if control else ""
+    return f"at most {number_of(effect.upper())} times {what}{than} (one-sided 95 % limit)"
 
 
 def _at_least(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is higher, with the lower end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (one-sided 95 % limit {number_of(effect.lower())})"
+    return f"{_times(effect, what, control)} (at least {number_of(effect.lower())}; one-sided 95 % limit)"
 
 
 def _times(effect: Effect, what: str, control: str) -> str:

@@ -128,8 +128,10 @@ def test_emmeans_gives_the_responses_and_the_trend_over_dose():
         "cat(exp(simple$estimate), exp(both$estimate), both$SE)"
     )
     *ratios, se = in_r(code, "emmeans")
-    assert own.loc[["in WT", "in KO", "KO against WT"], "ratio"].tolist() == pytest.approx(ratios, rel=1e-4)
-    assert own.loc["KO against WT", "se"] == pytest.approx(se, rel=0.01)
+    assert own.loc[["in WT", "in KO", "KO against WT (interaction)"], "ratio"].tolist() == pytest.approx(
+        ratios, rel=1e-4
+    )
+    assert own.loc["KO against WT (interaction)", "se"] == pytest.approx(se, rel=0.01)
 
     given = table((("WT", 5, 1), ("het", 3, 0.7), ("KO", 4, 0.4)))
     row = compare_counts(given, config=ComparisonConfig(dose=("WT", "het", "KO"))).responses.iloc[0]
@@ -239,7 +241,7 @@ def test_r_gives_the_same_responses(given, config, imputed, tmp_path):
     assert list(theirs) == [f"{response} : {effect}" for response, effect in rows.groups]
     for (response, effect), own in rows:
         for place, row in enumerate(own.itertuples()):
-            name = "shift" if place == 0 else f"step {place}"
+            name = "shift" if place == 0 else "later 3" if place == 1 else f"step {place - 1}"
             ratio, low, high, _, p_lower = theirs[f"{response} : {effect}"][name]
             expected = (row.ratio, row.low, row.high, row.p)
             theirs_ = (ratio, low, high, 2 * min(p_lower, 1 - p_lower))

@@ -161,7 +161,16 @@ def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
             "full",
         )
         assert not low or (row["knockouts"] == "twice" and named and min(low) == 93)
-    litters = {r["design"]: r for r in rows_of(page, "### Litters, batches and treatments")}
+    litters = {r["design"]: r for r in rows_of(page, "### Groups, litters, batches, treatments, ages and models")}
+    two = next(row for name, row in litters.items() if name.startswith("two knockouts"))
+    held = {name: int(row["coverage, product"]) for name, row in litters.items()}
+    of_two_animals = held.pop(next(name for name in held if name.startswith("2 + 5 untreated")))
+    responses = [
+        row
+        for row in rows_of(page, "### Responses to a treatment, and trends")
+        if row["design"].startswith("treatment")
+    ]
+    alike, none = responses[0], responses[-1]
     mates = litters["3 + 3 litters, 4 animals of one group in each"]
     pairs = litters["6 litters, one animal of each group in each"]
     found = {(r["planted"], r["animals"]): r for r in rows_of(page, "### Arrests and blocks where there is one")}
@@ -189,6 +198,11 @@ def test_the_summary_of_the_statistics_has_the_figures_of_its_tables():
         f"false arrest or block in {mates['false, naive']} % of studies; the product in {mates['false, product']} %",
         f"find an arrest of 70 % in {mates['found, product']} % of studies",
         f"find more ({pairs['found, product']} % with 6)",
+        f"in {two['false, product']} % of studies in one of the two comparisons",
+        f"in {min(held.values())} to {max(held.values())} % of studies; where a group has only 2 animals, in "
+        f"{of_two_animals} %",
+        f"in one of them only in {alike['naive']} % of studies, and the interaction in {alike['product']} %",
+        f"in {none['product']} % of studies",
     ):
         assert sentence in summary
 

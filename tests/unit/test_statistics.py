@@ -215,7 +215,11 @@ class TestVerdict:
         control = 3 * np.array([*self.CONTROL, *self.CONTROL[:2]])
         said = find_arrest(matrix(control, np.round(control * (1, 3, 2.8, 1, 1)))).verdict.sentence
         assert "accumulation at the secondary stage" in said
-        assert "because they are not fewer" in said
+        assert "because later follicles are not shown to be fewer" in said
+        assert (
+            "because corrected for the other stages, its p is 0."
+            in self.of(1.23, 0.87, 0.56, 1.27, 1.03).verdict.sentence
+        )
         assert "not every later stage is lower" in self.of(1, 1, 1.6, 0.5, 1).verdict.sentence
 
     def test_an_acceleration_names_its_step(self):
@@ -258,7 +262,7 @@ class TestVerdict:
         m = matrix(self.CONTROL, self.CONTROL)
         m = replace(m, profiles=2 * m.counts)
         assert find_arrest(m).verdict.sentence.endswith(
-            "Based on 4992 outlines, 2496 of them counted, of 4 +/+ (a0, a1, a2, a3) and 4 -/- (a4, a5, a6, a7)."
+            "Based on 4992 staged outlines, 2496 of them counted, of 4 +/+ (a0, a1, a2, a3) and 4 -/- (a4, a5, a6, a7)."
         )
 
     def test_a_stage_that_the_counting_rule_has_emptied_is_named(self):
@@ -579,7 +583,7 @@ class TestStudies:
         result = compare(replace(counts_of(rows), samples=sheet.assign(litter=[*"abcdabcd", *"efghefgh"])))
         assert [a.matrix.comparison for a in result.arrests] == ["none", "PMSG"]
         assert all(a.matrix.paired for a in result.arrests)
-        assert result.responses["effect"].unique().tolist() == ["in +/+", "in -/-", "-/- against +/+"]
+        assert result.responses["effect"].unique().tolist() == ["in +/+", "in -/-", "-/- against +/+ (interaction)"]
         assert np.log(result.responses["ratio"].to_numpy(float)) == pytest.approx(0, abs=1e-9)
 
     @pytest.mark.parametrize("kind", ["countable", "healthy", "profiles"])
