@@ -109,7 +109,7 @@ def main() -> None:
     desk.walk.let_go()
     fold = next(head for head in panel.counts.findChildren(QToolButton) if head.text() == "Sections")
     fold.setChecked(True)
-    first, _, last = desk.tissue.sections
+    first, *_, last = desk.tissue.sections
     desk.tissue.exclude_region(largest.outline.buffer(40), "fold")
     desk.tissue.include([last.section_id], False, "out of focus")
     desk.tissue.assign([first.section_id], desk.tissue.owners[0])
