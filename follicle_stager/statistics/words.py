@@ -158,8 +158,8 @@ class _Said:
         said = "inconclusive: no arrest, block or other pattern is shown, and none is excluded."
         if found:
             claimed = (np.asarray(self.decision.p_claims) <= alpha).any()
-            why = "because not every later stage is lower" if claimed else "which alone is no block"
-            said += f" There may be fewer {what} ({'; '.join(found)}), {why}."
+            why = "Not every later stage is lower." if claimed else "This alone is no block."
+            said += f" There may be fewer {what}: {'; '.join(found)}. {why}"
         return f"{said} Count more animals or sections."
 
     def not_estimable(self) -> str:
