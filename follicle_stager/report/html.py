@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 _UNKNOWN = "–"
 # Width of the overlays, px, and how many are shown; the others are on disk.
 _OVERLAY_PX, _MAX_OVERLAYS = 900, 8
+# Verdicts that are no claim of their own beside the arrest, blocks and equivalence.
+_NOT_TESTED_APART = {"arrest", "block", "none", "inconclusive", "not estimable"}
 # Pictures per stage, and their side, px.
 _PER_STAGE, _CROP_PX = 4, 130
 
@@ -88,6 +90,7 @@ def write_report(
                 "would_change": _would_change(arrest),
                 "ways": _records(ways),
                 "robust": in_words(ways),
+                "aside": _aside(comparison.stages[comparison.stages["comparison"] == arrest.matrix.comparison]),
                 "fragile": ways[["verdict", "blocks_after"]].nunique().max() > 1,
                 "legend": _legend(arrest, comparison),
             }
@@ -107,6 +110,7 @@ def write_report(
         date=datetime.now(UTC).date().isoformat(),
         count=KIND_WORDS[comparison.kind],
         unit=_unit(comparison),
+        atretic_counted=comparison.kind == "countable",
         models=models,
         together=comparison.together,
         blocked=any(arrest.verdict.blocks for arrest in comparison.arrests),
@@ -247,7 +251,10 @@ def _would_change(arrest: Arrest) -> str:
             for name, seen in zip(RUNGS, arrest.matrix.seen, strict=True)
             if seen and name in stages
         ]
-        return f"Wrong stages could cause the same result. Check follicles of these stages first: {', '.join(names)}."
+        return (
+            "Wrong stages could cause the same result, if they are more frequent than on the test slides or differ "
+            f"between the groups. Check follicles of these stages first: {', '.join(names)}."
+        )
     steps = arrest.steps.dropna(subset=["ratio"])
     if steps.empty:
         return "Follicles of neighbouring stages in both groups, from at least two animals each."
@@ -256,6 +263,21 @@ def _would_change(arrest: Arrest) -> str:
     return (
         f"The smallest p has {step}: ratio {_number(row['ratio'])}, 95 % interval {_number(row['low'])} to "
         f"{_number(row['high'])}. More animals, or more sections of each, narrow it."
+    )
+
+
+def _aside(stages: pd.DataFrame) -> str:
+    """Warn if the groups differ in outlines that are unsure or atretic."""
+    own = stages[stages["stage"].isin(["unsure", "atretic"]) & ((stages["low"] > 1) | (stages["high"] < 1))]
+    said = [
+        f"{row.stage} ones, {_number(row.ratio)} times as many (95 % interval {_interval(row.low, row.high)})"
+        for row in own.itertuples()
+    ]
+    if not said:
+        return ""
+    return (
+        f"The groups differ in outlines that do not enter the verdict: {'; '.join(said)}. Check them: wrong stages may "
+        "be the cause."
     )
 
 
@@ -311,6 +333,7 @@ def _methods(comparison: Comparison) -> dict[str, object]:
         "equivalence_ratio": f"{config.equivalence_ratio:g}",
         "equivalent": _equivalent(comparison),
         "batches": any(arrest.matrix.batches is not None for arrest in comparison.arrests),
+        "others": ", ".join(sorted({a.verdict.kind for a in comparison.arrests} - _NOT_TESTED_APART)),
         "contrast": config.contrast.replace("_", " "),
         "contrast_named": config.named_on,
         "least_per_animal": f"{LEAST_PER_ANIMAL:g}",

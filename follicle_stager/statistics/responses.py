@@ -213,14 +213,14 @@ def _rows(name: str, tests: Tests, seen: NDArray[np.bool_], contrast: int) -> li
 
 def _tested(
     title: str, compared: Sequence[_Drawn], effects: dict[str, Cells], contrast: int
-) -> tuple[Responses, list[Effect], NDArray[np.bool_]]:
-    """Tables of some effects, their effects on the question, and the rungs that can be seen."""
+) -> tuple[Responses, list[Tests], NDArray[np.bool_]]:
+    """Tables of some effects, their tests, and the rungs that can be seen."""
     units = Units.of(compared, list(dict.fromkeys(cell for effect in effects.values() for cell in effect)))
-    rows, weights, shifts = [], [], []
+    rows, weights, tested = [], [], []
     for name, effect in effects.items():
         tests = units.tested(effect, contrast)
         rows += _rows(name, tests, units.seen, contrast)
-        shifts.append(tests.shift)
+        tested.append(tests)
         weights += [
             {"effect": name, "comparison": compared[i][0].comparison, "group": _SIDES[side], "weight": weight}
             for (i, side), weight in effect.items()
@@ -228,7 +228,7 @@ def _tested(
     tables = [pd.DataFrame(table) for table in (rows, weights)]
     for table in tables:
         table.insert(0, "response", title)
-    return Responses(tables[0], tables[1], ()), shifts, units.seen
+    return Responses(tables[0], tables[1], ()), tested, units.seen
 
 
 def _response(strata: list[_Drawn], over: _Over, config: ComparisonConfig) -> Responses:
@@ -237,8 +237,8 @@ def _response(strata: list[_Drawn], over: _Over, config: ComparisonConfig) -> Re
     names = (f"in {control}", f"in {knockout}", f"{knockout} against {control} (interaction)")
     effects = dict(zip(names, effects_of_response(list(over.weights.values())), strict=True))
     title = ", ".join(part for part in (first.model, over.title) if part)
-    found, shifts, seen = _tested(title, strata, effects, contrast)
-    return found._replace(said=(_sentence(title, first, seen, shifts, contrast, config),))
+    found, tests, seen = _tested(title, strata, effects, contrast)
+    return found._replace(said=(_sentence(title, first, seen, tests, config),))
 
 
 def _dose(groups: list[tuple[int, CountMatrix, Values | None]], config: ComparisonConfig) -> Responses:
@@ -252,7 +252,8 @@ def _dose(groups: list[tuple[int, CountMatrix, Values | None]], config: Comparis
     effect = {cell: weight for (_, cell), weight in zip(cells, weights, strict=True)}
     first = both[0][0]
     title = ", ".join(part for part in (first.model, f"gene dose ({', '.join(config.dose)})", first.stratum) if part)
-    found, (shift,), seen = _tested(title, both, {"for each step of dose": effect}, contrast)
+    found, (tests,), seen = _tested(title, both, {"for each step of dose": effect}, contrast)
+    shift = tests.shift
     if not np.isfinite(shift.log_ratio):
         return found._replace(said=(f"{title}: the trend could not be tested.",))
     said = (
@@ -267,11 +268,11 @@ def _sentence(
     title: str,
     first: CountMatrix,
     seen: NDArray[np.bool_],
-    shifts: list[Effect],
-    contrast: int,
+    tests: list[Tests],
     config: ComparisonConfig,
 ) -> str:
-    control, knockout = first.genotypes
+    contrast, (control, knockout) = config.contrast_place, first.genotypes
+    shifts, totals = [own.shift for own in tests], [own.later.at(contrast) for own in tests]
     if not all(np.isfinite(effect.log_ratio) for effect in shifts):
         why = "a group has no follicles of these stages"
         if first.batches is not None:
@@ -283,7 +284,9 @@ def _sentence(
     return (
         f"{title}: {shown}. The number of {later_follicles(contrast, seen)} for each {_NAMES[contrast]} follicle is "
         f"multiplied by {factors[0]} in {control}, and by {factors[1]} in {knockout}. The factor of {knockout} divided "
-        f"by that of {control} is {factors[2]}, two-sided p = {p:.2g}."
+        f"by that of {control} is {factors[2]}, two-sided p = {p:.2g}. In total, they are multiplied by "
+        f"{number_of(totals[0].log_ratio)} ({_interval(totals[0])}) in {control}, and by "
+        f"{number_of(totals[1].log_ratio)} ({_interval(totals[1])}) in {knockout}."
     )
 
 

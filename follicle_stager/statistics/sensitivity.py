@@ -99,6 +99,8 @@ def called(verdict: str) -> str:
 def in_words(table: pd.DataFrame) -> str:
     """Say in one sentence on what the verdict depends."""
     first, others = table.iloc[0], table.iloc[1:]
+    # A way that changes nothing at all is no support: early antral follicles are antral for most questions anyway.
+    others = others[(others.drop(columns="changed") != first.drop("changed")).any(axis=1)]
     if others.empty:
         return ""
     same = (others["verdict"] == first["verdict"]) & (others["blocks_after"] == first["blocks_after"])

@@ -127,8 +127,8 @@ class _Said:
         else:
             why = "later follicles are not shown to be fewer"
         return (
-            f"accumulation at the {_NAMES[k]} stage: there are {many}, and fewer go on. "
-            f"{_capital(later_follicles(k, self.matrix.seen))}: {_between(later)}. No block is shown, because {why}."
+            f"accumulation at the {_NAMES[k]} stage: there are {many}, and a smaller share of them goes on. All "
+            f"follicles after this stage: {_between(later)}. No block is shown, because {why}."
         )
 
     def depletion(self) -> str:
@@ -199,7 +199,7 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
     steps = [(int(k), rungs_after(int(k), seen)[0]) for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
     missing = [f"{_NAMES[k]} to {_NAMES[to]}" for k, to in steps if seen[k] and seen[to]]
     if missing and enough:
-        said.append(f"Not estimable, because a group has no follicles of these stages: {', '.join(missing)}.")
+        said.append(f"Not estimable, because a group has no counted follicles of these stages: {', '.join(missing)}.")
     if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")

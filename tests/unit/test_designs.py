@@ -112,6 +112,8 @@ class TestTreatments:
         assert row["se"] == pytest.approx(np.sqrt(variance), rel=1e-6)
         assert row["high"] < 1
         assert "PMSG against no stimulation: KO responds differently." in result.said[0]
+        total = result.responses.set_index(["effect", "test"]).loc["in WT", "all later than secondary"]
+        assert f"In total, they are multiplied by {total['ratio']:.2f} (95 % interval" in result.said[0]
 
     def test_a_series_of_ages_is_a_trend(self):
         later = self.TABLE.iloc[10:].assign(animal=[f"x{i}" for i in range(10)])
@@ -218,6 +220,11 @@ class TestSensitivity:
         result = compare_counts(table)
         assert result.verdicts["verdict"].item() != "arrest"
         assert "arrest (without m9)" in in_words(result.sensitivity)
+
+    def test_a_way_that_changes_nothing_is_no_support(self):
+        result = compare_counts(study(("WT", 4, SAME), ("KO", 4, ARREST)))
+        assert "early antral counted as antral" in set(result.sensitivity["changed"])
+        assert in_words(result.sensitivity).endswith("the verdict is also arrest in 8 of 8 other ways to compare.")
 
     def test_a_study_has_its_other_kinds_of_counts(self):
         ways = compare(counts_of(study_rows())).sensitivity["changed"].tolist()

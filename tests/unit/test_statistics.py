@@ -295,7 +295,7 @@ class TestVerdict:
         assert arrest.steps["ratio"].isna().tolist() == [False, False, True]
         warnings = " ".join(arrest.verdict.warnings)
         assert "they were not counted in every animal: primordial." in warnings
-        assert "a group has no follicles of these stages: early antral to antral." in warnings
+        assert "a group has no counted follicles of these stages: early antral to antral." in warnings
         nothing = find_arrest(matrix(np.zeros((4, 5)), np.zeros((4, 5))))
         assert nothing.verdict.kind == "not estimable"
 
