@@ -165,9 +165,11 @@ class Reviewer:
         if self.layer is not None:
             for action in ACTIONS:
                 self.viewer.bind_key(action.key, None)
-        for layer in self._layers():
-            if layer is not None and layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
+        # All at once: napari collects garbage after each removal, which takes half a second.
+        with self.viewer.layers.batched_update():
+            for layer in self._layers():
+                if layer is not None and layer in self.viewer.layers:
+                    self.viewer.layers.remove(layer)
         self.tissue.forget()
         self.layer = self._labels = self._picture = self._area_for = self._in_view = None
         self._ids = []
