@@ -416,11 +416,8 @@ def treated(studies: int) -> pd.DataFrame:
         units = Units(tuple(cells), place, counts, exposure)
         shift = units.tested(cells, 2).shift
         pairs = [units.tested({a: 1.0, b: -1.0}, 2).shift.p_two_sided for a, b in combinations(cells, 2)]
-        row: dict[str, object] = {"design": f"gene dose; each step multiplies antral follicles by {step:g}"}
-        row |= {"naive": percent(float((np.min(pairs, axis=0) <= 0.05).mean()))}
-        row |= {"product": percent(float((shift.p_two_sided <= 0.05).mean()))}
-        rows.append(row | {"coverage": f"{100 * covers(shift, np.log(step)):.0f}"})
-        print(rows[-1], flush=True)
+        design = f"gene dose; each step multiplies antral follicles by {step:g}"
+        rows.append(_effect_row(design, np.min(pairs, axis=0) <= 0.05, shift, np.log(step)))
     return pd.DataFrame(rows)
 
 
@@ -433,9 +430,14 @@ def _interaction(
     units = Units(cells, place, counts, exposure)
     control, knockout, both = (units.tested(effect, 2).shift for effect in effects_of_response(weights))
     one_only = (control.p_two_sided <= 0.05) != (knockout.p_two_sided <= 0.05)
-    row: dict[str, object] = {"design": design, "naive": percent(float(one_only.mean()))}
-    row |= {"product": percent(float((both.p_two_sided <= 0.05).mean()))}
-    row |= {"coverage": f"{100 * covers(both, truth):.0f}"}
+    return _effect_row(design, one_only, both, truth)
+
+
+def _effect_row(design: str, naive: np.ndarray, effect: effects.Effect, truth: float) -> dict[str, object]:
+    """How often the effect is shown, naively and by the product, and how often its interval holds the truth."""
+    row: dict[str, object] = {"design": design, "naive": percent(float(naive.mean()))}
+    row |= {"product": percent(float((effect.p_two_sided <= 0.05).mean()))}
+    row |= {"coverage": f"{100 * covers(effect, truth):.0f}"}
     print(row, flush=True)
     return row
 

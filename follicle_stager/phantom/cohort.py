@@ -122,11 +122,14 @@ class CohortPlan(Part):
         self.genotype("knockout")
         return self
 
+    def interval_of(self, length_um: float) -> float:
+        """Sampling interval of an ovary of this length; not rounded if it follows from the number of sections."""
+        return self.interval or max(1.0, length_um / self.thickness_um / (self.sections or 1))
+
     @property
     def mean_interval(self) -> float:
         """Sampling interval of an ovary of mean length."""
-        length_um = 1000 * float(np.mean(self.control.length_mm))
-        return self.interval or max(1.0, length_um / self.thickness_um / (self.sections or 1))
+        return self.interval_of(1000 * float(np.mean(self.control.length_mm)))
 
     def genotype(self, group: str) -> GenotypeModel:
         """Parameters of the ovaries of a group."""
@@ -358,7 +361,7 @@ def fingerprint(follicles: Iterable[Follicle]) -> str:
 def _sample(rng: np.random.Generator, plan: CohortPlan, ovary: Ovary) -> tuple[list[Cut], int]:
     """Systematic sample of an ovary's sections with a random start, and its interval."""
     low, high = ovary.extent_z
-    interval = plan.interval or max(1, round((high - low) / plan.thickness_um / (plan.sections or 1)))
+    interval = round(plan.interval_of(high - low))
     cuts = series(ovary, thickness_um=plan.thickness_um, interval=interval, start=int(rng.integers(interval)))
     kept = [cut for cut in cuts if (border := section_outline(ovary, cut)) and border.area >= _MIN_SECTION_UM2]
     if not kept:  # the middle of the ovary is always large enough

@@ -280,13 +280,12 @@ def _sentence(
         return f"{title}: the response could not be tested, because {why}."
     p = float(shifts[2].p_two_sided)
     shown = f"{knockout} responds differently" if p <= config.alpha else "no difference in the response is shown"
-    factors = [f"{number_of(effect.log_ratio)} ({_interval(effect)})" for effect in shifts]
+    by, of_total = ([f"{number_of(one.log_ratio)} ({_interval(one)})" for one in own] for own in (shifts, totals))
     return (
         f"{title}: {shown}. The number of {later_follicles(contrast, seen)} for each {_NAMES[contrast]} follicle is "
-        f"multiplied by {factors[0]} in {control}, and by {factors[1]} in {knockout}. The factor of {knockout} divided "
-        f"by that of {control} is {factors[2]}, two-sided p = {p:.2g}. In total, they are multiplied by "
-        f"{number_of(totals[0].log_ratio)} ({_interval(totals[0])}) in {control}, and by "
-        f"{number_of(totals[1].log_ratio)} ({_interval(totals[1])}) in {knockout}."
+        f"multiplied by {by[0]} in {control}, and by {by[1]} in {knockout}. The factor of {knockout} divided "
+        f"by that of {control} is {by[2]}, two-sided p = {p:.2g}. In total, they are multiplied by "
+        f"{of_total[0]} in {control}, and by {of_total[1]} in {knockout}."
     )
 
 

@@ -252,22 +252,21 @@ def later_follicles(k: int, seen: NDArray[np.bool_]) -> str:
 
 def _at_most(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is lower, with the upper end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (at most {number_of(effect.upper())}; one-sided 95 % limit)"
+    return f"{_times(effect.log_ratio, what, control)} (at most {number_of(effect.upper())}; one-sided 95 % limit)"
 
 
 def _limit(effect: Effect, what: str, control: str = "") -> str:
     """Only the upper end of the one-sided interval of a ratio."""
-    than = f" as in {control}" if control else ""
-    return f"at most {number_of(effect.upper())} times {what}{than} (one-sided 95 % limit)"
+    return f"at most {_times(effect.upper(), what, control)} (one-sided 95 % limit)"
 
 
 def _at_least(effect: Effect, what: str, control: str = "") -> str:
     """A ratio that is higher, with the lower end of its one-sided interval."""
-    return f"{_times(effect, what, control)} (at least {number_of(effect.lower())}; one-sided 95 % limit)"
+    return f"{_times(effect.log_ratio, what, control)} (at least {number_of(effect.lower())}; one-sided 95 % limit)"
 
 
-def _times(effect: Effect, what: str, control: str) -> str:
-    return f"{number_of(effect.log_ratio)} times {what}" + (f" as in {control}" if control else "")
+def _times(log_ratio: NDArray[np.float64], what: str, control: str) -> str:
+    return f"{number_of(log_ratio)} times {what}" + (f" as in {control}" if control else "")
 
 
 def _between(effect: Effect) -> str:
