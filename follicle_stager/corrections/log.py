@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from filelock import FileLock, Timeout
 
@@ -32,22 +32,28 @@ def read_edits(folder: Path) -> list[Edit]:
     UserError
         If another line is not an edit.
     """
-    path = _own_file(folder / NAME)
-    if not path.exists():
+    return [Edit.from_line(line, where) for line, where in lines_of(folder / NAME)]
+
+
+def lines_of(path: Path) -> list[tuple[bytes, str]]:
+    """Lines of a log with their places, for messages; an incomplete last line and empty ones are left out."""
+    if not own_file(path).exists():
         return []
     whole, _ = _split(path.read_bytes())
     # Not splitlines(): it also splits at other characters, which a name may contain.
     lines = whole.split(b"\n")[:-1]
-    return [Edit.from_line(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
+    return [(line, f"{path}: line {n}") for n, line in enumerate(lines, start=1) if line.strip()]
 
 
-class EditLog:
-    """The log of a slide, open for writing by one person at a time.
+class LineLog:
+    """A file to which lines are added, open for writing by one person at a time.
 
     Parameters
     ----------
-    folder
-        Folder of the slide.
+    path
+        The file; it need not exist.
+    busy
+        Message if another person or process has it open.
     wait_s
         How long to wait for another person or process to close it, s.
 
@@ -57,33 +63,30 @@ class EditLog:
         If another person or process still has it open.
     """
 
-    def __init__(self, folder: Path, *, wait_s: float = 0) -> None:
-        self._path = _own_file(folder / NAME)
-        _own_file(folder / f".{NAME}.lock")
-        # A window may open a slide in one thread and close it in another.
-        self._lock = FileLock(folder / f".{NAME}.lock", thread_local=False)
+    def __init__(self, path: Path, *, busy: str, wait_s: float = 0) -> None:
+        self._path = own_file(path)
+        own_file(path.with_name(f".{path.name}.lock"))
+        # A window may open a file in one thread and close it in another.
+        self._lock = FileLock(path.with_name(f".{path.name}.lock"), thread_local=False)
         try:
             self._lock.acquire(timeout=wait_s)
         except Timeout:
-            raise UserError(
-                f"{folder}: this slide is open for correction in another window or by another person; close it there "
-                "first."
-            ) from None
+            raise UserError(busy) from None
         try:
             self._mend()
         except BaseException:
             self._lock.release()
             raise
 
-    def __enter__(self) -> EditLog:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
-    def append(self, edit: Edit) -> None:
-        """Add an edit; it is on disk when this method returns, and not in the log if it raises an error."""
-        line, new = edit.to_line().encode("utf-8", "backslashreplace") + b"\n", not self._path.exists()
+    def add(self, text: str) -> None:
+        """Add a line; it is on disk when this method returns, and not in the file if it raises an error."""
+        line, new = text.encode("utf-8", "backslashreplace") + b"\n", not self._path.exists()
         with self._path.open("ab", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
             try:
@@ -97,7 +100,7 @@ class EditLog:
             _keep_name(self._path.parent)
 
     def close(self) -> None:
-        """Release the log for others."""
+        """Release the file for others."""
         self._lock.release()
 
     def _mend(self) -> None:
@@ -105,13 +108,27 @@ class EditLog:
             return
         whole, torn = _split(self._path.read_bytes())
         if torn:
-            aside = _own_file(self._path.with_suffix(".torn"))
+            aside = own_file(self._path.with_suffix(".torn"))
             with aside.open("ab") as file:
                 file.write(torn + b"\n")
             with self._path.open("rb+") as file:
                 file.truncate(len(whole))
                 os.fsync(file.fileno())
             logger.warning("%s: the last line is incomplete; it was moved to %s", self._path, aside.name)
+
+
+class EditLog(LineLog):
+    """The log of a slide's folder, open for writing by one person at a time; parameters and errors as of `LineLog`."""
+
+    def __init__(self, folder: Path, *, wait_s: float = 0) -> None:
+        busy = (
+            f"{folder}: this slide is open for correction in another window or by another person; close it there first."
+        )
+        super().__init__(folder / NAME, busy=busy, wait_s=wait_s)
+
+    def append(self, edit: Edit) -> None:
+        """Add an edit; it is on disk when this method returns, and not in the log if it raises an error."""
+        self.add(edit.to_line())
 
 
 def _keep_name(folder: Path) -> None:
@@ -124,7 +141,7 @@ def _keep_name(folder: Path) -> None:
             os.close(handle)
 
 
-def _own_file(path: Path) -> Path:
+def own_file(path: Path) -> Path:
     """Refuse a link: in a study from somebody else, it could lead to any file of this computer."""
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise UserError(f"{path}: this is a link or not a regular file, and is not opened; put the file itself here.")
