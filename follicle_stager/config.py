@@ -209,6 +209,17 @@ class CountingConfig(_Part):
     """Depth up to which a nucleus may reach into a section without being seen, on either side, µm [M]."""
 
 
+class AuditConfig(_Part):
+    """Which part of the tissue a person checks in an audit."""
+
+    field_um: Annotated[float, Field(ge=50, le=2000)] = 300.0
+    """Side of a field, µm [M]. A follicle belongs to the field that holds its oocyte nucleus, or else its centre."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.1
+    """Share of the fields of each animal that is checked; at least 20 fields are."""
+    repeats: Annotated[int, Field(ge=0)] = 20
+    """Number of fields that are checked twice; with fewer than 20, no agreement is reported."""
+
+
 class ComparisonConfig(_Part):
     """How the verdict is reached."""
 
@@ -257,6 +268,7 @@ class Config(_Part):
     morphometry: MorphometryConfig = MorphometryConfig()
     staging: StagingConfig = StagingConfig()
     counting: CountingConfig = CountingConfig()
+    audit: AuditConfig = AuditConfig()
     comparison: ComparisonConfig = ComparisonConfig()
 
     @model_validator(mode="before")
@@ -287,9 +299,9 @@ class Config(_Part):
 
     def fingerprint(self) -> str:
         """Short hash of all values that affect the follicles of a slide; equal settings have the same hash."""
-        return hashlib.sha256(self.model_dump_json(exclude={"slides", "counting", "comparison"}).encode()).hexdigest()[
-            :12
-        ]
+        return hashlib.sha256(
+            self.model_dump_json(exclude={"slides", "counting", "audit", "comparison"}).encode()
+        ).hexdigest()[:12]
 
 
 def _moved(values: dict[str, Any]) -> dict[str, Any]:

@@ -38,12 +38,15 @@ def main() -> None:
 
 def page() -> str:
     """The page."""
-    commands = sorted((c.callback for c in app.registered_commands if c.callback), key=lambda c: c.__name__)
-    links = " · ".join(f"[{c.__name__}](#{c.__name__})" for c in commands)
-    return f"{HEAD}\n{links}\n" + "".join(_command(c) for c in commands)
+    commands = {c.callback.__name__: c.callback for c in app.registered_commands if c.callback}
+    for group in app.registered_groups:
+        of_group = group.typer_instance.registered_commands if group.typer_instance else ()
+        commands |= {f"{group.name} {c.callback.__name__}": c.callback for c in of_group if c.callback}
+    links = " · ".join(f"[{name}](#{name.replace(' ', '-')})" for name in sorted(commands))
+    return f"{HEAD}\n{links}\n" + "".join(_command(name, commands[name]) for name in sorted(commands))
 
 
-def _command(callback: Callable[..., Any]) -> str:
+def _command(called: str, callback: Callable[..., Any]) -> str:
     hints = typing.get_type_hints(callback, include_extras=True)
     arguments, options, rows = [], [], []
     optional = False
@@ -64,10 +67,10 @@ def _command(callback: Callable[..., Any]) -> str:
         else:
             continue
         rows.append((first, _default(callback, name, parameter.default), info.help))
-    line = " ".join(["follicle-stager", callback.__name__, *arguments, *options, *(["[OPTIONS]"] if optional else [])])
+    line = " ".join(["follicle-stager", called, *arguments, *options, *(["[OPTIONS]"] if optional else [])])
     table = "| parameter | default | meaning |\n|---|---|---|\n" if rows else ""
     table += "".join(f"| {first} | {default} | {about} |\n" for first, default, about in rows)
-    return f"\n## {callback.__name__}\n\n{inspect.getdoc(callback)}\n\n```\n{line}\n```\n\n{table}"
+    return f"\n## {called}\n\n{inspect.getdoc(callback)}\n\n```\n{line}\n```\n\n{table}"
 
 
 def _value(kind: object) -> str:

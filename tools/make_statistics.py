@@ -27,7 +27,7 @@ from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.statistics import decision, effects
 from follicle_stager.statistics.decision import decide
-from follicle_stager.statistics.decision import tests_of as effects_of
+from follicle_stager.statistics.decision import all_effects
 from follicle_stager.statistics.effects import Counted, Layout, holm, two_groups
 from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.responses import Units, effects_of_response, trend

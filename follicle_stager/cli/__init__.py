@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from follicle_stager.cli import studies, trials  # noqa: F401  they add their commands to the application
+from follicle_stager.cli import audits, studies, trials  # noqa: F401  they add their commands to the application
 from follicle_stager.cli.common import app, err, out
 from follicle_stager.errors import UserError, describe_os_error
 from follicle_stager.version import __version__

@@ -234,6 +234,7 @@ def _count(
 
 def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = "") -> fs.Comparison:
     """Compare, write the tables and show the verdict."""
+    from follicle_stager.audit import AuditResult
     from follicle_stager.cli.tables import comparison_tables
     from follicle_stager.statistics.matrix import KIND_WORDS
 
@@ -241,7 +242,9 @@ def _compare(study: fs.Study, counts: fs.Counts, kind: str, covariates: str = ""
     if kind not in kinds:
         raise UserError(f"--count {kind}: write {', '.join(kinds)}.")
     names = [name.strip() for name in covariates.split(",") if name.strip()]
-    comparison: fs.Comparison = fs.compare(counts, kind=kinds[kind], config=study.config.comparison, covariates=names)
+    comparison: fs.Comparison = fs.compare(
+        counts, kind=kinds[kind], config=study.config.comparison, covariates=names, audit=AuditResult.of(study)
+    )
     fs.write_comparison(study, comparison)
     out.print(*comparison_tables(comparison), sep="\n")
     return comparison

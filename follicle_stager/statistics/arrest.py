@@ -112,7 +112,8 @@ def tested(matrix: CountMatrix, config: ComparisonConfig, imputed: Values | None
         return _nothing()
     drawn = None if imputed is None else matrix.by_unit(imputed)
     counts, exposure = matrix.by_unit(matrix.counts), matrix.by_unit(matrix.exposure)
-    tests = with_imputed(counts, drawn, exposure, matrix.layout, config.contrast_place)
+    sampling = None if matrix.sampling is None else matrix.by_unit(matrix.sampling)
+    tests = with_imputed(counts, drawn, exposure, matrix.layout, config.contrast_place, sampling=sampling)
     return tests, decide(tests, config)
 
 
@@ -189,4 +190,5 @@ def _animals(matrix: CountMatrix, contrast: int) -> pd.DataFrame:
     table["batch"] = "" if matrix.batches is None else matrix.batches
     own = Counted(matrix.counts[:, contrast], matrix.exposure[:, contrast])
     later = together(matrix.counts, matrix.exposure, rungs_after(contrast, matrix.seen))
-    return table.assign(arrest_log_ratio=log_rates(later) - log_rates(own))
+    with np.errstate(invalid="ignore"):  # estimates of an audit may be negative
+        return table.assign(arrest_log_ratio=log_rates(later) - log_rates(own))

@@ -11,14 +11,15 @@ import pandas as pd
 
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
+from follicle_stager.files import plain_cell
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.arrest import Arrest, find_arrest
 from follicle_stager.statistics.designs import comparisons, models_of
 from follicle_stager.statistics.matrix import KIND_WORDS
 from follicle_stager.statistics.per_stage import COVARIATES, per_stage
 from follicle_stager.statistics.points import points
-from follicle_stager.statistics.responses import responses
-from follicle_stager.statistics.sensitivity import sensitivity
+from follicle_stager.statistics.responses import Responses, responses
+from follicle_stager.statistics.sensitivity import NOT_AUDITED, sensitivity
 from follicle_stager.statistics.stage_errors import stage_errors
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from follicle_stager.audit.results import AuditResult
     from follicle_stager.statistics.matrix import CountKind, CountMatrix
     from follicle_stager.study import Counts
 
@@ -60,6 +62,8 @@ class Comparison:
     responses, response_weights, said
         Differences between treatments, the weights of the groups in them, and sentences; empty if there is one
         treatment and no order of dose.
+    audited, accuracy, confusion, audit_words
+        What the audit says, as tables and in words for a methods section; empty without one.
     notes
         Notes on animals and sections without counts, and on decisions that differ from the sample sheet.
     covariates
@@ -80,6 +84,10 @@ class Comparison:
     responses: pd.DataFrame = field(default_factory=pd.DataFrame)
     response_weights: pd.DataFrame = field(default_factory=pd.DataFrame)
     said: tuple[str, ...] = ()
+    audited: pd.DataFrame = field(default_factory=pd.DataFrame)
+    accuracy: pd.DataFrame = field(default_factory=pd.DataFrame)
+    confusion: pd.DataFrame = field(default_factory=pd.DataFrame)
+    audit_words: str = ""
     notes: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
 
@@ -87,6 +95,18 @@ class Comparison:
     def settings(self) -> pd.DataFrame:
         """The question and the limits of the verdict, one row."""
         return pd.DataFrame([self.config.model_dump() | {"dose": ", ".join(self.config.dose)}])
+
+    @property
+    def sampling(self) -> pd.DataFrame:
+        """Variances of the sampling errors of audited counts by rung, one row per animal; empty without an audit."""
+        own = [
+            pd.DataFrame(a.matrix.sampling, columns=list(RUNGS)).assign(
+                comparison=a.matrix.comparison, animal=a.matrix.animals
+            )
+            for a in self.arrests
+            if a.matrix.sampling is not None
+        ]
+        return pd.concat(own, ignore_index=True) if own else pd.DataFrame()
 
     @property
     def exposures(self) -> pd.DataFrame:
@@ -118,6 +138,7 @@ def compare(
     kind: CountKind = "countable",
     config: ComparisonConfig | None = None,
     covariates: Sequence[str] = (),
+    audit: AuditResult | None = None,
 ) -> Comparison:
     """Compare knockouts with controls: each model, group and treatment by itself. Nothing is written.
 
@@ -131,6 +152,8 @@ def compare(
         The question, the design, and limits of the verdict.
     covariates
         Columns of the sample sheet, for the comparison of single stages.
+    audit
+        Audit of the study; the audited counts are then compared. Its result is hidden until the audit is closed.
 
     Returns
     -------
@@ -140,32 +163,79 @@ def compare(
     Raises
     ------
     UserError
-        If there is nothing to compare, or a covariate is unknown or differs within an animal.
+        If there is nothing to compare, a covariate is unknown or differs within an animal, or the audit is not closed.
     """
+    if audit is not None and not audit.record.closed:
+        raise UserError(
+            f"{audit.progress} The comparison stays hidden until the audit is closed: finish it with 'follicle-stager "
+            "review --audit', then run 'follicle-stager audit close'."
+        )
     _refuse_mixed_sampling(counts.section)
     beside = _covariates(counts, covariates)
     config = config or ComparisonConfig()
-    kinds = {kind: _of_kind(counts, kind, config)}
+    kinds: dict[str, list[_Drawn]] = {kind: _of_kind(counts, kind, config, audit)}
     for other in KIND_WORDS:
         if other not in (kind, "given"):
             with suppress(UserError):  # this kind cannot be compared, e.g. because the height of nuclei is unknown
-                kinds[other] = _of_kind(counts, other, config)
-    return compared(
-        kinds, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside, section=counts.section
+                kinds[other] = _of_kind(counts, other, config, audit)
+    if audit is not None:
+        kinds[NOT_AUDITED] = _of_kind(counts, kind, config)
+    section = counts.section if audit is None else None  # fields of a section are too few for a value of its own
+    comparison = compared(
+        kinds, config=config, notes=counts.notes, covariates=tuple(covariates), beside=beside, section=section
+    )
+    if audit is None:
+        return comparison
+    return replace(
+        comparison,
+        audited=audit.table(),
+        accuracy=audit.accuracy(),
+        confusion=audit.confusion().rename_axis(columns=None).reset_index(),
+        audit_words=audit.in_words(),
     )
 
 
-def _of_kind(counts: Counts, kind: CountKind, config: ComparisonConfig) -> list[_Drawn]:
+def _of_kind(
+    counts: Counts, kind: CountKind, config: ComparisonConfig, audit: AuditResult | None = None
+) -> list[_Drawn]:
     """All comparisons with a kind of counts."""
     matrices = comparisons(models_of(counts, kind), config)
     if kind == "profiles":
         matrices = [replace(matrix, notes=(_OF_PROFILES, *matrix.notes)) for matrix in matrices]
+    if audit is not None:
+        return [(_audited(matrix, audit, kind), None) for matrix in matrices]
     errors = [stage_errors(counts.follicles, counts.rejected, matrix, kind=kind) for matrix in matrices]
     return [(m, None if e is None else e.imputed(m)) for m, e in zip(matrices, errors, strict=True)]
 
 
+def _audited(matrix: CountMatrix, audit: AuditResult, kind: CountKind) -> CountMatrix:
+    """The matrix with audited counts; a rung that cannot be seen on the slides stays so."""
+    totals, variances, _, seen = audit.totals(kind, list(RUNGS.values()))
+    place = {(row.model, row.animal): i for i, row in enumerate(audit.animals.itertuples(index=False))}
+    missing = [name for name in matrix.animals if (plain_cell(matrix.model), plain_cell(name)) not in place]
+    if missing:
+        raise UserError(
+            f"animals {', '.join(missing)} are not in the audit: they were added after it was planned. Plan a new "
+            "audit, or leave them out of the sample sheet."
+        )
+    rows = [place[plain_cell(matrix.model), plain_cell(name)] for name in matrix.animals]
+    fields, done = audit.sizes
+    what = (
+        f"an audit of {done[rows].sum()} of {fields[rows].sum()} fields, in which "
+        f"{int(seen[rows][:, matrix.seen].sum())} {KIND_WORDS[kind]} were found"
+    )
+    return replace(
+        matrix,
+        counts=np.where(matrix.seen, totals[rows], np.nan),
+        sampling=np.where(matrix.seen, variances[rows], np.nan),
+        audited=what,
+        profiles=None,
+        beside={},
+    )
+
+
 def compared(
-    kinds: Mapping[CountKind, Sequence[_Drawn]],
+    kinds: Mapping[str, Sequence[_Drawn]],
     *,
     config: ComparisonConfig | None = None,
     notes: tuple[str, ...] = (),
@@ -189,8 +259,9 @@ def compared(
         Counts by section, for figures.
     """
     config = config or ComparisonConfig()
-    kind, *others = kinds
-    matrices, drawn = zip(*kinds[kind], strict=True)
+    first, *others = kinds
+    kind: CountKind = first  # type: ignore[assignment]
+    matrices, drawn = zip(*kinds[first], strict=True)
     arrests = tuple(find_arrest(m, config, imputed=d) for m, d in zip(matrices, drawn, strict=True))
     stages = [per_stage(m, covariates=_of_animals(beside, m), imputed=d) for m, d in zip(matrices, drawn, strict=True)]
     if len(matrices) > 1:
@@ -199,11 +270,15 @@ def compared(
             f"There are {len(matrices)} comparisons. Each has its own chance of {100 * config.alpha:g} % of a false "
             "arrest or block, which is not corrected for their number.",
         )
-    between = responses(matrices, drawn, config)
+    if any(matrix.sampling is not None for matrix in matrices):
+        between = Responses(pd.DataFrame(), pd.DataFrame(), ())
+        notes = (*notes, "Responses to treatments and trends are not calculated from audited counts.")
+    else:
+        between = responses(matrices, drawn, config)
     shown = [points(matrix, pd.DataFrame() if section is None else section, kind) for matrix in matrices]
     ways = [
         sensitivity(matrix, own, config, of_kinds={other: kinds[other][i] for other in others})
-        for i, (matrix, own) in enumerate(kinds[kind])
+        for i, (matrix, own) in enumerate(kinds[first])
     ]
     verdicts = [
         {

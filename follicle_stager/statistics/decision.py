@@ -25,12 +25,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, rate_ratio, ratio_of_ratios, together
+from follicle_stager.statistics import effects, linear
+from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, together
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
@@ -123,7 +124,9 @@ class Decision:
         return tuple(name for name, blocked in zip(_NAMES, self.blocks, strict=False) if blocked)
 
 
-def tests_of(counts: Values, exposure: Values, layout: Layout, contrast: int) -> Tests:
+def all_effects(
+    counts: Values, exposure: Values, layout: Layout, contrast: int, *, sampling: Values | None = None
+) -> Tests:
     """Compute all effects.
 
     Parameters
@@ -134,29 +137,38 @@ def tests_of(counts: Values, exposure: Values, layout: Layout, contrast: int) ->
         The groups; at least two animals of each.
     contrast
         Rung of the question: all later rungs against this one.
+    sampling
+        Variances of the sampling errors if the counts are those of an audit; effects are then on the linear scale.
     """
     n = len(_NAMES)
     seen = np.asarray(np.isfinite(counts).reshape(-1, n).all(axis=0))
     sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in layout.groups])
     present = np.asarray(seen & (sums.sum(axis=0) > 0))
+    if sampling is None:
+        stages: list[Any] = [Counted(counts[..., k], exposure[..., k]) for k in range(n)]
+        ratio, against_ratio = effects.rate_ratio, effects.ratio_of_ratios
+    else:
+        stages = linear.estimated(counts, exposure, sampling, layout)
+        ratio, against_ratio = linear.rate_ratio, linear.ratio_of_ratios  # type: ignore[assignment]
 
-    def one(rung: int) -> Counted:
-        return Counted(counts[..., rung], exposure[..., rung])
+    def joined(rungs: list[int]) -> Any:
+        return together(counts, exposure, rungs) if sampling is None else linear.together([stages[k] for k in rungs])
 
-    def against(k: int, later: Counted, rungs: list[int]) -> Effect:
+    def against(k: int, later: Any, rungs: list[int]) -> Effect:
         # It says something if both sides have follicles, and each group has some on one of the two.
         each = np.asarray((sums[..., [k, *rungs]].sum(axis=-1) > 0).all(axis=0))
         known = each & present[..., k] & present[..., rungs].any(axis=-1)
-        return ratio_of_ratios(later, one(k), layout).only(np.asarray(known))
+        return against_ratio(later, stages[k], layout).only(np.asarray(known))
 
     follow = [rungs_after(k, seen) for k in range(n - 1)]
-    after = [together(counts, exposure, own) for own in follow]
+    after = [joined(own) for own in follow]
     some = [np.asarray(present[..., own].any(axis=-1)) for own in follow]
-    later = [rate_ratio(own, layout).only(there) for own, there in zip(after, some, strict=True)]
+    later = [ratio(own, layout).only(there) for own, there in zip(after, some, strict=True)]
+    kind: type[Effect] = type(later[0])
     return Tests(
-        rungs=Effect.stacked([rate_ratio(one(k), layout).only(present[..., k]) for k in range(n)]),
-        steps=Effect.stacked([against(k, one(own[0]), own[:1]) for k, own in enumerate(follow)]),
-        later=Effect.stacked(later),
+        rungs=kind.stacked([ratio(stages[k], layout).only(present[..., k]) for k in range(n)]),
+        steps=kind.stacked([against(k, stages[own[0]], own[:1]) for k, own in enumerate(follow)]),
+        later=kind.stacked(later),
         shift=against(contrast, after[contrast], follow[contrast]),
     )
 
@@ -167,12 +179,20 @@ def rungs_after(k: int, seen: NDArray[np.bool_]) -> list[int]:
     return [i for i in range(k + 1, last + 1) if seen[i]] or [last]
 
 
-def with_imputed(counts: Values, imputed: Values | None, exposure: Values, layout: Layout, contrast: int) -> Tests:
+def with_imputed(
+    counts: Values,
+    imputed: Values | None,
+    exposure: Values,
+    layout: Layout,
+    contrast: int,
+    *,
+    sampling: Values | None = None,
+) -> Tests:
     """Compute all effects of one study, with the staging errors of imputed counts, (draws, n animals, 5), if given."""
-    plain = tests_of(counts, exposure, layout, contrast)
+    plain = all_effects(counts, exposure, layout, contrast, sampling=sampling)
     if imputed is None:
         return plain
-    drawn = tests_of(imputed, exposure, layout, contrast)
+    drawn = all_effects(imputed, exposure, layout, contrast)
     return Tests(*(pooled(getattr(plain, f.name), getattr(drawn, f.name)) for f in fields(Tests)))
 
 

@@ -78,6 +78,11 @@ class CountMatrix:
         Batch of each animal, (n,) str, if batches are held constant.
     notes
         What a reader must know of the design.
+    sampling
+        If the counts are those of an audit, the variances of their sampling errors, (n, 5); effects are then on the
+        linear scale.
+    audited
+        What was audited, in words.
     """
 
     model: str
@@ -98,6 +103,8 @@ class CountMatrix:
     paired: bool = False
     batches: NDArray[np.str_] | None = None
     notes: tuple[str, ...] = ()
+    sampling: NDArray[np.float64] | None = None
+    audited: str = ""
 
     @property
     def comparison(self) -> str:
@@ -117,6 +124,7 @@ class CountMatrix:
             **rows_of(self, np.flatnonzero(kept).tolist()),
             litters=None if self.litters is None else self.litters[kept],
             batches=None if self.batches is None else self.batches[kept],
+            sampling=None if self.sampling is None else self.sampling[kept],
         )
 
     @property

@@ -10,6 +10,7 @@ import pandas as pd
 
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
+from follicle_stager.statistics import linear
 from follicle_stager.statistics.arrest import columns_of
 from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, rate_ratio
 from follicle_stager.statistics.matrix import indicators
@@ -56,7 +57,8 @@ def per_stage(
     layout = _layout(matrix, covariates)
     rows = []
     for i, name in enumerate(RUNGS):
-        row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), layout)
+        sampling = None if matrix.sampling is None else matrix.sampling[:, i]
+        row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), layout, sampling)
         if imputed is not None and effect is not None:
             drawn = rate_ratio(_of_units(matrix, Counted(imputed[..., i], matrix.exposure[:, i])), layout)
             row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, staging errors included"}
@@ -72,7 +74,9 @@ def _of_units(matrix: CountMatrix, stage: Counted) -> Counted:
     return Counted(*(matrix.by_unit(values[..., None])[..., 0] for values in stage))
 
 
-def _row(matrix: CountMatrix, name: str, stage: Counted, layout: Layout) -> tuple[dict[str, Any], Effect | None]:
+def _row(
+    matrix: CountMatrix, name: str, stage: Counted, layout: Layout, sampling: NDArray[np.float64] | None = None
+) -> tuple[dict[str, Any], Effect | None]:
     ko, counts = matrix.knockout, stage.counts
     row: dict[str, Any] = {"comparison": matrix.comparison, "stage": name}
     row |= {"n_control": counts[~ko].sum(), "n_knockout": counts[ko].sum()}
@@ -81,7 +85,12 @@ def _row(matrix: CountMatrix, name: str, stage: Counted, layout: Layout) -> tupl
         return row | nothing | {"method": "not counted"}, None
     if not matrix.enough or not counts.sum():
         return row | nothing | {"method": "not estimable"}, None
-    effect = rate_ratio(_of_units(matrix, stage), layout)
+    own = _of_units(matrix, stage)
+    if sampling is not None:
+        variances = matrix.by_unit(sampling[:, None])
+        (estimated,) = linear.estimated(own.counts[:, None], own.exposure[:, None], variances, layout)
+        return row | _columns_of(linear.rate_ratio(estimated, layout)) | {"method": "audited, Fieller"}, None
+    effect = rate_ratio(own, layout)
     return row | _columns_of(effect) | {"method": _method(layout, few=bool(effect.few))}, effect
 
 

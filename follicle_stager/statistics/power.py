@@ -12,7 +12,7 @@ import pandas as pd
 from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.decision import Tests, VerdictKind, decide, tests_of, with_imputed
+from follicle_stager.statistics.decision import Tests, VerdictKind, all_effects, decide, with_imputed
 from follicle_stager.statistics.effects import HALF, LEAST_PER_ANIMAL, Effect, two_groups
 from follicle_stager.statistics.responses import Units, effects_of_response
 from follicle_stager.statistics.simulate import SECTIONS, SPREADS, Design, Spread, matrix_of, moves
@@ -77,7 +77,7 @@ def simulate_verdicts(
     held: list[Values] = []
     for first in range(0, studies, _AT_ONCE):
         counts, exposure = design.draw(min(_AT_ONCE, studies - first), animals, rng)
-        tests = tests_of(counts, exposure, layout, contrast)
+        tests = all_effects(counts, exposure, layout, contrast)
         if carried:
             both = zip(counts, exposure, strict=True)
             drawn = [_carried(c, e, animals, design.wrong_stage, contrast) for c, e in both]
@@ -265,7 +265,7 @@ def response_power(
             many = min(_AT_ONCE, studies - first)
             drawn = [each.draw(many, n, rng) for each in (design, design.treated(contrast, *response))]
             for when, (counts, exposure) in zip(("without", "with"), drawn, strict=True):
-                tests = tests_of(counts, exposure, two_groups(np.repeat([False, True], n)), contrast)
+                tests = all_effects(counts, exposure, two_groups(np.repeat([False, True], n)), contrast)
                 found[when].append(decide(tests, config).arrest)
             counts, exposure = (np.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True))
             cells = ((0, False), (0, True), (1, False), (1, True))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import get_args
 
-from follicle_stager.stages import RUNGS
+from follicle_stager.audit.results import COUNTED
+from follicle_stager.stages import OUTLINED, RUNGS
 from follicle_stager.statistics.decision import VerdictKind
 from follicle_stager.statistics.matrix import CountKind
 from follicle_stager.study.schemas import SHARE, number, table_of, text, whole
@@ -73,8 +74,8 @@ PER_STAGE = table_of(
     {
         **_COMPARISON,
         "stage": text("stage, unsure or atretic", (*RUNGS, "unsure", "atretic")),
-        "n_control": whole("number of follicles in control animals"),
-        "n_knockout": whole("number of follicles in knockout animals"),
+        "n_control": number("number of follicles in control animals; estimated if there is an audit", None),
+        "n_knockout": number("number of follicles in knockout animals; estimated if there is an audit", None),
         "ratio": number("ratio of the follicles per sampled ovary, knockout to control"),
         **_INTERVAL,
         "p": number("its two-sided p", SHARE),
@@ -91,7 +92,10 @@ ANIMALS = table_of(
         **_COMPARISON,
         "group": text("control (the reference) or knockout", ("control", "knockout")),
         "animal": text("as in the sample sheet"),
-        **{name: whole(f"follicles on the rung {name.replace('_', ' ')}") for name in RUNGS},
+        **{
+            name: number(f"follicles on the rung {name.replace('_', ' ')}; estimated if there is an audit", None)
+            for name in RUNGS
+        },
         "unit": text("what is independent: the animal, or its litter and group"),
         "pair": text("litter in which the groups are compared; empty if animals are not paired"),
         "batch": text("batch that is held constant; else empty"),
@@ -130,10 +134,11 @@ POINTS = table_of(
         "ovary": text("L, R or empty"),
         "section": text("name of the section, or empty"),
         "stage": text("stage", RUNGS),
-        "counted": whole("number of follicles counted"),
+        "counted": number("number of follicles counted; estimated if there is an audit", None),
         "value": number(
             "follicles per ovary, section or animal: counted over the offset; for sections and ovaries, as if all "
-            "of the animal were alike"
+            "of the animal were alike",
+            None,
         ),
     },
     title="statistics/points.csv",
@@ -184,6 +189,67 @@ RESPONSE_WEIGHTS = table_of(
     title="statistics/response_weights.csv",
     description="how the effects in responses.csv are made of the groups",
 )
+_GROUPS = {
+    "model": text("mouse model"),
+    "group": text("control, knockout, or another group of the sample sheet"),
+    "genotype": text("as in the sample sheet"),
+    "animal": text("as in the sample sheet"),
+}
+AUDITED = table_of(
+    {
+        **_GROUPS,
+        "stage": text("stage, unsure or corpus luteum", [s.value for s in OUTLINED]),
+        "counted": text("what is counted, as in counts_by_animal.csv", tuple(COUNTED)),
+        "predicted": whole("number when the audit was planned"),
+        "estimated": number("number by the audit; it may be negative, and is not cut off at zero", None),
+        "se": number("standard error of the sampling of fields; NA if fewer than 10 were seen"),
+        "low": number("lower end of the 95 % interval for this animal; NA if fewer than 10 were seen", None),
+        "high": number("upper end", None),
+        "seen": whole("number in the audited fields"),
+        "audited_fields": whole("number of audited fields of the animal"),
+        "fields": whole("number of all fields of the animal"),
+        "note": text("too few, if fewer than 10 were seen"),
+    },
+    title="tables/audited_by_animal.csv",
+    description="counts by the audit; only if there is one",
+)
+ACCURACY = table_of(
+    {
+        "stage": text("stage, or all stages"),
+        "measure": text(
+            "precision: share of claims that are follicles; recall: share of follicles that are claimed; right stage: "
+            "of those that are claimed; count error: claims minus follicles, as a share of the follicles",
+            ("precision", "recall", "right stage", "count error"),
+        ),
+        "group": text("all animals, or a difference between groups"),
+        "n": whole("number of audited claims or follicles"),
+        "value": number("value, expanded to the tissue of the animals", None),
+        "low": number("lower end of its 95 % interval, over animals", None),
+        "high": number("upper end of its 95 % interval", None),
+    },
+    title="statistics/audit_accuracy.csv",
+    description="accuracy of the counts on the slides of this study; only if there is an audit",
+)
+CONFUSION = table_of(
+    {
+        "true": text("stage by the audit; none: no follicle"),
+        **{
+            name: number(f"expanded number that was claimed to be {name.replace('_', ' ')}")
+            for name in (*(s.value for s in OUTLINED), "none")
+        },
+    },
+    title="statistics/audit_confusion.csv",
+    description="true and claimed stages; only if there is an audit",
+)
+SAMPLING = table_of(
+    {
+        **_COMPARISON,
+        "animal": text("as in the sample sheet"),
+        **{name: number(f"variance of the estimate on the rung {name.replace('_', ' ')}") for name in RUNGS},
+    },
+    title="statistics/sampling.csv",
+    description="sampling errors of the audited counts in animals.csv; only if there is an audit",
+)
 SETTINGS = table_of(
     {
         "contrast": text("stage of the question, as named in study.toml", RUNGS),
@@ -214,4 +280,10 @@ SCHEMAS = {
     "responses": RESPONSES,
     "response_weights": RESPONSE_WEIGHTS,
     "settings": SETTINGS,
+    "audited": AUDITED,
+    "accuracy": ACCURACY,
+    "confusion": CONFUSION,
+    "sampling": SAMPLING,
 }
+#: Tables that a comparison may lack.
+OPTIONAL = ("responses", "response_weights", "audited", "accuracy", "confusion", "sampling")

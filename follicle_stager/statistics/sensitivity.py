@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     Values = NDArray[np.float64]
 
+#: The comparison without the audit, as one of the other ways.
+NOT_AUDITED = "audit left out"
+
 
 def sensitivity(
     matrix: CountMatrix,
@@ -65,13 +68,16 @@ def _ways(
 ) -> Iterator[tuple[str, CountMatrix, Values | None]]:
     yield "as compared", matrix, imputed
     for kind, (own, drawn) in of_kinds.items():
-        yield f"counted: {kind}", own, drawn
+        yield kind if kind == NOT_AUDITED else f"counted: {kind}", own, drawn
     if imputed is not None:
         yield "errors of the software left out", matrix, None
     early, antral = list(RUNGS).index("early_antral"), list(RUNGS).index("antral")
     if matrix.seen[[early, antral]].all():
-        drawn = None if imputed is None else _merged(imputed, early, antral)
-        yield "early antral counted as antral", replace(matrix, counts=_merged(matrix.counts, early, antral)), drawn
+        drawn, sampling = (
+            None if values is None else _merged(values, early, antral) for values in (imputed, matrix.sampling)
+        )
+        merged = replace(matrix, counts=_merged(matrix.counts, early, antral), sampling=sampling)
+        yield "early antral counted as antral", merged, drawn
     if matrix.litters is not None:
         yield "litters ignored", replace(matrix, litters=None, paired=False), imputed
     if matrix.batches is not None:

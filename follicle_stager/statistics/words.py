@@ -81,7 +81,8 @@ class _Said:
             total = f"in total {limit(tests.later.at(k), many)}"
             what = _capital(later_follicles(k, self.matrix.seen))
             groups = f"{counted[0]:.0f} in {control}, {counted[1]:.0f} in {self.matrix.genotypes[1]}"
-            parts.append(f"{also}{claim}: {ratio}, and {total}. {what} counted: {groups}.")
+            how = "counted" if self.matrix.sampling is None else "estimated"
+            parts.append(f"{also}{claim}: {ratio}, and {total}. {what} {how}: {groups}.")
         first = tests.rungs.at(places[0])
         if first.p_lower <= self.config.alpha:
             start = f"Fewer follicles also reach the {_NAMES[places[0]]} stage" if places[0] else _FEWER_PRIMORDIAL
@@ -194,15 +195,20 @@ def warnings_of(matrix: CountMatrix, tests: Tests, config: ComparisonConfig) -> 
     seen = matrix.seen
     unseen = [name for name, there in zip(_NAMES, seen, strict=True) if not there]
     if unseen:
-        why = "were not counted in every animal" if matrix.profiles is None else "cannot be seen on all of these slides"
+        by_hand = matrix.profiles is None and matrix.sampling is None
+        why = "were not counted in every animal" if by_hand else "cannot be seen on all of these slides"
         said.append(f"Left out, because they {why}: {', '.join(unseen)}.")
     steps = [(int(k), rungs_after(int(k), seen)[0]) for k in np.flatnonzero(np.isnan(tests.steps.log_ratio))]
     missing = [f"{_NAMES[k]} to {_NAMES[to]}" for k, to in steps if seen[k] and seen[to]]
-    if missing and enough:
+    if missing and enough and matrix.sampling is not None:
+        said.append(f"Not estimable from the audit: {', '.join(missing)}.")
+    elif missing and enough:
         said.append(f"Not estimable, because a group has no counted follicles of these stages: {', '.join(missing)}.")
     if np.isnan(tests.shift.log_ratio) and enough:
         stage = config.contrast.replace("_", " ")
         said.append(f"The question, an arrest at the {stage} stage, could not be tested.")
+    if matrix.sampling is not None:
+        return tuple(said)
     profiles = np.zeros_like(matrix.counts) if matrix.profiles is None else matrix.profiles
     for group, own in zip(matrix.genotypes, (~matrix.knockout, matrix.knockout), strict=True):
         emptied = np.flatnonzero((matrix.counts[own].sum(axis=0) == 0) & (profiles[own].sum(axis=0) > 0))
@@ -232,7 +238,7 @@ def _too_few_countable(matrix: CountMatrix) -> list[str]:
 
 def _basis(matrix: CountMatrix) -> str:
     """How many follicles and which animals the verdict rests on."""
-    counted = f"{np.nansum(matrix.counts):.0f} counted follicles"
+    counted = matrix.audited or f"{np.nansum(matrix.counts):.0f} counted follicles"
     if matrix.profiles is not None:
         counted = f"{np.nansum(matrix.profiles):.0f} staged outlines, {np.nansum(matrix.counts):.0f} of them counted,"
     groups = []

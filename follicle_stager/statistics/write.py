@@ -11,7 +11,7 @@ import pandas as pd
 
 from follicle_stager.files import write_csv, write_text
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics.schemas import SCHEMAS
+from follicle_stager.statistics.schemas import OPTIONAL, SCHEMAS
 from follicle_stager.study.schemas import validated
 
 if TYPE_CHECKING:
@@ -36,11 +36,14 @@ def write_comparison(study: Study | Path, comparison: Comparison) -> None:
     folder = study if isinstance(study, Path) else study.path
     for name, schema in SCHEMAS.items():
         table = getattr(comparison, name)
-        if name.startswith("response") and table.empty:
+        if name in OPTIONAL and table.empty:
             (folder / schema.title).unlink(missing_ok=True)
             continue
         write_csv(folder / schema.title, validated(table, schema).round(6))
-    write_text(folder / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
+    if comparison.audited.empty:
+        write_text(folder / "statistics" / "analysis.R", R_SCRIPT.read_text("utf-8"))
+    else:  # it repeats tests of counts, not of estimates
+        (folder / "statistics" / "analysis.R").unlink(missing_ok=True)
     write_csv(folder / "tables" / "prism_grouped.csv", prism_grouped(comparison))
     write_csv(folder / "tables" / "prism_grouped_scaled.csv", prism_grouped(comparison, scaled=True).round(6))
     write_csv(folder / "tables" / "prism_arrest.csv", prism_arrest(comparison))

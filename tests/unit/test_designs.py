@@ -239,7 +239,7 @@ class TestManyStudies:
         design = Design((0.5,) * 5, expected_counts(GenotypeModel()), shared_sd=0.35, shared=shared)
         drawn = design.draw(800, (half, half), np.random.default_rng(3))
         given = [c if units is None else np.einsum("un,snr->sur", units, c) for c in drawn]
-        return decision.decide(decision.tests_of(*given, layout, 2), ComparisonConfig()).blocks.any(axis=1).mean()
+        return decision.decide(decision.all_effects(*given, layout, 2), ComparisonConfig()).blocks.any(axis=1).mean()
 
     def test_littermates_of_one_group_are_no_evidence_of_their_own(self):
         mates = tuple(np.repeat(range(6), 4).tolist())

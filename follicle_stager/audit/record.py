@@ -1,0 +1,381 @@
+"""``audit/log.jsonl``: what a person saw in the fields of an audit, one line each, on disk before it is shown.
+
+In each field, the person first marks the follicles, then sees the claims of the software and settles the differences.
+Both versions are kept: the first is what a person finds unaided, the second is taken for the truth. The marks of an
+audit do not change the follicles of the slides, which go on to be what the audit is compared with.
+
+Events: ``mark`` (also a changed mark), ``unmark``, ``show`` (the claims are shown), ``settle``, ``done``, ``undo``;
+``close`` and ``reopen`` for the whole audit.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from follicle_stager.audit.plan import FOLDER, AuditPlan
+from follicle_stager.corrections.log import LineLog, lines_of
+from follicle_stager.errors import UserError
+from follicle_stager.files import parse_json
+from follicle_stager.stages import Countable, Health, Stage
+from follicle_stager.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from follicle_stager.study import Study
+
+#: The field of a visit, and whether it is the second visit.
+VisitKey = tuple[str, bool]
+
+# A mark is of a claim if it lies within its circle, or within this distance of its reference point, µm.
+_NEAR_UM = 10.0
+_UNDOABLE = ("mark", "unmark", "show", "settle", "done")
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A follicle or corpus luteum in a field: a mark of a person, or a claim of the software.
+
+    Attributes
+    ----------
+    id
+        Id of the mark; of a claim, the id of its follicle.
+    x_px, y_px
+        Reference point, level-0 pixels.
+    stage, health, countable
+        What it is; the stage *not a follicle* says that there is nothing.
+    diameter_um
+        Diameter of a claim, µm; 0 for a mark.
+    """
+
+    id: str
+    x_px: float
+    y_px: float
+    stage: Stage
+    health: Health = Health.HEALTHY
+    countable: Countable = Countable.YES
+    diameter_um: float = 0.0
+
+    @property
+    def kind(self) -> tuple[Stage, bool, bool]:
+        """What is counted: the stage, whether it is atretic, and whether its nucleus is visible."""
+        return self.stage, self.health == Health.ATRETIC, self.countable == Countable.YES
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit of a field.
+
+    Attributes
+    ----------
+    reader
+        Name of the person.
+    marks
+        Marks by id, also those that were set after the claims were shown.
+    first
+        Marks at the time when the claims were shown; None before.
+    settled
+        Decisions about differences, by the id of the mark or claim.
+    done
+        Whether the visit is finished.
+    hidden, blind
+        Whether the claims were hidden at first, and the names of slides and animals.
+    """
+
+    reader: str = ""
+    marks: dict[str, Seen] = field(default_factory=dict)
+    first: tuple[Seen, ...] | None = None
+    settled: dict[str, Seen] = field(default_factory=dict)
+    done: bool = False
+    hidden: bool = True
+    blind: bool = True
+
+    def after(self, event: dict[str, Any]) -> Visit:
+        """The visit after an event."""
+        kind, visit = event["event"], replace(self, reader=event["reader"], blind=event["blind"])
+        if kind == "mark":
+            seen = _seen(event)
+            return replace(visit, marks=self.marks | {seen.id: seen})
+        if kind == "unmark":
+            return replace(visit, marks={k: m for k, m in self.marks.items() if k != event["object"]})
+        if kind == "show":
+            return replace(visit, first=tuple(self.marks.values()), hidden=event["hidden"])
+        if kind == "settle":
+            seen = _seen(event)
+            return replace(visit, settled=self.settled | {seen.id: seen})
+        return replace(visit, done=True)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A claim and a mark that are of the same follicle, or one of them without the other."""
+
+    claim: Seen | None
+    mark: Seen | None
+
+    @property
+    def id(self) -> str:
+        """Id under which it is settled: that of the mark if there is one."""
+        one = self.mark or self.claim
+        assert one is not None
+        return one.id
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both are there and of the same kind."""
+        return self.claim is not None and self.mark is not None and self.claim.kind == self.mark.kind
+
+
+def compared(claims: Iterable[Seen], marks: Iterable[Seen], mpp: float) -> list[Difference]:
+    """Match marks with claims one to one: as many as possible, then the nearest.
+
+    Parameters
+    ----------
+    claims, marks
+        Claims and marks of a field.
+    mpp
+        Pixel size, µm/px.
+    """
+    claims, marks = list(claims), list(marks)
+    near = np.zeros((len(claims), len(marks)))
+    for i, claim in enumerate(claims):
+        for j, mark in enumerate(marks):
+            away_um = mpp * float(np.hypot(claim.x_px - mark.x_px, claim.y_px - mark.y_px))
+            reach_um = max(claim.diameter_um / 2, _NEAR_UM)
+            near[i, j] = 2 - away_um / reach_um if away_um <= reach_um else 0.0
+    pairs = {int(i): int(j) for i, j in zip(*linear_sum_assignment(near, maximize=True), strict=True) if near[i, j]}
+    both = [Difference(claim, marks[pairs[i]] if i in pairs else None) for i, claim in enumerate(claims)]
+    return both + [Difference(None, mark) for j, mark in enumerate(marks) if j not in pairs.values()]
+
+
+def found(visit: Visit, claims: Iterable[Seen], mpp: float) -> list[Seen]:
+    """What is in the field after the differences were settled."""
+    there = []
+    for pair in compared(claims, visit.marks.values(), mpp):
+        own = visit.settled.get(pair.id, pair.mark)
+        if own is not None and own.stage is not Stage.NOT_FOLLICLE:
+            there.append(own)
+    return there
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """The state of an audit, from its log.
+
+    Attributes
+    ----------
+    visits
+        Visits that were begun, by field and whether it is the second visit.
+    closed
+        Whether the audit is closed: its results may be seen.
+    acts
+        Closings and openings of the audit, as they were logged.
+    last
+        For each visit, its events, for undo.
+    """
+
+    visits: dict[VisitKey, Visit] = field(default_factory=dict)
+    closed: bool = False
+    acts: tuple[dict[str, Any], ...] = ()
+    last: dict[VisitKey, tuple[dict[str, Any], ...]] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, study: Study) -> AuditRecord:
+        """Read the log of a study.
+
+        Raises
+        ------
+        UserError
+            If a line is no event of an audit.
+        """
+        record = cls()
+        for line, where in lines_of(study.path / FOLDER / "log.jsonl"):
+            try:
+                record = record.after(parse_json(line, where))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise UserError(
+                    f"{where}: this is no event of an audit ({error}). Restore the file from a copy, or delete this "
+                    "line, which loses this one event."
+                ) from None
+        return record
+
+    def after(self, event: dict[str, Any]) -> AuditRecord:
+        """The state after an event."""
+        if event["event"] in ("close", "reopen"):
+            return replace(self, closed=event["event"] == "close", acts=(*self.acts, event))
+        key = (str(event["field"]), bool(event["again"]))
+        events = self.last.get(key, ())
+        events = events[:-1] if event["event"] == "undo" else (*events, event)
+        visit = Visit()
+        for one in events:
+            visit = visit.after(one)
+        return replace(self, visits=self.visits | {key: visit}, last=self.last | {key: events})
+
+    def done(self, plan: AuditPlan) -> list[VisitKey]:
+        """Finished visits, in the order of the plan."""
+        return [key for key in plan.visits if key in self.visits and self.visits[key].done]
+
+    def next_visit(self, plan: AuditPlan) -> VisitKey | None:
+        """The first visit that is not finished; None after the last."""
+        return next((key for key in plan.visits if key not in self.visits or not self.visits[key].done), None)
+
+
+class AuditSession:
+    """The audit of a study by one person: each act is on disk before the state changes.
+
+    Parameters
+    ----------
+    study
+        Study with a plan.
+    reader
+        Name of the person.
+    blind
+        Whether the names of slides, animals and groups are hidden from the person.
+    hidden
+        Whether the claims of a field are hidden until the person has marked it.
+
+    Raises
+    ------
+    UserError
+        If the study has no plan, or another person or window has the audit open.
+    """
+
+    def __init__(self, study: Study, *, reader: str, blind: bool = True, hidden: bool = True) -> None:
+        plan = AuditPlan.read(study)
+        if plan is None:
+            raise UserError(f"{study.path}: this study has no audit; plan one with 'follicle-stager audit plan'.")
+        self.study, self.plan = study, plan
+        self._reader, self._blind, self._hidden = reader, blind, hidden
+        folder = study.path / FOLDER
+        busy = f"{folder}: this audit is open in another window or by another person; close it there first."
+        self._log = LineLog(folder / "log.jsonl", busy=busy)
+        try:
+            self.record = AuditRecord.read(study)
+        except BaseException:
+            self._log.close()
+            raise
+        self._claims: dict[str, list[Seen]] = {}
+        for row in plan.claims.itertuples(index=False):
+            self._claims.setdefault(str(row.field), []).append(claim_of(row))
+
+    def __enter__(self) -> AuditSession:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release the audit for others."""
+        self._log.close()
+
+    def visit(self, key: VisitKey) -> Visit:
+        """The state of a visit."""
+        return self.record.visits.get(key, Visit())
+
+    def claims(self, key: VisitKey) -> list[Seen]:
+        """The claims of a field."""
+        return self._claims.get(key[0], [])
+
+    def differences(self, key: VisitKey, mpp: float) -> list[Difference]:
+        """Claims and marks of a field, matched."""
+        return compared(self.claims(key), self.visit(key).marks.values(), mpp)
+
+    def open_differences(self, key: VisitKey, mpp: float) -> list[Difference]:
+        """Differences that must still be settled; a mark without a claim stands if nothing else is said."""
+        settled = self.visit(key).settled
+        return [d for d in self.differences(key, mpp) if d.claim and not d.agrees and d.id not in settled]
+
+    def mark(self, key: VisitKey, seen: Seen) -> None:
+        """Set or change a mark."""
+        self._write("mark", key, **_values(seen))
+
+    def unmark(self, key: VisitKey, mark_id: str) -> None:
+        """Take a mark away."""
+        self._write("unmark", key, object=mark_id)
+
+    def show(self, key: VisitKey) -> None:
+        """Note that the claims are shown now: the first version is finished."""
+        self._write("show", key, hidden=self._hidden)
+
+    def settle(self, key: VisitKey, difference: Difference, seen: Seen) -> None:
+        """Decide what a follicle is, with the claim in view; the stage *not a follicle* says that there is none."""
+        self._write("settle", key, **_values(replace(seen, id=difference.id)))
+
+    def finish(self, key: VisitKey) -> None:
+        """Note that a visit is finished."""
+        self._write("done", key)
+
+    def undo(self, key: VisitKey) -> str:
+        """Take back the last act in a visit; return its kind, or an empty text if there is none."""
+        events = self.record.last.get(key, ())
+        if not events:
+            return ""
+        self._write("undo", key, of=events[-1]["id"])
+        return str(events[-1]["event"])
+
+    def close_audit(self, reason: str = "") -> None:
+        """Close the audit: its results may be seen, and no field is added any more."""
+        self._write("close", None, fields=len(self.record.done(self.plan)), of=len(self.plan.visits), reason=reason)
+
+    def reopen(self, reason: str = "") -> None:
+        """Open a closed audit again."""
+        self._write("reopen", None, reason=reason)
+
+    def _write(self, event: str, key: VisitKey | None, **values: Any) -> None:
+        if key is not None and self.record.closed:
+            raise UserError("The audit is closed: open it again with 'follicle-stager audit reopen' to go on.")
+        line: dict[str, Any] = {
+            "event": event,
+            "id": uuid.uuid4().hex,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "reader": self._reader,
+            "software": f"follicle-stager {__version__}",
+            "blind": self._blind,
+        }
+        line |= {"field": key[0], "again": key[1]} if key is not None else {}
+        line |= values
+        after = self.record.after(line)
+        self._log.add(json.dumps(line, ensure_ascii=False))
+        self.record = after
+
+
+def claim_of(row: Any) -> Seen:
+    """A row of the claims of a plan."""
+    return Seen(
+        str(row.follicle_id),
+        float(row.x_px),
+        float(row.y_px),
+        Stage(row.stage),
+        Health(row.health),
+        Countable(row.countable),
+        float(row.diameter_um),
+    )
+
+
+def _values(seen: Seen) -> dict[str, Any]:
+    return {
+        "object": seen.id,
+        "x_px": round(seen.x_px, 2),
+        "y_px": round(seen.y_px, 2),
+        "stage": seen.stage.value,
+        "health": seen.health.value,
+        "countable": seen.countable.value,
+    }
+
+
+def _seen(event: dict[str, Any]) -> Seen:
+    return Seen(
+        str(event["object"]),
+        float(event["x_px"]),
+        float(event["y_px"]),
+        Stage(event["stage"]),
+        Health(event["health"]),
+        Countable(event["countable"]),
+    )

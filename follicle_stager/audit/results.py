@@ -1,0 +1,479 @@
+"""What an audit says: counts of each animal with their errors, and the accuracy of the software on this study.
+
+Only first visits count. All shares are expanded to the tissue of the animals: a field that was drawn with a chance of
+1/10 counts ten times. Intervals are over animals (jackknife: one animal is left out at a time).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from sklearn.metrics import cohen_kappa_score
+
+from follicle_stager.audit.estimates import AuditedAnimal, all_totals
+from follicle_stager.audit.plan import AuditPlan, counts_by_field
+from follicle_stager.audit.record import AuditRecord, Seen, claim_of, compared, found
+from follicle_stager.audit.sampling import LEAST_IN_STRATUM
+from follicle_stager.errors import UserError
+from follicle_stager.stages import OUTLINED, Countable, Health, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from follicle_stager.study import Study
+
+    Values = NDArray[np.float64]
+
+#: Fewest audited follicles of a stage for an interval of a single animal; with fewer, the audit has too few.
+LEAST_FOLLICLES = 10
+#: Fewest fields that were visited twice, for an agreement.
+LEAST_REPEATS = 20
+#: What is counted, by the names of the count tables.
+COUNTED: dict[str, Callable[[pd.DataFrame], pd.Series[bool]]] = {
+    "profiles": lambda rows: rows["stage"].notna(),
+    "countable": lambda rows: rows["countable"] == Countable.YES.value,
+    "healthy": lambda rows: (rows["countable"] == Countable.YES.value) & (rows["health"] != Health.ATRETIC.value),
+    "atretic": lambda rows: rows["health"] == Health.ATRETIC.value,
+}
+_ANIMAL = ["model", "group", "genotype", "animal"]
+_COLUMNS = ["field", "stage", "health", "countable"]
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """The audited fields of a study.
+
+    Attributes
+    ----------
+    plan
+        The plan.
+    record
+        The state of the audit.
+    mpp
+        Pixel size of each slide, µm/px.
+    """
+
+    plan: AuditPlan
+    record: AuditRecord
+    mpp: dict[str, float]
+
+    @classmethod
+    def of(cls, study: Study) -> AuditResult | None:
+        """The audit of a study; None if there is none.
+
+        Raises
+        ------
+        UserError
+            If its files are damaged.
+        """
+        plan = AuditPlan.read(study)
+        if plan is None:
+            return None
+        mpp = {slide: study.pixel_size(slide).mpp for slide in plan.fields["slide"].unique()}
+        return cls(plan, AuditRecord.read(study), mpp)
+
+    @cached_property
+    def audited(self) -> list[str]:
+        """Fields whose first visit is finished."""
+        return [name for name, again in self.record.done(self.plan) if not again]
+
+    @property
+    def progress(self) -> str:
+        """How far the audit is, in words."""
+        visits = self.plan.visits
+        return f"{len(self.record.done(self.plan))} of {len(visits)} fields of the audit are finished."
+
+    @property
+    def sizes(self) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+        """Number of fields of each animal, and of those that are audited, (animals,) each."""
+        animals = self.fields_of(lambda rows: {})
+        return np.array([len(a.strata) for a in animals]), np.array([len(a.audited) for a in animals])
+
+    @cached_property
+    def animals(self) -> pd.DataFrame:
+        """The animals, one row each."""
+        return self.plan.fields.drop_duplicates(["model", "animal"])[_ANIMAL].reset_index(drop=True)
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: i for i, name in enumerate(self.plan.fields["field"])}
+
+    @cached_property
+    def _claims(self) -> dict[str, list[Seen]]:
+        claims: dict[str, list[Seen]] = {}
+        for row in self.plan.claims.itertuples(index=False):
+            claims.setdefault(str(row.field), []).append(claim_of(row))
+        return claims
+
+    def _of_animal(self, model: Any, animal: Any) -> NDArray[np.bool_]:
+        """Which fields are of an animal."""
+        return (self.plan.fields["model"].eq(model) & self.plan.fields["animal"].eq(animal)).to_numpy(bool)
+
+    def _mpp_of(self, name: str) -> float:
+        return self.mpp[str(self.plan.fields["slide"].iloc[self._places[name]])]
+
+    def _found(self, name: str, *, again: bool = False) -> list[Seen]:
+        return found(self.record.visits[name, again], self._claims.get(name, []), self._mpp_of(name))
+
+    @cached_property
+    def found(self) -> pd.DataFrame:
+        """Follicles and corpora lutea in the audited fields, one row each."""
+        rows = [
+            {"field": name, "stage": seen.stage.value, "health": seen.health.value, "countable": seen.countable.value}
+            for name in self.audited
+            for seen in self._found(name)
+        ]
+        return pd.DataFrame(rows, columns=_COLUMNS)
+
+    def fields_of(
+        self, columns: Callable[[pd.DataFrame], dict[str, pd.Series[bool]]], *, least: int = LEAST_IN_STRATUM
+    ) -> list[AuditedAnimal]:
+        """The fields of each animal, with the objects that are counted in each column.
+
+        Parameters
+        ----------
+        columns
+            Function that says for each column which rows of claims or findings are counted.
+        least
+            Fewest audited fields of an animal.
+
+        Raises
+        ------
+        UserError
+            If an animal has too few audited fields.
+        """
+        claims = counts_by_field(self.plan, self.plan.claims, columns(self.plan.claims))
+        truth = counts_by_field(self.plan, self.found, columns(self.found))
+        done = np.isin(self.plan.fields["field"], self.audited)
+        strata = self.plan.fields["stratum"].to_numpy(str)
+        animals = []
+        for row in self.animals.itertuples(index=False):
+            own = self._of_animal(row.model, row.animal)
+            if done[own].sum() < min(least, own.sum()):
+                raise UserError(
+                    f"{self.progress} At least {least} of each animal are needed for a result; go on with the audit."
+                )
+            audited = np.flatnonzero(done[own])
+            merged = np.unique(strata[own], return_inverse=True)[1]
+            merged = _merged(merged, audited) if least else merged
+            animals.append(AuditedAnimal(merged, claims[own], audited, truth[own][audited]))
+        return animals
+
+    @staticmethod
+    def columns(
+        counted: str, groups: Sequence[Iterable[Stage]]
+    ) -> Callable[[pd.DataFrame], dict[str, pd.Series[bool]]]:
+        """Columns for `fields_of`: one for each group of stages; parameters as those of `totals`."""
+        names = [[stage.value for stage in group] for group in groups]
+
+        def of(rows: pd.DataFrame) -> dict[str, pd.Series[bool]]:
+            kept = COUNTED[counted](rows)
+            return {str(i): rows["stage"].isin(own) & kept for i, own in enumerate(names)}
+
+        return of
+
+    def totals(self, counted: str, groups: Sequence[Iterable[Stage]]) -> tuple[Values, Values, Values, Values]:
+        """Estimated totals, variances of their sampling errors, predictions, and audited numbers.
+
+        Parameters
+        ----------
+        counted
+            What is counted: a key of `COUNTED`.
+        groups
+            Stages that are counted together.
+
+        Returns
+        -------
+        tuple of ndarray
+            (animals, groups) each, animals as in ``animals``.
+        """
+        animals = self.fields_of(self.columns(counted, groups))
+        totals, variances = all_totals(animals)
+        predicted = np.array([a.claims.sum(axis=0) for a in animals])
+        return totals, variances, predicted, np.array([a.found.sum(axis=0) for a in animals])
+
+    def table(self) -> pd.DataFrame:
+        """Counts by animal and stage, as they are written: predicted and audited, with errors and intervals."""
+        parts = []
+        fields, audited = self.sizes
+        for counted in COUNTED:
+            totals, variances, predicted, seen = self.totals(counted, [[stage] for stage in OUTLINED])
+            for i, stage in enumerate(OUTLINED):
+                se = np.sqrt(variances[:, i])
+                enough = seen[:, i] >= LEAST_FOLLICLES
+                reach = np.where(enough, stats.norm.ppf(0.975) * se, np.nan)
+                parts.append(
+                    self.animals.assign(
+                        stage=stage.value,
+                        counted=counted,
+                        predicted=predicted[:, i].astype(int),
+                        estimated=totals[:, i].round(2),
+                        se=np.where(enough, se, np.nan).round(2),
+                        low=(totals[:, i] - reach).round(2),
+                        high=(totals[:, i] + reach).round(2),
+                        seen=seen[:, i].astype(int),
+                        audited_fields=audited,
+                        fields=fields,
+                        note=np.where(enough, "", "too few"),
+                    )
+                )
+        return pd.concat(parts, ignore_index=True)
+
+    @cached_property
+    def _weights(self) -> dict[str, float]:
+        """For how many fields each audited field stands."""
+        weights: dict[str, float] = {}
+        for row, animal in zip(self.animals.itertuples(index=False), self.fields_of(lambda rows: {}), strict=True):
+            own = self._of_animal(row.model, row.animal)
+            names = self.plan.fields.loc[own, "field"].to_numpy(str)[animal.audited]
+            weights |= dict(zip(names.tolist(), animal.expansion.tolist(), strict=True))
+        return weights
+
+    @cached_property
+    def _pairs(self) -> pd.DataFrame:
+        """Claims and findings in the audited fields, matched: one row each, with the weight of its field."""
+        rows = []
+        for name in self.audited:
+            field = self.plan.fields.iloc[self._places[name]]
+            for pair in compared(self._claims.get(name, []), self._found(name), self._mpp_of(name)):
+                rows.append(
+                    {key: field[key] for key in _ANIMAL}
+                    | {"weight": self._weights[name], "claimed": _stage_of(pair.claim), "true": _stage_of(pair.mark)}
+                )
+        return pd.DataFrame(rows, columns=[*_ANIMAL, "weight", "claimed", "true"])
+
+    def confusion(self) -> pd.DataFrame:
+        """Expanded numbers by true stage (rows) and claimed stage (columns); ``none`` where there is no partner."""
+        names = [*(s.value for s in OUTLINED), "none"]
+        table = self._pairs.pivot_table("weight", "true", "claimed", "sum", fill_value=0.0)
+        return table.reindex(index=names, columns=names, fill_value=0.0)
+
+    def accuracy(self) -> pd.DataFrame:
+        """Precision, recall, share of right stages and count error of each stage, with intervals over animals.
+
+        Returns
+        -------
+        DataFrame
+            ``stage``, ``measure``, ``group`` (``all``, or *knockout minus control* and so on), ``value``, ``low``,
+            ``high``, and the number of audited follicles or claims, ``n``.
+        """
+        pairs = self._pairs
+        rows: list[dict[str, object]] = []
+        groups = [g for g in self.animals["group"].unique() if g != "control"]
+        for stage in ["all stages", *(s.value for s in OUTLINED)]:
+            for measure, ratio in _MEASURES.items():
+                parts = ratio(pairs, stage)
+                by_animal = _by_animal(pairs, parts, self.animals)
+                row = {"stage": stage, "measure": measure}
+                n = int(parts[1].gt(0).sum())
+                share = measure != "count error"
+                rows.append(row | {"group": "all", "n": n} | _ratio(by_animal, n, share=share))
+                for group in groups if "control" in set(self.animals["group"]) else []:
+                    own = (self.animals["group"] == group).to_numpy()
+                    reference = (self.animals["group"] == "control").to_numpy()
+                    difference = _difference(by_animal[own], by_animal[reference])
+                    n = int(parts[1].gt(0)[pairs["group"].isin([group, "control"])].sum())
+                    rows.append(row | {"group": f"{group} minus control", "n": n} | difference)
+        return pd.DataFrame(rows)
+
+    def agreement(self) -> dict[str, float]:
+        """Agreement of first and second visits: ``fields``, ``found`` (share of follicles in both), ``kappa``.
+
+        ``found`` and ``kappa`` (Cohen's, of the stages of those in both) are NaN with fewer than 20 repeated fields.
+        """
+        both = [name for name, again in self.record.done(self.plan) if again and name in set(self.audited)]
+        first: list[str] = []
+        second: list[str] = []
+        alone = 0
+        for name in both:
+            one, other = self._found(name), self._found(name, again=True)
+            wide = [Seen(s.id, s.x_px, s.y_px, s.stage, s.health, s.countable, 2 * _SAME_UM) for s in one]
+            for pair in compared(wide, other, self._mpp_of(name)):
+                if pair.claim is None or pair.mark is None:
+                    alone += 1
+                else:
+                    first.append(pair.claim.stage.value)
+                    second.append(pair.mark.stage.value)
+        enough = len(both) >= LEAST_REPEATS and bool(first)
+        kappa = float(cohen_kappa_score(first, second)) if enough and len({*first, *second}) > 1 else math.nan
+        share = 2 * len(first) / (2 * len(first) + alone) if enough else math.nan
+        return {"fields": float(len(both)), "found": share, "kappa": kappa}
+
+    def unaided(self) -> float:
+        """Share of the follicles of the fields that the person marked before the claims were shown; NaN if none."""
+        seen = first = 0
+        for name in self.audited:
+            visit = self.record.visits[name, False]
+            own = {mark.id for mark in visit.first or ()}
+            there = self._found(name)
+            seen, first = seen + len(there), first + sum(s.id in own for s in there)
+        return first / seen if seen else math.nan
+
+    def in_words(self) -> str:
+        """How the counts were audited, as sentences for a methods section."""
+        fields, done = self.sizes
+        visits = [self.record.visits[name, False] for name in self.audited]
+        readers = sorted({visit.reader for visit in visits})
+        agreement, unaided = self.agreement(), self.unaided()
+        blind = sum(visit.blind for visit in visits)
+        said = [
+            f"Counts were audited in {done.sum()} of {fields.sum()} square fields with a side of "
+            f"{self.plan.settings['field_um']:g} µm ({done.min()} to {done.max()} of each animal). They were drawn at "
+            "random from the tissue of every animal, stratified by what had been predicted in them.",
+            f"{'One reader' if len(readers) == 1 else f'{len(readers)} readers'} visited the fields in random order; "
+            + _blind(blind, len(visits)),
+        ]
+        hidden = sum(visit.hidden for visit in visits)
+        if hidden == len(visits):
+            said.append(
+                "In each field, follicles were first marked without the predictions, which were then shown, and "
+                f"differences were settled; {unaided:.0%} of the follicles had been marked before."
+            )
+        else:
+            said.append(
+                f"In {len(visits) - hidden} of {len(visits)} fields, the predictions were shown from the beginning, so "
+                "follicles that both missed are under-found."
+            )
+        if not math.isnan(agreement["found"]):
+            kappa = f"; Cohen's kappa of their stages was {agreement['kappa']:.2f}"
+            kappa = "" if math.isnan(agreement["kappa"]) else kappa
+            said.append(
+                f"In {agreement['fields']:.0f} fields that were visited twice, {agreement['found']:.0%} of the "
+                f"follicles were found both times{kappa}."
+            )
+        else:
+            said.append(f"Fewer than {LEAST_REPEATS} fields were visited twice, so no agreement is reported.")
+        early = [act for act in self.record.acts if act["event"] == "close" and act["fields"] < act["of"]]
+        if early:
+            said.append(f"The audit was closed before all {early[-1]['of']} planned visits were made.")
+        if len(self.plan.settings["extended"]) > 1:
+            said.append("The audit was extended after it had been planned.")
+        said.append(
+            "The number of follicles of each animal is the predicted number plus the differences in the audited "
+            "fields, expanded by the inverse of their chances of being drawn (stratified difference estimator, with "
+            "cross-fitted weights). Groups were compared by the ratio of their means with Fieller's interval."
+        )
+        return " ".join(said)
+
+
+def _blind(blind: int, of: int) -> str:
+    """How many visits were blind, in words."""
+    if not blind:
+        return "the reader could see the names of slides and animals."
+    share = "all visits" if blind == of else f"{blind} of {of} visits"
+    return (
+        f"{share} were blind to the labels of slides, animals and groups (the tissue itself may still show a genotype)."
+    )
+
+
+# Largest distance between the marks of two visits of the same follicle, µm.
+_SAME_UM = 15.0
+
+
+def _stage_of(seen: Seen | None) -> str:
+    return seen.stage.value if seen is not None else "none"
+
+
+def _merged(strata: NDArray[np.intp], audited: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Join strata of which too few fields are audited, in an audit that was closed early, with their neighbours."""
+    strata = strata.copy()
+    while len(np.unique(strata)) > 1:
+        sizes, done = np.bincount(strata), np.bincount(strata[audited], minlength=int(strata.max()) + 1)
+        poor = [k for k in np.unique(strata) if done[k] < min(LEAST_IN_STRATUM, sizes[k])]
+        if not poor:
+            break
+        others = [k for k in np.unique(strata) if k != poor[0]]
+        strata[strata == poor[0]] = min(others, key=lambda k: abs(k - poor[0]))
+    return np.unique(strata, return_inverse=True)[1]
+
+
+def _is(names: pd.Series[str], stage: str) -> pd.Series[bool]:
+    return names.ne("none") if stage == "all stages" else names.eq(stage)
+
+
+def _precision(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
+    claimed = _is(pairs["claimed"], stage)
+    return pairs["weight"] * (claimed & pairs["true"].ne("none")), pairs["weight"] * claimed
+
+
+def _recall(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
+    true = _is(pairs["true"], stage)
+    return pairs["weight"] * (true & pairs["claimed"].ne("none")), pairs["weight"] * true
+
+
+def _right_stage(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
+    both = _is(pairs["true"], stage) & pairs["claimed"].ne("none")
+    return pairs["weight"] * (both & pairs["true"].eq(pairs["claimed"])), pairs["weight"] * both
+
+
+def _count_error(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
+    true = pairs["weight"] * _is(pairs["true"], stage)
+    return pairs["weight"] * _is(pairs["claimed"], stage) - true, true
+
+
+#: Measures of accuracy: each gives a numerator and a denominator for every pair.
+_MEASURES = {
+    "precision": _precision,
+    "recall": _recall,
+    "right stage": _right_stage,
+    "count error": _count_error,
+}
+
+
+def _by_animal(
+    pairs: pd.DataFrame, parts: tuple[pd.Series[float], pd.Series[float]], animals: pd.DataFrame
+) -> NDArray[np.float64]:
+    """Sums of numerator and denominator, (animals, 2)."""
+    sums = pairs[["model", "animal"]].assign(above=parts[0], below=parts[1]).groupby(["model", "animal"]).sum()
+    index = pd.MultiIndex.from_frame(animals[["model", "animal"]])
+    return sums.reindex(index, fill_value=0.0).to_numpy(np.float64)
+
+
+def _jackknife(sums: NDArray[np.float64]) -> tuple[float, float, int]:
+    """A ratio of sums over animals, its standard error and degrees of freedom."""
+    sums = sums[sums[:, 1] > 0]
+    n = len(sums)
+    if not n:
+        return math.nan, math.nan, 0
+    value = float(sums[:, 0].sum() / sums[:, 1].sum())
+    if n < 2:
+        return value, math.nan, 0
+    above, below = (sums.sum(axis=0) - sums).T
+    without = above / below
+    return value, float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())), n - 1
+
+
+def _ratio(sums: NDArray[np.float64], n: int, *, share: bool) -> dict[str, float]:
+    """A ratio with its interval; that of a share is Korn and Graubard's (1998): Clopper and Pearson with fewer cases.
+
+    Source: Korn and Graubard 1998, *Survey Methodology* 24, 193.
+    """
+    value, se, df = _jackknife(sums)
+    if share and df:
+        effective = n if se == 0 else min(value * (1 - value) / se**2, n)
+        effective *= (stats.t.ppf(0.975, max(n - 1, 1)) / stats.t.ppf(0.975, df)) ** 2
+        hits = value * effective
+        low = stats.beta.ppf(0.025, hits, effective - hits + 1) if hits > 0 else 0.0
+        high = stats.beta.ppf(0.975, hits + 1, effective - hits) if effective - hits > 1e-9 else 1.0
+        return {"value": value, "low": float(low), "high": float(high)}
+    reach = stats.t.ppf(0.975, df) * se if df else math.nan
+    return {"value": value, "low": value - reach, "high": value + reach}
+
+
+def _difference(own: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[str, float]:
+    """Difference of two ratios, with Welch's degrees of freedom."""
+    (a, se_a, df_a), (b, se_b, df_b) = _jackknife(own), _jackknife(reference)
+    value, variance = a - b, se_a**2 + se_b**2
+    if not (df_a and df_b) or not variance > 0:
+        return {"value": value, "low": math.nan, "high": math.nan}
+    df = variance**2 / (se_a**4 / df_a + se_b**4 / df_b)
+    reach = stats.t.ppf(0.975, df) * math.sqrt(variance)
+    return {"value": value, "low": value - reach, "high": value + reach}
