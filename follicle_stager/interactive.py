@@ -11,7 +11,7 @@ from pathlib import Path
 from follicle_stager.errors import UserError, how_to_install
 
 
-def review_study(study: str | Path, slide: str = "") -> None:
+def review_study(study: str | Path, slide: str = "", *, blind: bool | None = None) -> None:
     """Open a study in napari to correct it; returns when the window is closed.
 
     Parameters
@@ -20,6 +20,8 @@ def review_study(study: str | Path, slide: str = "") -> None:
         Folder of the study.
     slide
         Name of the slide to open first; the first one if it is empty.
+    blind
+        Whether the names of slides, animals and groups are hidden; by default as when the study was last reviewed.
 
     Raises
     ------
@@ -30,4 +32,4 @@ def review_study(study: str | Path, slide: str = "") -> None:
         raise UserError(f"napari is not installed: {how_to_install('napari')}.")
     if sys.platform == "linux" and not {"DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"} & set(os.environ):
         raise UserError("There is no screen to open napari on: log in with one, or run it under Xvfb.")
-    importlib.import_module("follicle_stager_napari.panel").review(Path(study), slide)
+    importlib.import_module("follicle_stager_napari.panel").review(Path(study), slide, blind=blind)

@@ -26,8 +26,7 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.statistics import decision, effects
-from follicle_stager.statistics.decision import decide
-from follicle_stager.statistics.decision import all_effects
+from follicle_stager.statistics.decision import all_effects, decide
 from follicle_stager.statistics.effects import Counted, Layout, holm, two_groups
 from follicle_stager.statistics.power import simulate_verdicts
 from follicle_stager.statistics.responses import Units, effects_of_response, trend
@@ -310,7 +309,7 @@ def shared_factors(studies: int) -> list[dict[str, object]]:
             naive = two_groups(np.repeat([False, True], half))
             for label, own, unit in (("naive", naive, None), ("product", layout, units)):
                 given = [c if unit is None else np.einsum("un,snr->sur", unit, c) for c in (counts, exposure)]
-                tests = effects_of(given[0], given[1], own, 2)
+                tests = all_effects(given[0], given[1], own, 2)
                 blocks = decide(tests, ComparisonConfig()).blocks
                 share = blocks[:, 2] if column == "found" else blocks.any(axis=1)
                 row[f"{column}, {label}"] = percent(float(share.mean()))
@@ -380,7 +379,7 @@ def several_comparisons(studies: int) -> list[dict[str, object]]:
         for groups, column in ((without, "false"), (planted, "found")):
             counts, exposure, place = drawn(studies, groups)
             together = np.isin(place, pooled[1])
-            tests = effects_of(counts, exposure, two_groups(together), 2)
+            tests = all_effects(counts, exposure, two_groups(together), 2)
             blocks = decide(tests, ComparisonConfig()).blocks
             row[f"{column}, naive"] = percent(float((blocks[:, 2] if column == "found" else blocks.any(axis=1)).mean()))
             truth = [np.log(np.divide(groups[knockout][1], groups[control][1])) for control, knockout in comparisons]
@@ -388,7 +387,7 @@ def several_comparisons(studies: int) -> list[dict[str, object]]:
             claims = []
             for (control, knockout), true in zip(comparisons, truth, strict=True):
                 own = np.isin(place, (control, knockout))
-                tests = effects_of(counts[:, own], exposure[:, own], two_groups(place[own] == knockout), 2)
+                tests = all_effects(counts[:, own], exposure[:, own], two_groups(place[own] == knockout), 2)
                 blocks = decide(tests, ComparisonConfig()).blocks
                 held["product"].append(covers(tests.shift, true[3] - true[2]))
                 arrested = true[3] - true[2] < np.log(0.5)

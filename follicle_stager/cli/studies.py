@@ -162,13 +162,17 @@ def review(
         Path | None,
         typer.Option("--take-in", help="Instead of opening napari: add another person's corrections from this copy."),
     ] = None,
+    blind: Annotated[
+        bool | None,
+        typer.Option("--blind/--no-blind", help="Hide the names of slides, animals and groups; by default as before."),
+    ] = None,
 ) -> None:
     """Review and correct the follicles of a study in napari."""
     study = fs.Study.open(study_folder)
     if take_in is not None:
         _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
     else:
-        fs.review_study(study_folder, slide)
+        fs.review_study(study_folder, slide, blind=blind)
 
 
 @app.command()

@@ -107,6 +107,8 @@ class Edit:
         Id of the edit that is undone or redone; for ``saved`` and ``import``, name and SHA-256 of the file.
     sections_before, sections_after
         Sections that are removed, and sections that take their place.
+    blind
+        Whether the names of slides, animals and groups were hidden from the author.
     id
         Id of the edit.
     """
@@ -121,6 +123,7 @@ class Edit:
     of: str = ""
     sections_before: tuple[Section, ...] = ()
     sections_after: tuple[Section, ...] = ()
+    blind: bool = False
     id: str = dataclass_field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
@@ -136,11 +139,13 @@ class Edit:
         run_id: str,
         software: str,
         of: str = "",
+        blind: bool = False,
     ) -> Edit:
         """A new edit with the current time."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         sections = tuple(sections_before), tuple(section_files.as_written(sections_after))
-        return cls(kind, tuple(before), tuple(as_written(after)), author, now, run_id, software, of, *sections)
+        follicles = tuple(before), tuple(as_written(after))
+        return cls(kind, *follicles, author, now, run_id, software, of, *sections, blind)
 
     @property
     def changes(self) -> bool:
@@ -195,7 +200,7 @@ class Edit:
         features |= {
             side: [section_files.section_feature(s) for s in sections] for side, sections in pieces.items() if sections
         }
-        return json.dumps(values | features, ensure_ascii=False)
+        return json.dumps(values | ({"blind": True} if self.blind else {}) | features, ensure_ascii=False)
 
     @classmethod
     def from_line(cls, line: bytes, where: str) -> Edit:
@@ -211,6 +216,8 @@ class Edit:
             said = [values.get(name, "") for name in ("id", "kind", "author", "time", "run_id", "software", "of")]
             if not all(isinstance(text, str) for text in said):
                 raise TypeError("id, kind, author, time, run_id, software and of are text")
+            if not isinstance(values.get("blind", False), bool):
+                raise TypeError("blind is true or false")
             if not all(isinstance(values[side], list) for side in ("before", "after")):
                 raise TypeError("before and after are lists")
             before, after = (tuple(follicles_of(values.pop(side), where)) for side in ("before", "after"))

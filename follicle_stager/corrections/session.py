@@ -62,6 +62,8 @@ class ReviewSession:
         Name of the person who corrects.
     measure
         Function that measures and stages the content of an outline, or returns None if it cannot.
+    blind
+        Whether the names of slides, animals and groups are hidden from the author; every edit says so.
 
     Raises
     ------
@@ -69,9 +71,17 @@ class ReviewSession:
         If another person or window has the slide open, or its files are damaged.
     """
 
-    def __init__(self, folder: Path, run_id: str, *, author: str, measure: Measure = lambda outline: None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        run_id: str,
+        *,
+        author: str,
+        measure: Measure = lambda outline: None,
+        blind: bool = False,
+    ) -> None:
         self.folder, self.run_id = folder, run_id
-        self._author, self._measure = author, measure
+        self._author, self._measure, self._blind = author, measure, blind
         self._log = EditLog(folder)
         try:
             now = standing(folder, run_id)
@@ -352,7 +362,8 @@ class ReviewSession:
         return self._write(kind, before, [f.signed(self._author, now) for f in after], **more)
 
     def _write(self, kind: Kind, before: Iterable[Follicle] = (), after: Iterable[Follicle] = (), **more: Any) -> Edit:
-        edit = Edit.make(kind, before, after, **more, author=self._author, run_id=self.run_id, software=software())
+        more |= {"author": self._author, "blind": self._blind, "run_id": self.run_id, "software": software()}
+        edit = Edit.make(kind, before, after, **more)
         try:
             self.adopt(edit)
         except Conflict:  # only undo and redo can meet a state that was changed since

@@ -14,9 +14,11 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from follicle_stager.corrections.log import read_edits
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, write_text
 from follicle_stager.report.figures import axis_top, svg, write_figures
+from follicle_stager.review.blinding import blind_decisions
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, RUNGS, Countable, Health, Status
@@ -27,7 +29,7 @@ from follicle_stager.study import count
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     import pandas as pd
 
@@ -149,11 +151,26 @@ def _slides(
         "corpora_lutea": _corpora_lutea(counts),
         "reviewed": sum(reviewed.values(), Progress(0, 0)),
         "untouched": [slide for slide, p in reviewed.items() if not p.judged],
+        "blind": _blind(study, slides),
         "detector": runs[slides[0]].detector.split(" ")[0],
         "min_score": f"{config.detection.min_score:g}",
         "staged": "a classifier learned from corrections" if config.staging.classifier else "explicit criteria",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
     }
+
+
+def _blind(study: Study, slides: Sequence[str]) -> str:
+    """How many decisions about follicles and sections were blind; empty without any decision."""
+    counted = [blind_decisions(read_edits(study.slide_folder(slide))) for slide in slides]
+    blind, of = (sum(numbers) for numbers in zip(*counted, strict=True))
+    if not of:
+        return ""
+    if not blind:
+        return f"None of the {of} decisions was blind to the labels of slides, animals and groups."
+    return (
+        f"{blind} of {of} decisions were blind to the labels of slides, animals and groups. (The tissue itself may "
+        "still show the genotype.)"
+    )
 
 
 def _legend(arrest: Arrest, comparison: Comparison) -> str:

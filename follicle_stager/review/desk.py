@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from follicle_stager.corrections.session import ReviewSession
     from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle
+    from follicle_stager.review.blinding import Blinding
     from follicle_stager.slides import Slide
     from follicle_stager.study import Counts, Study, Tally
 
@@ -55,6 +56,8 @@ class Desk:
         Name of the person who corrects.
     tally
         Counts of animals and genotypes; None if there is no sample sheet.
+    blinding
+        Names of the slides for a blinded review; None if the person may see all names.
 
     Attributes
     ----------
@@ -68,8 +71,12 @@ class Desk:
         Sections of the open slide.
     """
 
-    def __init__(self, study: Study, *, author: str, tally: Tally | None = None) -> None:
+    def __init__(
+        self, study: Study, *, author: str, tally: Tally | None = None, blinding: Blinding | None = None
+    ) -> None:
         self.study, self._author, self._tally = study, author, tally
+        #: Names of the slides for a blinded review, or None.
+        self.blinding = blinding
         self.slide_id = ""
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._session: ReviewSession | None = None
@@ -94,7 +101,8 @@ class Desk:
         """
         if slide_id == self.slide_id:
             return
-        session = self.study.review(slide_id, author=self._author, measure=self._measured)
+        blind = self.blinding is not None
+        session = self.study.review(slide_id, author=self._author, measure=self._measured, blind=blind)
         try:
             self.save()
         except BaseException:  # nothing changed on the new slide, so nothing is written
@@ -121,9 +129,22 @@ class Desk:
         self.slide_id = ""
         self.walk.end()
 
+    def slide_ids(self) -> list[str]:
+        """Slides of the study in the order of the review: by their names, or by their random codes."""
+        slides = self.study.slide_ids()
+        return slides if self.blinding is None else self.blinding.in_order(slides)
+
+    def shown_name(self, slide_id: str) -> str:
+        """The name of a slide as the person may see it."""
+        return slide_id if self.blinding is None else self.blinding.code(slide_id)
+
+    def veiled(self, text: str) -> str:
+        """A message as the person may see it: without names if the review is blinded."""
+        return text if self.blinding is None else self.blinding.veil(text)
+
     def neighbour(self, step: int = 1) -> str | None:
         """The next or previous slide of the study; None if there is none."""
-        slides = self.study.slide_ids()
+        slides = self.slide_ids()
         place = slides.index(self.slide_id) + step if self.slide_id in slides else 0
         return slides[place] if 0 <= place < len(slides) else None
 

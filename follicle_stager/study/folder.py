@@ -10,6 +10,8 @@
     slides/<slide>/follicles.geojson    the current follicles (opens in QuPath)
     slides/<slide>/sections.geojson     the current sections: tissue, animals, and whether they are counted
     slides/<slide>/overlay.jpg          a picture of the predictions
+    audit/                              the plan and the log of an audit, see `audit.plan`
+    blinding.jsonl                      codes of the slides, and who was blinded when, see `review.blinding`
     tables/                             follicles.csv, counts_by_*.csv, corpora_lutea_by_*.csv
 """
 
@@ -348,7 +350,9 @@ class Study:
         )
         write_run(folder, run)
 
-    def review(self, slide_id: str, *, author: str, measure: Measure = lambda outline: None) -> ReviewSession:
+    def review(
+        self, slide_id: str, *, author: str, measure: Measure = lambda outline: None, blind: bool = False
+    ) -> ReviewSession:
         """Open a slide for correction; see `ReviewSession`.
 
         Raises
@@ -361,7 +365,7 @@ class Study:
             raise StudyError(
                 f"{self.slide_folder(slide_id)}: this slide is not finished; run 'follicle-stager stage' first."
             )
-        return ReviewSession(self.slide_folder(slide_id), run_id, author=author, measure=measure)
+        return ReviewSession(self.slide_folder(slide_id), run_id, author=author, measure=measure, blind=blind)
 
     def is_edited(self, slide_id: str) -> bool:
         """Whether a person judged or changed a follicle of the slide."""

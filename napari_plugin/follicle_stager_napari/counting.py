@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from follicle_stager.errors import UserError
 from follicle_stager.records import NOT_OVARY
 from follicle_stager.stages import OUTLINED, Stage
+from follicle_stager_napari.layers import short_name
 from follicle_stager_napari.widgets import Said, foldable, name_list, push_button, row
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ _REASONS = ("fold", "tear", "pen or dirt", "out of focus", NOT_OVARY)
 _WHOLE = "judged whole: every follicle is marked"
 _NEW_CLAIMS = "judged whole, but a later search claimed follicles on which nobody decided"
 _BY_SHEET = "as in the sample sheet"
+_SLIDE_TIP = "section: in the section of the current follicle; slide: on this slide"
+_GROUPS_TIP = "animal: in this animal; each group: mean of its animals"
 # Number of sections that are visible at once; the list scrolls.
 _SECTIONS_SEEN = 5
 
@@ -56,16 +59,19 @@ class CountPart(QWidget):
 
     def __init__(self, at_work: Callable[[], Reviewer | None], tried: Callable[[Callable[[], None]], None]) -> None:
         super().__init__()
-        self._table = _CountTable()
+        self._table, self._groups = _CountTable(_SLIDE_TIP), _CountTable(_GROUPS_TIP)
         self._why, self._notes = Said(3), Said(3)
         self._why.hide()
         self._sections = SectionsPart(at_work, tried)
-        self._at_work = at_work
-        #: Whether sections are unfolded.
-        self.sections_open = False
+        self._at_work, self._tried = at_work, tried
+        #: Whether sections, and animals and groups, are unfolded.
+        self.sections_open = self.groups_open = False
+        # Folded at first: a person who stages should not see which group needs more follicles.
+        self._groups_part = foldable("Animals and groups", self._groups, opened=self._groups_opened)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for widget in (self._table, self._why, self._notes, foldable("Sections", self._sections, opened=self._opened)):
+        sections = foldable("Sections", self._sections, opened=self._opened)
+        for widget in (self._table, self._why, self._notes, self._groups_part, sections):
             layout.addWidget(widget)
 
     def _opened(self, opened: bool) -> None:
@@ -75,10 +81,22 @@ class CountPart(QWidget):
             reviewer.tissue.show(opened)
             self._sections.show_of(reviewer.desk)
 
+    def _groups_opened(self, opened: bool) -> None:
+        self.groups_open = opened
+        reviewer = self._at_work()
+        if reviewer is not None and opened:
+            self._tried(lambda: self.show_of(reviewer.desk))
+
     def show_of(self, desk: Desk) -> None:
         """Show the counts; below the table, show notes, or the reason why the study cannot be counted."""
+        self._groups_part.setVisible(desk.blinding is None)
+        self._table.fill(_of_slide(desk))
         if self.sections_open:
             self._sections.show_of(desk)
+        if desk.blinding is not None:  # notes have names, too
+            self._why.setText("")
+            self._notes.setText("")
+            return
         counts, why = None, ""
         try:
             counts = desk.counts()
@@ -88,39 +106,28 @@ class CountPart(QWidget):
         self._why.setVisible(bool(why))
         self._notes.setVisible(not why)  # only one of the two is shown
         self._notes.setText("\n".join(counts.notes) if counts is not None else "")
-        self._table.fill(desk, _columns(desk, counts))
+        if self.groups_open:
+            self._groups.fill(_columns(desk, counts))
 
 
 class _CountTable(QTableWidget):
-    """Current and predicted counts of the open slide, and counts of its animals and their groups."""
+    """Counts by stage."""
 
-    _COLUMNS = ("stage", "section", "slide")
-
-    def __init__(self) -> None:
-        super().__init__(len(OUTLINED), len(self._COLUMNS))
+    def __init__(self, tip: str) -> None:
+        super().__init__(len(OUTLINED), 1)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.setToolTip(
-            "section: in the section of the current follicle; slide: on this slide; animal: in this animal; control, "
-            "knockout or another group: mean of its animals"
-        )
+        self.setToolTip(tip)
         self.verticalHeader().hide()
         self.verticalHeader().setDefaultSectionSize(_ROW_PX)
         self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setMinimumHeight(_ROW_PX * (len(OUTLINED) + 2))
 
-    def fill(self, desk: Desk, columns: dict[str, dict[str, str]]) -> None:
-        """Show the counts of the slide, and columns of animals and groups, by stage."""
-        names = [*self._COLUMNS, *columns]
-        self.setColumnCount(len(names))
-        self.setHorizontalHeaderLabels(names)
-        since, here = desk.since_prediction(), desk.in_section()
+    def fill(self, columns: dict[str, dict[str, str]]) -> None:
+        """Show columns of counts, each by stage."""
+        self.setColumnCount(1 + len(columns))
+        self.setHorizontalHeaderLabels(["stage", *columns])
         for line, stage in enumerate(OUTLINED):
-            found, now = since[stage]
-            changed = f"{now} (found {found})" if found != now else str(now)
-            section = str(here.get(stage, ""))
-            if not now and stage is not Stage.UNSURE and stage not in desk.visible_stages:
-                changed = section = "NA"
-            cells = (stage.label, section, changed, *(column.get(stage.value, "") for column in columns.values()))
+            cells = (stage.label, *(own.get(stage.value, "") for own in columns.values()))
             for place, text in enumerate(cells):
                 self.setItem(line, place, QTableWidgetItem(text))
 
@@ -163,13 +170,14 @@ class SectionsPart(QWidget):
             box.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        self._of_animals = row(
+            QLabel("animal"),
+            self._owner,
+            push_button("Assign", "Assign the selected sections to this animal and ovary.", self._assign),
+        )
         for widget in (
             self._table,
-            row(
-                QLabel("animal"),
-                self._owner,
-                push_button("Assign", "Assign the selected sections to this animal and ovary.", self._assign),
-            ),
+            self._of_animals,
             row(
                 QLabel("reason"),
                 self._reason,
@@ -196,7 +204,12 @@ class SectionsPart(QWidget):
 
     def show_of(self, desk: Desk) -> None:
         """Show the sections of the open slide."""
-        sections, owners, chosen = desk.tissue.sections, desk.tissue.owner_of(), set(self._chosen())
+        open_names = desk.blinding is None
+        self._of_animals.setVisible(open_names)
+        for place in (1, 2):  # animal and ovary
+            self._table.setColumnHidden(place, not open_names)
+        sections, chosen = desk.tissue.sections, set(self._chosen())
+        owners = desk.tissue.owner_of() if open_names else {}
         judged = desk.tissue.judged_whole
         self._ids = [s.section_id for s in sections]
         self._table.blockSignals(True)
@@ -208,7 +221,8 @@ class SectionsPart(QWidget):
             mark, said = "", section.doubt
             if section.judged_whole:
                 mark, said = (" ✓", _WHOLE) if section in judged else (" ?", _NEW_CLAIMS)
-            cells = (section.section_id + mark, animal, ovary, f"{section.area_mm2:.2f}", counted)
+            name = section.section_id if open_names else short_name(section)
+            cells = (name + mark, animal, ovary, f"{section.area_mm2:.2f}", counted)
             for place, text in enumerate(cells):
                 item = QTableWidgetItem(text)
                 item.setToolTip(said)
@@ -216,7 +230,7 @@ class SectionsPart(QWidget):
                 item.setSelected(section.section_id in chosen)
         self._table.blockSignals(False)
         self._mark()
-        choices = [*desk.tissue.owners, None] if desk.tissue.owners else []
+        choices = [*desk.tissue.owners, None] if open_names and desk.tissue.owners else []
         if [self._owner.itemData(i) for i in range(self._owner.count())] != choices:
             self._owner.clear()
             for owner in choices:
@@ -277,6 +291,19 @@ def _no_sheet() -> None:
         "The sample sheet names no animal for this slide: add rows for it to samples.csv, open the study again, and "
         "then assign."
     )
+
+
+def _of_slide(desk: Desk) -> dict[str, dict[str, str]]:
+    """Counts in the section of the current follicle and on the open slide, by stage."""
+    since, here = desk.since_prediction(), desk.in_section()
+    columns: dict[str, dict[str, str]] = {"section": {}, "slide": {}}
+    for stage in OUTLINED:
+        found, now = since[stage]
+        changed, section = f"{now} (found {found})" if found != now else str(now), str(here.get(stage, ""))
+        if not now and stage is not Stage.UNSURE and stage not in desk.visible_stages:
+            changed = section = "NA"
+        columns["section"][stage.value], columns["slide"][stage.value] = section, changed
+    return columns
 
 
 def _columns(desk: Desk, counts: Counts | None) -> dict[str, dict[str, str]]:

@@ -101,6 +101,10 @@ class JudgingPart(QWidget):
             grid.addWidget(button, number // 2, number % 2)
         return part
 
+    def shuffle(self) -> None:
+        """Choose the random order."""
+        self._order.setCurrentText(Order.RANDOM.value)
+
     def apply(self) -> None:
         """Sort and filter as chosen in the lists."""
         status = self._status.currentText()

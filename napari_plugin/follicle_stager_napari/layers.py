@@ -32,11 +32,11 @@ _UNSEEN_PX = 0.2
 _UNSEEN_UM = 2.0
 
 
-def slide_layer(slide: Slide) -> LayerData:
-    """An image pyramid that reads only what is on the screen."""
+def slide_layer(slide: Slide, *, name: str = "") -> LayerData:
+    """An image pyramid that reads only what is on the screen; by default, it has the name of the file."""
     levels = [slide.to_dask(level) for level in range(len(slide.levels))]
     options: dict[str, Any] = {
-        "name": slide.path.name,
+        "name": name or slide.path.name,
         "rgb": True,
         "multiscale": len(levels) > 1,
         **scale_options(slide.stated_pixel_size),
@@ -89,7 +89,7 @@ def label_layer(follicles: Sequence[Follicle], size: PixelSize | None, *, name: 
 
 
 def section_layer(
-    sections: Sequence[Section], owners: Mapping[str, tuple[str, str]], size: PixelSize | None
+    sections: Sequence[Section], owners: Mapping[str, tuple[str, str]] | None, size: PixelSize | None
 ) -> LayerData:
     """Sections as shapes, labelled with animal and ovary; those that are not counted are greyed out.
 
@@ -98,17 +98,17 @@ def section_layer(
     sections
         Sections, outlines in level-0 pixels; a torn section becomes several shapes.
     owners
-        Animal and ovary by section id, if they are known.
+        Animal and ovary by section id, if they are known; None if no name may be shown.
     size
         Pixel size of the slide, µm/px.
     """
     parts = [(s, number, part) for s in sections for number, part in enumerate(s.outline.geoms)]
-    words = {s.section_id: f"{_short(s)}: {_said_of(s, owners)}" for s in sections}
+    words = {s.section_id: ": ".join(t for t in (short_name(s), _said_of(s, owners)) if t) for s in sections}
     options: dict[str, Any] = {
         "name": "sections",
         "shape_type": "polygon",
         "features": {
-            "section": [s.section_id for s, *_ in parts],
+            "section": [short_name(s) for s, *_ in parts],
             "label": ["" if number else words[s.section_id] for s, number, _ in parts],
         },
         "text": {"string": "{label}", "size": 11, "color": "black", "anchor": "upper_left"},
@@ -121,13 +121,15 @@ def section_layer(
     return [vertices(part, coarse) for *_, part in parts], options, "shapes"
 
 
-def _said_of(section: Section, owners: Mapping[str, tuple[str, str]]) -> str:
+def _said_of(section: Section, owners: Mapping[str, tuple[str, str]] | None) -> str:
     if not section.included:
         return f"not counted, {section.reason or 'left out'}"
+    if owners is None:
+        return ""
     return " ".join(owners.get(section.section_id, ("?",))).strip()
 
 
-def _short(section: Section) -> str:
+def short_name(section: Section) -> str:
     """Name of a section without the name of its slide."""
     return section.section_id.rpartition("_s")[2]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
+    QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
@@ -22,6 +23,7 @@ from follicle_stager.detection import DETECTORS
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
 from follicle_stager.pixel_size import GIVEN
+from follicle_stager.review.blinding import begin_or_end
 from follicle_stager.review.desk import Desk
 from follicle_stager.slides import SLIDE_SUFFIXES, is_slide, open_slide, slide_name
 from follicle_stager.study import SlideSource, Study, Tally
@@ -113,14 +115,18 @@ class ReviewPanel(QWidget):
     def _open_part(self) -> QWidget:
         self._slides = name_list()
         self._slides.setToolTip("Slides of the study; . and , open the next and the previous one.")
-        self._slides.currentTextChanged.connect(self._open_slide)
-        return column(
-            row(
-                push_button("Open slide ...", "An image; results go into a folder next to it.", self._choose_slide),
-                push_button("Open folder ...", "A study, or a slide that is a folder (OME-Zarr).", self._choose_folder),
-            ),
-            self._slides,
+        self._slides.currentIndexChanged.connect(lambda place: self._open_slide(self._slides.itemData(place)))
+        self._choosing = row(
+            push_button("Open slide ...", "An image; results go into a folder next to it.", self._choose_slide),
+            push_button("Open folder ...", "A study, or a slide that is a folder (OME-Zarr).", self._choose_folder),
         )
+        self._blind = QCheckBox("Blind: hide the names of slides, animals and groups")
+        self._blind.setToolTip(
+            "Slides get codes and come in random order. Every decision says that it was made blind. To see the names "
+            "again is logged."
+        )
+        self._blind.toggled.connect(self._switch_blind)
+        return column(self._choosing, self._slides, self._blind)
 
     def _choose_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide")
@@ -134,8 +140,17 @@ class ReviewPanel(QWidget):
         if name:
             self._try(lambda: self.open_slide(Path(name)))
 
-    def open_study(self, folder: Path, slide_id: str = "") -> None:
+    def open_study(self, folder: Path, slide_id: str = "", *, blind: bool | None = None) -> None:
         """Open a study, and one of its slides (by default the first).
+
+        Parameters
+        ----------
+        folder
+            Folder of the study.
+        slide_id
+            Name of the slide.
+        blind
+            Whether the names of slides, animals and groups are hidden; by default as when the study was last open.
 
         Raises
         ------
@@ -149,23 +164,42 @@ class ReviewPanel(QWidget):
         if slide_id and slide_id not in slides:
             raise UserError(f"{folder}: there is no finished slide {slide_id}; finished are: {', '.join(slides)}.")
         tally = Tally(study) if study.samples_path.exists() else None
+        blinding = begin_or_end(study, blind, reader=author())
         self.close_study()
-        self.reviewer = Reviewer(
-            self._viewer, Desk(study, author=author(), tally=tally), say=self._say, refresh=self._refresh
-        )
+        desk = Desk(study, author=author(), tally=tally, blinding=blinding)
+        self.reviewer = Reviewer(self._viewer, desk, say=self._say, refresh=self._refresh)
+        self._show_blind(desk)
         self.reviewer.tissue.show(self.counts.sections_open)
         self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
         self._slides.blockSignals(True)
         self._slides.clear()
-        self._slides.addItems(slides)
+        for own in desk.slide_ids():
+            self._slides.addItem(desk.shown_name(own), own)
         self._slides.blockSignals(False)
         config = study.config.detection
         self._min_score.setValue(config.min_score)
         self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go to the next follicle with N.")
-        self._open_slide(slide_id or slides[0])
+        self._open_slide(slide_id or desk.slide_ids()[0])
         self._judging.apply()
         self._enable()
+
+    def _switch_blind(self, blind: bool) -> None:
+        """Open the study again, with or without names."""
+        if self.reviewer is not None:
+            study = self.reviewer.desk.study
+            self._try(lambda: self.open_study(study.path, blind=blind))
+
+    def _show_blind(self, desk: Desk) -> None:
+        """Hide what leads to names, or show it again."""
+        blind = desk.blinding is not None
+        self._blind.blockSignals(True)
+        self._blind.setChecked(blind)
+        self._blind.blockSignals(False)
+        self._choosing.setEnabled(not blind)  # file dialogs show names
+        self._viewer.title = f"follicle-stager: {'blinded review' if blind else desk.study.path}"
+        if blind:
+            self._judging.shuffle()
 
     def open_slide(self, path: Path) -> None:
         """Open a slide, with a study folder next to it, which is made if needed. Ask for the µm/px if it is unknown.
@@ -231,7 +265,7 @@ class ReviewPanel(QWidget):
         """The reviewer, if a slide is open."""
         return self.reviewer if self.reviewer is not None and self.reviewer.desk.slide_id else None
 
-    def _open_slide(self, slide_id: str) -> None:
+    def _open_slide(self, slide_id: str | None) -> None:
         if self.reviewer is not None and slide_id:
             reviewer = self.reviewer
             self._try(lambda: reviewer.open(slide_id))
@@ -360,13 +394,15 @@ class ReviewPanel(QWidget):
             self._say(refused(error))
 
     def _say(self, message: str) -> None:
-        self._message.setText(message)
+        self._message.setText(message if self.reviewer is None else self.reviewer.desk.veiled(message))
 
     def _enable(self) -> None:
         """Enable the parts that can be used now."""
         on = self.reviewer is not None and not self.work.busy
         for widget in self._needs_slide:
             widget.setEnabled(on)
+        blind = self.reviewer is not None and self.reviewer.desk.blinding is not None
+        self.exports.setEnabled(on and not blind)  # files have names, and a report has results
         self._opening.setEnabled(not self.work.busy)
 
     def _refresh(self) -> None:
@@ -375,7 +411,7 @@ class ReviewPanel(QWidget):
             return
         desk = self.reviewer.desk
         self._slides.blockSignals(True)
-        self._slides.setCurrentText(desk.slide_id)
+        self._slides.setCurrentIndex(self._slides.findData(desk.slide_id))
         self._slides.blockSignals(False)
         self._judging.show_of(desk)
         self.gallery.refresh()
@@ -392,8 +428,8 @@ def _run(
     return outcome
 
 
-def review(folder: Path, slide_id: str = "") -> None:
-    """Open a study in napari; return when the window is closed.
+def review(folder: Path, slide_id: str = "", *, blind: bool | None = None) -> None:
+    """Open a study in napari; return when the window is closed. See `ReviewPanel.open_study`.
 
     Raises
     ------
@@ -402,10 +438,10 @@ def review(folder: Path, slide_id: str = "") -> None:
     """
     import napari
 
-    viewer = napari.Viewer(title=f"follicle-stager: {folder}")
+    viewer = napari.Viewer(title="follicle-stager")
     panel = ReviewPanel(viewer)
     try:
-        panel.open_study(folder, slide_id)
+        panel.open_study(folder, slide_id, blind=blind)
     except UserError:
         viewer.close()
         raise

@@ -123,7 +123,8 @@ class Reviewer:
             raise
         self._clear()
         try:
-            data, options, _ = slide_layer(self.desk.slide)
+            name = "" if self.desk.blinding is None else self.desk.shown_name(slide_id)
+            data, options, _ = slide_layer(self.desk.slide, name=name)
             self._picture = self.viewer.add_image(data, **options)
         except UserError as error:  # follicles can be staged without the image
             self._say(str(error))

@@ -54,7 +54,7 @@ class TissueLayer:
         """Draw some sections with thick outlines."""
         if self.layer is not None:
             chosen = set(ids)
-            self.layer.edge_width = [12 if s in chosen else 3 for s in self.layer.features["section"]]
+            self.layer.edge_width = [12 if s.section_id in chosen else 3 for s in self.drawn for _ in s.outline.geoms]
 
     def outline(self, section_id: str) -> MultiPolygon:
         """Outline of a section, level-0 pixels."""
@@ -62,9 +62,10 @@ class TissueLayer:
 
     def draw(self) -> None:
         """Draw the current sections, at the same place in the layer list."""
-        self.drawn = self._desk.session.sections
         tissue, size = self._desk.tissue, self._desk.pixel_size
-        data, options, _ = section_layer(tissue.sections, tissue.owner_of(), size)
+        self.drawn = self._desk.session.sections
+        owners = tissue.owner_of() if self._desk.blinding is None else None
+        data, options, _ = section_layer(self.drawn, owners, size)
         layers, above = self._viewer.layers, None
         if self.layer is not None and self.layer in layers:  # the user may have deleted it
             above = layers.index(self.layer)

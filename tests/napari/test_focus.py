@@ -19,6 +19,7 @@ from follicle_stager.stages import Stage
 def person(study, sit_down):
     person = sit_down(study.path)
     person.press_button("Sections")
+    person.press_button("Animals and groups")
     return person
 
 
