@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,7 @@ class AuditPlan:
     claims: pd.DataFrame
     settings: dict[str, Any]
 
-    @property
+    @cached_property
     def visits(self) -> list[tuple[str, bool]]:
         """Names of the fields in the order of their visits, and whether it is the second visit."""
         first = self.fields.loc[self.fields["visit"].notna(), ["field", "visit"]].assign(again=False)

@@ -464,7 +464,7 @@ def _ratio(sums: NDArray[np.float64], n: int, *, share: bool) -> dict[str, float
         low = stats.beta.ppf(0.025, hits, effective - hits + 1) if hits > 0 else 0.0
         high = stats.beta.ppf(0.975, hits + 1, effective - hits) if effective - hits > 1e-9 else 1.0
         return {"value": value, "low": float(low), "high": float(high)}
-    reach = stats.t.ppf(0.975, df) * se if df else math.nan
+    reach = stats.t.ppf(0.975, df) * se if df and se else math.nan  # animals that all agree give no interval
     return {"value": value, "low": value - reach, "high": value + reach}
 
 

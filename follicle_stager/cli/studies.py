@@ -166,13 +166,18 @@ def review(
         bool | None,
         typer.Option("--blind/--no-blind", help="Hide the names of slides, animals and groups; by default as before."),
     ] = None,
+    audit: Annotated[bool, typer.Option("--audit", help="Visit the fields of the planned audit instead.")] = False,
+    show_claims: Annotated[
+        bool,
+        typer.Option("--show-claims", help="In an audit, show the claims at once; misses are then under-found."),
+    ] = False,
 ) -> None:
-    """Review and correct the follicles of a study in napari."""
+    """Review and correct the follicles of a study in napari, or visit the fields of its audit."""
     study = fs.Study.open(study_folder)
     if take_in is not None:
         _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
     else:
-        fs.review_study(study_folder, slide, blind=blind)
+        fs.review_study(study_folder, slide, blind=blind, audit=audit, hidden=not show_claims)
 
 
 @app.command()

@@ -281,6 +281,8 @@ def _cell(value: object) -> str:
 def _number(value: object) -> str:
     if value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return "NA"
+    if isinstance(value, float) and math.isinf(value):
+        return "no limit"
     return f"{value:.2f}"
 
 

@@ -66,7 +66,8 @@ def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str
             continue
         own = shown[shown["stage"] == stage]
         top = axis_top(own)
-        axes.set_ylim(-0.04 * top, top)
+        lowest = min(float(own["value"].min()), 0.0)  # estimates of an audit may be negative
+        axes.set_ylim(1.05 * lowest - 0.04 * top, top)
         for place, (genotype, color) in enumerate(zip(matrix.genotypes, (_CONTROL, _KNOCKOUT), strict=True)):
             of_group = own[own["genotype"] == genotype]
             for level, (size, alpha) in _LEVELS.items():

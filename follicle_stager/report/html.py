@@ -14,6 +14,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from follicle_stager.audit.results import LEAST_FOLLICLES
 from follicle_stager.corrections.log import read_edits
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, write_text
@@ -24,7 +25,7 @@ from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import LADDER, RUNGS, Countable, Health, Status
 from follicle_stager.statistics.effects import LEAST_PER_ANIMAL
 from follicle_stager.statistics.matrix import KIND_WORDS
-from follicle_stager.statistics.sensitivity import called, in_words
+from follicle_stager.statistics.sensitivity import NOT_AUDITED, called, in_words
 from follicle_stager.study import count
 from follicle_stager.version import __version__
 
@@ -120,6 +121,7 @@ def write_report(
         responses=_records(comparison.responses),
         notes=comparison.notes,
         methods=_methods(comparison),
+        audit=_audit(comparison),
         flow=_flow(comparison, counts),
         slides=slides,
     )
@@ -156,6 +158,29 @@ def _slides(
         "min_score": f"{config.detection.min_score:g}",
         "staged": "a classifier learned from corrections" if config.staging.classifier else "explicit criteria",
         "antral_min_fraction": f"{config.staging.antral_min_fraction:.0%}",
+    }
+
+
+def _audit(comparison: Comparison) -> dict[str, Any]:
+    """What the page says of an audit; empty without one."""
+    if comparison.accuracy.empty:
+        return {}
+    table = comparison.accuracy.assign(few=comparison.accuracy["n"] < LEAST_FOLLICLES)
+    of_all = table[table["group"] == "all"]
+    stages = [
+        {"stage": stage} | {row["measure"]: row for row in _records(own)}
+        for stage, own in of_all.groupby("stage", sort=False)
+        if own["n"].any()
+    ]
+    groups = table[(table["group"] != "all") & table["stage"].eq("all stages")]
+    ways = comparison.sensitivity[comparison.sensitivity["changed"] == NOT_AUDITED]
+    without = [called(str(verdict)) for verdict in ways["verdict"]]
+    return {
+        "words": comparison.audit_words,
+        "stages": stages,
+        "groups": _records(groups),
+        "without": ", ".join(without),
+        "least": LEAST_FOLLICLES,
     }
 
 
@@ -258,6 +283,12 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _would_change(arrest: Arrest) -> str:
     """Say in words what could change the verdict."""
+    if arrest.matrix.sampling is not None:
+        return (
+            "More audited fields, or more animals, narrow the intervals: 'follicle-stager audit status' says how much. "
+            "The reader of the audit decides on each follicle; a second reader of the same fields shows how certain "
+            "that is."
+        )
     blocked = arrest.steps[arrest.steps["from"].isin(arrest.verdict.blocks)]
     if len(blocked):
         stages = {*blocked["from"], *blocked["to"]}
@@ -394,6 +425,8 @@ def _number(value: object) -> str:
         return ""
     if math.isnan(number):
         return _UNKNOWN
+    if math.isinf(number):
+        return "no limit"
     if number and (abs(number) < 0.001 or abs(number) >= 1000):
         return "< 0.001" if 0 < number < 0.001 else "> 1000" if number >= 1000 else f"{number:.0f}"
     return f"{number:.3g}"

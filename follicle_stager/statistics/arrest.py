@@ -13,6 +13,7 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.decision import Decision, Tests, VerdictKind, decide, rungs_after, with_imputed
 from follicle_stager.statistics.effects import Counted, Effect, log_rates, together
+from follicle_stager.statistics.linear import LinearEffect
 from follicle_stager.statistics.words import sentence_of, warnings_of
 
 if TYPE_CHECKING:
@@ -132,7 +133,10 @@ def columns_of(effect: Effect) -> dict[str, Values]:
     """Columns of an effect in the tables; ratios instead of logarithms."""
     (low, high), (low_90, high_90) = effect.interval(), effect.interval(0.90)
     logs = {"ratio": effect.log_ratio, "low": low, "high": high, "low_90": low_90, "high_90": high_90}
-    return {name: np.exp(value) for name, value in (logs | {"upper": effect.upper()}).items()} | {
+    ratios = {name: np.exp(value) for name, value in (logs | {"upper": effect.upper()}).items()}
+    if isinstance(effect, LinearEffect):
+        ratios["ratio"] = effect.ratio
+    return ratios | {
         "se": effect.se,
         "df": effect.df,
     }

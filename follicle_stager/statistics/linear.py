@@ -63,6 +63,11 @@ class LinearEffect(Effect):
     above: Estimated
     below: Estimated
 
+    @property
+    def ratio(self) -> Values:
+        """The ratio; 0 if its estimate is not positive."""
+        return np.where(self.log_ratio <= -np.log(_LARGEST), 0.0, np.exp(self.log_ratio))
+
     @classmethod
     def of(cls, above: Estimated, below: Estimated, layout: Layout) -> LinearEffect:
         """Compare the ratio of two stages, or of a stage and its exposure, between the groups."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle, Section
     from follicle_stager.slides import Slide
+    from follicle_stager.stages import Stage
 
     #: ``(data, keyword arguments, layer type)``, as readers of napari return it.
     LayerData = tuple[Any, dict[str, Any], str]
@@ -158,7 +159,12 @@ def points_of(shape: NDArray[np.floating]) -> NDArray[np.float64]:
 
 def edge_color(follicle: Follicle) -> Any:
     """Colour of an outline, RGBA; a rejected one is transparent."""
-    return np.array([*follicle.stage.color, 0 if follicle.status == Status.REJECTED else 255]) / 255
+    return edge_color_of(follicle.stage) * (1, 1, 1, follicle.status != Status.REJECTED)
+
+
+def edge_color_of(stage: Stage) -> NDArray[np.float64]:
+    """Colour of a stage, RGBA."""
+    return np.array([*stage.color, 255]) / 255
 
 
 def label_of(follicle: Follicle) -> str:

@@ -68,9 +68,9 @@ def visible_texts(person):
     return [str(text) for text in texts if text]
 
 
-def seen_names(person, study):
+def seen_names(person, study, *, least=200):
     texts = visible_texts(person)
-    assert len(texts) > 200, "the whole window was read"
+    assert len(texts) > least, "the whole window was read"
     words = {name: re.compile(rf"(?<!\w){re.escape(name)}(?!\w)") for name in names_of(study)}
     return {(name, text) for name, word in words.items() for text in texts if word.search(text)}
 
