@@ -16,6 +16,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "annotations": ["read_outlines", "write_geojson", "write_rois"],
+        "audit": ["AuditPlan", "AuditResult", "plan_audit"],
         "batch": ["Outcome", "process_folder", "run_batch"],
         "config": ["Config", "load_config"],
         "errors": ["UserError"],
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
     from follicle_stager.annotations import read_outlines as read_outlines
     from follicle_stager.annotations import write_geojson as write_geojson
     from follicle_stager.annotations import write_rois as write_rois
+    from follicle_stager.audit import AuditPlan as AuditPlan
+    from follicle_stager.audit import AuditResult as AuditResult
+    from follicle_stager.audit import plan_audit as plan_audit
     from follicle_stager.batch import Outcome as Outcome
     from follicle_stager.batch import process_folder as process_folder
     from follicle_stager.batch import run_batch as run_batch

@@ -261,6 +261,11 @@ class Follicle:
         return self.status != Status.REJECTED and self.stage not in (Stage.NOT_FOLLICLE, Stage.CORPUS_LUTEUM)
 
     @property
+    def staged_by_person(self) -> bool:
+        """Whether a person gave or confirmed its stage; an outline or health alone does not count."""
+        return self.status in (Status.ACCEPTED, Status.REJECTED) or "stage" in self.judgement.decided
+
+    @property
     def is_corpus_luteum(self) -> bool:
         """Whether it is a corpus luteum that is not rejected."""
         return self.status != Status.REJECTED and self.stage is Stage.CORPUS_LUTEUM

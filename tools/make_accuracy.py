@@ -31,7 +31,7 @@ from follicle_stager.config import Config, TissueConfig, read_values
 from follicle_stager.evaluation import Criterion, Evaluation, SlidePair, evaluate, load_pairs
 from follicle_stager.evaluation.marks import unchanged
 from follicle_stager.files import write_text
-from follicle_stager.phantom import build_ovary, make_plan, series, small_ovary, write_cohort
+from follicle_stager.phantom import build_ovary, plan_audit, series, small_ovary, write_cohort
 from follicle_stager.phantom.sectioning import nuclei_in
 from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.pixel_size import PixelSize
@@ -141,7 +141,7 @@ def render_exam(folder: Path, *, jobs: int, freeze: bool) -> Path:
     """Render the evaluation cohort and make sure that it is the frozen one."""
     made = folder / "truth" / "fingerprints.csv"
     shutil.rmtree(folder, ignore_errors=True)
-    plan = make_plan(read_values(DOCS / f"{folder.name}.json"))
+    plan = plan_audit(read_values(DOCS / f"{folder.name}.json"))
     write_cohort(folder, plan, jobs=jobs, progress=lambda done, total: print(f"rendered {done} of {total}"))
     frozen = DOCS / f"{folder.name}.csv"
     if freeze:
@@ -166,7 +166,7 @@ def render_exam(folder: Path, *, jobs: int, freeze: bool) -> Path:
 def _draws_as_before(folder: Path, jobs: int) -> bool:
     """Whether the example slides come out as in the repository but for rounding, in which processors differ."""
     shutil.rmtree(folder, ignore_errors=True)
-    write_cohort(folder, make_plan(read_values(examples.folder() / "truth" / "plan.json")), jobs=jobs)
+    write_cohort(folder, plan_audit(read_values(examples.folder() / "truth" / "plan.json")), jobs=jobs)
     for source in list_slides(examples.folder()):
         with open_slide(source.path) as old, open_slide(folder / source.path.name) as new:
             drawn = [slide.read_region(0, 0, old.width, old.height, 0).astype(float) for slide in (old, new)]
@@ -197,7 +197,7 @@ def exam(cohort: Path) -> str:
     seen = profiles[profiles["recognisable"]]
     sections = profiles.groupby(["slide", "section"]).ngroups
     per_stage = ", ".join(f"{s.label} {int((seen['stage'] == s.value).sum())}" for s in LADDER)
-    name, plan = cohort.name, make_plan(read_values(DOCS / f"{cohort.name}.json"))
+    name, plan = cohort.name, plan_audit(read_values(DOCS / f"{cohort.name}.json"))
     lutea = sum(
         f.stage is Stage.CORPUS_LUTEUM
         for source in list_slides(cohort)

@@ -4,8 +4,8 @@
 estimates the counts of each animal and the accuracy of the software. `sampling` and `estimates` are the mathematics.
 """
 
-from follicle_stager.audit.plan import AuditPlan, make_plan
+from follicle_stager.audit.plan import AuditPlan, plan_audit
 from follicle_stager.audit.record import AuditRecord, AuditSession
 from follicle_stager.audit.results import AuditResult
 
-__all__ = ["AuditPlan", "AuditRecord", "AuditResult", "AuditSession", "make_plan"]
+__all__ = ["AuditPlan", "AuditRecord", "AuditResult", "AuditSession", "plan_audit"]

@@ -119,7 +119,7 @@ class AuditPlan:
         return cls(_table(folder / "fields.csv", _FIELD_TEXTS), _table(folder / "claims.csv", _CLAIM_TEXTS), settings)
 
 
-def make_plan(study: Study, *, config: AuditConfig | None = None, seed: int = 0, author: str = "") -> AuditPlan:
+def plan_audit(study: Study, *, config: AuditConfig | None = None, seed: int = 0, author: str = "") -> AuditPlan:
     """Divide the tissue of every animal into fields, and draw those to audit. Nothing is written.
 
     Parameters

@@ -30,7 +30,7 @@ def plan(
     seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of the draw; random by default.")] = None,
 ) -> None:
     """Draw fields from the tissue of every animal; with a larger --share, extend an audit that is planned already."""
-    from follicle_stager.audit import AuditPlan, AuditRecord, make_plan
+    from follicle_stager.audit import AuditPlan, AuditRecord, plan_audit
 
     study = fs.Study.open(study_folder)
     known = AuditPlan.read(study)
@@ -46,7 +46,7 @@ def plan(
     else:
         config = study.config.audit
         config = config if share is None else config.model_copy(update={"share": share})
-        made = make_plan(study, config=config, seed=secrets.randbits(31) if seed is None else seed, author=_reader())
+        made = plan_audit(study, config=config, seed=secrets.randbits(31) if seed is None else seed, author=_reader())
     made.write(study)
     _show(study)
     out.print(f"Visit the fields:  follicle-stager review {study_folder} --audit", soft_wrap=True, highlight=False)

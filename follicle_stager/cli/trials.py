@@ -101,7 +101,7 @@ def power(
 
     from follicle_stager.cli.tables import power_table
     from follicle_stager.config import ComparisonConfig, explain, read_values
-    from follicle_stager.phantom import GenotypeModel, make_plan
+    from follicle_stager.phantom import GenotypeModel, plan_audit
     from follicle_stager.stages import RUNGS
     from follicle_stager.statistics.power import power as power_of
     from follicle_stager.statistics.power import response_power
@@ -115,7 +115,7 @@ def power(
     counted = partial(expected_counts, ovaries=ovaries, interval=interval)
     title = "Adult ovaries of the virtual model"
     if pilot is not None and (pilot / "truth" / "plan.json").is_file():
-        plan = make_plan(read_values(pilot / "truth" / "plan.json"))
+        plan = plan_audit(read_values(pilot / "truth" / "plan.json"))
         control, title = plan.control, f"Ovaries of {pilot}"
         counted = partial(
             expected_counts, ovaries=plan.ovaries, interval=plan.mean_interval, thickness_um=plan.thickness_um
@@ -219,7 +219,7 @@ def phantom(
     """Render a synthetic cohort with known truth: slides, samples.csv and truth/."""
     from follicle_stager.cli.progress import BatchProgress
     from follicle_stager.config import read_values
-    from follicle_stager.phantom import make_plan, write_cohort
+    from follicle_stager.phantom import plan_audit, write_cohort
 
     values = read_values(config_file) if config_file else {}
     given = {
@@ -241,7 +241,7 @@ def phantom(
         values["sections"] = None
     elif sections is not None and interval is None:
         values["interval"] = None
-    plan = make_plan(values)
+    plan = plan_audit(values)
     total = 2 * len(plan.models) * plan.animals
     with BatchProgress(err, total=total) as progress:
         write_cohort(folder, plan, jobs=jobs, progress=lambda done, total: progress.advance_to(done))

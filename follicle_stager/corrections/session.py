@@ -145,7 +145,9 @@ class ReviewSession:
         """Accept the current state of follicles."""
 
         def agreed(f: Follicle) -> Follicle:
-            return f if f.status == Status.CORRECTED else f.judged(status=_status(f, Status.ACCEPTED))
+            if f.status == Status.CORRECTED:  # somebody changed its outline or health; now its stage is confirmed, too
+                return f.judged(stage=f.stage)
+            return f.judged(status=_status(f, Status.ACCEPTED))
 
         return self._change(Kind.SET_STATUS, ids, agreed)
 
@@ -272,6 +274,16 @@ class ReviewSession:
         """
         before, after = tissue.cut_out(self.sections, region, reason)
         return self._write(Kind.EXCLUDE_REGION, sections_before=before, sections_after=after)
+
+    @property
+    def history(self) -> tuple[Edit, ...]:
+        """Edits that can be undone, the last one last."""
+        return tuple(self._done)
+
+    @property
+    def undone(self) -> tuple[Edit, ...]:
+        """Edits that can be redone, the next one last."""
+        return tuple(self._undone)
 
     @property
     def can_undo(self) -> bool:

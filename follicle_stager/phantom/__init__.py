@@ -9,7 +9,7 @@ They serve for tests, training, the demo and measuring what a detector misses, b
 from follicle_stager.phantom.anatomy import Ovary, build_ovary
 from follicle_stager.phantom.appearance import STAINS, Look, faithful, randomised
 from follicle_stager.phantom.biology import GenotypeModel, StageModel, small_ovary
-from follicle_stager.phantom.cohort import CohortPlan, make_plan, write_cohort
+from follicle_stager.phantom.cohort import CohortPlan, plan_audit, write_cohort
 from follicle_stager.phantom.patches import Patch, patches
 from follicle_stager.phantom.sectioning import Cut, Profile, profiles, series
 from follicle_stager.phantom.slide import SlideTruth, render_slide
@@ -27,7 +27,7 @@ __all__ = [
     "StageModel",
     "build_ovary",
     "faithful",
-    "make_plan",
+    "plan_audit",
     "patches",
     "profiles",
     "randomised",

@@ -143,7 +143,7 @@ class CohortPlan(Part):
         return GenotypeModel.model_validate(self.control.model_dump() | changes)
 
 
-def make_plan(values: dict[str, Any]) -> CohortPlan:
+def plan_audit(values: dict[str, Any]) -> CohortPlan:
     """Check the parameters of a cohort.
 
     Parameters

@@ -12,6 +12,7 @@ from shapely.geometry import Point
 
 from follicle_stager.corrections.sections import places, section_of
 from follicle_stager.corrections.session import parts_of
+from follicle_stager.corrections.shaping import brushed, smoothed
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
@@ -24,7 +25,7 @@ from follicle_stager.staging import learned
 from follicle_stager.study.content import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
 
     import numpy as np
@@ -312,6 +313,24 @@ class Desk:
     def reshape(self, follicle_id: str, outline: Polygon) -> None:
         """Give a follicle another outline; it is measured again."""
         self._done(self.session.reshape(follicle_id, outline))
+
+    def smooth(self) -> None:
+        """Smooth the outlines of the chosen follicles."""
+        for follicle_id in self.walk.chosen:
+            self.reshape(follicle_id, smoothed(self.session[follicle_id].outline))
+
+    def brush(self, stroke: Sequence[tuple[float, float]], radius_px: float) -> None:
+        """Add to the outline of the current follicle, or take from it; see `shaping.brushed`.
+
+        Parameters
+        ----------
+        stroke
+            Points of the stroke, level-0 pixels.
+        radius_px
+            Radius of the brush, level-0 pixels.
+        """
+        one = self.walk.chosen[0]
+        self.reshape(one, brushed(self.session[one].outline, stroke, radius_px))
 
     def merge(self) -> None:
         """Merge the selected follicles; if only one is chosen, merge it with those that it overlaps."""

@@ -45,6 +45,8 @@ class Walk:
     def __init__(self, session: Callable[[], ReviewSession], opinions: Callable[[], Opinions]) -> None:
         self._open, self._opinions = session, opinions
         self.order, self.only = Order.UNCERTAINTY, Filter()
+        #: Whether to stay at the follicle after a decision.
+        self.stays = False
         self.end()
 
     @property
@@ -140,7 +142,7 @@ class Walk:
     def decide(self, edit: Edit) -> None:
         """Go on after a decision about the chosen follicles; a selection stays."""
         self._fresh -= {f.id for f in edit.before}
-        if not self.selected:
+        if not self.selected and not self.stays:
             self.go()
 
     def follow(self, edit: Edit) -> None:

@@ -12,7 +12,7 @@ import pandas as pd
 from follicle_stager.detection.network import model
 from follicle_stager.detection.network.model import Scale
 from follicle_stager.files import replacing, write_csv, write_text
-from follicle_stager.phantom.cohort import make_plan, write_cohort
+from follicle_stager.phantom.cohort import plan_audit, write_cohort
 from follicle_stager.phantom.fields import renderer_id
 from follicle_stager.training.calibration import claims_on, claims_on_textures, familiar_to, fit, plot_reliability
 from follicle_stager.training.loop import train
@@ -128,7 +128,7 @@ def describe_network(folder: Path, name: str, weights: dict[str, Path], scales: 
 
 
 def _calibration_slides(patches: Path, recipe: Recipe) -> Path:
-    plan = make_plan(_CALIBRATION | {"animals": recipe.calibration_animals})
+    plan = plan_audit(_CALIBRATION | {"animals": recipe.calibration_animals})
     made_of = hashlib.sha256((plan.model_dump_json() + renderer_id()).encode()).hexdigest()[:12]
     folder = patches / f"calibration-{made_of}"
     last = folder / "truth" / "genotypes.csv"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from follicle_stager.study import Study
     from follicle_stager_napari.reviewer import Reviewer
+    from follicle_stager_napari.work import Tell, WorkBar
 
 
 class ExportPart(QWidget):
@@ -31,6 +32,8 @@ class ExportPart(QWidget):
         Function that shows a message.
     tried
         Function that runs another function, and shows a message if it fails.
+    work
+        Bar that runs long tasks in a thread.
     """
 
     def __init__(
@@ -38,9 +41,10 @@ class ExportPart(QWidget):
         at_work: Callable[[], Reviewer | None],
         say: Callable[[str], None],
         tried: Callable[[Callable[[], None]], None],
+        work: WorkBar,
     ) -> None:
         super().__init__()
-        self._at_work, self._say, self._tried = at_work, say, tried
+        self._at_work, self._say, self._tried, self._work = at_work, say, tried, work
         layout = QHBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         for button in (
@@ -54,15 +58,19 @@ class ExportPart(QWidget):
     def report(self) -> None:
         """Compare knockouts with controls, and write tables and report.html."""
 
-        def write(study: Study) -> str:
+        def write(study: Study, tell: Tell) -> str:
+            from follicle_stager.audit import AuditResult
             from follicle_stager.report.html import write_report
             from follicle_stager.statistics import compare, write_comparison
 
+            tell("counts", 0, 3)
             contents = study.contents()
             counts = count(study, contents=contents)
             write_counts(study, counts)
-            comparison = compare(counts, config=study.config.comparison)
+            tell("comparison", 1, 3)
+            comparison = compare(counts, config=study.config.comparison, audit=AuditResult.of(study))
             write_comparison(study, comparison)
+            tell("report", 2, 3)
             verdicts = " ".join(arrest.verdict.sentence for arrest in comparison.arrests)
             return f"{verdicts} Report: {write_report(study, comparison, counts=counts, contents=contents)}"
 
@@ -71,7 +79,8 @@ class ExportPart(QWidget):
     def tables(self) -> None:
         """Write the tables of the study."""
 
-        def write(study: Study) -> str:
+        def write(study: Study, tell: Tell) -> str:
+            tell("counts", 0, 1)
             write_counts(study, count(study))
             return f"Tables: {study.tables}"
 
@@ -88,8 +97,8 @@ class ExportPart(QWidget):
             write_geojson(path, [f for f in reviewer.desk.follicles if f.status != Status.REJECTED])
         self._say(f"Saved: {path}")
 
-    def _of_study(self, write: Callable[[Study], str]) -> None:
-        """Write something for the whole study in its current state, and show the message that this returns."""
+    def _of_study(self, write: Callable[[Study, Tell], str]) -> None:
+        """Write something for the whole study in its current state, in a thread; show the message that it returns."""
         reviewer = self._at_work()
         if reviewer is None:
             return
@@ -100,7 +109,7 @@ class ExportPart(QWidget):
                 "there (see the README), and press the button again."
             )
         reviewer.desk.save()
-        self._say(write(study))
+        self._work.start(lambda tell: write(study, tell), self._say)
 
     def _ask(self, ending: str) -> None:
         reviewer = self._at_work()

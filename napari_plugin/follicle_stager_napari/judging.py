@@ -11,8 +11,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 from follicle_stager.review import Filter, Order
 from follicle_stager.stages import OUTLINED, Countable, Health, Status
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
-from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, push_button
-from follicle_stager_napari.words import overlap_of
+from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, foldable, push_button
+from follicle_stager_napari.words import did, overlap_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from follicle_stager.review.desk import Desk
     from follicle_stager_napari.keymap import Action
 
+# Lines of the history that are visible, and that it has.
+_HISTORY, _SHOWN = 6, 60
 _EVERY, _TO_JUDGE = "every", "not judged"
 
 
@@ -51,6 +53,7 @@ class JudgingPart(QWidget):
         self._progress = QLabel()
         self._what = Said(6)
         self._bars = ProbabilityBars()
+        self._history = Said(_HISTORY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         grids = [self._grid(actions) for actions in (STAGES, DECISIONS, DRAWING, LOOKING)]
@@ -58,10 +61,13 @@ class JudgingPart(QWidget):
             layout.addWidget(widget)
         tip = "Train a classifier on your stages, and compare it with the criteria."
         layout.addWidget(push_button("Learn from corrections", tip, learn))
+        layout.addWidget(foldable("What was done", self._history, opened=lambda opened: None))
 
     def show_of(self, desk: Desk) -> None:
         """Show the current follicle of the desk."""
         progress = desk.progress
+        done = [did(edit) for edit in reversed(desk.session.history[-_SHOWN:])]
+        self._history.setText("\n".join(done) or "Nothing yet. Ctrl-Z undoes the first line.")
         self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
         follicle = desk.session[desk.walk.current] if desk.walk.current is not None else None
         self._bars.show_of(follicle.probabilities if follicle is not None and not desk.walk.selected else {})

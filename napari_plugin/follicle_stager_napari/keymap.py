@@ -38,6 +38,9 @@ class Window(Protocol):
     def draw(self, what: str) -> None:
         """Start drawing with the mouse."""
 
+    def stay(self) -> None:
+        """Stay at a place, or go on after each decision again."""
+
     def hide(self) -> None:
         """Hide or show the outlines."""
 
@@ -122,7 +125,19 @@ DRAWING: tuple[Action, ...] = (
         "Merge the selected follicles, or the current one with those that overlap it.",
         lambda r: r.desk.merge(),
     ),
-    Action("D", "Corners", "Move the corners of the selected outline.", lambda r: r.draw("corners")),
+    Action(
+        "D",
+        "Corners",
+        "Move the corners of the selected outline; its neighbours follow, so that no spike is left.",
+        lambda r: r.draw("corners"),
+    ),
+    Action(
+        "B",
+        "Brush",
+        "Paint on the current outline: begin inside to add to it, outside to take from it; S stops.",
+        lambda r: r.draw("brush"),
+    ),
+    Action("T", "Smooth", "Smooth the current outline.", lambda r: r.desk.smooth()),
     Action("S", "Select", "Stop drawing; select with the mouse.", lambda r: r.draw("select")),
 )
 
@@ -130,6 +145,12 @@ DRAWING: tuple[Action, ...] = (
 LOOKING: tuple[Action, ...] = (
     Action("N", "Next", "Next follicle to review.", lambda r: r.go(1)),
     Action("Shift-N", "Previous", "Previous follicle, judged or not.", lambda r: r.go(-1)),
+    Action(
+        "Y",
+        "Stay here",
+        "Stay: after a decision, do not go on, and after a drawing, draw the next; again: go on as usual.",
+        lambda r: r.stay(),
+    ),
     Action("H", "Hide", "Hide or show the outlines.", lambda r: r.hide()),
     Action("G", "Gallery", "Show all follicles of a stage side by side.", lambda r: r.open_gallery()),
     Action(".", "Next slide", "Save, and open the next slide.", lambda r: r.open_next(1)),

@@ -168,11 +168,11 @@ def edge_color_of(stage: Stage) -> NDArray[np.float64]:
 
 
 def label_of(follicle: Follicle) -> str:
-    """Stage and health of a follicle, with a tick if a person judged it; empty if it was rejected."""
+    """Stage and health of a follicle, with a tick if a person staged it; empty if it was rejected."""
     if follicle.status == Status.REJECTED:
         return ""
     dying = ", atretic" if follicle.health == Health.ATRETIC else ""
-    return follicle.stage.label + dying + ("" if follicle.status == Status.PREDICTED else " ✓")
+    return follicle.stage.label + dying + (" ✓" if follicle.staged_by_person else "")
 
 
 def features_of(follicle: Follicle) -> dict[str, object]:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QTimer
+from qtpy.QtGui import QCursor
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QLabel,
+    QToolTip,
     QVBoxLayout,
     QWidget,
 )
@@ -87,7 +89,7 @@ class ReviewPanel(QWidget):
         self._judging = JudgingPart(self._act, self._sort, self.learn)
         self.counts = CountPart(self._at_work, self._try)
         self._opening = self._open_part()
-        self.exports = ExportPart(self._at_work, self._say, self._try)
+        self.exports = ExportPart(self._at_work, self._say, self._try, self.work)
         self._needs_slide = [self._find_part(), self._judging, self.counts, self.exports]
         inside = QWidget()
         layout = QVBoxLayout(inside)
@@ -171,6 +173,7 @@ class ReviewPanel(QWidget):
         self._show_blind(desk)
         self.reviewer.tissue.show(self.counts.sections_open)
         self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
+        self.reviewer.pointer.hover = self._hover
         self._slides.blockSignals(True)
         self._slides.clear()
         for own in desk.slide_ids():
@@ -392,6 +395,10 @@ class ReviewPanel(QWidget):
             do()
         except (UserError, OSError) as error:
             self._say(refused(error))
+
+    def _hover(self, text: str) -> None:
+        """Show a text next to the pointer; an empty one hides it."""
+        QToolTip.showText(QCursor.pos(), text)
 
     def _say(self, message: str) -> None:
         self._message.setText(message if self.reviewer is None else self.reviewer.desk.veiled(message))

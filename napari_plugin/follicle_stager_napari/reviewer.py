@@ -12,6 +12,7 @@ import numpy as np
 from shapely import bounds
 from shapely.geometry import LineString
 
+from follicle_stager.corrections.shaping import nudged
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, Status
 from follicle_stager_napari.camera import in_view, look_at_all_of, look_at_follicle
@@ -21,14 +22,17 @@ from follicle_stager_napari.layers import (
     features_of,
     follicle_layer,
     label_layer,
+    label_of,
     outline_of,
     points_of,
     scale_options,
     slide_layer,
     vertices,
 )
+from follicle_stager_napari.pointer import Pointer
+from follicle_stager_napari.screen import LINE_PX, apart, px_of_screen, zoom_differs
 from follicle_stager_napari.tissue import TissueLayer
-from follicle_stager_napari.words import OVERLAP, refused
+from follicle_stager_napari.words import OVERLAP, did, refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -43,8 +47,8 @@ if TYPE_CHECKING:
     from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
-# Number of follicles that have their stage written next to them.
-_LABELS = 36
+# Number of follicles that have their stage written next to them, and of those that are considered for it.
+_LABELS, _NEAR = 60, 400
 # For each kind of drawing: napari's mode, and a hint for the user.
 _MODES = {
     "polygon": ("add_polygon", "Click around the follicle; Enter or a double click finishes, S cancels."),
@@ -55,6 +59,7 @@ _MODES = {
         "add_polygon",
         "Click around the area to exclude; Enter or a double click finishes, S cancels.",
     ),
+    "brush": ("pan_zoom", "Paint on the outline: begin inside to add to it, outside to take from it; S stops."),
     "corners": ("direct", "Move the corners of the selected outline; S returns to selecting."),
     "select": ("select", "Click an outline, or draw a box around several."),
 }
@@ -95,12 +100,18 @@ class Reviewer:
         self._own = False
         # The follicle that was last brought into view; the user may have moved the view since.
         self._in_view: str | None = None
+        # Zoom for which widths and labels were drawn.
+        self._zoom = 0.0
+        # What the user draws now, a key of `_MODES`.
+        self._drawing = "select"
+        self.pointer = Pointer(viewer, desk, self._painted)
         # Function that receives the next drawn area; None if the next shape is a follicle.
         self._area_for: Callable[[Polygon], None] | None = None
         #: Set by a panel that has a gallery and a help page.
         self.open_gallery: Callable[[], None] = lambda: None
         self.open_help: Callable[[], None] = lambda: None
         desk.changed = self._redraw
+        viewer.scene.camera.events.zoom.connect(self._zoomed)
 
     def open(self, slide_id: str) -> None:
         """Open a slide of the study.
@@ -146,8 +157,11 @@ class Reviewer:
         for layer in (self.layer, self._labels, self._picture):
             if layer is not None:
                 self._bind(layer)
+        self.pointer.attach((self.layer, self._labels, self._picture), self.layer)
         self._bind(self.viewer)
         self.viewer.layers.selection.active = self.layer
+        self.viewer.scale_bar.visible = True
+        self._rescale()
         self.show()
 
     def close(self) -> None:
@@ -172,6 +186,8 @@ class Reviewer:
                 if layer is not None and layer in self.viewer.layers:
                     self.viewer.layers.remove(layer)
         self.tissue.forget()
+        self.pointer.forget()
+        self._drawing, self.pointer.brushing = "select", False
         self.layer = self._labels = self._picture = self._area_for = self._in_view = None
         self._ids = []
 
@@ -210,13 +226,16 @@ class Reviewer:
 
     def take_back(self) -> None:
         """Undo."""
-        if not self.desk.undo():
+        last = self.desk.session.history[-1:]
+        if self.desk.undo():
+            self._say(f"Undone: {did(last[0])}.")
+        else:
             self._say("There is nothing to undo since the last search of the whole slide.")
 
     def do_again(self) -> None:
         """Redo."""
-        if not self.desk.redo():
-            self._say("There is nothing to redo.")
+        last = self.desk.session.undone[-1:]
+        self._say(f"Done again: {did(last[0])}." if self.desk.redo() else "There is nothing to redo.")
 
     def sort(self, order: Order, only: Filter) -> None:
         """Set order and filter of the follicles, and go to the first."""
@@ -241,9 +260,13 @@ class Reviewer:
     def draw(self, what: str) -> None:
         """Start drawing with the mouse: a key of `_MODES`, such as ``polygon``; ``select`` returns to selecting."""
         mode, hint = _MODES[what]
-        self._area_for = None
+        if what == "brush" and not self.desk.walk.chosen:
+            return
+        self._area_for, self._drawing, self.pointer.brushing = None, what, what == "brush"
         self.viewer.layers.selection.active = self.layer
         self._use(mode)
+        if what == "brush":
+            self.layer.mouse_pan = False  # the mouse paints
         self._say(hint)
 
     def ask_for(self, what: str, then: Callable[[Polygon], None]) -> None:
@@ -259,6 +282,11 @@ class Reviewer:
     def in_view(self) -> Polygon:
         """The part of the slide that is on the screen, level-0 pixels."""
         return in_view(self.viewer, self.desk.pixel_size)
+
+    def stay(self) -> None:
+        """Stay at a follicle after a decision, and go on drawing after a drawing; or go on as usual again."""
+        self.desk.walk.stays = not self.desk.walk.stays
+        self._say("Staying here; press Y to go on after each decision." if self.desk.walk.stays else "Going on again.")
 
     def hide(self) -> None:
         """Hide or show the outlines."""
@@ -296,18 +324,40 @@ class Reviewer:
             self._label()
         self._refresh()
 
+    def _zoomed(self, event: object = None) -> None:
+        """Draw lines as wide as before on the screen, and other labels."""
+        if self.layer is not None and zoom_differs(self._zoom, self.viewer.scene.camera.zoom):
+            self._rescale()
+            self._label()
+
+    def _rescale(self) -> None:
+        self._zoom = self.viewer.scene.camera.zoom
+        px = px_of_screen(self.viewer, self.desk.pixel_size)
+        with self._of_ours(), self.layer.events.edge_width.blocker():
+            self.layer.edge_width = [LINE_PX * px] * self.layer.nshapes
+            if not self._half_drawn:  # else it would end the drawing
+                self.layer.current_edge_width = LINE_PX * px
+            self.layer.refresh()
+        self.tissue.rescale(px)
+
     def _select(self, rows: set[int]) -> None:
         """Select shapes. The width event is blocked, because napari would redraw every outline with the same width."""
         with self.layer.events.edge_width.blocker():
             self.layer.selected_data = rows
 
     def _label(self) -> None:
-        """Label the follicles around the current one with their stages; thousands of labels would take seconds."""
+        """Label the follicles around the current one with their stages, as far as the labels do not overlap.
+
+        Thousands of labels would take seconds.
+        """
         near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
-        if len(near) > _LABELS:
+        if near:
             there = self.desk.session[self.desk.walk.current or near[0].id].outline.bounds
-            away = np.hypot(*(bounds([f.outline for f in near])[:, :2] - there[:2]).T)
-            near = [near[i] for i in np.argsort(away)[:_LABELS]]
+            corners = bounds([f.outline for f in near])[:, :2]
+            order = np.argsort(np.hypot(*(corners - there[:2]).T), kind="stable")[:_NEAR]
+            letters = np.array([len(label_of(near[i])) for i in order])
+            kept = apart(corners[order][:, ::-1], letters, px_of_screen(self.viewer, self.desk.pixel_size))
+            near = [near[order[i]] for i in kept[:_LABELS]]
         corners, words, _ = label_layer(near, self.desk.pixel_size)
         self._labels.data = corners
         self._labels.features = words["features"]
@@ -315,6 +365,7 @@ class Reviewer:
 
     def _redraw(self, ids: Iterable[str]) -> None:
         """Redraw follicles that changed."""
+        self.pointer.forget()
         if self.tissue.drawn != self.desk.session.sections:
             self._draw_tissue()
         standing = {f.id: f for f in self.desk.follicles}
@@ -343,6 +394,7 @@ class Reviewer:
                 self.layer.add_polygons(
                     data, edge_color=options["edge_color"], edge_width=options["edge_width"], face_color="transparent"
                 )
+                self._rescale()
             self.layer.features = options["features"]
         self._ids = [f.id for f in self.desk.follicles]
 
@@ -383,7 +435,9 @@ class Reviewer:
                     # A click that slips is not a correction.
                     raise UserError("The outline was not moved: to change it, press D and move its corners.")
                 for row in event.data_indices:
-                    self.desk.reshape(self._ids[row], outline_of(self.layer.data[row]))
+                    follicle_id = self._ids[row]
+                    before = vertices(self.desk.session[follicle_id].outline)
+                    self.desk.reshape(follicle_id, outline_of(nudged(before, np.asarray(self.layer.data[row]))))
             else:
                 self.desk.walk.selected = tuple(self._ids[row] for row in event.data_indices)
                 self.desk.delete()
@@ -391,6 +445,15 @@ class Reviewer:
         if self.layer is not None:  # a search that was started has removed the layer
             self._draw_all()
             self.show()
+            if event.action == "added" and self.desk.walk.stays and self._drawing in ("polygon", "freehand"):
+                self.draw(self._drawing)
+
+    def _painted(self, do: Callable[[], None]) -> None:
+        """Carry out a stroke of the brush, and go on painting."""
+        with self._told():
+            do()
+        self._in_view = self.desk.walk.current  # it is already in view
+        self.show()
 
     def _added(self, shape: NDArray[np.floating], kind: str) -> None:
         if self._area_for is not None:

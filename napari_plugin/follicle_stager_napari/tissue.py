@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from follicle_stager_napari.layers import section_layer
+from follicle_stager_napari.screen import CHOSEN_PX, LINE_PX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,6 +40,8 @@ class TissueLayer:
         self.layer: Any = None
         self.drawn: tuple[Section, ...] = ()
         self._wanted = False
+        self._chosen: frozenset[str] = frozenset()
+        self._px = 1.0
 
     def show(self, wanted: bool) -> None:
         """Show the layer always, or only if a section is not counted: with thousands of follicles, drawing is slow."""
@@ -52,9 +55,19 @@ class TissueLayer:
 
     def mark(self, ids: Sequence[str]) -> None:
         """Draw some sections with thick outlines."""
-        if self.layer is not None:
-            chosen = set(ids)
-            self.layer.edge_width = [12 if s.section_id in chosen else 3 for s in self.drawn for _ in s.outline.geoms]
+        self._chosen = frozenset(ids)
+        self.rescale(self._px)
+
+    def rescale(self, px: float) -> None:
+        """Draw the outlines with constant widths on the screen, of which a pixel shows ``px`` level-0 pixels."""
+        self._px = px
+        if self.layer is not None and self.layer.nshapes:
+            self.layer.edge_width = [
+                px * (CHOSEN_PX if s.section_id in self._chosen else LINE_PX)
+                for s in self.drawn
+                for _ in s.outline.geoms
+            ]
+            self.layer.refresh()
 
     def outline(self, section_id: str) -> MultiPolygon:
         """Outline of a section, level-0 pixels."""
@@ -72,6 +85,7 @@ class TissueLayer:
             layers.remove(self.layer)
         self.layer = self._viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
         self.layer.editable = False
+        self.rescale(self._px)
         self.hide(False)
         if above is not None:
             layers.move(layers.index(self.layer), above)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from follicle_stager.corrections import Kind
 from follicle_stager.errors import UserError, describe_os_error
 
 if TYPE_CHECKING:
+    from follicle_stager.corrections import Edit
     from follicle_stager.learning import Learned
     from follicle_stager.review.desk import Desk
 
@@ -17,6 +19,25 @@ OVERLAP = (
     "or merge them (J)."
 )
 
+# What a person did, in words, by the kind of the edit.
+_DID = {
+    Kind.SET_STAGE: "stage",
+    Kind.SET_HEALTH: "atretic or healthy",
+    Kind.SET_COUNTABLE: "nucleus visible",
+    Kind.SET_STATUS: "accepted",
+    Kind.ADD: "follicle added",
+    Kind.FIND: "part searched",
+    Kind.DELETE: "rejected",
+    Kind.RESHAPE: "outline changed",
+    Kind.MERGE: "merged",
+    Kind.SPLIT: "split",
+    Kind.ASSIGN_SECTION: "sections assigned",
+    Kind.MERGE_SECTIONS: "sections merged",
+    Kind.EXCLUDE_REGION: "part of a section cut out",
+    Kind.SET_INCLUDED: "sections left out or counted again",
+    Kind.JUDGE_WHOLE: "sections judged whole",
+    Kind.IMPORT: "changes of another program",
+}
 _FULL = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is used up"}
 
 
@@ -29,6 +50,19 @@ def refused(error: UserError | OSError) -> str:
         return describe_os_error(error)
     where = f" ({error.filename})" if error.filename else ""
     return f"{full}{where}. Free some space and press the same key or button again. Earlier decisions are kept."
+
+
+def did(edit: Edit) -> str:
+    """Return what an edit did, in a few words."""
+    what = _DID.get(edit.kind, edit.kind.value)
+    pairs = [(f.stage, g.stage) for f in edit.before for g in edit.after if f.id == g.id]
+    many = len(edit.after or edit.before)
+    if edit.kind is Kind.SET_STAGE and len(pairs) == 1:
+        before, after = pairs[0]
+        return f"stage: {before.label} to {after.label}" if before is not after else f"stage confirmed: {after.label}"
+    if many == 1 and not edit.sections_before and (edit.after or edit.before)[0].stage.label:
+        return f"{what}: {(edit.after or edit.before)[0].stage.label}"
+    return f"{what}: {many} follicles" if many > 1 else what
 
 
 def overlap_of(desk: Desk) -> str:

@@ -14,7 +14,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from test_blind import SHEET, seen_names
 
-from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, make_plan
+from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, plan_audit
 from follicle_stager.cli import app
 from follicle_stager.config import AuditConfig
 from follicle_stager.stages import Stage
@@ -25,7 +25,7 @@ WORKER = [sys.executable, str(Path(__file__).with_name("audit_worker.py"))]
 @pytest.fixture
 def planned(study):
     study.samples_path.write_text(SHEET.format(*study.slide_ids()))
-    make_plan(study, config=AuditConfig(field_um=200, share=0.3, repeats=2), seed=5).write(study)
+    plan_audit(study, config=AuditConfig(field_um=200, share=0.3, repeats=2), seed=5).write(study)
     return study
 
 

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
-from follicle_stager_napari.layers import vertices
+from follicle_stager_napari.layers import label_of, vertices
 from qtpy.QtWidgets import QToolButton
 from shapely.geometry import Point
 from studies import count_study
@@ -120,6 +120,7 @@ def test_a_slide_of_no_study_is_opened_searched_and_saved(cohort, tmp_path, sit_
     person.panel.exports.outlines(tmp_path / "out.geojson")
     assert len(read_geojson(tmp_path / "out.geojson")) == len(after)
     person.panel.exports.tables()
+    person.wait_for_work()
     assert "sample sheet" in person.panel._message.text()
 
 
@@ -254,6 +255,7 @@ def test_the_report_is_written_from_the_window(study, sit_down):
     person = sit_down(study.path)
     person.press("5")
     person.panel.exports.report()
+    person.wait_for_work()
     assert "not estimable with 1 knockout and 1 control" in person.panel._message.text()
     page = (study.path / "report.html").read_text(encoding="utf-8")
     assert "not estimable" in page
@@ -299,16 +301,19 @@ def test_a_key_is_for_what_is_shown_and_for_nothing_else(study, sit_down):
 
 def test_corpora_lutea_have_a_row_of_their_own(study, sit_down):
     person = sit_down(study.path)
-    table = person.panel.counts._table
+    person.press_button("Animals and groups")
 
     def row():
         person.panel.counts.show_of(person.desk)
-        lines = [[table.item(r, c).text() for c in range(table.columnCount())] for r in range(table.rowCount())]
-        return next(cells for cells in lines if cells[0] == "Corpus luteum")
+        cells = []
+        for table in (person.panel.counts._table, person.panel.counts._groups):
+            line = next(r for r in range(table.rowCount()) if table.item(r, 0).text() == "Corpus luteum")
+            cells += [table.item(line, c).text() for c in range(1, table.columnCount())]
+        return cells
 
-    assert row()[2:4] == ["0", "0"], "the network found none"
+    assert row()[1:3] == ["0", "0"], "the network found none"
     person.press("N", "8")
-    assert row()[2:4] == ["1 (found 0)", "1"]
+    assert row()[1:3] == ["1 (found 0)", "1"]
 
 
 def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
@@ -392,3 +397,92 @@ def test_the_list_of_sections_is_never_behind(many, sit_down):
     assert person.viewer.layers["sections"].visible
     widths = person.viewer.layers["sections"].edge_width
     assert widths[0] > widths[-1], "the selected one is still drawn thick"
+
+
+def outline_now(person):
+    return person.desk.session[person.desk.walk.current].outline
+
+
+def test_the_brush_adds_and_takes_with_the_mouse(study, sit_down):
+    person = sit_down(study.path)
+    one = max(person.desk.follicles, key=lambda f: f.outline.area)
+    person.desk.walk.go_to(one.id)
+    person.panel.reviewer.show()
+    x, y = one.outline.centroid.coords[0]
+    _, top, right, _ = one.outline.bounds
+    centre = tuple(person.viewer.scene.camera.center)
+    person.press("B")
+    person.drag((x, y), ((x + right) / 2, y), (right + 8, y))
+    wider = outline_now(person)
+    assert wider.bounds[2] > right + 5
+    assert tuple(person.viewer.scene.camera.center) == centre, "the view does not move with the brush"
+    person.drag((x, top - 30), (x, top + 6))
+    assert outline_now(person).area < wider.area
+    person.press("S", "Control-Z", "Control-Z")
+    assert outline_now(person).equals_exact(one.outline, 0.1)
+    assert "Undone: outline changed" in person.panel._message.text()
+    person.press("T")
+    assert outline_now(person).area == pytest.approx(one.outline.area, rel=0.1)
+    assert person.panel._judging._history.text().startswith("outline changed")
+
+
+def test_stay_here_stays_after_a_decision_and_goes_on_drawing(study, sit_down):
+    person = sit_down(study.path)
+    first = person.desk.walk.current
+    person.press("Y", "5")
+    assert person.desk.walk.current == first
+    assert person.desk.session[first].staged_by_person
+    before = len(person.desk.follicles)
+    section = study.sections(person.desk.slide_id)[0].outline
+    x, y = section.representative_point().coords[0]
+    size = person.desk.pixel_size
+    person.viewer.scene.camera.center = (y * size.mpp_y, x * size.mpp_x)
+    person.press("Shift-P")
+    for shift in (-25, 25):
+        person.drag(*Point(x + shift, y).buffer(9).exterior.coords)
+    assert len(person.desk.follicles) == before + 2, person.panel._message.text()
+    person.press("S", "Y", "N")
+    now = person.desk.walk.current
+    person.press("5")
+    assert person.desk.walk.current != now
+
+
+def test_lines_and_labels_keep_their_size_at_every_zoom(study, sit_down):
+    person = sit_down(study.path)
+    reviewer, camera = person.panel.reviewer, person.viewer.scene.camera
+    widths = []
+    for zoom in (0.2, 1.0, 4.0):
+        camera.zoom = zoom
+        widths.append(reviewer.layer.edge_width[0] * zoom * person.desk.pixel_size.mpp)
+    assert widths == pytest.approx([2.0] * 3, rel=0.21)
+    camera.zoom = 0.05
+    few = len(reviewer._labels.data)
+    camera.zoom = 3.0
+    assert 1 <= few < len(reviewer._labels.data)
+    assert person.viewer.scale_bar.visible
+
+
+def test_the_pointer_shows_stage_and_reasons(study, sit_down):
+    person = sit_down(study.path)
+    said = []
+    person.panel.reviewer.pointer.hover = said.append
+    one = person.desk.session[person.desk.walk.current]
+    person.move(*one.outline.representative_point().coords[0])
+    assert one.stage.label in said[-1]
+    assert one.reasons[0] in said[-1]
+    left, top, _, _ = one.outline.bounds
+    person.move(left - 20, top - 20)
+    assert said[-1] == ""
+
+
+def test_a_tick_says_that_a_person_staged_it(study, sit_down):
+    person = sit_down(study.path)
+    one = person.desk.walk.current
+
+    def label():
+        return label_of(person.desk.session[one])
+
+    person.press("Q")
+    assert not label().endswith("✓"), "atretic says nothing of the stage"
+    person.press("Enter")
+    assert label().endswith("✓")

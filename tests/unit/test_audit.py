@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from shapely import box, intersects, unary_union
 
-from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, AuditSession, make_plan
+from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, AuditSession, plan_audit
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals, tuned_weights
 from follicle_stager.audit.plan import BORDERS, STRATA, reference_point
 from follicle_stager.audit.record import Seen, compared
@@ -44,7 +44,7 @@ def study(staged, tmp_path):
 
 @pytest.fixture
 def planned(study):
-    make_plan(study, config=CONFIG, seed=7, author="A").write(study)
+    plan_audit(study, config=CONFIG, seed=7, author="A").write(study)
     return study
 
 
@@ -290,7 +290,7 @@ class TestPlan:
         assert (animals.to_numpy()[1:] != animals.to_numpy()[:-1]).sum() > 2
 
     def test_the_same_seed_gives_the_same_plan(self, study):
-        one, other, third = (make_plan(study, config=CONFIG, seed=seed) for seed in (7, 7, 8))
+        one, other, third = (plan_audit(study, config=CONFIG, seed=seed) for seed in (7, 7, 8))
         pd.testing.assert_frame_equal(one.fields, other.fields)
         assert one.visits != third.visits
 
@@ -405,7 +405,7 @@ class TestResults:
 
     def test_with_all_fields_the_estimate_is_what_was_found(self, study):
         """The reader finds a primary follicle in the middle of each field, and nothing else."""
-        make_plan(study, config=AuditConfig(field_um=200, share=1, repeats=0)).write(study)
+        plan_audit(study, config=AuditConfig(field_um=200, share=1, repeats=0)).write(study)
 
         def middles(study, field):
             row = AuditPlan.read(study).fields.set_index("field").loc[field]
@@ -432,7 +432,7 @@ class TestResults:
         assert math.isnan(AuditResult.of(planned).agreement()["found"])
 
     def test_agreement_of_two_visits(self, study):
-        make_plan(study, config=AuditConfig(field_um=100, share=0.5, repeats=25), seed=3).write(study)
+        plan_audit(study, config=AuditConfig(field_um=100, share=0.5, repeats=25), seed=3).write(study)
         visit_all(study)
         agreement = AuditResult.of(study).agreement()
         assert (agreement["fields"], agreement["found"]) == (25, 1)
@@ -466,7 +466,7 @@ class TestResults:
         assert "could see the names" in said
 
     def test_health_and_nucleus_are_counted(self, study):
-        make_plan(study, config=AuditConfig(field_um=200, share=1, repeats=0)).write(study)
+        plan_audit(study, config=AuditConfig(field_um=200, share=1, repeats=0)).write(study)
 
         def dying(study, field):
             seen = marks_in(study, field)

@@ -26,8 +26,8 @@ from follicle_stager.phantom import (
     StageModel,
     build_ovary,
     faithful,
-    make_plan,
     patches,
+    plan_audit,
     profiles,
     render_slide,
     series,
@@ -532,7 +532,7 @@ class TestRefusals:
     )
     def test_cohort(self, values, reason):
         with pytest.raises(UserError, match=reason):
-            make_plan(values)
+            plan_audit(values)
 
     @pytest.mark.parametrize("values", [{"interval": 0}, {"thickness_um": 0}, {"interval": 3, "start": 3}])
     def test_series(self, ovary, values):
@@ -542,13 +542,13 @@ class TestRefusals:
 
 class TestCohort:
     def test_what_is_not_given_stays(self):
-        plan = make_plan({"control": {"stages": {"antral": {"per_ovary": 2}}}, "mpp": 2})
+        plan = plan_audit({"control": {"stages": {"antral": {"per_ovary": 2}}}, "mpp": 2})
         assert plan.control.means()[Stage.ANTRAL] == 2
         assert plan.control.means()[Stage.SECONDARY] == small_ovary().means()[Stage.SECONDARY]
-        assert make_plan({"ovary": "adult"}).control == GenotypeModel()
-        assert make_plan({"interval": 5}).sections is None
-        assert make_plan({"block_after": "none"}).genotype("knockout").means() == small_ovary().means()
-        assert make_plan({"faults": [0.5, 0.1]}).faults == (0.5, 0.1)
+        assert plan_audit({"ovary": "adult"}).control == GenotypeModel()
+        assert plan_audit({"interval": 5}).sections is None
+        assert plan_audit({"block_after": "none"}).genotype("knockout").means() == small_ovary().means()
+        assert plan_audit({"faults": [0.5, 0.1]}).faults == (0.5, 0.1)
 
     def test_biology_does_not_depend_on_the_picture(self, plan, tmp_path):
         for name, mpp in (("a", 3.0), ("b", 4.0)):
@@ -574,15 +574,15 @@ class TestCohort:
         kept = pd.read_csv(examples.folder() / "truth" / "fingerprints.csv").set_index("slide")["truth_sha256"]
         for slide, digest in kept.items():
             assert fingerprint(read_geojson(examples.folder() / "truth" / f"{slide}.geojson")) == digest
-        plan = make_plan(read_values(examples.folder() / "truth" / "plan.json"))
+        plan = plan_audit(read_values(examples.folder() / "truth" / "plan.json"))
         write_cohort(tmp_path, plan.model_copy(update={"animals": 1, "models": {"Igfals": "H&E"}}))
         again = pd.read_csv(tmp_path / "truth" / "fingerprints.csv").set_index("slide")["truth_sha256"]
         assert again["Igfals_WT_1_1"] == kept["Igfals_WT_1_1"]
 
     def test_the_example_slides_are_those_of_their_recipe(self):
         """tests/integration/test_cli.py asks the simulator whether this design finds the arrest."""
-        plan = make_plan(read_values(examples.folder() / "truth" / "plan.json"))
-        assert plan == make_plan(read_values(examples.folder().parent / "tools" / "example_slides.toml"))
+        plan = plan_audit(read_values(examples.folder() / "truth" / "plan.json"))
+        assert plan == plan_audit(read_values(examples.folder().parent / "tools" / "example_slides.toml"))
         intervals = pd.read_csv(examples.folder() / "samples.csv")["interval"]
         assert intervals.mean() == pytest.approx(plan.mean_interval, rel=0.05)
 
