@@ -387,13 +387,31 @@ class Desk:
         """Progress on the open slide, without follicles that are not counted."""
         return progress(f for f in self.follicles if self.walk.is_counted(f))
 
-    def progress_of_study(self) -> Progress:
-        """Progress on all slides; each slide is read once."""
+    def read_progress(self) -> bool:
+        """Read the progress of one more slide; False if it is known of all. A window calls this when it is idle.
+
+        Raises
+        ------
+        UserError
+            If the files of the slide are damaged; it then counts as a slide without follicles.
+        """
         for slide_id in self.study.slide_ids():
             if slide_id not in self._progress and slide_id != self.slide_id:
+                self._progress[slide_id] = Progress(0, 0)
                 self._progress[slide_id] = progress(self.study.content(slide_id).included)
-        others = (p for slide_id, p in self._progress.items() if slide_id != self.slide_id)
-        return sum(others, self.progress if self._session is not None else Progress(0, 0))
+                return True
+        return False
+
+    @property
+    def progress_by_slide(self) -> dict[str, Progress]:
+        """Progress on each slide of which it is known; the open one as it is now."""
+        return self._progress | ({self.slide_id: self.progress} if self._session is not None else {})
+
+    def progress_of_study(self) -> Progress:
+        """Progress on all slides; each slide is read once."""
+        while self.read_progress():
+            pass
+        return sum(self.progress_by_slide.values(), Progress(0, 0))
 
     def counts(self) -> Counts | None:
         """Current tables, as ``count`` would write them; None without a sample sheet.

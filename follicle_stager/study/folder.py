@@ -41,7 +41,7 @@ from follicle_stager.corrections.standing import (
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import replacing, set_aside, sweep
-from follicle_stager.slides import open_slide
+from follicle_stager.slides import is_slide, open_slide
 from follicle_stager.staging import stager_id
 from follicle_stager.study import at_work
 from follicle_stager.study.content import SlideContent, read_content
@@ -276,6 +276,29 @@ class Study:
         slide = open_slide(source, limits=self.config.slides)
         slide.stated_pixel_size = self.pixel_size(slide_id)
         return slide
+
+    def locate(self, folder: Path) -> tuple[list[str], list[str]]:
+        """Search a folder for the images that are not found, and record their paths.
+
+        Parameters
+        ----------
+        folder
+            Folder with the images, or with folders of them.
+
+        Returns
+        -------
+        found, missing : list of str
+            Slides whose image was found there, and those whose image is still missing.
+        """
+        folders = [folder, *sorted(path for path in folder.rglob("*") if path.is_dir() and not is_slide(path))]
+        found: list[str] = []
+        missing: list[str] = []
+        for slide_id in self.missing():
+            path = find_picture(self.run(slide_id), self.path, folders)
+            if path.exists():
+                self.moved_to(slide_id, path)
+            (found if path.exists() else missing).append(slide_id)
+        return found, missing
 
     def moved_to(self, slide_id: str, source: Path) -> None:
         """Record the new path of the image of a finished slide."""

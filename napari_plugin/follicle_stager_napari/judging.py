@@ -68,7 +68,7 @@ class JudgingPart(QWidget):
         progress = desk.progress
         done = [did(edit) for edit in reversed(desk.session.history[-_SHOWN:])]
         self._history.setText("\n".join(done) or "Nothing yet. Ctrl-Z undoes the first line.")
-        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged")
+        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged{_of_study(desk)}")
         follicle = desk.session[desk.walk.current] if desk.walk.current is not None else None
         self._bars.show_of(follicle.probabilities if follicle is not None and not desk.walk.selected else {})
         if desk.walk.selected:
@@ -121,3 +121,13 @@ class JudgingPart(QWidget):
             countable=frozenset(c for c in Countable if c.value == self._countable.currentText()),
         )
         self._sort(Order(self._order.currentText()), only)
+
+
+def _of_study(desk: Desk) -> str:
+    """Progress on the study, once all of its slides are read; empty for one slide."""
+    slides, known = desk.study.slide_ids(), desk.progress_by_slide
+    if len(slides) < 2 or len(known) < len(slides):
+        return ""
+    judged, total = (sum(getattr(p, name) for p in known.values()) for name in ("judged", "total"))
+    left = sum(p.judged < p.total for p in known.values())
+    return f"; study: {judged:,} of {total:,}, {left} slides left"

@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Time without a decision after which the counts are updated, ms.
-_COUNT_AFTER_MS = 300
+# Time without a decision after which the counts are updated, and between slides whose progress is read, ms.
+_COUNT_AFTER_MS, _READ_EVERY_MS = 300, 60
 
 
 class ReviewPanel(QWidget):
@@ -86,6 +86,10 @@ class ReviewPanel(QWidget):
         self._counting.setSingleShot(True)
         self._counting.setInterval(_COUNT_AFTER_MS)
         self._counting.timeout.connect(self._count)
+        # Reads the progress of the other slides, one at a time, while nothing else happens.
+        self._reading = QTimer(self)
+        self._reading.setInterval(_READ_EVERY_MS)
+        self._reading.timeout.connect(self._read_progress)
         self._judging = JudgingPart(self._act, self._sort, self.learn)
         self.counts = CountPart(self._at_work, self._try)
         self._opening = self._open_part()
@@ -122,13 +126,19 @@ class ReviewPanel(QWidget):
             push_button("Open slide ...", "An image; results go into a folder next to it.", self._choose_slide),
             push_button("Open folder ...", "A study, or a slide that is a folder (OME-Zarr).", self._choose_folder),
         )
+        self._locating = push_button(
+            "Find missing images ...",
+            "Choose the folder in which the images of the slides are now.",
+            self._choose_images,
+        )
+        self._locating.hide()
         self._blind = QCheckBox("Blind: hide the names of slides, animals and groups")
         self._blind.setToolTip(
             "Slides get codes and come in random order. Every decision says that it was made blind. To see the names "
             "again is logged."
         )
         self._blind.toggled.connect(self._switch_blind)
-        return column(self._choosing, self._slides, self._blind)
+        return column(self._choosing, self._slides, self._locating, self._blind)
 
     def _choose_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide")
@@ -141,6 +151,21 @@ class ReviewPanel(QWidget):
         name, _ = QFileDialog.getOpenFileName(self, "A slide", filter=f"Slides ({endings})")
         if name:
             self._try(lambda: self.open_slide(Path(name)))
+
+    def _choose_images(self) -> None:
+        chosen = QFileDialog.getExistingDirectory(self, "The folder with the images of the slides")
+        if chosen:
+            self._try(lambda: self.find_images(Path(chosen)))
+
+    def find_images(self, folder: Path) -> None:
+        """Search a folder for the images that the study does not find, and open the slide again."""
+        if self.reviewer is None:
+            return
+        study, slide_id = self.reviewer.desk.study, self.reviewer.desk.slide_id
+        found, missing = study.locate(folder)
+        self.open_study(study.path, slide_id)
+        left = f" Still missing: {', '.join(missing)}." if missing else ""
+        self._say(f"Images found: {len(found)}.{left}")
 
     def open_study(self, folder: Path, slide_id: str = "", *, blind: bool | None = None) -> None:
         """Open a study, and one of its slides (by default the first).
@@ -186,6 +211,8 @@ class ReviewPanel(QWidget):
         self._open_slide(slide_id or desk.slide_ids()[0])
         self._judging.apply()
         self._enable()
+        self._locating.setVisible(bool(study.missing()))
+        self._reading.start()
 
     def _switch_blind(self, blind: bool) -> None:
         """Open the study again, with or without names."""
@@ -199,7 +226,8 @@ class ReviewPanel(QWidget):
         self._blind.blockSignals(True)
         self._blind.setChecked(blind)
         self._blind.blockSignals(False)
-        self._choosing.setEnabled(not blind)  # file dialogs show names
+        for part in (self._choosing, self._locating):
+            part.setEnabled(not blind)  # file dialogs show names
         self._viewer.title = f"follicle-stager: {'blinded review' if blind else desk.study.path}"
         if blind:
             self._judging.shuffle()
@@ -247,6 +275,7 @@ class ReviewPanel(QWidget):
             If it cannot be saved; it then stays open.
         """
         self._counting.stop()
+        self._reading.stop()
         self.work.end()
         if self.reviewer is not None:
             self.reviewer.close()
@@ -384,6 +413,29 @@ class ReviewPanel(QWidget):
             desk = self.reviewer.desk
             self._try(lambda: self.counts.show_of(desk))
 
+    def _read_progress(self) -> None:
+        """Read the progress of one more slide, and show all of them when they are read."""
+        if self.reviewer is None or self.work.busy:
+            return
+        desk = self.reviewer.desk
+        try:
+            more = desk.read_progress()
+        except UserError:  # it is reported when the slide is opened or counted
+            more = True
+        if not more:
+            self._reading.stop()
+            self._refresh()
+
+    def _name_slides(self, desk: Desk) -> None:
+        """Show the progress of each slide in the list."""
+        known = desk.progress_by_slide
+        for place in range(self._slides.count()):
+            slide_id = self._slides.itemData(place)
+            own = known.get(slide_id)
+            name = desk.shown_name(slide_id) + (f"   {own.judged} / {own.total}" if own is not None else "")
+            if self._slides.itemText(place) != name:
+                self._slides.setItemText(place, name)
+
     # What is shown
 
     def _guard(self, event: object) -> None:
@@ -419,6 +471,7 @@ class ReviewPanel(QWidget):
         desk = self.reviewer.desk
         self._slides.blockSignals(True)
         self._slides.setCurrentIndex(self._slides.findData(desk.slide_id))
+        self._name_slides(desk)
         self._slides.blockSignals(False)
         self._judging.show_of(desk)
         self.gallery.refresh()

@@ -126,7 +126,7 @@ def test_the_log_says_what_was_blind_and_that_names_were_seen(named, sit_down, q
     person.press("4")
     person.panel._blind.click()  # shows the names
     assert person.desk.blinding is None
-    assert person.panel._slides.itemText(0) == named.slide_ids()[0]
+    assert person.panel._slides.itemText(0).startswith(named.slide_ids()[0])
     person.panel._slides.setCurrentIndex(person.panel._slides.findData(slide))
     person.press("N", "5")
     person.panel.close_study()

@@ -19,6 +19,7 @@ from follicle_stager.annotations import read_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config, load_config
 from follicle_stager.errors import UserError
+from follicle_stager.review import progress
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import Study, list_slides
 
@@ -486,3 +487,35 @@ def test_a_tick_says_that_a_person_staged_it(study, sit_down):
     assert not label().endswith("✓"), "atretic says nothing of the stage"
     person.press("Enter")
     assert label().endswith("✓")
+
+
+def test_progress_of_the_study_and_of_each_slide(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    person.press("5")
+    totals = {slide: progress(study.content(slide).included) for slide in study.slide_ids()}
+    both = sum(p.total for p in totals.values())
+    label = person.panel._judging._progress
+    qtbot.waitUntil(lambda: f"study: 1 of {both}, 2 slides left" in label.text())
+    first, second = study.slide_ids()
+    slides = person.panel._slides
+    assert slides.itemText(slides.findData(first)) == f"{first}   1 / {totals[first].total}"
+    assert slides.itemText(slides.findData(second)) == f"{second}   0 / {totals[second].total}"
+
+
+def test_missing_images_are_found_in_another_folder(cohort, tmp_path, sit_down):
+    sources = list_slides(cohort)[:2]
+    (tmp_path / "slides").mkdir()
+    for source in sources:
+        shutil.copy(source.path, tmp_path / "slides")
+    study = Study.create(tmp_path / "elsewhere" / "study", Config())
+    run_batch(study, list_slides(tmp_path / "slides"), Config())
+    (tmp_path / "new" / "deep").mkdir(parents=True)
+    shutil.move(tmp_path / "slides", tmp_path / "new" / "deep" / "slides")
+    person = sit_down(study.path)
+    assert "no longer there" in person.panel._message.text()
+    assert person.panel._locating.isVisible()
+    person.panel.find_images(tmp_path / "new")
+    assert "Images found: 2." in person.panel._message.text()
+    assert not person.panel._locating.isVisible()
+    assert person.viewer.layers[0].name == f"{sources[0].slide_id}.ome.tif"
+    assert not study.missing()
