@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 # Size of marks, and width of lines, on the screen, px; share of the screen that a field takes.
 _MARK_PX, _LINE_PX, _SHARE = 12.0, 2.0, 0.7
-# Time without a key after which the expected widths are updated, ms.
-_EXPECTED_AFTER_MS = 800
+# Number of fields after which the expected widths are updated, and time without a key before that, ms.
+_EXPECTED_EVERY, _EXPECTED_AFTER_MS = 10, 800
 _EMPTY = np.full((8, 8, 3), 235, np.uint8)
 _TAKEN_BACK = {
     "mark": "The last mark is taken back.",
@@ -155,7 +155,8 @@ class AuditPanel(QWidget):
             said = refused(error)
         if self.desk.key != before:
             self._show_field(said)
-            self._counting.start()
+            if self.desk.progress[0] % _EXPECTED_EVERY == 0:
+                self._counting.start()
         else:
             self._refresh(said)
 
