@@ -101,6 +101,16 @@ class Status(StrEnum):
     REJECTED = "rejected"
 
 
+def next_health(health: Health) -> Health:
+    """Health after a switch between atretic and healthy."""
+    return Health.HEALTHY if health == Health.ATRETIC else Health.ATRETIC
+
+
+def next_countable(countable: Countable) -> Countable:
+    """Countability after a switch between visible and not visible."""
+    return Countable.NO if countable == Countable.YES else Countable.YES
+
+
 #: The ladder of growth, earliest first.
 LADDER: tuple[Stage, ...] = tuple(stage for stage in Stage if stage.rung)
 

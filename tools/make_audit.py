@@ -243,7 +243,7 @@ def row(of: tuple[int, float, float, float, str, int]) -> dict[str, object]:
         "antral": f"{antral:g}",
         "animals": f"{n} + {n}",
         "fields": f"{share:.0%}",
-        "seen": f"{drawn.seen[..., 3].sum(axis=1).mean():.0f}",
+        "seen": " + ".join(f"{drawn.seen[:, own, 3].sum(axis=1).mean():.0f}" for own in (slice(n), slice(n, None))),
     }
     claims = {key: decide(tests, config) for key, tests in (("audit", audited), ("alone", alone), ("naive", naive))}
     if ratio == 1:
@@ -287,7 +287,8 @@ ABOUT = """\
 {studies} simulated studies a row; the error (SE) of a share of 5 % is {error} %. Animals vary as in published counts.
 An animal has about {fields:.0f} fields of {side:g} µm (a virtual ovary, every {interval}th section); a control animal
 has 50, 20 and 20 countable primordial, primary and secondary follicles, and on each of the two antral rungs the number
-in the first column. *Seen*: early antral follicles in the audited fields of the whole study.
+in the first column. *Seen*: early antral follicles in the audited fields of the controls and of the knockouts; a stage
+with fewer than 10 in a group is marked as *too few* in a report.
 """
 ABOUT_BAD = """
 ### A bad detector, worse in the knockout, and no difference between the groups

@@ -131,6 +131,29 @@ class EditLog(LineLog):
         self.add(edit.to_line())
 
 
+class ClosedLog:
+    """The log of a slide in a study that cannot be written: it can be viewed, and every change is refused."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def append(self, edit: Edit) -> None:
+        """Refuse an edit.
+
+        Raises
+        ------
+        UserError
+            Always.
+        """
+        raise UserError(
+            f"{self._folder}: this study is read-only here, so nothing was changed. Copy the study to a folder in "
+            "which you may write, and correct it there."
+        )
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
 def _keep_name(folder: Path) -> None:
     """Make sure that the name of a new file survives a power cut, if the system supports this."""
     if os.name == "posix":

@@ -7,6 +7,7 @@ authoritative.
 
 from __future__ import annotations
 
+import errno
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from shapely.ops import split as cut
 from follicle_stager.annotations import write_sections
 from follicle_stager.corrections import sections as tissue
 from follicle_stager.corrections.edits import Conflict, Edit, Kind, another_id, replay
-from follicle_stager.corrections.log import EditLog
+from follicle_stager.corrections.log import ClosedLog, EditLog
 from follicle_stager.corrections.standing import (
     imported,
     predicted_sections,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     #: Outline (level-0 pixels) -> the follicle that the software sees in it; None outside the tissue.
     Measure = Callable[[Polygon], Follicle | None]
 
+# Errors of the system if a folder or disk is read-only.
+_NOT_WRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Kinds of log lines that cannot be undone.
 _NO_STEP = (Kind.SAVED, Kind.REATTACH)
 # Half of the gap between outlines that were drawn side by side, px.
@@ -82,16 +85,26 @@ class ReviewSession:
     ) -> None:
         self.folder, self.run_id = folder, run_id
         self._author, self._measure, self._blind = author, measure, blind
-        self._log = EditLog(folder)
+        #: Whether the study cannot be written; it can then be viewed.
+        self.read_only = False
+        try:
+            self._log: EditLog | ClosedLog = EditLog(folder)
+        except OSError as error:
+            if error.errno not in _NOT_WRITABLE:
+                raise
+            self._log, self.read_only = ClosedLog(folder), True
         try:
             now = standing(folder, run_id)
             self._predicted, self._state = now.predicted, replay(now.predicted, now.edits)
             self._done, self._undone = _history(now.edits)
+            if self.read_only:
+                self._state = now.state
+                return
             if not predicted_sections(folder, run_id).exists():
                 write_sections(predicted_sections(folder, run_id), now.predicted.sections.values())
             for edit in now.imported:
                 self.adopt(edit)
-            say_saved(folder, self._log, run_id=run_id)
+            self._say_saved()
         except BaseException:
             self._log.close()
             raise
@@ -327,10 +340,16 @@ class ReviewSession:
 
     def save(self, taken_in: Callable[[Edit], None] = lambda edit: None) -> None:
         """Write the files for other programs; first add changes that these made, and report them to ``taken_in``."""
+        if isinstance(self._log, ClosedLog):
+            return
         for edit in imported(self.folder, self.run_id):
             self.adopt(edit)
             taken_in(edit)
         write_standing(self.folder, self._state, self._log, run_id=self.run_id)
+
+    def _say_saved(self) -> None:
+        if isinstance(self._log, EditLog):
+            say_saved(self.folder, self._log, run_id=self.run_id)
 
     def close(self) -> None:
         """Save, and release the slide for others."""

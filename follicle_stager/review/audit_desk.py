@@ -20,7 +20,7 @@ from follicle_stager.audit.plan import BORDERS
 from follicle_stager.audit.record import Difference, Seen, VisitKey
 from follicle_stager.errors import UserError
 from follicle_stager.slides.resample import read_at_mpp
-from follicle_stager.stages import Countable, Health, Stage
+from follicle_stager.stages import Countable, Health, Stage, next_countable, next_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,8 +39,6 @@ _MARGIN, _FINEST_MPP = 0.6, 0.3
 _ON_MARK_UM = 8.0
 # Pictures that are read ahead, pictures that are kept, and slides that are open at the same time.
 _AHEAD, _KEPT, _SLIDES = 2, 6, 4
-_NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
-_NEXT_COUNTABLE = {Countable.YES: Countable.NO}
 
 
 @dataclass(frozen=True)
@@ -223,11 +221,11 @@ class AuditDesk:
 
     def switch_health(self, x_px: float, y_px: float) -> None:
         """Switch between atretic and healthy, of the mark at a point or the last one; of the current difference."""
-        self._change(x_px, y_px, lambda s: replace(s, health=_NEXT_HEALTH.get(s.health, Health.ATRETIC)))
+        self._change(x_px, y_px, lambda s: replace(s, health=next_health(s.health)))
 
     def switch_countable(self, x_px: float, y_px: float) -> None:
         """Switch whether the oocyte nucleus is visible, of the mark at a point or the last one."""
-        self._change(x_px, y_px, lambda s: replace(s, countable=_NEXT_COUNTABLE.get(s.countable, Countable.YES)))
+        self._change(x_px, y_px, lambda s: replace(s, countable=next_countable(s.countable)))
 
     def accept(self) -> bool:
         """Go on: show the claims, keep what the person said of the current difference, or finish the visit.

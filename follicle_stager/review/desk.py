@@ -20,7 +20,7 @@ from follicle_stager.review.queue import Progress, progress
 from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.walk import Walk
 from follicle_stager.slides.crops import crop_of
-from follicle_stager.stages import Countable, Health, Stage, Status
+from follicle_stager.stages import Stage, Status, next_countable, next_health
 from follicle_stager.staging import learned
 from follicle_stager.study.content import placed
 
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from follicle_stager.slides import Slide
     from follicle_stager.study import Counts, Study, Tally
 
-_NEXT_HEALTH = {Health.ATRETIC: Health.HEALTHY}
-_NEXT_COUNTABLE = {Countable.YES: Countable.NO}
 # IoU from which a found follicle, or a drawn one, is the same as an existing one.
 _SAME, _DRAWN_TWICE = 0.3, 0.9
 
@@ -82,6 +80,8 @@ class Desk:
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._session: ReviewSession | None = None
         self._slide: Slide | None = None
+        # A slide whose follicles are shown beside those of the open one, with its name.
+        self._beside: tuple[str, Slide] | None = None
         self._examiner: Examiner | None = None
         #: Queue, current follicle and selection of the open slide.
         self.walk = Walk(lambda: self.session, self._opinions)
@@ -124,6 +124,7 @@ class Desk:
         """Close the open slide without saving; the log has everything."""
         if self._session is not None:
             self._session.release()
+        self._close_beside()
         if self._slide is not None:
             self._slide.close()
         self._session = self._slide = self._examiner = None
@@ -230,12 +231,12 @@ class Desk:
     def switch_health(self) -> None:
         """Switch the chosen follicles between atretic and healthy."""
         first = self.session[self.walk.chosen[0]]
-        self._done(self.session.set_health(self.walk.chosen, _NEXT_HEALTH.get(first.health, Health.ATRETIC)))
+        self._done(self.session.set_health(self.walk.chosen, next_health(first.health)))
 
     def switch_countable(self) -> None:
         """Switch whether the oocyte nucleus is visible in the chosen follicles."""
         first = self.session[self.walk.chosen[0]]
-        self._done(self.session.set_countable(self.walk.chosen, _NEXT_COUNTABLE.get(first.countable, Countable.YES)))
+        self._done(self.session.set_countable(self.walk.chosen, next_countable(first.countable)))
 
     def propose(self, x: float, y: float) -> bool:
         """Add the follicle that the software sees around a point (level-0 pixels).
@@ -355,15 +356,55 @@ class Desk:
             self.walk.go_to(crossed[0])
         self._done(self.session.split(str(self.walk.current), line))
 
-    def crop(self, follicle_id: str, side_px: int) -> NDArray[np.uint8]:
-        """Crop of the image around a follicle, RGB, (side_px, side_px, 3).
+    def crop(
+        self, follicle: Follicle, side_px: int, *, slide_id: str = "", side_um: float | None = None
+    ) -> NDArray[np.uint8]:
+        """Crop of the image around a follicle, RGB, (side_px, side_px, 3); see `crops.crop_of`.
+
+        Parameters
+        ----------
+        follicle
+            A follicle of the slide.
+        side_px
+            Side of the crop, px.
+        slide_id
+            Slide of the follicle; by default, the open one.
+        side_um
+            Side of the crop, µm.
 
         Raises
         ------
         UserError
             If the image cannot be read.
         """
-        return crop_of(self.slide, self.session[follicle_id], side_px)
+        if slide_id in ("", self.slide_id):
+            return crop_of(self.slide, follicle, side_px, side_um=side_um)
+        if self._beside is None or self._beside[0] != slide_id:
+            self._close_beside()
+            self._beside = slide_id, self.study.open_slide(slide_id)
+        return crop_of(self._beside[1], follicle, side_px, side_um=side_um)
+
+    def decide_on(self, slide_id: str, do: Callable[[ReviewSession], object]) -> None:
+        """Correct a slide that is not open, as a gallery of the study does; its files are saved.
+
+        Raises
+        ------
+        UserError
+            If another person or window has it open.
+        """
+        blind = self.blinding is not None
+        with self.study.review(slide_id, author=self._author, blind=blind) as session:
+            do(session)
+        content = self.study.content(slide_id)
+        self._progress[slide_id] = progress(content.included)
+        if self._tally is not None:
+            with contextlib.suppress(UserError):  # this is reported where the counts are shown
+                self._tally.update(slide_id, content.follicles, content.sections, content.notes)
+
+    def _close_beside(self) -> None:
+        if self._beside is not None:
+            self._beside[1].close()
+            self._beside = None
 
     def undo(self) -> bool:
         """Undo the last edit, and go to its follicle; False if there is nothing to undo."""

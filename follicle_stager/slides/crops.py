@@ -17,8 +17,24 @@ if TYPE_CHECKING:
 _LEAST_UM = 60.0
 
 
-def crop_of(slide: Slide, follicle: Follicle, side_px: int) -> NDArray[np.uint8]:
-    """Crop of the slide around a follicle, with a margin, RGB, (side_px, side_px, 3).
+def with_margin(size_um: float) -> float:
+    """Side of a crop that shows a follicle of this size with its surroundings, µm."""
+    return max(1.3 * size_um, _LEAST_UM)
+
+
+def crop_of(slide: Slide, follicle: Follicle, side_px: int, *, side_um: float | None = None) -> NDArray[np.uint8]:
+    """Crop of the slide around a follicle, RGB, (side_px, side_px, 3).
+
+    Parameters
+    ----------
+    slide
+        Slide with pixel size.
+    follicle
+        The follicle.
+    side_px
+        Side of the crop, px.
+    side_um
+        Side of the crop, µm, to show several follicles at one scale; by default, the follicle with a margin.
 
     Raises
     ------
@@ -26,6 +42,6 @@ def crop_of(slide: Slide, follicle: Follicle, side_px: int) -> NDArray[np.uint8]
         If pixels cannot be read.
     """
     left, top, right, bottom = slide.pixel_size.to_um(follicle.outline).bounds
-    mpp = max(1.3 * (right - left), 1.3 * (bottom - top), _LEAST_UM) / side_px
+    mpp = (side_um or with_margin(max(right - left, bottom - top))) / side_px
     x, y = (left + right) / 2 / mpp, (top + bottom) / 2 / mpp
     return read_at_mpp(slide, round(x - side_px / 2), round(y - side_px / 2), side_px, side_px, mpp)

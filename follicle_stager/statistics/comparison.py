@@ -229,6 +229,7 @@ def _audited(matrix: CountMatrix, audit: AuditResult, kind: CountKind) -> CountM
         counts=np.where(matrix.seen, totals[rows], np.nan),
         sampling=np.where(matrix.seen, variances[rows], np.nan),
         audited=what,
+        seen_in_audit=seen[rows],
         profiles=None,
         beside={},
     )

@@ -83,6 +83,8 @@ class CountMatrix:
         linear scale.
     audited
         What was audited, in words.
+    seen_in_audit
+        Numbers in the audited fields, (n, 5).
     """
 
     model: str
@@ -105,6 +107,7 @@ class CountMatrix:
     notes: tuple[str, ...] = ()
     sampling: NDArray[np.float64] | None = None
     audited: str = ""
+    seen_in_audit: NDArray[np.float64] | None = None
 
     @property
     def comparison(self) -> str:
@@ -125,6 +128,7 @@ class CountMatrix:
             litters=None if self.litters is None else self.litters[kept],
             batches=None if self.batches is None else self.batches[kept],
             sampling=None if self.sampling is None else self.sampling[kept],
+            seen_in_audit=None if self.seen_in_audit is None else self.seen_in_audit[kept],
         )
 
     @property

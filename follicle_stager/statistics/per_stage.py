@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from follicle_stager.audit.results import LEAST_FOLLICLES
 from follicle_stager.errors import UserError
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics import linear
@@ -59,6 +60,10 @@ def per_stage(
     for i, name in enumerate(RUNGS):
         sampling = None if matrix.sampling is None else matrix.sampling[:, i]
         row, effect = _row(matrix, name, Counted(matrix.counts[:, i], matrix.exposure[:, i]), layout, sampling)
+        if matrix.seen_in_audit is not None:
+            fewest = min(matrix.seen_in_audit[own, i].sum() for own in (matrix.knockout, ~matrix.knockout))
+            few = f"; too few: {fewest:.0f} seen in a group"
+            row["method"] += few if fewest < LEAST_FOLLICLES else ""
         if imputed is not None and effect is not None:
             drawn = rate_ratio(_of_units(matrix, Counted(imputed[..., i], matrix.exposure[:, i])), layout)
             row |= _columns_of(pooled(effect, drawn)) | {"method": f"{row['method']}, staging errors included"}

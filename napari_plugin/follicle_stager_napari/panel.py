@@ -209,6 +209,8 @@ class ReviewPanel(QWidget):
         self._detector.setCurrentText(config.detector)
         self._say("Every decision is saved at once. Click an outline, or go to the next follicle with N.")
         self._open_slide(slide_id or desk.slide_ids()[0])
+        if desk.slide_id and desk.session.read_only:
+            self._say(f"{study.path}: this study is read-only here. You can look at it, but not correct it.")
         self._judging.apply()
         self._enable()
         self._locating.setVisible(bool(study.missing()))

@@ -113,6 +113,10 @@ class Reviewer:
         desk.changed = self._redraw
         viewer.scene.camera.events.zoom.connect(self._zoomed)
 
+    def say(self, message: str) -> None:
+        """Show a message."""
+        self._say(message)
+
     def open(self, slide_id: str) -> None:
         """Open a slide of the study.
 

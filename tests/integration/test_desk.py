@@ -297,7 +297,7 @@ def test_a_line_cuts_the_follicle_that_it_crosses(desk):
 
 def test_a_crop_shows_the_follicle(desk):
     one = max(desk.follicles, key=lambda f: f.outline.area)
-    crop = desk.crop(one.id, 64)
+    crop = desk.crop(desk.session[one.id], 64)
     assert crop.shape == (64, 64, 3)
     assert crop[20:44, 20:44].mean() < 245, "tissue, no glass"
 

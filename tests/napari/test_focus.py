@@ -169,14 +169,14 @@ def test_the_keys_of_the_gallery_are_for_its_pictures_and_g_closes_it(person, qt
     item = gallery._list.item(1)
     click(gallery._list.viewport(), gallery._list.visualItemRect(item).center())
     person.type("5")
-    assert person.desk.session[item.data(Qt.ItemDataRole.UserRole)].stage == Stage.EARLY_ANTRAL
+    assert person.desk.session[item.data(Qt.ItemDataRole.UserRole)[1]].stage == Stage.EARLY_ANTRAL
     person.type("g")
     assert not gallery.isVisible()
     person.press("G")
     at = gallery._list.visualItemRect(gallery._list.item(0)).center()
     click(gallery._list.viewport(), at)
     QTest.mouseDClick(gallery._list.viewport(), Qt.MouseButton.LeftButton, pos=at)
-    assert person.desk.walk.current == gallery._list.item(0).data(Qt.ItemDataRole.UserRole)
+    assert person.desk.walk.current == gallery._list.item(0).data(Qt.ItemDataRole.UserRole)[1]
     assert gives_a_stage(person)
     person.press("N")
     assert gives_a_stage(person)

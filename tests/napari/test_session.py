@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 
@@ -11,6 +12,7 @@ pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import label_of, vertices
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QToolButton
 from shapely.geometry import Point
 from studies import count_study
@@ -519,3 +521,62 @@ def test_missing_images_are_found_in_another_folder(cohort, tmp_path, sit_down):
     assert not person.panel._locating.isVisible()
     assert person.viewer.layers[0].name == f"{sources[0].slide_id}.ome.tif"
     assert not study.missing()
+
+
+def test_the_gallery_of_the_study_shows_and_decides_on_other_slides(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    person.press("G")
+    gallery = person.panel.gallery
+    gallery._scope.setCurrentText("study")
+    expected = sum(len(study.follicles(slide)) for slide in study.slide_ids())
+    qtbot.waitUntil(lambda: gallery._list.count() == expected and not gallery._waiting)
+    other = study.slide_ids()[1]
+    items = [gallery._list.item(i) for i in range(gallery._list.count())]
+    there = next(item for item in items if item.data(Qt.ItemDataRole.UserRole)[0] == other)
+    one = there.data(Qt.ItemDataRole.UserRole)[1]
+    before = next(f for f in study.follicles(other) if f.id == one)
+    here = person.desk.follicles
+    wanted = Stage.ANTRAL if before.stage is not Stage.ANTRAL else Stage.SECONDARY
+    there.setSelected(True)
+    gallery._act(next(action for action in ACTIONS if action.stage is wanted))
+    assert next(f for f in study.follicles(other) if f.id == one).stage is wanted
+    assert there.text().startswith(wanted.label)
+    assert person.desk.follicles == here, "nothing happened on the open slide"
+    gallery._act(next(action for action in ACTIONS if action.label == "Undo"))
+    assert next(f for f in study.follicles(other) if f.id == one).stage is before.stage
+    gallery._look_at(there)
+    assert (person.desk.slide_id, person.desk.walk.current) == (other, one)
+
+
+def test_pictures_of_one_stage_have_one_scale(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    person.press("G")
+    gallery = person.panel.gallery
+    stage = person.desk.follicles[0].stage
+    sides = []
+    crop = person.desk.crop
+    person.desk.crop = lambda *args, **options: (sides.append(options["side_um"]), crop(*args, **options))[1]
+    gallery._stage.setCurrentText(stage.label)
+    qtbot.waitUntil(lambda: not gallery._waiting)
+    largest = max(f.measurements.diameter_um for f in person.desk.follicles if f.stage is stage)
+    assert sides == pytest.approx([max(1.3 * largest, 60)] * len(sides))
+    assert "µm wide" in gallery._scale.text()
+
+
+def test_a_read_only_study_can_be_viewed(study, sit_down, monkeypatch):
+    def refuse(self, *args, **options):
+        raise PermissionError(errno.EACCES, "Permission denied", str(study.path))
+
+    files = {path: path.read_bytes() for path in study.path.rglob("*") if path.is_file()}
+    monkeypatch.setattr("follicle_stager.corrections.log.FileLock.acquire", refuse)
+    person = sit_down(study.path)
+    assert "read-only here" in person.panel._message.text()
+    before = person.desk.follicles
+    assert before
+    person.press("N", "5")
+    assert "nothing was changed" in person.panel._message.text()
+    assert person.desk.follicles == before
+    person.press(".")
+    assert person.desk.slide_id == study.slide_ids()[1]
+    person.panel.close_study()
+    assert {path: path.read_bytes() for path in study.path.rglob("*") if path.is_file()} == files
