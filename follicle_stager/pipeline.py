@@ -15,6 +15,7 @@ from shapely.geometry import Point, Polygon
 from follicle_stager.config import Config
 from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages, without_twins
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
+from follicle_stager.detection.outlines import trace_around
 from follicle_stager.detection.search import Searched, grown, read_field, search
 from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
@@ -27,7 +28,7 @@ from follicle_stager.staging import stage_follicle
 from follicle_stager.tissue import survey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from shapely.geometry import MultiPolygon
 
@@ -43,6 +44,8 @@ _SAME = 0.5
 _NOT_SEARCHED = "not searched as a whole: contains only follicles that a person added or searched for"
 # Margin around a searched area: claims in it can win over overlapping claims inside.
 _AROUND_UM = 150.0
+# Reach of an outline that is traced around a point, µm.
+_TRACED_UM = 280.0
 
 
 def process_slide(
@@ -221,6 +224,23 @@ class Examiner:
         around = [c for c in self._claims_at((at.x, at.y, at.x, at.y)) if c.outline.contains(at)]
         best = max(around, key=lambda c: c.score, default=None)
         return self.assessed(best) if best is not None else None
+
+    def traced(
+        self,
+        x: float,
+        y: float,
+        *,
+        inside: Sequence[tuple[float, float]] = (),
+        outside: Sequence[tuple[float, float]] = (),
+    ) -> Polygon:
+        """The most likely outline around a point, however faint; see `trace_around`. All in level-0 pixels."""
+        size, config = self._slide.pixel_size, self._config
+        x_um, y_um = size.xy_um(x, y)
+        hints = [[size.xy_um(*place) for place in places] for places in (inside, outside)]
+        window = (x_um - _TRACED_UM, y_um - _TRACED_UM, x_um + _TRACED_UM, y_um + _TRACED_UM)
+        field = read_field(self._slide, self.overview, window, config.detection.working_mpp)
+        outline: Polygon = size.to_px(trace_around(field, x_um, y_um, inside_um=hints[0], outside_um=hints[1]))
+        return outline
 
     def measured(self, outline: Polygon) -> Follicle | None:
         """Measure and stage the content of an outline (level-0 pixels), for example one that a person drew.

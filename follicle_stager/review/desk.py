@@ -6,6 +6,7 @@ Each key or button of a window makes one call here, so that everything can be te
 from __future__ import annotations
 
 import contextlib
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from shapely.geometry import Point
@@ -42,6 +43,28 @@ if TYPE_CHECKING:
 
 # IoU from which a found follicle, or a drawn one, is the same as an existing one.
 _SAME, _DRAWN_TWICE = 0.3, 0.9
+# Largest distance of a hint from the outline, as a share of its perimeter.
+_HINT_REACH = 0.3
+
+
+@dataclass
+class Hinted:
+    """The last proposal, and the hints of a person about it.
+
+    Attributes
+    ----------
+    follicle_id
+        Id of the follicle.
+    at
+        Point of the proposal, level-0 pixels.
+    inside, outside
+        Hints, level-0 pixels.
+    """
+
+    follicle_id: str
+    at: tuple[float, float]
+    inside: list[tuple[float, float]] = field(default_factory=list)
+    outside: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Desk:
@@ -80,6 +103,7 @@ class Desk:
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._session: ReviewSession | None = None
         self._slide: Slide | None = None
+        self._hinted: Hinted | None = None
         # A slide whose follicles are shown beside those of the open one, with its name.
         self._beside: tuple[str, Slide] | None = None
         self._examiner: Examiner | None = None
@@ -241,6 +265,9 @@ class Desk:
     def propose(self, x: float, y: float) -> bool:
         """Add the follicle that the software sees around a point (level-0 pixels).
 
+        If the last proposal is still the current follicle, the point is a hint instead: outside its outline, it belongs
+        to the follicle; inside, it does not.
+
         Returns
         -------
         bool
@@ -249,20 +276,37 @@ class Desk:
         Raises
         ------
         UserError
-            If no follicle is found there.
+            If the point lies on no section.
         """
+        if self._hinted is not None and self._hinted.follicle_id == self.walk.current and self._hint(x, y):
+            return True
         around = [f for f in self._standing() if not f.is_corpus_luteum and f.outline.contains(Point(x, y))]
         there = min(around, key=lambda f: f.outline.area, default=None)
         if there is None:
-            proposal = self.examiner.proposed(x, y)
+            # A cap or a faint follicle, which the detector does not claim, has an outline, too.
+            proposal = self.examiner.proposed(x, y) or self.examiner.measured(self.examiner.traced(x, y))
             if proposal is None:
-                raise UserError("No follicle was found at this place: draw it.")
+                raise UserError("This place lies on no section: point at the tissue.")
             there = self._like(proposal.outline, _SAME)
             if there is None:
                 self._added(self.session.add(proposal))
+                self._hinted = Hinted(str(self.walk.current), (x, y))
                 return True
         self.walk.go_to(there.id)
         return False
+
+    def _hint(self, x: float, y: float) -> bool:
+        """Trace the last proposal again with a hint; False if the point is too far away for one."""
+        hinted = self._hinted
+        assert hinted is not None
+        outline, point = self.session[hinted.follicle_id].outline, Point(x, y)
+        if point.distance(outline) > _HINT_REACH * float(outline.length):
+            return False
+        side = hinted.outside if outline.contains(point) else hinted.inside
+        side.append((x, y))
+        traced = self.examiner.traced(*hinted.at, inside=hinted.inside, outside=hinted.outside)
+        self.reshape(hinted.follicle_id, traced)
+        return True
 
     def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
         """Make a function that searches an area of the open slide (level-0 pixels) in another thread.

@@ -108,7 +108,12 @@ DECISIONS: tuple[Action, ...] = (
 
 #: Outlines.
 DRAWING: tuple[Action, ...] = (
-    Action("K", "Add at pointer", "Add the follicle that the software sees under the pointer.", lambda r: r.propose()),
+    Action(
+        "K",
+        "Add at pointer",
+        "Add the follicle under the pointer; again: a place outside the outline belongs to it, or one inside does not.",
+        lambda r: r.propose(),
+    ),
     Action(
         "P",
         "Draw",

@@ -257,7 +257,9 @@ class Reviewer:
     def propose(self) -> None:
         """Add the follicle under the pointer."""
         y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
-        if not self.desk.propose(x + 0.5, y + 0.5):
+        if self.desk.propose(x + 0.5, y + 0.5):
+            self._say("Press K again outside the outline to include a place, or inside to leave it out.")
+        else:
             self._say("This follicle already has an outline, which is selected now. Press P to draw another one here.")
         self._in_view = self.desk.walk.current  # it is already in view
 

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from follicles import changed
-from shapely import affinity, box
+from shapely import affinity, box, unary_union
 from shapely.geometry import LineString, Point
 from studies import count_study
 
@@ -148,8 +148,36 @@ def test_a_click_brings_a_rejected_follicle_again(desk):
     added = desk.session[desk.walk.current]
     assert (added.status, added.stage) == (Status.ADDED, one.stage)
     assert added.outline.intersection(one.outline).area > 0.9 * one.outline.area
-    with pytest.raises(UserError, match="draw it"):
+    desk.walk.let_go()
+    with pytest.raises(UserError, match="lies on no section"):
         desk.propose(1.0, 1.0)
+
+
+def test_an_outline_is_proposed_anywhere_on_tissue_and_follows_hints(desk):
+    """A place without a follicle: what is proposed is only a start, and further points move it."""
+    section = desk.session.sections[0].outline
+    taken = unary_union([f.outline.buffer(15) for f in desk.follicles])
+    at = section.buffer(-40).difference(taken).representative_point()
+    before = len(desk.follicles)
+    assert desk.propose(at.x, at.y)
+    assert len(desk.follicles) == before + 1
+    one = desk.walk.current
+    first = desk.session[one].outline
+    assert first.contains(at)
+    right = first.bounds[2]
+    inside = Point(right + 6, at.y)
+    assert desk.propose(inside.x, inside.y)
+    second = desk.session[one].outline
+    assert second.contains(inside)
+    outside = Point(at.x, (at.y + second.bounds[3]) / 2)
+    assert desk.propose(outside.x, outside.y)
+    third = desk.session[one].outline
+    assert third.contains(inside), "earlier hints hold"
+    assert not third.contains(outside)
+    assert desk.walk.current == one
+    for _ in range(3):
+        desk.undo()
+    assert len(desk.follicles) == before
 
 
 def test_drawn_reshaped_split_and_merged_are_measured(desk):
