@@ -79,7 +79,7 @@ def main() -> None:
     desk.walk.go_to(largest.id)
     x, y = largest.outline.centroid.coords[0]
     radius = (largest.outline.area / np.pi) ** 0.5
-    desk.split(LineString([(x + 3, y - 2 * radius), (x - 3, y + 2 * radius)]))
+    desk.outlines.split(LineString([(x + 3, y - 2 * radius), (x - 3, y + 2 * radius)]))
     reviewer.show()
     press("D")
     reviewer.layer.selected_data = {[f.id for f in desk.follicles].index(largest.id)}

@@ -6,17 +6,12 @@ Each key or button of a window makes one call here, so that everything can be te
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from shapely.geometry import Point
-
 from follicle_stager.corrections.sections import places, section_of
-from follicle_stager.corrections.session import parts_of
-from follicle_stager.corrections.shaping import brushed, smoothed
 from follicle_stager.errors import UserError
-from follicle_stager.matching import overlaps
 from follicle_stager.pipeline import Examiner
+from follicle_stager.review.outline_desk import OutlineDesk
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.walk import Walk
@@ -26,12 +21,12 @@ from follicle_stager.staging import learned
 from follicle_stager.study.content import placed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
-    from shapely.geometry import LineString, Polygon
+    from shapely.geometry import Polygon
 
     from follicle_stager.corrections.edits import Edit
     from follicle_stager.corrections.session import ReviewSession
@@ -40,31 +35,6 @@ if TYPE_CHECKING:
     from follicle_stager.review.blinding import Blinding
     from follicle_stager.slides import Slide
     from follicle_stager.study import Counts, Study, Tally
-
-# IoU from which a found follicle, or a drawn one, is the same as an existing one.
-_SAME, _DRAWN_TWICE = 0.3, 0.9
-# Largest distance of a hint from the outline, as a share of its perimeter.
-_HINT_REACH = 0.3
-
-
-@dataclass
-class Hinted:
-    """The last proposal, and the hints of a person about it.
-
-    Attributes
-    ----------
-    follicle_id
-        Id of the follicle.
-    at
-        Point of the proposal, level-0 pixels.
-    inside, outside
-        Hints, level-0 pixels.
-    """
-
-    follicle_id: str
-    at: tuple[float, float]
-    inside: list[tuple[float, float]] = field(default_factory=list)
-    outside: list[tuple[float, float]] = field(default_factory=list)
 
 
 class Desk:
@@ -89,6 +59,8 @@ class Desk:
         Queue, current follicle and selection of the open slide.
     changed
         Function that is called with the ids of follicles after they changed, were added or removed.
+    outlines
+        What changes, adds or finds outlines on the open slide.
     tissue
         Sections of the open slide.
     """
@@ -103,14 +75,15 @@ class Desk:
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._session: ReviewSession | None = None
         self._slide: Slide | None = None
-        self._hinted: Hinted | None = None
         # A slide whose follicles are shown beside those of the open one, with its name.
         self._beside: tuple[str, Slide] | None = None
         self._examiner: Examiner | None = None
         #: Queue, current follicle and selection of the open slide.
         self.walk = Walk(lambda: self.session, self._opinions)
+        #: Outlines of the open slide.
+        self.outlines = OutlineDesk(self)
         #: Sections of the open slide.
-        self.tissue = SectionDesk(lambda: self.session, tally, self._done)
+        self.tissue = SectionDesk(lambda: self.session, tally, self.done)
         self._progress: dict[str, Progress] = {}
 
     def open(self, slide_id: str) -> None:
@@ -255,150 +228,12 @@ class Desk:
     def switch_health(self) -> None:
         """Switch the chosen follicles between atretic and healthy."""
         first = self.session[self.walk.chosen[0]]
-        self._done(self.session.set_health(self.walk.chosen, next_health(first.health)))
+        self.done(self.session.set_health(self.walk.chosen, next_health(first.health)))
 
     def switch_countable(self) -> None:
         """Switch whether the oocyte nucleus is visible in the chosen follicles."""
         first = self.session[self.walk.chosen[0]]
-        self._done(self.session.set_countable(self.walk.chosen, next_countable(first.countable)))
-
-    def propose(self, x: float, y: float) -> bool:
-        """Add the follicle that the software sees around a point (level-0 pixels).
-
-        If the last proposal is still the current follicle, the point is a hint instead: outside its outline, it belongs
-        to the follicle; inside, it does not.
-
-        Returns
-        -------
-        bool
-            False if the follicle already has an outline, which is then current.
-
-        Raises
-        ------
-        UserError
-            If the point lies on no section.
-        """
-        if self._hinted is not None and self._hinted.follicle_id == self.walk.current and self._hint(x, y):
-            return True
-        around = [f for f in self._standing() if not f.is_corpus_luteum and f.outline.contains(Point(x, y))]
-        there = min(around, key=lambda f: f.outline.area, default=None)
-        if there is None:
-            # A cap or a faint follicle, which the detector does not claim, has an outline, too.
-            proposal = self.examiner.proposed(x, y) or self.examiner.measured(self.examiner.traced(x, y))
-            if proposal is None:
-                raise UserError("This place lies on no section: point at the tissue.")
-            there = self._like(proposal.outline, _SAME)
-            if there is None:
-                self._added(self.session.add(proposal))
-                self._hinted = Hinted(str(self.walk.current), (x, y))
-                return True
-        self.walk.go_to(there.id)
-        return False
-
-    def _hint(self, x: float, y: float) -> bool:
-        """Trace the last proposal again with a hint; False if the point is too far away for one."""
-        hinted = self._hinted
-        assert hinted is not None
-        outline, point = self.session[hinted.follicle_id].outline, Point(x, y)
-        if point.distance(outline) > _HINT_REACH * float(outline.length):
-            return False
-        side = hinted.outside if outline.contains(point) else hinted.inside
-        side.append((x, y))
-        traced = self.examiner.traced(*hinted.at, inside=hinted.inside, outside=hinted.outside)
-        self.reshape(hinted.follicle_id, traced)
-        return True
-
-    def finder(self, area: Polygon) -> Callable[[Callable[[int, int], None]], list[Follicle]]:
-        """Make a function that searches an area of the open slide (level-0 pixels) in another thread.
-
-        It does not use the desk. It takes a callback for progress, and returns follicles for `take_in`.
-        """
-        study, slide_id = self.study, self.slide_id
-        config = study.config
-
-        def find(progress: Callable[[int, int], None]) -> list[Follicle]:
-            with study.open_slide(slide_id) as slide:
-                return Examiner(slide, config, slide_id=slide_id).within(area, progress=progress)
-
-        return find
-
-    def take_in(self, found: Iterable[Follicle]) -> int:
-        """Add new follicles that a search found, not judged; return their number."""
-        found = list(found)
-        # Rejected follicles are not added again, and no follicle is added twice.
-        there = [f.outline for f in (*self.follicles, *found)]
-        known = overlaps([f.outline for f in found], there)
-        earlier = len(there) - len(found)
-        new = [f for n, f in enumerate(found) if known[n, : earlier + n].max(initial=0) < _SAME]
-        if new:
-            self._done(self.session.find(new))
-            if self.walk.current is None:
-                self.walk.go()
-        return len(new)
-
-    def add(self, outline: Polygon) -> None:
-        """Add a follicle that a person drew; it is measured and staged.
-
-        Raises
-        ------
-        UserError
-            If the outline encloses nothing, lies on no section, or exists already; the existing one is then current.
-        """
-        if not outline.area:
-            raise UserError("This outline encloses nothing: draw it around the follicle.")
-        there = self._like(outline, _DRAWN_TWICE)
-        if there is not None:
-            self.walk.go_to(there.id)
-            raise UserError("This follicle already has an outline, which is selected now: press D to move its corners.")
-        drawn = self.examiner.measured(outline)
-        if drawn is None:
-            raise UserError("This outline lies on no section and would not be counted: draw it on the tissue.")
-        self._added(self.session.add(drawn))
-
-    def reshape(self, follicle_id: str, outline: Polygon) -> None:
-        """Give a follicle another outline; it is measured again."""
-        self._done(self.session.reshape(follicle_id, outline))
-
-    def smooth(self) -> None:
-        """Smooth the outlines of the chosen follicles."""
-        for follicle_id in self.walk.chosen:
-            self.reshape(follicle_id, smoothed(self.session[follicle_id].outline))
-
-    def brush(self, stroke: Sequence[tuple[float, float]], radius_px: float) -> None:
-        """Add to the outline of the current follicle, or take from it; see `shaping.brushed`.
-
-        Parameters
-        ----------
-        stroke
-            Points of the stroke, level-0 pixels.
-        radius_px
-            Radius of the brush, level-0 pixels.
-        """
-        one = self.walk.chosen[0]
-        self.reshape(one, brushed(self.session[one].outline, stroke, radius_px))
-
-    def merge(self) -> None:
-        """Merge the selected follicles; if only one is chosen, merge it with those that it overlaps."""
-        ids = self.walk.chosen
-        edit = self.session.merge(ids if len(ids) > 1 else [*ids, *self.walk.overlapping.get(ids[0], ())])
-        self.walk.go_to(edit.after[0].id)
-        self._done(edit)
-
-    def split(self, line: LineString) -> None:
-        """Split the follicle that a line crosses; if it crosses several, the current one.
-
-        Raises
-        ------
-        UserError
-            If the line crosses no follicle from side to side, or several and not the current one.
-        """
-        crossed = [f.id for f in self.follicles if f.status != Status.REJECTED and len(parts_of(f.outline, line)) > 1]
-        if self.walk.current not in crossed:
-            if len(crossed) != 1:
-                what = "crosses no follicle" if not crossed else f"crosses {len(crossed)} follicles"
-                raise UserError(f"The line {what}: draw it across the follicle to split, from side to side.")
-            self.walk.go_to(crossed[0])
-        self._done(self.session.split(str(self.walk.current), line))
+        self.done(self.session.set_countable(self.walk.chosen, next_countable(first.countable)))
 
     def crop(
         self, follicle: Follicle, side_px: int, *, slide_id: str = "", side_um: float | None = None
@@ -462,7 +297,7 @@ class Desk:
         """Write the files of the open slide for other programs; without this, nothing is lost."""
         if self._session is None:
             return
-        self._session.save(self._done)
+        self._session.save(self.done)
         self._progress[self.slide_id] = self.progress
         with contextlib.suppress(UserError):  # this is reported where the counts are shown
             self._tell()
@@ -547,25 +382,12 @@ class Desk:
         known = {f.id: f.measurements for f in self.follicles if f.measurements is not None}
         return dict(zip(known, stager.probabilities(list(known.values())), strict=True))
 
-    def _standing(self) -> list[Follicle]:
-        return [f for f in self.follicles if f.status != Status.REJECTED]
-
-    def _like(self, outline: Polygon, least: float) -> Follicle | None:
-        """The follicle with the most similar outline, at an IoU of at least ``least``; None if there is none."""
-        near = [f for f in self._standing() if f.outline.intersects(outline.envelope)]
-        alike = overlaps([outline], [f.outline for f in near])[0]
-        return near[int(alike.argmax())] if alike.max(initial=0) >= least else None
-
     def _measured(self, outline: Polygon) -> Follicle | None:
         return self.examiner.measured(outline)
 
     def _decided(self, edit: Edit) -> None:
         self.walk.decide(edit)
-        self._done(edit)
-
-    def _added(self, edit: Edit) -> None:
-        self.walk.go_to(edit.after[0].id)
-        self._done(edit)
+        self.done(edit)
 
     def _looked_at(self, edit: Edit | None) -> bool:
         if edit is None:
@@ -574,9 +396,10 @@ class Desk:
         there = [f.id for f in (*edit.after, *edit.before) if f.id in standing]
         if there:
             self.walk.go_to(there[0])
-        self._done(edit)
+        self.done(edit)
         return True
 
-    def _done(self, edit: Edit) -> None:
+    def done(self, edit: Edit) -> None:
+        """Take an edit of the session into the queue, and report what changed."""
         self.walk.follow(edit)
         self.changed({f.id for f in (*edit.before, *edit.after)})

@@ -282,7 +282,7 @@ class _Layers:
         )
         for layer in self.all:
             layer.editable = False
-        viewer.scale_bar.visible = True
+        viewer.canvas.overlays.scale_bar.visible = True
         viewer.layers.selection.active = self._marks
         self._shown: tuple[object, ...] = ()
         self._origin = np.zeros(2)

@@ -35,6 +35,9 @@ class Window(Protocol):
     def propose(self) -> None:
         """Add the follicle under the pointer."""
 
+    def hint(self) -> None:
+        """Trace the current outline again with a hint."""
+
     def draw(self, what: str) -> None:
         """Start drawing with the mouse."""
 
@@ -109,10 +112,13 @@ DECISIONS: tuple[Action, ...] = (
 #: Outlines.
 DRAWING: tuple[Action, ...] = (
     Action(
-        "K",
-        "Add at pointer",
-        "Add the follicle under the pointer; again: a place outside the outline belongs to it, or one inside does not.",
-        lambda r: r.propose(),
+        "K", "Add at pointer", "Add the follicle under the pointer, also a cap or a faint one.", lambda r: r.propose()
+    ),
+    Action(
+        "Shift-K",
+        "Hint at pointer",
+        "Trace the current outline again: this place outside it belongs to it, or this place inside does not.",
+        lambda r: r.hint(),
     ),
     Action(
         "P",
@@ -128,7 +134,7 @@ DRAWING: tuple[Action, ...] = (
         "J",
         "Merge",
         "Merge the selected follicles, or the current one with those that overlap it.",
-        lambda r: r.desk.merge(),
+        lambda r: r.desk.outlines.merge(),
     ),
     Action(
         "D",
@@ -142,7 +148,7 @@ DRAWING: tuple[Action, ...] = (
         "Paint on the current outline: begin inside to add to it, outside to take from it; S stops.",
         lambda r: r.draw("brush"),
     ),
-    Action("T", "Smooth", "Smooth the current outline.", lambda r: r.desk.smooth()),
+    Action("T", "Smooth", "Smooth the current outline.", lambda r: r.desk.outlines.smooth()),
     Action("S", "Select", "Stop drawing; select with the mouse.", lambda r: r.draw("select")),
 )
 

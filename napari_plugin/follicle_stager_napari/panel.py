@@ -368,12 +368,12 @@ class ReviewPanel(QWidget):
         if reviewer is None:
             return
         desk, slide_id = reviewer.desk, reviewer.desk.slide_id
-        find = desk.finder(area)
+        find = desk.outlines.finder(area)
 
         def found(follicles: Sequence[Follicle]) -> None:
             if desk.slide_id != slide_id:
                 raise UserError("Nothing was added, because another slide was opened during the search.")
-            count = desk.take_in(follicles)
+            count = desk.outlines.take_in(follicles)
             self._say(f"Follicles found there: {len(follicles)}; new ones, now added: {count}.")
             self._refresh()
 

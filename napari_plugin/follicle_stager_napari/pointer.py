@@ -80,7 +80,7 @@ class Pointer:
             stroke.append(self._place(event.position))
             yield
         radius = _BRUSH_PX * px_of_screen(self._viewer, self._desk.pixel_size)
-        self._painted(lambda: self._desk.brush(stroke, radius))
+        self._painted(lambda: self._desk.outlines.brush(stroke, radius))
 
     def _move(self, layer: Any, event: Any) -> None:
         """Show stage and reasons of the follicle under the pointer."""

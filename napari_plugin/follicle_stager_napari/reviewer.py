@@ -164,7 +164,7 @@ class Reviewer:
         self.pointer.attach((self.layer, self._labels, self._picture), self.layer)
         self._bind(self.viewer)
         self.viewer.layers.selection.active = self.layer
-        self.viewer.scale_bar.visible = True
+        self.viewer.canvas.overlays.scale_bar.visible = True
         self._rescale()
         self.show()
 
@@ -256,12 +256,21 @@ class Reviewer:
 
     def propose(self) -> None:
         """Add the follicle under the pointer."""
-        y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
-        if self.desk.propose(x + 0.5, y + 0.5):
-            self._say("Press K again outside the outline to include a place, or inside to leave it out.")
+        if self.desk.outlines.propose(*self._at_pointer()):
+            self._say("If the outline is not right: Shift-K outside it includes a place, inside it leaves one out.")
         else:
             self._say("This follicle already has an outline, which is selected now. Press P to draw another one here.")
         self._in_view = self.desk.walk.current  # it is already in view
+
+    def hint(self) -> None:
+        """Trace the current outline again: the pointer is on the wrong side of it."""
+        self.desk.outlines.hint(*self._at_pointer())
+        self._in_view = self.desk.walk.current
+
+    def _at_pointer(self) -> tuple[float, float]:
+        """Level-0 pixels, x and y, of the pointer."""
+        y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
+        return x + 0.5, y + 0.5
 
     def draw(self, what: str) -> None:
         """Start drawing with the mouse: a key of `_MODES`, such as ``polygon``; ``select`` returns to selecting."""
@@ -443,7 +452,8 @@ class Reviewer:
                 for row in event.data_indices:
                     follicle_id = self._ids[row]
                     before = vertices(self.desk.session[follicle_id].outline)
-                    self.desk.reshape(follicle_id, outline_of(nudged(before, np.asarray(self.layer.data[row]))))
+                    moved = nudged(before, np.asarray(self.layer.data[row]))
+                    self.desk.outlines.reshape(follicle_id, outline_of(moved))
             else:
                 self.desk.walk.selected = tuple(self._ids[row] for row in event.data_indices)
                 self.desk.delete()
@@ -467,10 +477,10 @@ class Reviewer:
             self._say("")
             then(outline_of(shape, kind))
         elif kind in ("line", "path"):
-            self.desk.split(LineString(points_of(shape)))
+            self.desk.outlines.split(LineString(points_of(shape)))
             self._say("Split in two; both parts were measured.")
         else:
-            self.desk.add(outline_of(shape, kind))
+            self.desk.outlines.add(outline_of(shape, kind))
             self._say("Added, measured and staged. If the stage is wrong, press the key of the right one.")
         self._in_view = self.desk.walk.current  # it is already in view
 

@@ -42,6 +42,8 @@ class TissueLayer:
         self._wanted = False
         self._chosen: frozenset[str] = frozenset()
         self._px = 1.0
+        # Sections in the order of the shapes.
+        self._shapes: list[Section] = []
 
     def show(self, wanted: bool) -> None:
         """Show the layer always, or only if a section is not counted: with thousands of follicles, drawing is slow."""
@@ -64,7 +66,7 @@ class TissueLayer:
         if self.layer is not None and self.layer.nshapes:
             self.layer.edge_width = [
                 px * (CHOSEN_PX if s.section_id in self._chosen else LINE_PX)
-                for s in self.drawn
+                for s in self._shapes
                 for _ in s.outline.geoms
             ]
             self.layer.refresh()
@@ -76,9 +78,9 @@ class TissueLayer:
     def draw(self) -> None:
         """Draw the current sections, at the same place in the layer list."""
         tissue, size = self._desk.tissue, self._desk.pixel_size
-        self.drawn = self._desk.session.sections
+        self.drawn, self._shapes = self._desk.session.sections, tissue.sections
         owners = tissue.owner_of() if self._desk.blinding is None else None
-        data, options, _ = section_layer(self.drawn, owners, size)
+        data, options, _ = section_layer(self._shapes, owners, size)
         layers, above = self._viewer.layers, None
         if self.layer is not None and self.layer in layers:  # the user may have deleted it
             above = layers.index(self.layer)

@@ -123,7 +123,7 @@ def test_reviewing_two_thousand_follicles(panel, qapp, record):
 
 def stroke(panel, points):
     """A stroke of the brush, as `Pointer` hands it on."""
-    panel.reviewer._painted(lambda: panel.reviewer.desk.brush(points, 6.0))
+    panel.reviewer._painted(lambda: panel.reviewer.desk.outlines.brush(points, 6.0))
 
 
 def test_the_next_field_of_forty_slides(make_napari_viewer, tmp_path, qapp, record):

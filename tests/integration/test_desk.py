@@ -60,7 +60,7 @@ def test_one_can_go_back_and_take_back(desk):
 
 def test_what_was_added_and_taken_back_is_looked_at_no_more(desk):
     x, y = desk.follicles[0].outline.centroid.coords[0]
-    desk.add(Point(x, y).buffer(30))
+    desk.outlines.add(Point(x, y).buffer(30))
     added = desk.walk.current
     assert desk.undo()
     assert desk.walk.current != added
@@ -76,7 +76,7 @@ def test_what_was_drawn_wants_a_stage_all_the_same(desk):
     while desk.walk.current is not None:
         desk.accept()
     x, y = desk.follicles[0].outline.centroid.coords[0]
-    desk.add(Point(x, y).buffer(30))
+    desk.outlines.add(Point(x, y).buffer(30))
     drawn = desk.walk.current
     desk.walk.go()
     assert desk.walk.current == drawn
@@ -144,13 +144,13 @@ def test_a_click_brings_a_rejected_follicle_again(desk):
     desk.walk.go_to(one.id)
     desk.delete()
     at = one.outline.representative_point()
-    desk.propose(at.x, at.y)
+    desk.outlines.propose(at.x, at.y)
     added = desk.session[desk.walk.current]
     assert (added.status, added.stage) == (Status.ADDED, one.stage)
     assert added.outline.intersection(one.outline).area > 0.9 * one.outline.area
     desk.walk.let_go()
     with pytest.raises(UserError, match="lies on no section"):
-        desk.propose(1.0, 1.0)
+        desk.outlines.propose(1.0, 1.0)
 
 
 def test_an_outline_is_proposed_anywhere_on_tissue_and_follows_hints(desk):
@@ -159,18 +159,18 @@ def test_an_outline_is_proposed_anywhere_on_tissue_and_follows_hints(desk):
     taken = unary_union([f.outline.buffer(15) for f in desk.follicles])
     at = section.buffer(-40).difference(taken).representative_point()
     before = len(desk.follicles)
-    assert desk.propose(at.x, at.y)
+    assert desk.outlines.propose(at.x, at.y)
     assert len(desk.follicles) == before + 1
     one = desk.walk.current
     first = desk.session[one].outline
     assert first.contains(at)
     right = first.bounds[2]
     inside = Point(right + 6, at.y)
-    assert desk.propose(inside.x, inside.y)
+    desk.outlines.hint(inside.x, inside.y)
     second = desk.session[one].outline
     assert second.contains(inside)
     outside = Point(at.x, (at.y + second.bounds[3]) / 2)
-    assert desk.propose(outside.x, outside.y)
+    desk.outlines.hint(outside.x, outside.y)
     third = desk.session[one].outline
     assert third.contains(inside), "earlier hints hold"
     assert not third.contains(outside)
@@ -183,20 +183,20 @@ def test_an_outline_is_proposed_anywhere_on_tissue_and_follows_hints(desk):
 def test_drawn_reshaped_split_and_merged_are_measured(desk):
     one = max(desk.follicles, key=lambda f: f.outline.area)
     desk.walk.go_to(one.id)
-    desk.reshape(one.id, one.outline.buffer(-2))
+    desk.outlines.reshape(one.id, one.outline.buffer(-2))
     assert desk.session[one.id].measurements.diameter_um < one.measurements.diameter_um
     x, y = one.outline.centroid.coords[0]
-    desk.split(LineString([(x + 3, y - 500), (x + 3, y + 500)]))
+    desk.outlines.split(LineString([(x + 3, y - 500), (x + 3, y + 500)]))
     other = desk.follicles[-1]
     assert other.reasons, "the new part was measured"
     desk.walk.selected = (one.id, other.id)
-    desk.merge()
+    desk.outlines.merge()
     assert desk.session[one.id].outline.area == pytest.approx(one.outline.buffer(-2).area, rel=0.05)
     assert desk.session[other.id].status == Status.REJECTED
-    desk.add(Point(x, y).buffer(30))
+    desk.outlines.add(Point(x, y).buffer(30))
     assert desk.session[desk.walk.current].measurements.diameter_um > 0
     with pytest.raises(UserError, match="lies on no section"):
-        desk.add(box(0, 0, 4, 4))
+        desk.outlines.add(box(0, 0, 4, 4))
 
 
 def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
@@ -208,11 +208,11 @@ def test_a_part_is_searched_again_and_nobody_has_judged_what_comes(desk):
     assert lost.id not in {f.id for f in desk.follicles}
     left, top, right, bottom = lost.outline.bounds
     steps = []
-    find = desk.finder(box(left - 5, top - 5, right + 5, bottom + 5))
+    find = desk.outlines.finder(box(left - 5, top - 5, right + 5, bottom + 5))
     found = find(lambda done, total: steps.append((done, total)))
     assert steps
-    assert desk.take_in(found) == 1
-    assert desk.take_in(found) == 0, "it is there"
+    assert desk.outlines.take_in(found) == 1
+    assert desk.outlines.take_in(found) == 0, "it is there"
     assert len(desk.follicles) == there
     new = desk.follicles[-1]
     assert new.status == Status.PREDICTED
@@ -238,7 +238,7 @@ def test_what_two_searches_found_alike_is_no_conflict(desk, tmp_path):
 def test_a_search_adds_nothing_twice(desk):
     one = desk.follicles[0]
     lost = changed(one, id="", outline=Point(one.outline.centroid).buffer(400).exterior.interpolate(0).buffer(20))
-    assert desk.take_in([lost, changed(lost, outline=lost.outline.buffer(1)), one]) == 1
+    assert desk.outlines.take_in([lost, changed(lost, outline=lost.outline.buffer(1)), one]) == 1
 
 
 def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
@@ -246,11 +246,11 @@ def test_what_is_outlined_already_is_looked_at_and_not_added(desk):
     for one in before:
         at = one.outline.representative_point()
         desk.walk.let_go()
-        assert not desk.propose(at.x, at.y)
+        assert not desk.outlines.propose(at.x, at.y)
         assert desk.walk.current == one.id
     desk.walk.let_go()
     with pytest.raises(UserError, match="already has an outline"):
-        desk.add(before[1].outline.buffer(0.2))
+        desk.outlines.add(before[1].outline.buffer(0.2))
     assert desk.walk.current == before[1].id
     assert desk.follicles == before
 
@@ -280,7 +280,7 @@ def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
     desk.delete()
     assert not desk.walk.overlapping
     assert not any("overlap" in note for note in desk.counts().notes)
-    desk.add(affinity.translate(one.outline, 0.9 * width))
+    desk.outlines.add(affinity.translate(one.outline, 0.9 * width))
     assert not desk.walk.overlapping, "neighbours that were outlined too generously"
 
 
@@ -308,7 +308,7 @@ def test_a_search_can_be_stopped(desk):
         raise Stopped
 
     with pytest.raises(Stopped):
-        desk.finder(box(0, 0, 2000, 2000))(stop)
+        desk.outlines.finder(box(0, 0, 2000, 2000))(stop)
 
 
 def test_a_line_cuts_the_follicle_that_it_crosses(desk):
@@ -316,11 +316,11 @@ def test_a_line_cuts_the_follicle_that_it_crosses(desk):
     desk.walk.go_to(other.id)
     left, top, right, bottom = one.outline.bounds
     middle = (left + right) / 2
-    desk.split(LineString([(middle, top - 3), (middle, bottom + 3)]))
+    desk.outlines.split(LineString([(middle, top - 3), (middle, bottom + 3)]))
     assert desk.walk.current == one.id
     assert desk.session[one.id].outline.area < one.outline.area
     with pytest.raises(UserError, match="crosses no follicle"):
-        desk.split(LineString([(0, 0), (1, 1)]))
+        desk.outlines.split(LineString([(0, 0), (1, 1)]))
 
 
 def test_a_crop_shows_the_follicle(desk):
@@ -345,7 +345,7 @@ def test_a_slide_that_was_only_opened_is_searched_later_and_keeps_what_was_drawn
     desk = Desk(study, author="Ada")
     desk.open(outcome.slide_id)
     x, y = section.outline.representative_point().coords[0]
-    desk.add(Point(x, y).buffer(15))
+    desk.outlines.add(Point(x, y).buffer(15))
     drawn = desk.follicles[0]
     desk.close()
     assert run_batch(study, source, Config(), find=False)[0].state == "kept"
@@ -380,7 +380,7 @@ def test_a_picture_that_was_moved_stops_drawing_and_nothing_else(staged, cohort,
     desk = Desk(study, author="Ada")
     desk.open(slide_id)
     with pytest.raises(UserError, match=r"moved\.ome\.tif"):
-        desk.add(box(100, 100, 150, 150))
+        desk.outlines.add(box(100, 100, 150, 150))
     desk.set_stage(Stage.ANTRAL)
     assert desk.progress.judged == 1
     assert desk.counts() is None

@@ -462,7 +462,7 @@ def test_lines_and_labels_keep_their_size_at_every_zoom(study, sit_down):
     few = len(reviewer._labels.data)
     camera.zoom = 3.0
     assert 1 <= few < len(reviewer._labels.data)
-    assert person.viewer.scale_bar.visible
+    assert person.viewer.canvas.overlays.scale_bar.visible
 
 
 def test_the_pointer_shows_stage_and_reasons(study, sit_down):
