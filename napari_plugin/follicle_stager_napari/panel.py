@@ -125,6 +125,7 @@ class ReviewPanel(QWidget):
         self._choosing = row(
             push_button("Open slide ...", "An image; results go into a folder next to it.", self._choose_slide),
             push_button("Open folder ...", "A study, or a slide that is a folder (OME-Zarr).", self._choose_folder),
+            push_button("Open layer", "The picture that is open in napari already, as a slide.", self._take_layer),
         )
         self._locating = push_button(
             "Find missing images ...",
@@ -139,6 +140,28 @@ class ReviewPanel(QWidget):
         )
         self._blind.toggled.connect(self._switch_blind)
         return column(self._choosing, self._slides, self._locating, self._blind)
+
+    def _take_layer(self) -> None:
+        self._try(self.open_layer)
+
+    def open_layer(self) -> None:
+        """Open the picture of the selected layer as a slide; its own layer is hidden.
+
+        Raises
+        ------
+        UserError
+            If no image is selected, or it does not come from a file.
+        """
+        layer = self._viewer.layers.selection.active
+        if layer is None or not hasattr(layer, "rgb"):
+            raise UserError("Select an image in napari's list of layers first.")
+        if layer.source.path is None:
+            raise UserError(
+                f"The layer {layer.name} does not come from a file, so results would have no place: save it as a TIFF "
+                "first (File > Save Selected Layers), and open that."
+            )
+        self.open_slide(Path(layer.source.path))
+        layer.visible = False
 
     def _choose_folder(self) -> None:
         chosen = QFileDialog.getExistingDirectory(self, "A study folder, or an OME-Zarr slide")

@@ -6,6 +6,7 @@ import errno
 import re
 import shutil
 
+import numpy as np
 import pytest
 
 pytest.importorskip("napari")
@@ -580,3 +581,21 @@ def test_a_read_only_study_can_be_viewed(study, sit_down, monkeypatch):
     assert person.desk.slide_id == study.slide_ids()[1]
     person.panel.close_study()
     assert {path: path.read_bytes() for path in study.path.rglob("*") if path.is_file()} == files
+
+
+def test_a_layer_that_is_open_is_taken_as_the_slide(cohort, tmp_path, sit_down):
+    path = tmp_path / "open.ome.tif"
+    shutil.copy(list_slides(cohort)[0].path, path)
+    person = sit_down()
+    person.press_button("Open layer")
+    assert "Select an image" in person.panel._message.text()
+    (layer,) = person.viewer.open(str(path), plugin="follicle-stager")
+    person.viewer.layers.selection.active = layer
+    person.press_button("Open layer")
+    person.wait_for_work()
+    assert person.desk.source == path
+    assert not layer.visible
+    person.panel.close_study()
+    person.viewer.add_image(np.zeros((50, 50, 3), np.uint8), rgb=True, name="made here")
+    person.press_button("Open layer")
+    assert "does not come from a file" in person.panel._message.text()
