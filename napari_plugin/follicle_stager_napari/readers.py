@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     Reader = Callable[[Any], list[LayerData]]
 
 
+def reader(path: str | list[str]) -> Reader | None:
+    """Reader for whatever a path is: follicles, a study, or a slide; None for anything else."""
+    return follicle_reader(path) or study_reader(path) or slide_reader(path)
+
+
 def slide_reader(path: str | list[str]) -> Reader | None:
     """Reader for slides; None if the file cannot be read, so that napari tries other readers."""
     first = Path(path[0] if isinstance(path, list) else path)

@@ -58,6 +58,7 @@ def test_a_file_that_is_no_slide_is_left_to_others(tmp_path):
     (tmp_path / "a.tif").write_text("x")
     assert readers.slide_reader(str(tmp_path / "a.tif")) is None
     assert readers.study_reader(str(tmp_path)) is None
+    assert readers.reader(str(tmp_path)) is None
 
 
 def test_no_follicles_is_an_empty_layer(tmp_path, make_napari_viewer_proxy):
