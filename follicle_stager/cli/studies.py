@@ -177,6 +177,7 @@ def review(
     if take_in is not None:
         _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
     else:
+        say("Opening napari. The first time on a computer, it compiles parts of itself, which can take half a minute.")
         fs.review_study(study_folder, slide, blind=blind, audit=audit, hidden=not show_claims)
 
 

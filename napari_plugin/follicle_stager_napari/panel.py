@@ -37,7 +37,7 @@ from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
 from follicle_stager_napari.reviewer import Reviewer
 from follicle_stager_napari.widgets import KeyPage, Said, Tall, column, foldable, name_list, push_button, row
-from follicle_stager_napari.words import learned, refused
+from follicle_stager_napari.words import FIRST_START, learned, refused
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
@@ -222,6 +222,8 @@ class ReviewPanel(QWidget):
         self.reviewer.tissue.show(self.counts.sections_open)
         self.reviewer.open_gallery, self.reviewer.open_help = self._open_gallery, self._keys.switch
         self.reviewer.pointer.hover = self._hover
+        self._say(FIRST_START)
+        self._message.repaint()  # it must be read while napari compiles
         self._slides.blockSignals(True)
         self._slides.clear()
         for own in desk.slide_ids():
@@ -525,13 +527,13 @@ def review(folder: Path, slide_id: str = "", *, blind: bool | None = None) -> No
 
     viewer = napari.Viewer(title="follicle-stager")
     panel = ReviewPanel(viewer)
+    viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
+    viewer.window.resize(1500, 950)
     try:
         panel.open_study(folder, slide_id, blind=blind)
     except UserError:
         viewer.close()
         raise
-    viewer.window.add_dock_widget(panel, name="Follicle review", area="right")
-    viewer.window.resize(1500, 950)
     try:
         napari.run()
     finally:

@@ -38,6 +38,9 @@ _DID = {
     Kind.JUDGE_WHOLE: "sections judged whole",
     Kind.IMPORT: "changes of another program",
 }
+#: Shown while a study is opened.
+FIRST_START = "Opening. The first time on a computer, napari compiles parts of itself, which can take half a minute."
+
 _FULL = {errno.ENOSPC: "The disk is full", errno.EDQUOT: "Your disk quota is used up"}
 
 
