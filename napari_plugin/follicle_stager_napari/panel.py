@@ -35,6 +35,7 @@ from follicle_stager_napari.exporting import ExportPart
 from follicle_stager_napari.focus import SlideKeys
 from follicle_stager_napari.gallery import Gallery
 from follicle_stager_napari.judging import JudgingPart
+from follicle_stager_napari.minimap import Minimap
 from follicle_stager_napari.reviewer import Reviewer
 from follicle_stager_napari.widgets import KeyPage, Said, Tall, column, foldable, name_list, push_button, row
 from follicle_stager_napari.words import FIRST_START, learned, refused
@@ -81,6 +82,8 @@ class ReviewPanel(QWidget):
         self.work = WorkBar(self._say, self._enable)
         self.gallery = Gallery(self._at_work)
         self._gallery_dock: QWidget | None = None
+        self.minimap = Minimap(napari_viewer)
+        self._mapped = ""
         self._keys = KeyPage(self)
         self._counting = QTimer(self)
         self._counting.setSingleShot(True)
@@ -99,6 +102,7 @@ class ReviewPanel(QWidget):
         layout = QVBoxLayout(inside)
         for title, part in (
             ("Open", self._opening),
+            ("Map", self.minimap),
             ("Find", self._needs_slide[0]),
             ("Review", self._judging),
             ("Count", self.counts),
@@ -303,6 +307,8 @@ class ReviewPanel(QWidget):
         """
         self._counting.stop()
         self._reading.stop()
+        self._mapped = ""
+        self.minimap.clear()
         self.work.end()
         if self.reviewer is not None:
             self.reviewer.close()
@@ -440,6 +446,13 @@ class ReviewPanel(QWidget):
             desk = self.reviewer.desk
             self._try(lambda: self.counts.show_of(desk))
 
+    def _show_map(self, desk: Desk) -> None:
+        """Show the map of the open slide; without its image, none."""
+        try:
+            self.minimap.show_slide(desk.slide)
+        except UserError:  # the message about the missing image stands already
+            self.minimap.clear()
+
     def _read_progress(self) -> None:
         """Read the progress of one more slide, and show all of them when they are read."""
         if self.reviewer is None or self.work.busy:
@@ -496,6 +509,9 @@ class ReviewPanel(QWidget):
         if self.reviewer is None or not self.reviewer.desk.slide_id:
             return
         desk = self.reviewer.desk
+        if desk.slide_id != self._mapped:
+            self._mapped = desk.slide_id
+            self._show_map(desk)
         self._slides.blockSignals(True)
         self._slides.setCurrentIndex(self._slides.findData(desk.slide_id))
         self._name_slides(desk)

@@ -13,7 +13,8 @@ pytest.importorskip("napari")
 
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import label_of, vertices
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
+from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QToolButton
 from shapely.geometry import Point
 from studies import count_study
@@ -599,3 +600,19 @@ def test_a_layer_that_is_open_is_taken_as_the_slide(cohort, tmp_path, sit_down):
     person.viewer.add_image(np.zeros((50, 50, 3), np.uint8), rgb=True, name="made here")
     person.press_button("Open layer")
     assert "does not come from a file" in person.panel._message.text()
+
+
+def test_the_map_shows_the_slide_and_moves_the_view(study, sit_down, qtbot):
+    person = sit_down(study.path)
+    minimap, size = person.panel.minimap, person.desk.pixel_size
+    place = minimap.place
+    assert place.width() / place.height() == pytest.approx(person.desk.slide.width / person.desk.slide.height)
+    at = QPoint(round(place.left() + 0.25 * place.width()), round(place.top() + 0.75 * place.height()))
+    QTest.mouseClick(minimap, Qt.MouseButton.LeftButton, pos=at)
+    y_um, x_um = person.viewer.scene.camera.center[-2:]
+    assert x_um / size.mpp_x == pytest.approx(0.25 * person.desk.slide.width, rel=0.06)
+    assert y_um / size.mpp_y == pytest.approx(0.75 * person.desk.slide.height, rel=0.06)
+    frame = minimap.grab().toImage()
+    colors = {frame.pixelColor(x, y).name() for x in range(frame.width()) for y in range(frame.height())}
+    assert "#145adc" in colors, "the frame is drawn"
+    assert len(colors) > 50, "on the picture of the slide"
