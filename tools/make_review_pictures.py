@@ -8,12 +8,14 @@ Needs the extra ``napari`` and a screen (Xvfb is one).
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import napari
 import numpy as np
+from follicle_stager_napari.auditing import AuditPanel
 from follicle_stager_napari.keymap import ACTIONS
 from follicle_stager_napari.layers import vertices
 from follicle_stager_napari.panel import ReviewPanel
@@ -24,6 +26,7 @@ from qtpy.QtWidgets import QApplication, QToolButton
 from shapely.geometry import LineString
 
 from follicle_stager import examples
+from follicle_stager.audit import plan_audit
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.stages import Stage
@@ -53,7 +56,7 @@ def main() -> None:
 
     def picture(name: str, grab: Callable[[], np.ndarray] | None = None) -> None:
         _wait(0.9)
-        shot = grab() if grab else viewer.window.screenshot(flash=False, canvas_only=False)
+        shot = grab() if grab else _shot(viewer)
         PICTURES.mkdir(exist_ok=True)
         image = Image.fromarray(np.ascontiguousarray(shot[..., :3]))
         image.resize((image.width * 4 // 5, image.height * 4 // 5), Image.Resampling.LANCZOS).save(
@@ -121,6 +124,36 @@ def main() -> None:
     picture("sections")
     panel.close_study()
     viewer.close()
+    _audit(study, picture)
+
+
+def _audit(study: Study, picture: Callable[[str, Callable[[], np.ndarray]], None]) -> None:
+    """A field of an audit in which a claim and a mark differ."""
+    shutil.rmtree(study.path / "audit", ignore_errors=True)
+    plan_audit(study, seed=3).write(study)
+    viewer = napari.Viewer(show=False)
+    panel = AuditPanel(viewer, study)
+    viewer.window.add_dock_widget(panel, name="Audit", area="right")
+    viewer.window.show()
+    viewer.window.resize(1640, 1060)
+    desk = panel.desk
+    assert desk is not None
+    while desk.key is not None and not any(c.stage is Stage.SECONDARY for c in desk.session.claims(desk.key)):
+        desk.accept()
+    _wait(0.9)
+    panel._show_field()
+    assert desk.key is not None
+    for number, claim in enumerate(desk.session.claims(desk.key)):
+        desk.mark(claim.x_px, claim.y_px, claim.stage if number else Stage.PRIMARY)
+    desk.accept()
+    panel._refresh("")
+    picture("audit", lambda: _shot(viewer))
+    panel.finish()
+    viewer.close()
+
+
+def _shot(viewer: napari.Viewer) -> np.ndarray:
+    return np.asarray(viewer.window.screenshot(flash=False, canvas_only=False))
 
 
 def _wait(seconds: float) -> None:
@@ -138,6 +171,7 @@ def _study(work: Path) -> Study:
     for slide in study.slide_ids():  # pictures of a study that nobody has touched
         for name in ("edits.jsonl", "follicles.geojson", "sections.geojson"):
             (study.slide_folder(slide) / name).unlink(missing_ok=True)
+    (study.path / "blinding.jsonl").unlink(missing_ok=True)
     rows = (folder / "samples.csv").read_text(encoding="utf-8").splitlines()
     study.samples_path.write_text("\n".join(r for r in rows if r.startswith(("slide", *SLIDES))) + "\n")
     return study
