@@ -5,7 +5,7 @@ estimates the counts of each animal and the accuracy of the software. `sampling`
 """
 
 from follicle_stager.audit.plan import AuditPlan, plan_audit
-from follicle_stager.audit.record import AuditRecord, AuditSession
+from follicle_stager.audit.record import AuditRecord, AuditSession, is_open
 from follicle_stager.audit.results import AuditResult
 
-__all__ = ["AuditPlan", "AuditRecord", "AuditResult", "AuditSession", "plan_audit"]
+__all__ = ["AuditPlan", "AuditRecord", "AuditResult", "AuditSession", "is_open", "plan_audit"]

@@ -227,6 +227,17 @@ class AuditRecord:
         return next((key for key in plan.visits if key not in self.visits or not self.visits[key].done), None)
 
 
+def is_open(study: Study) -> bool:
+    """Whether an audit is planned and not closed; the means of the groups are then hidden.
+
+    Raises
+    ------
+    UserError
+        If its log is damaged.
+    """
+    return (study.path / FOLDER / "plan.json").exists() and not AuditRecord.read(study).closed
+
+
 class AuditSession:
     """The audit of a study by one person: each act is on disk before the state changes.
 

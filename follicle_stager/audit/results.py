@@ -21,6 +21,7 @@ from follicle_stager.audit.plan import AuditPlan, counts_by_field
 from follicle_stager.audit.record import AuditRecord, Seen, claim_of, compared, found
 from follicle_stager.audit.sampling import LEAST_IN_STRATUM
 from follicle_stager.errors import UserError
+from follicle_stager.files import plain_cell
 from follicle_stager.stages import OUTLINED, Countable, Health, Stage
 
 if TYPE_CHECKING:
@@ -84,6 +85,33 @@ class AuditResult:
     def audited(self) -> list[str]:
         """Fields whose first visit is finished."""
         return [name for name, again in self.record.done(self.plan) if not again]
+
+    def check_sections(self, section: pd.DataFrame) -> None:
+        """Check that the sections that are counted are those of the plan, with the same animals.
+
+        Parameters
+        ----------
+        section
+            Counts by section of the study.
+
+        Raises
+        ------
+        UserError
+            If a section was assigned, merged, cut, left out or included since the plan was made.
+        """
+        now = {
+            (piece, plain_cell(str(animal)))
+            for pieces, animal in zip(section["pieces"], section["animal"], strict=True)
+            for piece in str(pieces).split()
+        }
+        planned = set(zip(self.plan.fields["section"], self.plan.fields["animal"], strict=True))
+        if now != planned:
+            changed = sorted({piece for piece, _ in now ^ planned})
+            raise UserError(
+                f"Sections were assigned, merged, cut or left out after the audit was planned: {', '.join(changed)}. "
+                "Take this back in 'follicle-stager review', part Count; or move the folder audit away, and plan a new "
+                "audit."
+            )
 
     @property
     def progress(self) -> str:

@@ -234,11 +234,15 @@ def _count(
     study: fs.Study, sheet: fs.SampleSheet | None, contents: Mapping[str, SlideContent] | None = None
 ) -> fs.Counts:
     """Count the follicles, save a newly given sample sheet, write the tables and show them."""
+    from follicle_stager.audit import is_open
     from follicle_stager.cli.tables import count_tables
 
     counts = fs.count(study, sheet, contents=contents)
     notes = fs.write_counts(study, counts, sheet)
-    out.print(*count_tables(counts, notes), sep="\n")
+    hidden = is_open(study)
+    out.print(*count_tables(counts, notes, means=not hidden), sep="\n")
+    if hidden:
+        say("The means of the groups are not shown, because an audit is open ('follicle-stager audit status').")
     return counts
 
 

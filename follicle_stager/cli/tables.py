@@ -79,8 +79,8 @@ def slide_table(path: Path, described: Mapping[str, str]) -> Table:
     return table
 
 
-def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Text]:
-    """Counts with stages as rows and genotypes as columns: narrow enough for a terminal, like a table in a paper."""
+def count_tables(counts: Counts, notes: tuple[str, ...] = (), *, means: bool = True) -> list[Table | Text]:
+    """Counts with stages as rows and genotypes as columns, and notes; without ``means``, only the notes."""
     groups = list(counts.genotype.groupby(["model", "group", "genotype"], sort=False, dropna=False))
     tables: list[Table | Text] = []
     for column, title in (
@@ -101,7 +101,7 @@ def count_tables(counts: Counts, notes: tuple[str, ...] = ()) -> list[Table | Te
                 row = rows[rows["stage"] == stage.value].iloc[0]
                 cells.append(_mean_sd(row[f"{column}_mean"], row[f"{column}_sd"]))
             table.add_row(stage.label, *cells)
-        tables.append(table)
+        tables += [table] if means else []
     doubtful = counts.section.loc[counts.section["doubtful_sections"] > 0, "section"].unique()
     if len(doubtful):
         said = (

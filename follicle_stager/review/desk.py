@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from typing import TYPE_CHECKING
 
+from follicle_stager.audit import is_open
 from follicle_stager.corrections.sections import places, section_of
 from follicle_stager.errors import UserError
 from follicle_stager.pipeline import Examiner
@@ -78,6 +79,8 @@ class Desk:
         # A slide whose follicles are shown beside those of the open one, with its name.
         self._beside: tuple[str, Slide] | None = None
         self._examiner: Examiner | None = None
+        #: Whether the means of the groups are hidden, because the review is blinded or an audit is open.
+        self.hides_groups = blinding is not None or is_open(study)
         #: Queue, current follicle and selection of the open slide.
         self.walk = Walk(lambda: self.session, self._opinions)
         #: Outlines of the open slide.

@@ -170,6 +170,8 @@ def compare(
             f"{audit.progress} The comparison stays hidden until the audit is closed: finish it with 'follicle-stager "
             "review --audit', then run 'follicle-stager audit close'."
         )
+    if audit is not None:
+        audit.check_sections(counts.section)
     _refuse_mixed_sampling(counts.section)
     beside = _covariates(counts, covariates)
     config = config or ComparisonConfig()

@@ -89,7 +89,7 @@ class CountPart(QWidget):
 
     def show_of(self, desk: Desk) -> None:
         """Show the counts; below the table, show notes, or the reason why the study cannot be counted."""
-        self._groups_part.setVisible(desk.blinding is None)
+        self._groups_part.setVisible(not desk.hides_groups)
         self._table.fill(_of_slide(desk))
         if self.sections_open:
             self._sections.show_of(desk)
@@ -106,7 +106,7 @@ class CountPart(QWidget):
         self._why.setVisible(bool(why))
         self._notes.setVisible(not why)  # only one of the two is shown
         self._notes.setText("\n".join(counts.notes) if counts is not None else "")
-        if self.groups_open:
+        if self.groups_open and not desk.hides_groups:
             self._groups.fill(_columns(desk, counts))
 
 

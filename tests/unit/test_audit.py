@@ -18,13 +18,14 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 from shapely import box, intersects, unary_union
 
-from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, AuditSession, plan_audit
+from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, AuditSession, is_open, plan_audit
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals, tuned_weights
 from follicle_stager.audit.plan import BORDERS, STRATA, reference_point
 from follicle_stager.audit.record import Seen, compared
 from follicle_stager.audit.sampling import LEAST_FIELDS, LEAST_IN_STRATUM, allocation, draw, strata_of
 from follicle_stager.config import AuditConfig
 from follicle_stager.errors import UserError
+from follicle_stager.review import Desk
 from follicle_stager.stages import Countable, Health, Stage
 from follicle_stager.statistics import compare
 from follicle_stager.statistics.effects import Layout, two_groups
@@ -441,6 +442,25 @@ class TestResults:
         visit_all(planned, number=3)
         with pytest.raises(UserError, match="hidden until the audit is closed"):
             compare(count(planned), audit=AuditResult.of(planned))
+
+    def test_sections_that_changed_since_the_plan_are_refused(self, planned):
+        visit_all(planned)
+        with AuditSession(planned, reader="A") as session:
+            session.close_audit()
+        slide = planned.slide_ids()[0]
+        with planned.review(slide, author="B") as session:
+            session.set_included([session.sections[0].section_id], False, "fold")
+        result = AuditResult.of(planned)
+        with pytest.raises(UserError, match=f"left out after the audit was planned: {slide}_s1"):
+            compare(count(planned), audit=result)
+
+    def test_means_of_groups_are_hidden_while_it_is_open(self, planned):
+        assert is_open(planned)
+        assert Desk(planned, author="B").hides_groups
+        with AuditSession(planned, reader="A") as session:
+            session.close_audit()
+        assert not is_open(planned)
+        assert not Desk(planned, author="B").hides_groups
 
     def test_closed_early_it_counts_the_fields_that_are_done(self, planned):
         plan = AuditPlan.read(planned)
