@@ -17,6 +17,9 @@ The claims are frozen: later corrections change the counts of the study, but not
 
 from __future__ import annotations
 
+import hashlib
+import json
+import uuid
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -29,7 +32,7 @@ from shapely.geometry import Point
 
 from follicle_stager.audit.sampling import LEAST_IN_STRATUM, allocation, draw, expected_variance, strata_of
 from follicle_stager.errors import StudyError, UserError
-from follicle_stager.files import parse_json, read_text, write_csv, write_text
+from follicle_stager.files import parse_json, plain_cell, read_text, write_csv, write_text
 from follicle_stager.stages import OUTLINED, Stage, Status
 from follicle_stager.study import Tally
 from follicle_stager.version import __version__
@@ -57,6 +60,14 @@ _KEYS = ["model", "group", "genotype", "animal"]
 BORDERS = ("left_px", "top_px", "right_px", "bottom_px")
 _FIELD_TEXTS = ("field", *_KEYS, "slide", "section", "stratum")
 _CLAIM_TEXTS = ("field", "follicle_id", "stage", "health", "countable")
+_RESTORE = "Restore the folder audit from a copy."
+# What plan.json must hold, and its types.
+_SETTINGS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "made", "fields.csv", "claims.csv"), str),
+    **dict.fromkeys(("seed", "repeats"), int),
+    **dict.fromkeys(("share", "field_um"), (int, float)),
+    "extended": list,
+}
 # Largest difference of extended plans that is no extension.
 _SAME = 1e-9
 
@@ -75,7 +86,8 @@ class AuditPlan:
         Follicles as they were when the plan was made: ``field``, ``follicle_id``, reference point ``x_px``, ``y_px``,
         ``diameter_um``, ``stage``, ``health``, ``countable``.
     settings
-        ``seed``, ``share``, ``field_um``, ``repeats``, ``made``, ``author``, ``software``, ``extended``.
+        ``id`` of the plan, ``seed``, ``share``, ``field_um``, ``repeats``, ``made``, ``author``, ``software``,
+        ``extended``.
     """
 
     fields: pd.DataFrame
@@ -100,8 +112,8 @@ class AuditPlan:
         folder = study.path / FOLDER
         write_csv(folder / "fields.csv", self.fields)
         write_csv(folder / "claims.csv", self.claims)
-        text = pd.Series(self.settings).to_json(force_ascii=False, indent=1)
-        write_text(folder / "plan.json", f"{text}\n")
+        known = {name: _fingerprint(folder / name) for name in ("fields.csv", "claims.csv")}
+        write_text(folder / "plan.json", json.dumps(self.settings | known, ensure_ascii=False, indent=1) + "\n")
 
     @classmethod
     def read(cls, study: Study) -> AuditPlan | None:
@@ -114,9 +126,25 @@ class AuditPlan:
         """
         folder = study.path / FOLDER
         if not (folder / "plan.json").exists():
+            if (folder / "fields.csv").exists() or (folder / "log.jsonl").exists():
+                raise StudyError(
+                    f"{folder / 'plan.json'}: this file is missing. {_RESTORE} Or move the folder away, to plan a new "
+                    "audit."
+                )
             return None
         settings = parse_json(read_text(folder / "plan.json"), str(folder / "plan.json"))
-        return cls(_table(folder / "fields.csv", _FIELD_TEXTS), _table(folder / "claims.csv", _CLAIM_TEXTS), settings)
+        whole = isinstance(settings, dict) and all(
+            isinstance(settings.get(name), kind) for name, kind in _SETTINGS.items()
+        )
+        if not whole:
+            raise StudyError(f"{folder / 'plan.json'}: this is no plan of an audit. {_RESTORE}")
+        for name in ("fields.csv", "claims.csv"):
+            if settings[name] != _fingerprint(folder / name):
+                raise StudyError(f"{folder / name}: this file was changed since the audit was planned. {_RESTORE}")
+        fields, claims = _table(folder / "fields.csv", _FIELD_TEXTS), _table(folder / "claims.csv", _CLAIM_TEXTS)
+        # Names that a spreadsheet would take for a formula are disarmed in the file.
+        names = {plain_cell(slide_id): slide_id for slide_id in study.slide_ids()}
+        return cls(fields.assign(slide=fields["slide"].replace(names)), claims, settings)
 
 
 def plan_audit(study: Study, *, config: AuditConfig | None = None, seed: int = 0, author: str = "") -> AuditPlan:
@@ -152,10 +180,15 @@ def plan_audit(study: Study, *, config: AuditConfig | None = None, seed: int = 0
                 cells = _grid(piece, config.field_um, size, rng)
                 fields += [keys | cell for cell in cells]
                 claims += _claims_of(own, cells, size)
+    if not fields:
+        raise StudyError(
+            f"{study.path}: no section is included in the counts; include some in 'follicle-stager review'."
+        )
     plan = AuditPlan(
         pd.DataFrame(fields).sort_values(_KEYS, kind="stable", ignore_index=True),
         pd.DataFrame(claims, columns=["field", "follicle_id", "x_px", "y_px", "diameter_um", *_CLAIM_TEXTS[2:]]),
         {
+            "id": uuid.uuid4().hex,
             "seed": seed,
             "share": 0.0,
             "field_um": config.field_um,
@@ -167,6 +200,13 @@ def plan_audit(study: Study, *, config: AuditConfig | None = None, seed: int = 0
         },
     )
     return _drawn(_with_strata(plan), config.share)
+
+
+def plan_id(study: Study) -> str:
+    """The id of the plan of a study; empty if there is none or it is damaged."""
+    path = study.path / FOLDER / "plan.json"
+    settings = parse_json(read_text(path), str(path)) if path.exists() else {}
+    return str(settings.get("id", "")) if isinstance(settings, dict) else ""
 
 
 def reference_point(follicle: Follicle) -> tuple[float, float]:
@@ -251,7 +291,7 @@ def _drawn(plan: AuditPlan, share: float) -> AuditPlan:
     """Draw fields up to a share; fields that are drawn already stay, with their visits."""
     before = float(plan.settings["share"])
     if share <= before + _SAME:
-        raise UserError(f"The plan already covers {before:.0%} of the fields; give a larger share to extend it.")
+        raise UserError(f"The plan covers {before:.0%} of the fields already; give a larger share to extend it.")
     rng = np.random.default_rng([int(plan.settings["seed"]), len(plan.settings["extended"]), 1])
     fields = plan.fields.copy()
     counts = counts_by_field(plan, plan.claims, {s.value: plan.claims["stage"] == s.value for s in OUTLINED})
@@ -297,13 +337,15 @@ def _with_visits(plan: AuditPlan, order: list[int], share: float, rng: np.random
     return replace(plan, fields=fields, settings=settings | {"share": share, "extended": extended})
 
 
+def _fingerprint(path: Path) -> str:
+    """SHA-256 of a file; empty if it is missing."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
 def _table(path: Path, texts: tuple[str, ...]) -> pd.DataFrame:
     try:
         return pd.read_csv(
             path, dtype=dict.fromkeys(texts, str), keep_default_na=False, na_values={"visit": ["NA"], "again": ["NA"]}
         )
     except (OSError, ValueError) as error:
-        raise StudyError(
-            f"{path}: this file of the audit cannot be read ({error}); restore it from a copy. Without it, the audit "
-            "cannot be counted."
-        ) from None
+        raise StudyError(f"{path}: this file of the audit cannot be read ({error}). {_RESTORE}") from None

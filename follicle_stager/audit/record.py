@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from follicle_stager.audit.plan import FOLDER, AuditPlan
+from follicle_stager.audit.plan import FOLDER, AuditPlan, plan_id
 from follicle_stager.corrections.log import LineLog, lines_of
 from follicle_stager.errors import UserError
 from follicle_stager.files import parse_json
@@ -34,9 +34,10 @@ if TYPE_CHECKING:
 #: The field of a visit, and whether it is the second visit.
 VisitKey = tuple[str, bool]
 
-# A mark is of a claim if it lies within its circle, or within this distance of its reference point, µm.
-_NEAR_UM = 10.0
-_UNDOABLE = ("mark", "unmark", "show", "settle", "done")
+# A mark is of a claim if it lies within its circle, or within this distance of its reference point, µm. A claim from
+# this diameter on is no resting follicle, µm.
+_NEAR_UM, _LARGE_UM = 10.0, 60.0
+_RESTING = (Stage.PRIMORDIAL, Stage.TRANSITIONAL)
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,8 @@ class Visit:
 
     Attributes
     ----------
-    reader
-        Name of the person.
+    readers
+        Names of the persons, in the order of their acts.
     marks
         Marks by id, also those that were set after the claims were shown.
     first
@@ -89,7 +90,7 @@ class Visit:
         Whether the claims were hidden at first, and the names of slides and animals.
     """
 
-    reader: str = ""
+    readers: tuple[str, ...] = ()
     marks: dict[str, Seen] = field(default_factory=dict)
     first: tuple[Seen, ...] | None = None
     settled: dict[str, Seen] = field(default_factory=dict)
@@ -99,7 +100,8 @@ class Visit:
 
     def after(self, event: dict[str, Any]) -> Visit:
         """The visit after an event."""
-        kind, visit = event["event"], replace(self, reader=event["reader"], blind=event["blind"])
+        readers = tuple(dict.fromkeys([*self.readers, str(event["reader"])]))
+        kind, visit = event["event"], replace(self, readers=readers, blind=self.blind and event["blind"])
         if kind == "mark":
             seen = _seen(event)
             return replace(visit, marks=self.marks | {seen.id: seen})
@@ -111,6 +113,18 @@ class Visit:
             seen = _seen(event)
             return replace(visit, settled=self.settled | {seen.id: seen})
         return replace(visit, done=True)
+
+    @property
+    def compared_marks(self) -> list[Seen]:
+        """Marks that are compared with the claims: those that were set before the claims were shown."""
+        first = self.marks if self.first is None else {mark.id for mark in self.first}
+        return [mark for mark_id, mark in self.marks.items() if mark_id in first]
+
+    @property
+    def later_marks(self) -> list[Seen]:
+        """Marks that were set with the claims in view: each stands for a follicle of its own."""
+        compared = {mark.id for mark in self.compared_marks}
+        return [mark for mark_id, mark in self.marks.items() if mark_id not in compared]
 
 
 @dataclass(frozen=True)
@@ -148,8 +162,10 @@ def compared(claims: Iterable[Seen], marks: Iterable[Seen], mpp: float) -> list[
     for i, claim in enumerate(claims):
         for j, mark in enumerate(marks):
             away_um = mpp * float(np.hypot(claim.x_px - mark.x_px, claim.y_px - mark.y_px))
-            reach_um = max(claim.diameter_um / 2, _NEAR_UM)
-            near[i, j] = 2 - away_um / reach_um if away_um <= reach_um else 0.0
+            # A resting follicle between the cells of a large one, or beside its border, is another follicle.
+            other = mark.stage in _RESTING and claim.stage not in _RESTING and claim.diameter_um > _LARGE_UM
+            reach_um = _NEAR_UM if other else max(claim.diameter_um / 2, _NEAR_UM)
+            near[i, j] = len(claims) + 1 - away_um / reach_um if away_um <= reach_um else 0.0
     pairs = {int(i): int(j) for i, j in zip(*linear_sum_assignment(near, maximize=True), strict=True) if near[i, j]}
     both = [Difference(claim, marks[pairs[i]] if i in pairs else None) for i, claim in enumerate(claims)]
     return both + [Difference(None, mark) for j, mark in enumerate(marks) if j not in pairs.values()]
@@ -157,12 +173,9 @@ def compared(claims: Iterable[Seen], marks: Iterable[Seen], mpp: float) -> list[
 
 def found(visit: Visit, claims: Iterable[Seen], mpp: float) -> list[Seen]:
     """What is in the field after the differences were settled."""
-    there = []
-    for pair in compared(claims, visit.marks.values(), mpp):
-        own = visit.settled.get(pair.id, pair.mark)
-        if own is not None and own.stage is not Stage.NOT_FOLLICLE:
-            there.append(own)
-    return there
+    there = [visit.settled.get(pair.id, pair.mark) for pair in compared(claims, visit.compared_marks, mpp)]
+    there += [visit.settled.get(mark.id, mark) for mark in visit.later_marks]
+    return [seen for seen in there if seen is not None and seen.stage is not Stage.NOT_FOLLICLE]
 
 
 @dataclass(frozen=True)
@@ -188,17 +201,18 @@ class AuditRecord:
 
     @classmethod
     def read(cls, study: Study) -> AuditRecord:
-        """Read the log of a study.
+        """Read the log of a study; events of another plan do not count.
 
         Raises
         ------
         UserError
             If a line is no event of an audit.
         """
-        record = cls()
+        record, own = cls(), plan_id(study)
         for line, where in lines_of(study.path / FOLDER / "log.jsonl"):
             try:
-                record = record.after(parse_json(line, where))
+                event = parse_json(line, where)
+                record = record.after(event) if event["plan"] == own else record
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 raise UserError(
                     f"{where}: this is no event of an audit ({error}). Restore the file from a copy, or delete this "
@@ -295,8 +309,8 @@ class AuditSession:
         return self._claims.get(key[0], [])
 
     def differences(self, key: VisitKey, mpp: float) -> list[Difference]:
-        """Claims and marks of a field, matched."""
-        return compared(self.claims(key), self.visit(key).marks.values(), mpp)
+        """Claims and marks of a field, matched; without marks that were set with the claims in view."""
+        return compared(self.claims(key), self.visit(key).compared_marks, mpp)
 
     def open_differences(self, key: VisitKey, mpp: float) -> list[Difference]:
         """Differences that must still be settled; a mark without a claim stands if nothing else is said."""
@@ -324,9 +338,12 @@ class AuditSession:
         self._write("done", key)
 
     def undo(self, key: VisitKey) -> str:
-        """Take back the last act in a visit; return its kind, or an empty text if there is none."""
+        """Take back the last act in a visit; return its kind, or an empty text if there is none.
+
+        That the claims were shown is not taken back: the person has seen them.
+        """
         events = self.record.last.get(key, ())
-        if not events:
+        if not events or events[-1]["event"] == "show":
             return ""
         self._write("undo", key, of=events[-1]["id"])
         return str(events[-1]["event"])
@@ -349,6 +366,7 @@ class AuditSession:
             "reader": self._reader,
             "software": f"follicle-stager {__version__}",
             "blind": self._blind,
+            "plan": self.plan.settings["id"],
         }
         line |= {"field": key[0], "again": key[1]} if key is not None else {}
         line |= values

@@ -7,7 +7,7 @@ Only first visits count. All shares are expanded to the tissue of the animals: a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -86,6 +86,19 @@ class AuditResult:
         """Fields whose first visit is finished."""
         return [name for name, again in self.record.done(self.plan) if not again]
 
+    def with_groups(self, section: pd.DataFrame) -> AuditResult:
+        """The same fields with the current models, groups and genotypes of the animals.
+
+        Parameters
+        ----------
+        section
+            Counts by section of the study.
+        """
+        now = section.assign(piece=section["pieces"].str.split()).explode("piece").drop_duplicates("piece")
+        now = now.set_index("piece")[_ANIMAL].map(plain_cell).fillna("")
+        fields = self.plan.fields.assign(**{name: self.plan.fields["section"].map(now[name]) for name in _ANIMAL})
+        return replace(self, plan=replace(self.plan, fields=fields))
+
     def check_sections(self, section: pd.DataFrame) -> None:
         """Check that the sections that are counted are those of the plan, with the same animals.
 
@@ -108,16 +121,16 @@ class AuditResult:
         if now != planned:
             changed = sorted({piece for piece, _ in now ^ planned})
             raise UserError(
-                f"Sections were assigned, merged, cut or left out after the audit was planned: {', '.join(changed)}. "
-                "Take this back in 'follicle-stager review', part Count; or move the folder audit away, and plan a new "
-                "audit."
+                "Sections were assigned, merged, cut or left out, or animals were renamed in the sample sheet, after "
+                f"the audit was planned: {', '.join(changed)}. Take this back; or move the folder audit away, and plan "
+                "a new audit."
             )
 
     @property
     def progress(self) -> str:
         """How far the audit is, in words."""
         visits = self.plan.visits
-        return f"{len(self.record.done(self.plan))} of {len(visits)} fields of the audit are finished."
+        return f"{len(self.record.done(self.plan))} of {len(visits)} visits of the audit are finished."
 
     @property
     def sizes(self) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
@@ -171,28 +184,32 @@ class AuditResult:
         columns
             Function that says for each column which rows of claims or findings are counted.
         least
-            Fewest audited fields of an animal.
+            Fewest audited fields of each stratum of an animal that has so many; without them there is no estimate.
 
         Raises
         ------
         UserError
-            If an animal has too few audited fields.
+            If a stratum has too few audited fields.
         """
         claims = counts_by_field(self.plan, self.plan.claims, columns(self.plan.claims))
         truth = counts_by_field(self.plan, self.found, columns(self.found))
         done = np.isin(self.plan.fields["field"], self.audited)
         strata = self.plan.fields["stratum"].to_numpy(str)
-        animals = []
+        animals, short = [], 0
         for row in self.animals.itertuples(index=False):
             own = self._of_animal(row.model, row.animal)
-            if done[own].sum() < min(least, own.sum()):
-                raise UserError(
-                    f"{self.progress} At least {least} of each animal are needed for a result; go on with the audit."
-                )
             audited = np.flatnonzero(done[own])
-            merged = np.unique(strata[own], return_inverse=True)[1]
-            merged = _merged(merged, audited) if least else merged
-            animals.append(AuditedAnimal(merged, claims[own], audited, truth[own][audited]))
+            places = np.unique(strata[own], return_inverse=True)[1]
+            sizes = np.bincount(places)
+            short += int(
+                np.maximum(np.minimum(sizes, least) - np.bincount(places[audited], minlength=len(sizes)), 0).sum()
+            )
+            animals.append(AuditedAnimal(places, claims[own], audited, truth[own][audited]))
+        if short:
+            raise UserError(
+                f"{self.progress} At least {least} fields of each kind are needed for every animal: {short} are "
+                "missing, and come next. Go on with the audit."
+            )
         return animals
 
     @staticmethod
@@ -349,7 +366,7 @@ class AuditResult:
         """How the counts were audited, as sentences for a methods section."""
         fields, done = self.sizes
         visits = [self.record.visits[name, False] for name in self.audited]
-        readers = sorted({visit.reader for visit in visits})
+        readers = sorted({reader for visit in visits for reader in visit.readers})
         agreement, unaided = self.agreement(), self.unaided()
         blind = sum(visit.blind for visit in visits)
         said = [
@@ -361,9 +378,10 @@ class AuditResult:
         ]
         hidden = sum(visit.hidden for visit in visits)
         if hidden == len(visits):
+            before = "" if math.isnan(unaided) else f"; {unaided:.0%} of the follicles had been marked before"
             said.append(
                 "In each field, follicles were first marked without the predictions, which were then shown, and "
-                f"differences were settled; {unaided:.0%} of the follicles had been marked before."
+                f"differences were settled{before}."
             )
         else:
             said.append(
@@ -377,8 +395,13 @@ class AuditResult:
                 f"In {agreement['fields']:.0f} fields that were visited twice, {agreement['found']:.0%} of the "
                 f"follicles were found both times{kappa}."
             )
+        elif agreement["fields"] >= LEAST_REPEATS:
+            said.append("No follicle was found in the fields that were visited twice, so no agreement is reported.")
         else:
             said.append(f"Fewer than {LEAST_REPEATS} fields were visited twice, so no agreement is reported.")
+        for act in self.record.acts:
+            if act["event"] == "reopen":
+                said.append(f"The audit was opened again after its results could be seen ({act['reason']}).")
         early = [act for act in self.record.acts if act["event"] == "close" and act["fields"] < act["of"]]
         if early:
             said.append(f"The audit was closed before all {early[-1]['of']} planned visits were made.")
@@ -408,19 +431,6 @@ _SAME_UM = 15.0
 
 def _stage_of(seen: Seen | None) -> str:
     return seen.stage.value if seen is not None else "none"
-
-
-def _merged(strata: NDArray[np.intp], audited: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Join strata of which too few fields are audited, in an audit that was closed early, with their neighbours."""
-    strata = strata.copy()
-    while len(np.unique(strata)) > 1:
-        sizes, done = np.bincount(strata), np.bincount(strata[audited], minlength=int(strata.max()) + 1)
-        poor = [k for k in np.unique(strata) if done[k] < min(LEAST_IN_STRATUM, sizes[k])]
-        if not poor:
-            break
-        others = [k for k in np.unique(strata) if k != poor[0]]
-        strata[strata == poor[0]] = min(others, key=lambda k: abs(k - poor[0]))
-    return np.unique(strata, return_inverse=True)[1]
 
 
 def _is(names: pd.Series[str], stage: str) -> pd.Series[bool]:

@@ -103,14 +103,15 @@ def _show(study: fs.Study) -> None:
 
     result = AuditResult.of(study)
     if result is None:
-        raise UserError(f"{study.path}: no audit is planned; run 'follicle-stager audit plan'.")
+        raise UserError(f"{study.path}: no audit is planned; run 'follicle-stager audit plan {study.path}'.")
     own = float(result.plan.settings["share"])
     shares = tuple(sorted({*SHARES, own}))
     expected = expected_intervals(result, contrast=study.config.comparison.contrast_place, shares=shares)
     drawn = result.plan.fields["visit"].notna().groupby(result.plan.fields["animal"]).sum()
     out.print(
         f"{len(result.plan.fields)} fields of {result.plan.settings['field_um']:g} µm; drawn: {int(drawn.sum())} "
-        f"({own:.0%}; {drawn.min()} to {drawn.max()} of each animal). {result.progress}"
+        f"({own:.0%}; {drawn.min()} to {drawn.max()} of each animal), "
+        f"{len(result.plan.visits) - int(drawn.sum())} of them twice. {result.progress}"
         + (" The audit is closed." if result.record.closed else "")
     )
     out.print(expected_table(expected, own))

@@ -174,6 +174,12 @@ def review(
 ) -> None:
     """Review and correct the follicles of a study in napari, or visit the fields of its audit."""
     study = fs.Study.open(study_folder)
+    if audit and (slide or take_in is not None):
+        raise UserError("--audit leads through the fields of its plan: leave --slide and --take-in out.")
+    if show_claims and not audit:
+        raise UserError("--show-claims is for an audit: add --audit.")
+    if audit and fs.AuditPlan.read(study) is None:
+        raise UserError(f"{study.path}: no audit is planned; run 'follicle-stager audit plan {study.path}'.")
     if take_in is not None:
         _take_in(study, fs.Study.open(take_in), [slide] if slide else study.slide_ids())
     else:

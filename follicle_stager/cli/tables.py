@@ -218,15 +218,19 @@ def power_table(table: pd.DataFrame, design: Design, title: str, response: tuple
 
 def expected_table(expected: pd.DataFrame, planned: float) -> Table:
     """Expected intervals of audited ratios, for shares of the fields."""
-    table = Table(box=box.SIMPLE, title="Expected 95 % interval of a ratio that is truly 1")
-    table.caption = "open: the audit will be too small for an upper limit. Counted: follicles with a visible nucleus."
+    table = Table(box=box.SIMPLE, title="Expected 95 % interval of the ratio knockout/control, if they do not differ")
+    table.caption = (
+        "no limit: too small an audit, or too few animals, for an upper end. –: nothing is claimed. A strong loss in "
+        "the knockouts has a narrower interval. At least 20 fields of each animal are drawn. Counted: follicles with "
+        "a visible nucleus."
+    )
     table.add_column("stage")
     for share, own in expected.groupby("share"):
         mark = " (planned)" if share == planned else ""
         table.add_column(f"{share:.0%}: {own['fields'].iloc[0]} fields{mark}", justify="right")
     for stage, own in expected.groupby("stage", sort=False):
         cells = [
-            "–" if math.isnan(low) else f"{low:.2f} - {'open' if math.isinf(high) else f'{high:.2f}'}"
+            "–" if math.isnan(low) else f"{low:.2f} - {_number(high)}"
             for low, high in zip(own["low"], own["high"], strict=True)
         ]
         table.add_row(str(stage).replace("_", " "), *cells)

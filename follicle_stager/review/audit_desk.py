@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
+from shapely.geometry import Point
 
 from follicle_stager.audit import AuditSession
 from follicle_stager.audit.plan import BORDERS
@@ -26,17 +27,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from shapely.geometry import Polygon
+    from shapely.geometry import MultiPolygon, Polygon
 
     from follicle_stager.audit.record import Visit
     from follicle_stager.pixel_size import PixelSize
     from follicle_stager.slides import Slide
-    from follicle_stager.study import Study
+    from follicle_stager.study import SlideContent, Study
 
 #: Tissue that is shown around a field, as a share of its side; finest µm/px of its picture.
 _MARGIN, _FINEST_MPP = 0.6, 0.3
 # The pointer is on a mark if it is no farther than this, µm.
 _ON_MARK_UM = 8.0
+# A nucleus at the border of a section may lie so far outside its outline, µm.
+_BESIDE_UM = 10.0
 # Pictures that are read ahead, pictures that are kept, and slides that are open at the same time.
 _AHEAD, _KEPT, _SLIDES = 2, 6, 4
 
@@ -105,7 +108,8 @@ class AuditDesk:
         self._open: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="fields")
-        self._outlines: dict[str, dict[str, Polygon]] = {}
+        self._section_of = fields["section"].to_dict()
+        self._contents: dict[str, SlideContent] = {}
         self.key: VisitKey | None = None
         self.current: Difference | None = None
         self._last = ""
@@ -157,6 +161,13 @@ class AuditDesk:
         return left, top, right, bottom
 
     @property
+    def tissue(self) -> MultiPolygon:
+        """Outline of the section of the open field, level-0 pixels; tissue that was left out is not part of it."""
+        field = self._key[0]
+        sections = self._content_of(self._slide_of[field]).sections
+        return next(s.outline for s in sections if s.section_id == self._section_of[field])
+
+    @property
     def marks(self) -> list[Seen]:
         """What stands in the field: marks, and claims that were confirmed; with the decisions made so far."""
         settled = self.visit.settled
@@ -169,7 +180,7 @@ class AuditDesk:
         """Claims of the field, with their outlines if they still exist; none while they are hidden."""
         if self.key is None or self.marking:
             return []
-        outlines = self._outlines_of(self._slide_of[self.key[0]])
+        outlines = {f.id: f.outline for f in self._content_of(self._slide_of[self.key[0]]).follicles}
         return [(claim, outlines.get(claim.id)) for claim in self.session.claims(self.key)]
 
     @property
@@ -197,6 +208,8 @@ class AuditDesk:
             self._say_of(replace(there, stage=stage))
             return
         left, top, right, bottom = self.borders
+        if not self.tissue.buffer(_BESIDE_UM / self.size.mpp).contains(Point(x_px, y_px)):
+            raise UserError("This place is not on the section of this field, or on a part of it that is not counted.")
         if not (left <= x_px < right and top <= y_px < bottom):
             raise UserError(
                 "This place is outside the field. A follicle belongs to the field that holds its oocyte nucleus, or "
@@ -249,7 +262,7 @@ class AuditDesk:
     def undo(self) -> str:
         """Take back the last act in this visit, or else open the visit before again; return what was taken back."""
         kind = self.session.undo(self._key) if self.key is not None else ""
-        if not kind:
+        if not kind and (self.key is None or not self.session.record.last.get(self.key)):
             done = self.session.record.done(self.session.plan)
             if not done:
                 return ""
@@ -366,7 +379,7 @@ class AuditDesk:
                 self._sizes[slide_id] = self.study.pixel_size(slide_id)
             return self._sizes[slide_id]
 
-    def _outlines_of(self, slide_id: str) -> dict[str, Polygon]:
-        if slide_id not in self._outlines:
-            self._outlines[slide_id] = {f.id: f.outline for f in self.study.follicles(slide_id)}
-        return self._outlines[slide_id]
+    def _content_of(self, slide_id: str) -> SlideContent:
+        if slide_id not in self._contents:
+            self._contents[slide_id] = self.study.content(slide_id)
+        return self._contents[slide_id]

@@ -150,7 +150,7 @@ def _steps(matrix: CountMatrix, tests: Tests, decision: Decision, contrast: int)
         | columns_of(tests.steps)
         | {
             "p": tests.steps.p_lower,
-            "later_ratio": np.exp(later.log_ratio),
+            "later_ratio": columns_of(later)["ratio"],
             "later_upper": np.exp(later.upper()),
             "later_p": later.p_lower,
             "p_holm": decision.p_claims,

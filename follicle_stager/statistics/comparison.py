@@ -166,12 +166,15 @@ def compare(
         If there is nothing to compare, a covariate is unknown or differs within an animal, or the audit is not closed.
     """
     if audit is not None and not audit.record.closed:
+        left = audit.record.next_visit(audit.plan) is not None
+        finish = "finish it with 'follicle-stager review STUDY --audit', then " if left else ""
         raise UserError(
-            f"{audit.progress} The comparison stays hidden until the audit is closed: finish it with 'follicle-stager "
-            "review --audit', then run 'follicle-stager audit close'."
+            f"{audit.progress} The comparison stays hidden until the audit is closed: {finish}run 'follicle-stager "
+            "audit close STUDY'."
         )
     if audit is not None:
         audit.check_sections(counts.section)
+        audit = audit.with_groups(counts.section)
     _refuse_mixed_sampling(counts.section)
     beside = _covariates(counts, covariates)
     config = config or ComparisonConfig()

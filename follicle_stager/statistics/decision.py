@@ -143,7 +143,7 @@ def all_effects(
     n = len(_NAMES)
     seen = np.asarray(np.isfinite(counts).reshape(-1, n).all(axis=0))
     sums = np.stack([np.nan_to_num(counts)[..., own, :].sum(axis=-2) for own in layout.groups])
-    present = np.asarray(seen & (sums.sum(axis=0) > 0))
+    present = np.asarray(seen & (sums > 0).any(axis=0))  # estimates of an audit may be negative
     if sampling is None:
         stages: list[Any] = [Counted(counts[..., k], exposure[..., k]) for k in range(n)]
         ratio, against_ratio = effects.rate_ratio, effects.ratio_of_ratios

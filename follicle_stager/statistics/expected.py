@@ -63,7 +63,7 @@ def expected_intervals(
     animals = audit.fields_of(audit.columns(kind, groups), least=0)
     factor = _learned(animals)
     sizes = audit.animals.groupby(["model", "group"], sort=False).size()
-    pairs = [own.to_numpy() for _, own in sizes.groupby(level="model", sort=False) if len(own) > 1]
+    pairs = [np.sort(own.to_numpy()) for _, own in sizes.groupby(level="model", sort=False) if len(own) > 1]
     n = min(pairs, key=lambda own: own.min()) if pairs else np.array([len(animals)] * 2)
     spread = SPREADS["real"]
     of_rungs = [*spread.stages, float(np.mean(spread.stages[contrast + 1 :]))]

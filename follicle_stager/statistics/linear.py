@@ -76,11 +76,13 @@ class LinearEffect(Effect):
         at_one, at_two = (effect._fitted(unknown + ratio)[0] for ratio in (1, 2))
         bottom = at_one - at_two  # the difference is linear in the ratio
         top = at_one + bottom
+        # If only the denominator is not positive, the ratio is as large as it can be; if both are not, there is none.
         positive = bottom > 0
-        ratio = np.clip(np.where(positive, top / np.where(positive, bottom, 1.0), np.nan), 1 / _LARGEST, _LARGEST)
+        ratio = np.where(positive, top / np.where(positive, bottom, 1.0), np.where(top > 0, _LARGEST, np.nan))
+        ratio = np.clip(ratio, 1 / _LARGEST, _LARGEST)
         _, se, df = effect._fitted(ratio)
-        with np.errstate(invalid="ignore"):
-            return replace(effect, log_ratio=np.log(ratio), se=se / (ratio * bottom), df=df)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return replace(effect, log_ratio=np.log(ratio), se=se / np.abs(ratio * bottom), df=df)
 
     def _fitted(self, ratio: Values) -> tuple[Values, Values, Values]:
         """Difference that is zero if this is the ratio, its standard error and degrees of freedom, (...) each.

@@ -71,7 +71,7 @@ class _Said:
             many = f"as many {later_follicles(k, self.matrix.seen)}"
             counted = self._counted_after(k)
             # Without any follicle, the estimate is that of half a follicle; its limit is what is known.
-            limit = _limit if not counted[1] else _at_most
+            limit = _limit if counted[1] <= 0 else _at_most
             if self.decision.arrest and k == self.contrast:
                 claim = f"{'an ' if also else ''}arrest at the {_NAMES[k]} stage (block or delay)"
                 ratio = f"for each {_NAMES[k]} follicle there are {limit(tests.shift, many, control)}"

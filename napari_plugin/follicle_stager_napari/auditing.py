@@ -11,6 +11,7 @@ import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from shapely import box
 
 from follicle_stager.audit import AuditResult
 from follicle_stager.errors import UserError
@@ -44,13 +45,13 @@ _EMPTY = np.full((8, 8, 3), 235, np.uint8)
 _TAKEN_BACK = {
     "mark": "The last mark is taken back.",
     "unmark": "The removed mark is there again.",
-    "show": "The claims are hidden again.",
     "settle": "The last decision is taken back.",
     "done": "The field is open again.",
 }
+_NO_UNDO = "There is nothing to undo: once the claims are shown, they have been seen."
 _MARKING = (
     "Mark every follicle and corpus luteum in the frame: point at its nucleus, or else its centre, and press its "
-    "stage. Then press Enter."
+    "stage. Enter: see the claims of the software."
 )
 _SETTLING = (
     "The outlines are claims of the software. Decide on the filled one: press its stage, 0 if there is nothing, or "
@@ -112,13 +113,18 @@ class AuditPanel(QWidget):
         self._blinding = Blinding.begin(study, reader=author()) if blind else None
         self.desk: AuditDesk | None = AuditDesk(study, reader=author(), blind=blind, hidden=hidden)
         napari_viewer.title = "follicle-stager: audit" if blind else f"follicle-stager: audit of {study.path}"
-        self._message, self._what = Said(4), Said(3)
+        self._message, self._what = Said(5), Said(3)
         self._progress = QLabel()
         self._expected = QLabel()
         self._expected.setWordWrap(True)
         inside = QWidget()
         layout = QVBoxLayout(inside)
-        for widget in (self._progress, self._what, self._buttons(), foldable("Expected width", self._expected)):
+        for widget in (
+            self._progress,
+            self._what,
+            self._buttons(),
+            foldable("Expected width", self._expected, opened=lambda opened: None),
+        ):
             layout.addWidget(widget)
         layout.addStretch()
         whole = QVBoxLayout(self)
@@ -173,7 +179,7 @@ class AuditPanel(QWidget):
         elif action.label == "Accept":
             self.desk.accept()
         elif action.label == "Undo":
-            return _TAKEN_BACK.get(self.desk.undo(), "There is nothing to undo.")
+            return _TAKEN_BACK.get(self.desk.undo(), _NO_UNDO)
         elif action.label == "Hide":
             self._layers.hide()
         elif action.stage is not None:
@@ -230,7 +236,7 @@ class AuditPanel(QWidget):
         if desk is None:
             return
         done, total = desk.progress
-        self._progress.setText(f"{done} of {total} fields are finished")
+        self._progress.setText(f"{done} of {total} visits are finished")
         if desk.key is None:
             self._say(_FINISHED)
             return
@@ -259,9 +265,10 @@ class AuditPanel(QWidget):
         table = expected_intervals(result, contrast=study.config.comparison.contrast_place, shares=(share,))
         rows = []
         for stage, low, high in zip(table["stage"], table["low"], table["high"], strict=True):
-            ends = "–" if np.isnan(low) else f"{low:.2f} to {'open' if np.isinf(high) else f'{high:.2f}'}"
+            ends = "–" if np.isnan(low) else f"{low:.2f} to {'no limit' if np.isinf(high) else f'{high:.2f}'}"
             rows.append(f"{str(stage).replace('_', ' ')}: {ends}")
-        self._expected.setText("95 % interval of a ratio that is truly 1, after all fields:\n" + "\n".join(rows))
+        about = "95 % interval of the ratio of the groups after all fields, if they do not differ:"
+        self._expected.setText("\n".join([about, *rows]))
 
 
 class _Layers:
@@ -275,6 +282,7 @@ class _Layers:
         units = ("um", "um")
         self._picture = viewer.add_image(_EMPTY, rgb=True, name="field", units=units)
         self._frame = viewer.add_shapes(name="frame", ndim=2, units=units, opacity=1)
+        self._section = viewer.add_shapes(name="section", ndim=2, units=units, opacity=1)
         self._claims = viewer.add_shapes(name="claims", ndim=2, units=units, opacity=1)
         text = {"string": "{label}", "size": 9, "color": "black", "anchor": "upper_left"}
         self._marks = viewer.add_points(
@@ -291,12 +299,12 @@ class _Layers:
     @property
     def all(self) -> tuple[Any, ...]:
         """The layers."""
-        return self._picture, self._frame, self._claims, self._marks
+        return self._picture, self._frame, self._section, self._claims, self._marks
 
     def clear(self) -> None:
         """Show nothing."""
         self._picture.data = _EMPTY
-        self._claims.data = []
+        self._claims.data = self._section.data = []
         self._marks.data = np.empty((0, 2))
 
     def hide(self) -> None:
@@ -311,6 +319,7 @@ class _Layers:
         left, top, right, bottom = desk.borders
         inside = self._placed(np.array([[top, left], [top, right], [bottom, right], [bottom, left]]))
         whole = np.array(picture.rgb.shape[:2]) * picture.mpp
+        self._draw_section(desk)
         # Fields of equal size have their frame at the same place, up to a part of a pixel.
         shown = (picture.mpp, picture.rgb.shape)
         if shown != self._shown:
@@ -346,6 +355,18 @@ class _Layers:
             edge_width=1,
         )
 
+    def _draw_section(self, desk: AuditDesk) -> None:
+        """Draw the border of the tissue that the field is of; another section may lie beside it."""
+        left, top, right, bottom = desk.borders
+        near = box(2 * left - right, 2 * top - bottom, 2 * right - left, 2 * bottom - top)
+        lines = desk.tissue.boundary.intersection(near)
+        parts = [line for line in getattr(lines, "geoms", [lines]) if line.length]
+        paths = [self._placed(np.asarray(line.coords)[:, ::-1]) for line in parts]
+        if len(self._section.data):
+            self._section.data = []
+        if paths:
+            self._section.add_paths(paths, edge_color=[(0.2, 0.2, 0.2, 0.8)] * len(paths), edge_width=1)
+
     def show_marks(self, desk: AuditDesk) -> None:
         """Show the marks, and the claims once they may be seen."""
         marks = desk.marks
@@ -377,6 +398,8 @@ class _Layers:
             self._marks.size = _MARK_PX / zoom
         if len(self._claims.data):
             self._claims.edge_width = [_LINE_PX / zoom] * len(self._claims.data)
+        if len(self._section.data):
+            self._section.edge_width = [_LINE_PX / zoom] * len(self._section.data)
         if len(self._frame.data):
             self._frame.edge_width = [0.0] * 4 + [_LINE_PX / zoom]
 

@@ -1,7 +1,7 @@
 """A window at which somebody audits with keys and mouse, until all fields are visited or the process is killed.
 
 ``python audit_worker.py STUDY [VISITS]``; after each visit, it prints how many events of the log the window has shown.
-The reader marks what the software claims, but finds a secondary follicle in the middle of each field that has no claim.
+The reader marks what the software claims, but finds a secondary follicle in each field with tissue that has no claim.
 """
 
 from __future__ import annotations
@@ -15,11 +15,18 @@ from follicle_stager_napari.focus import canvas_of
 from follicle_stager_napari.keymap import STAGES
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from shapely import box
 
 from follicle_stager.stages import Countable, Stage
 from follicle_stager.study import Study
 
 KEYS = {action.stage: getattr(Qt.Key, f"Key_{action.key}") for action in STAGES}
+
+
+def middle_of(desk):
+    """A point of a field on its section, away from the borders; None in a field with hardly any tissue."""
+    inside = desk.tissue.buffer(0).intersection(box(*desk.borders)).buffer(-4)
+    return inside.representative_point().coords[0] if not inside.is_empty else None
 
 
 class Reader:
@@ -55,8 +62,10 @@ class Reader:
             if claim.countable != Countable.YES and claim.stage is not Stage.CORPUS_LUTEUM:
                 self.press(Qt.Key.Key_W)
         if not claims:
-            self.point((left + right) / 2, (top + bottom) / 2)
-            self.press(KEYS[Stage.SECONDARY])
+            there = middle_of(desk)
+            if there is not None:
+                self.point(*there)
+                self.press(KEYS[Stage.SECONDARY])
         self.press(Qt.Key.Key_Return)
         for _ in range(len(claims)):
             if desk.key == field and desk.current is not None:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("napari")
 
+from audit_worker import middle_of
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from test_blind import SHEET, seen_names
@@ -42,8 +43,9 @@ def sit_at_audit(make_napari_viewer, qtbot):
         panel = AuditPanel(viewer, study, **options)
         panels.append(panel)
         viewer.window.add_dock_widget(panel)
-        qtbot.wait(200)
-        return Reader(viewer, panel)
+        reader = Reader(viewer, panel)
+        qtbot.wait(900)  # until the window is laid out
+        return reader
 
     yield sit
     for panel in panels:
@@ -73,9 +75,11 @@ def test_an_audit_that_is_killed_goes_on_and_ends_in_a_report(planned, run_cli):
     assert run_cli("report", planned.path).exit_code == 0
     result = AuditResult.of(planned)
     assert len(result.record.done(result.plan)) == len(visits)
-    # The reader finds what is claimed, and a secondary follicle in each audited field without a claim.
+    # The reader finds what is claimed, and a secondary follicle in each field without a claim that has tissue.
     empty = [f for f in result.audited if not len(result.plan.claims.query("field == @f"))]
-    assert (result.found["stage"].eq("secondary") & result.found["field"].isin(empty)).sum() == len(empty)
+    seen = result.found["stage"].eq("secondary") & result.found["field"].isin(empty)
+    assert 0.6 * len(empty) <= seen.sum() <= len(empty)
+    assert seen.sum() == sum(len(result.record.visits[field, False].marks) for field in empty)
     page = (planned.path / "report.html").read_text(encoding="utf-8")
     assert "Counts were audited in" in page
     assert "blind to the labels" in page
@@ -121,8 +125,8 @@ def test_claims_are_hidden_until_the_field_is_marked(planned, sit_at_audit):
     assert len(layers._claims.data) == len(claims)
     assert not desk.session.visit(desk.key).first
     QTest.keyClick(reader.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
-    assert len(layers._claims.data) == 0
-    assert "hidden again" in reader.panel._message.text()
+    assert len(layers._claims.data) == len(claims), "they have been seen"
+    assert "nothing to undo" in reader.panel._message.text()
 
 
 def test_claims_can_be_shown_at_once(planned, sit_at_audit):
@@ -135,8 +139,9 @@ def test_claims_can_be_shown_at_once(planned, sit_at_audit):
 def test_marks_are_where_the_pointer_is_and_keep_their_size(planned, sit_at_audit):
     reader = sit_at_audit(planned)
     desk, layers = reader.panel.desk, reader.panel._layers
-    left, top, right, bottom = desk.borders
-    x, y = left + 0.3 * (right - left), top + 0.6 * (bottom - top)
+    while (there := middle_of(desk)) is None:
+        reader.visit()
+    (x, y), (left, top, _, _) = there, desk.borders
     reader.point(x, y)
     reader.press(Qt.Key.Key_6)
     (mark,) = desk.marks
@@ -148,7 +153,8 @@ def test_marks_are_where_the_pointer_is_and_keep_their_size(planned, sit_at_audi
     reader.viewer.scene.camera.zoom /= 3
     reader.point(left - 5, top + 10)
     reader.press(Qt.Key.Key_6)
-    assert "outside the field" in reader.panel._message.text()
+    said = reader.panel._message.text()
+    assert "outside the field" in said or "not on the section" in said
     reader.point(x, y)
     reader.press(Qt.Key.Key_4)
     assert [m.stage for m in desk.marks] == [Stage.SECONDARY]

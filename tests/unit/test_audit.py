@@ -21,7 +21,7 @@ from shapely import box, intersects, unary_union
 from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, AuditSession, is_open, plan_audit
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals, tuned_weights
 from follicle_stager.audit.plan import BORDERS, STRATA, reference_point
-from follicle_stager.audit.record import Seen, compared
+from follicle_stager.audit.record import Seen, Visit, compared, found
 from follicle_stager.audit.sampling import LEAST_FIELDS, LEAST_IN_STRATUM, allocation, draw, strata_of
 from follicle_stager.config import AuditConfig
 from follicle_stager.errors import UserError
@@ -198,6 +198,15 @@ class TestRatios:
         effect = self.effect(self.knockout, self.control * 0.6)
         assert (effect.upper(level) < 0) == (effect.p_lower < 1 - level)
 
+    def test_a_rung_that_only_the_knockouts_have_is_no_gap(self):
+        """The control's estimate is below zero: the ratio is as large as can be, and its lower end says how large."""
+        effect = self.effect(np.array([12.0, 14, 9, 15]), np.array([-1.0, 0.5, -0.8, 0.1]))
+        assert np.exp(effect.log_ratio) > 100
+        assert effect.p_upper < 0.001
+        low, high = effect.interval()
+        assert np.exp(low) > 3
+        assert np.isinf(high)
+
     def test_open_if_the_control_may_be_zero(self):
         effect = self.effect(self.knockout, np.array([-20.0, 60, 5, 30]))
         assert np.isinf(effect.interval()[1])
@@ -312,9 +321,25 @@ class TestPlan:
             session.delete([session.follicles[0].id])
         pd.testing.assert_frame_equal(AuditPlan.read(planned).claims, before)
 
-    def test_a_damaged_plan_is_named(self, planned):
-        (planned.path / "audit" / "claims.csv").unlink()
-        with pytest.raises(UserError, match="claims.csv"):
+    @pytest.mark.parametrize("name", ["fields.csv", "claims.csv"])
+    def test_a_table_that_was_changed_is_refused(self, planned, name):
+        path = planned.path / "audit" / name
+        whole = path.read_bytes()
+        for content in (None, whole[: len(whole) // 2], whole.replace(b",", b";"), whole.rsplit(b"\n", 2)[0] + b"\n"):
+            path.unlink() if content is None else path.write_bytes(content)
+            with pytest.raises(UserError, match=f"{name}: this file was changed.*Restore"):
+                AuditPlan.read(planned)
+            path.write_bytes(whole)
+
+    @pytest.mark.parametrize("text", ["{}", "[]", '{"share": "much"}', "not json", ""])
+    def test_a_damaged_plan_is_named(self, planned, text):
+        (planned.path / "audit" / "plan.json").write_text(text)
+        with pytest.raises(UserError, match=r"plan\.json"):
+            AuditPlan.read(planned)
+
+    def test_a_plan_that_was_deleted_is_missed(self, planned):
+        (planned.path / "audit" / "plan.json").unlink()
+        with pytest.raises(UserError, match="this file is missing"):
             AuditPlan.read(planned)
 
 
@@ -336,7 +361,7 @@ class TestRecord:
         assert after.visits == before.visits
         visit = after.visits[key]
         assert [m.stage for m in visit.first] == [Stage.ANTRAL]
-        assert (visit.done, visit.reader, visit.blind, visit.hidden) == (True, "A", True, True)
+        assert (visit.done, visit.readers, visit.blind, visit.hidden) == (True, ("A",), True, True)
         assert after.done(session.plan) == [key]
         assert after.next_visit(session.plan) == session.plan.visits[1]
 
@@ -349,10 +374,43 @@ class TestRecord:
             session.show(key)
             states.append(session.visit(key))
             session.finish(key)
-            for kind, state in zip(("done", "show", "mark"), reversed(states), strict=True):
-                assert session.undo(key) == kind
-                assert replace(session.visit(key), reader="") == replace(state, reader="")
+            assert session.undo(key) == "done"
+            assert replace(session.visit(key), readers=()) == replace(states[-1], readers=())
+            assert session.undo(key) == "", "claims that were shown have been seen"
+
+    def test_undo_of_marks(self, planned):
+        with AuditSession(planned, reader="A") as session:
+            key = session.plan.visits[0]
+            session.mark(key, self.seen(1))
+            session.mark(key, self.seen(2))
+            assert session.undo(key) == "mark"
+            assert list(session.visit(key).marks) == ["m1"]
+            assert session.undo(key) == "mark"
             assert session.undo(key) == ""
+
+    def test_a_mark_with_the_claims_in_view_takes_no_claim_over(self, planned):
+        """A missed follicle beside a confirmed one, inside its circle: both are there."""
+        claim = Seen("c", 100.0, 100.0, Stage.ANTRAL, diameter_um=300.0)
+        visit = Visit(first=(), settled={"c": claim}, marks={"m9": self.seen(9, Stage.SECONDARY)})
+        assert [s.id for s in found(visit, [claim], 1.0)] == ["c", "m9"]
+
+    def test_a_resting_follicle_is_not_the_large_one_around_it(self):
+        claim = Seen("c", 100.0, 100.0, Stage.ANTRAL, diameter_um=300.0)
+        mark = Seen("m", 150.0, 100.0, Stage.PRIMORDIAL)
+        assert [(d.claim, d.mark) for d in compared([claim], [mark], 1.0)] == [(claim, None), (None, mark)]
+
+    def test_events_of_another_plan_do_not_count(self, planned):
+        visit_all(planned, number=2)
+        plan_audit(planned, config=CONFIG, seed=8).write(planned)
+        assert not AuditRecord.read(planned).visits
+
+    def test_a_visit_is_blind_only_if_all_of_it_was(self, planned):
+        key = AuditPlan.read(planned).visits[0]
+        for blind, reader in ((False, "A"), (True, "B")):
+            with AuditSession(planned, reader=reader, blind=blind) as session:
+                session.mark(key, self.seen(1))
+        visit = AuditRecord.read(planned).visits[key]
+        assert (visit.blind, visit.readers) == (False, ("A", "B"))
 
     def test_a_torn_line_is_set_aside(self, planned):
         with AuditSession(planned, reader="A") as session:
@@ -451,7 +509,7 @@ class TestResults:
         with planned.review(slide, author="B") as session:
             session.set_included([session.sections[0].section_id], False, "fold")
         result = AuditResult.of(planned)
-        with pytest.raises(UserError, match=f"left out after the audit was planned: {slide}_s1"):
+        with pytest.raises(UserError, match=f"left out.* after the audit was planned: {slide}_s1"):
             compare(count(planned), audit=result)
 
     def test_means_of_groups_are_hidden_while_it_is_open(self, planned):
@@ -473,6 +531,19 @@ class TestResults:
         assert result.record.acts[-1]["reason"] == "no time"
         assert result.table()["estimated"].to_numpy() == pytest.approx(result.table()["predicted"].to_numpy())
         assert "closed before" in result.in_words()
+
+    def test_too_early_there_is_no_result(self, planned):
+        visit_all(planned, number=2)
+        with pytest.raises(UserError, match="of each kind are needed"):
+            AuditResult.of(planned).table()
+
+    def test_a_reopened_audit_is_reported(self, planned):
+        visit_all(planned)
+        with AuditSession(planned, reader="A") as session:
+            session.close_audit()
+            session.reopen("a second reader")
+            session.close_audit()
+        assert "opened again after its results could be seen (a second reader)" in AuditResult.of(planned).in_words()
 
     def test_shown_predictions_are_reported(self, planned):
         with AuditSession(planned, reader="A", hidden=False, blind=False) as session:
