@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from qtpy.QtCore import QTimer
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from shapely import box
 
 from follicle_stager.audit import AuditResult
@@ -22,9 +20,9 @@ from follicle_stager.statistics.expected import expected_intervals
 from follicle_stager.study import Study
 from follicle_stager_napari.asking import author
 from follicle_stager_napari.focus import SlideKeys
-from follicle_stager_napari.keymap import DECISIONS, LOOKING, STAGES, Action, shown
+from follicle_stager_napari.keymap import DECISIONS, LOOKING, STAGES, Action
 from follicle_stager_napari.layers import edge_color_of, vertices
-from follicle_stager_napari.widgets import Said, Tall, foldable, push_button
+from follicle_stager_napari.widgets import Said, Tall, action_buttons, foldable
 from follicle_stager_napari.words import refused
 
 if TYPE_CHECKING:
@@ -117,12 +115,13 @@ class AuditPanel(QWidget):
         self._progress = QLabel()
         self._expected = QLabel()
         self._expected.setWordWrap(True)
-        inside = QWidget()
+        inside, buttons = QWidget(), action_buttons(ACTIONS, self.act)
+        (self._go_on,) = buttons.findChildren(QPushButton, "Accept")
         layout = QVBoxLayout(inside)
         for widget in (
             self._progress,
             self._what,
-            self._buttons(),
+            buttons,
             foldable("Expected width", self._expected, opened=lambda opened: None),
         ):
             layout.addWidget(widget)
@@ -198,20 +197,6 @@ class AuditPanel(QWidget):
 
         return pressed
 
-    def _buttons(self) -> QWidget:
-        part = QWidget()
-        grid = QGridLayout(part)
-        grid.setContentsMargins(0, 2, 0, 2)
-        grid.setSpacing(3)
-        for number, action in enumerate(ACTIONS):
-            button = push_button(f"{action.label}  [{shown(action.key)}]", action.tip, partial(self.act, action))
-            if action.stage is not None:
-                swatch = QPixmap(12, 12)
-                swatch.fill(QColor(*action.stage.color))
-                button.setIcon(QIcon(swatch))
-            grid.addWidget(button, number // 2, number % 2)
-        return part
-
     # What is shown
 
     def _say(self, message: str) -> None:
@@ -245,6 +230,8 @@ class AuditPanel(QWidget):
         keep = "your mark" if desk.current is not None and desk.current.mark is not None else "the claim"
         step = _MARKING if desk.marking else _SETTLING.format(keep=keep, left=left) if left else _AGREED
         self._say(f"{said}\n{step}" if said else step)
+        next_step = "Show claims" if desk.marking else f"Keep {keep}" if left else "Next field"
+        self._go_on.setText(f"{next_step}  [Enter]")
         numbers = [f"{len(desk.marks)} marked"]
         if desk.current is not None:
             claim, mark = desk.current.claim, desk.current.mark

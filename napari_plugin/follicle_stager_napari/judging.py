@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING
 
-from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QGridLayout, QLabel, QVBoxLayout, QWidget
 
 from follicle_stager.review import Filter, Order
 from follicle_stager.stages import OUTLINED, Countable, Health, Status
-from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES, shown
-from follicle_stager_napari.widgets import ProbabilityBars, Said, choice, foldable, push_button
+from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES
+from follicle_stager_napari.widgets import ProbabilityBars, Said, action_buttons, choice, foldable, push_button
 from follicle_stager_napari.words import did, overlap_of
 
 if TYPE_CHECKING:
@@ -42,7 +40,7 @@ class JudgingPart(QWidget):
         self, act: Callable[[Action], None], sort: Callable[[Order, Filter], None], learn: Callable[[], None]
     ) -> None:
         super().__init__()
-        self._act, self._sort = act, sort
+        self._sort = sort
         self._order = choice("Order of the follicles.", [order.value for order in Order], self.apply)
         self._stage = choice("Show only follicles of this stage.", [_EVERY, *(s.label for s in OUTLINED)], self.apply)
         judged = [_TO_JUDGE, _EVERY, *(s.value for s in Status if s != Status.PREDICTED)]
@@ -56,7 +54,7 @@ class JudgingPart(QWidget):
         self._history = Said(_HISTORY)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        grids = [self._grid(actions) for actions in (STAGES, DECISIONS, DRAWING, LOOKING)]
+        grids = [action_buttons(actions, act) for actions in (STAGES, DECISIONS, DRAWING, LOOKING)]
         for widget in (self._choices(), self._progress, self._what, self._bars, *grids):
             layout.addWidget(widget)
         tip = "Train a classifier on your stages, and compare it with the criteria."
@@ -91,20 +89,6 @@ class JudgingPart(QWidget):
             line, side = divmod(place, 2)
             grid.addWidget(QLabel(name), line, 2 * side)
             grid.addWidget(box, line, 2 * side + 1)
-        return part
-
-    def _grid(self, actions: tuple[Action, ...]) -> QWidget:
-        part = QWidget()
-        grid = QGridLayout(part)
-        grid.setContentsMargins(0, 2, 0, 2)
-        grid.setSpacing(3)
-        for number, action in enumerate(actions):
-            button = push_button(f"{action.label}  [{shown(action.key)}]", action.tip, partial(self._act, action))
-            if action.stage is not None:
-                swatch = QPixmap(12, 12)
-                swatch.fill(QColor(*action.stage.color))
-                button.setIcon(QIcon(swatch))
-            grid.addWidget(button, number // 2, number % 2)
         return part
 
     def shuffle(self) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor, QKeyEvent, QPainter, QShowEvent
+from qtpy.QtGui import QColor, QIcon, QKeyEvent, QPainter, QPixmap, QShowEvent
 from qtpy.QtWidgets import (
     QComboBox,
     QDialog,
+    QGridLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from follicle_stager.stages import Stage
+    from follicle_stager_napari.keymap import Action
 
 
 class ProbabilityBars(QWidget):
@@ -197,6 +200,23 @@ def push_button(label: str, tip: str, do: Callable[[], object]) -> QPushButton:
     button.setToolTip(tip)
     button.clicked.connect(lambda: do())
     return button
+
+
+def action_buttons(actions: Sequence[Action], act: Callable[[Action], object]) -> QWidget:
+    """Two columns of buttons, with the key of each, and the colour of those that set a stage."""
+    part = QWidget()
+    grid = QGridLayout(part)
+    grid.setContentsMargins(0, 2, 0, 2)
+    grid.setSpacing(3)
+    for number, action in enumerate(actions):
+        button = push_button(f"{action.label}  [{shown(action.key)}]", action.tip, partial(act, action))
+        button.setObjectName(action.label)
+        if action.stage is not None:
+            swatch = QPixmap(12, 12)
+            swatch.fill(QColor(*action.stage.color))
+            button.setIcon(QIcon(swatch))
+        grid.addWidget(button, number // 2, number % 2)
+    return part
 
 
 def choice(tip: str, names: Sequence[str], changed: Callable[[], None]) -> QComboBox:

@@ -13,6 +13,7 @@ pytest.importorskip("napari")
 from audit_worker import middle_of
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QPushButton
 from test_blind import SHEET, seen_names
 
 from follicle_stager.audit import AuditPlan, AuditRecord, AuditResult, plan_audit
@@ -121,7 +122,10 @@ def test_claims_are_hidden_until_the_field_is_marked(planned, sit_at_audit):
         reader.visit()
     claims = desk.session.claims(desk.key)
     assert len(layers._claims.data) == 0
-    reader.press(Qt.Key.Key_Return)
+    button = reader.panel.findChild(QPushButton, "Accept")
+    assert button.text() == "Show claims  [Enter]"
+    button.click()
+    assert button.text() in ("Keep the claim  [Enter]", "Next field  [Enter]")
     assert len(layers._claims.data) == len(claims)
     assert not desk.session.visit(desk.key).first
     QTest.keyClick(reader.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
