@@ -220,9 +220,9 @@ def expected_table(expected: pd.DataFrame, planned: float) -> Table:
     """Expected intervals of audited ratios, for shares of the fields."""
     table = Table(box=box.SIMPLE, title="Expected 95 % interval of the ratio knockout/control, if they do not differ")
     table.caption = (
-        "no limit: too small an audit, or too few animals, for an upper end. –: nothing is claimed. A strong loss in "
-        "the knockouts has a narrower interval. At least 20 fields of each animal are drawn. Counted: follicles with "
-        "a visible nucleus."
+        "no limit: too small an audit, or too few animals, for an upper end. –: nothing is claimed, or there is no "
+        "control or knockout. A strong loss in the knockouts has a narrower interval. At least 20 fields of each "
+        "animal are drawn. Counted: follicles with a visible nucleus."
     )
     table.add_column("stage")
     for share, own in expected.groupby("share"):
