@@ -354,6 +354,7 @@ class AuditDesk:
         return self._pictures[field]
 
     def _read(self, field: str) -> FieldPicture:
+        self._content_of(self._slide_of[field])  # it is needed to show the field; reading it takes long
         size = self._size_of(field)
         left, top, right, bottom = self._borders[field]
         (x0, y0), (x1, y1) = size.xy_um(left, top), size.xy_um(right, bottom)
