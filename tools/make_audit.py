@@ -21,7 +21,7 @@ from make_accuracy import DOCS, markdown
 from shapely import box, intersects, prepare
 
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals
-from follicle_stager.audit.sampling import allocation, draw, expected_variance, strata_of
+from follicle_stager.audit.sampling import draw, fields_to_draw, strata_of
 from follicle_stager.config import AuditConfig, ComparisonConfig
 from follicle_stager.files import write_text
 from follicle_stager.phantom import GenotypeModel, build_ovary, series
@@ -188,7 +188,7 @@ def simulate(
                 true.append(truth.sum(axis=0))
                 claims = detectors[group].claims(truth, rng)
                 strata = np.unique(strata_of(claims, GROUPS), return_inverse=True)[1]
-                number = allocation(strata, expected_variance(claims).sum(axis=1), round(share * len(truth)))
+                number = fields_to_draw(strata, claims, share)
                 places = draw(strata, number, rng)
                 some = rng.choice(len(truth), len(places), replace=False)
                 random.append(AuditedAnimal(np.zeros(len(truth), int), claims, some, truth[some].astype(float)))

@@ -30,7 +30,7 @@ import pandas as pd
 from shapely import box, distance, intersects, prepare
 from shapely.geometry import Point
 
-from follicle_stager.audit.sampling import LEAST_IN_STRATUM, allocation, draw, expected_variance, strata_of
+from follicle_stager.audit.sampling import LEAST_IN_STRATUM, draw, fields_to_draw, strata_of
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import parse_json, plain_cell, read_text, write_csv, write_text
 from follicle_stager.stages import OUTLINED, Stage, Status
@@ -279,8 +279,13 @@ def _claims_of(follicles: list[Follicle], cells: list[dict[str, object]], size: 
     return rows
 
 
+def _claims_by_stage(plan: AuditPlan) -> NDArray[np.float64]:
+    """Claims of each stage in each field, (fields, stages)."""
+    return counts_by_field(plan, plan.claims, {s.value: plan.claims["stage"] == s.value for s in OUTLINED})
+
+
 def _with_strata(plan: AuditPlan) -> AuditPlan:
-    counts = counts_by_field(plan, plan.claims, {s.value: plan.claims["stage"] == s.value for s in OUTLINED})
+    counts = _claims_by_stage(plan)
     groups = [[OUTLINED.index(stage) for stage in stages] for stages in list(STRATA.values())[1:]]
     names = np.array(list(STRATA))[strata_of(counts, groups)]
     empty = {"chance": 0.0, "visit": np.nan, "again": np.nan}
@@ -293,14 +298,13 @@ def _drawn(plan: AuditPlan, share: float) -> AuditPlan:
     if share <= before + _SAME:
         raise UserError(f"The plan covers {before:.0%} of the fields already; give a larger share to extend it.")
     rng = np.random.default_rng([int(plan.settings["seed"]), len(plan.settings["extended"]), 1])
-    fields = plan.fields.copy()
-    counts = counts_by_field(plan, plan.claims, {s.value: plan.claims["stage"] == s.value for s in OUTLINED})
+    fields, counts = plan.fields.copy(), _claims_by_stage(plan)
     early: list[int] = []
     late: list[int] = []
     for _, own in fields.groupby(["model", "animal"], sort=False):
         rows = own.index.to_numpy()
         names, strata = np.unique(own["stratum"], return_inverse=True)
-        wanted = allocation(strata, expected_variance(counts[rows]).sum(axis=1), round(share * len(rows)))
+        wanted = fields_to_draw(strata, counts[rows], share)
         known = own["visit"].notna().to_numpy()
         wanted = np.maximum(wanted, np.bincount(strata, known, len(names)).astype(int))
         fields.loc[rows, "chance"] = (wanted / np.bincount(strata))[strata]

@@ -1,7 +1,7 @@
 """What an audit says: counts of each animal with their errors, and the accuracy of the software on this study.
 
 Only first visits count. All shares are expanded to the tissue of the animals: a field that was drawn with a chance of
-1/10 counts ten times. Intervals are over animals (jackknife: one animal is left out at a time).
+1/10 counts ten times.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import pandas as pd
 from scipy import stats
 from sklearn.metrics import cohen_kappa_score
 
+from follicle_stager.audit.accuracy import NONE, accuracy_of
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals
 from follicle_stager.audit.plan import AuditPlan, counts_by_field
-from follicle_stager.audit.record import AuditRecord, Seen, claim_of, compared, found
+from follicle_stager.audit.record import AuditRecord, Seen, claims_by_field, compared, found
 from follicle_stager.audit.sampling import LEAST_IN_STRATUM
 from follicle_stager.errors import UserError
 from follicle_stager.files import plain_cell
@@ -149,10 +150,7 @@ class AuditResult:
 
     @cached_property
     def _claims(self) -> dict[str, list[Seen]]:
-        claims: dict[str, list[Seen]] = {}
-        for row in self.plan.claims.itertuples(index=False):
-            claims.setdefault(str(row.field), []).append(claim_of(row))
-        return claims
+        return claims_by_field(self.plan)
 
     def _of_animal(self, model: Any, animal: Any) -> NDArray[np.bool_]:
         """Which fields are of an animal."""
@@ -297,37 +295,13 @@ class AuditResult:
 
     def confusion(self) -> pd.DataFrame:
         """Expanded numbers by true stage (rows) and claimed stage (columns); ``none`` where there is no partner."""
-        names = [*(s.value for s in OUTLINED), "none"]
+        names = [*(s.value for s in OUTLINED), NONE]
         table = self._pairs.pivot_table("weight", "true", "claimed", "sum", fill_value=0.0)
         return table.reindex(index=names, columns=names, fill_value=0.0)
 
     def accuracy(self) -> pd.DataFrame:
-        """Precision, recall, share of right stages and count error of each stage, with intervals over animals.
-
-        Returns
-        -------
-        DataFrame
-            ``stage``, ``measure``, ``group`` (``all``, or *knockout minus control* and so on), ``value``, ``low``,
-            ``high``, and the number of audited follicles or claims, ``n``.
-        """
-        pairs = self._pairs
-        rows: list[dict[str, object]] = []
-        groups = [g for g in self.animals["group"].unique() if g != "control"]
-        for stage in ["all stages", *(s.value for s in OUTLINED)]:
-            for measure, ratio in _MEASURES.items():
-                parts = ratio(pairs, stage)
-                by_animal = _by_animal(pairs, parts, self.animals)
-                row = {"stage": stage, "measure": measure}
-                n = int(parts[1].gt(0).sum())
-                share = measure != "count error"
-                rows.append(row | {"group": "all", "n": n} | _ratio(by_animal, n, share=share))
-                for group in groups if "control" in set(self.animals["group"]) else []:
-                    own = (self.animals["group"] == group).to_numpy()
-                    reference = (self.animals["group"] == "control").to_numpy()
-                    difference = _difference(by_animal[own], by_animal[reference])
-                    n = int(parts[1].gt(0)[pairs["group"].isin([group, "control"])].sum())
-                    rows.append(row | {"group": f"{group} minus control", "n": n} | difference)
-        return pd.DataFrame(rows)
+        """Precision, recall, share of right stages and count error of each stage; see `accuracy_of`."""
+        return accuracy_of(self._pairs, self.animals)
 
     def agreement(self) -> dict[str, float]:
         """Agreement of first and second visits: ``fields``, ``found`` (share of follicles in both), ``kappa``.
@@ -430,88 +404,4 @@ _SAME_UM = 15.0
 
 
 def _stage_of(seen: Seen | None) -> str:
-    return seen.stage.value if seen is not None else "none"
-
-
-def _is(names: pd.Series[str], stage: str) -> pd.Series[bool]:
-    return names.ne("none") if stage == "all stages" else names.eq(stage)
-
-
-def _precision(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
-    claimed = _is(pairs["claimed"], stage)
-    return pairs["weight"] * (claimed & pairs["true"].ne("none")), pairs["weight"] * claimed
-
-
-def _recall(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
-    true = _is(pairs["true"], stage)
-    return pairs["weight"] * (true & pairs["claimed"].ne("none")), pairs["weight"] * true
-
-
-def _right_stage(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
-    both = _is(pairs["true"], stage) & pairs["claimed"].ne("none")
-    return pairs["weight"] * (both & pairs["true"].eq(pairs["claimed"])), pairs["weight"] * both
-
-
-def _count_error(pairs: pd.DataFrame, stage: str) -> tuple[pd.Series[float], pd.Series[float]]:
-    true = pairs["weight"] * _is(pairs["true"], stage)
-    return pairs["weight"] * _is(pairs["claimed"], stage) - true, true
-
-
-#: Measures of accuracy: each gives a numerator and a denominator for every pair.
-_MEASURES = {
-    "precision": _precision,
-    "recall": _recall,
-    "right stage": _right_stage,
-    "count error": _count_error,
-}
-
-
-def _by_animal(
-    pairs: pd.DataFrame, parts: tuple[pd.Series[float], pd.Series[float]], animals: pd.DataFrame
-) -> NDArray[np.float64]:
-    """Sums of numerator and denominator, (animals, 2)."""
-    sums = pairs[["model", "animal"]].assign(above=parts[0], below=parts[1]).groupby(["model", "animal"]).sum()
-    index = pd.MultiIndex.from_frame(animals[["model", "animal"]])
-    return sums.reindex(index, fill_value=0.0).to_numpy(np.float64)
-
-
-def _jackknife(sums: NDArray[np.float64]) -> tuple[float, float, int]:
-    """A ratio of sums over animals, its standard error and degrees of freedom."""
-    sums = sums[sums[:, 1] > 0]
-    n = len(sums)
-    if not n:
-        return math.nan, math.nan, 0
-    value = float(sums[:, 0].sum() / sums[:, 1].sum())
-    if n < 2:
-        return value, math.nan, 0
-    above, below = (sums.sum(axis=0) - sums).T
-    without = above / below
-    return value, float(np.sqrt((n - 1) / n * ((without - without.mean()) ** 2).sum())), n - 1
-
-
-def _ratio(sums: NDArray[np.float64], n: int, *, share: bool) -> dict[str, float]:
-    """A ratio with its interval; that of a share is Korn and Graubard's (1998): Clopper and Pearson with fewer cases.
-
-    Source: Korn and Graubard 1998, *Survey Methodology* 24, 193.
-    """
-    value, se, df = _jackknife(sums)
-    if share and df:
-        effective = n if se == 0 else min(value * (1 - value) / se**2, n)
-        effective *= (stats.t.ppf(0.975, max(n - 1, 1)) / stats.t.ppf(0.975, df)) ** 2
-        hits = value * effective
-        low = stats.beta.ppf(0.025, hits, effective - hits + 1) if hits > 0 else 0.0
-        high = stats.beta.ppf(0.975, hits + 1, effective - hits) if effective - hits > 1e-9 else 1.0
-        return {"value": value, "low": float(low), "high": float(high)}
-    reach = stats.t.ppf(0.975, df) * se if df and se else math.nan  # animals that all agree give no interval
-    return {"value": value, "low": value - reach, "high": value + reach}
-
-
-def _difference(own: NDArray[np.float64], reference: NDArray[np.float64]) -> dict[str, float]:
-    """Difference of two ratios, with Welch's degrees of freedom."""
-    (a, se_a, df_a), (b, se_b, df_b) = _jackknife(own), _jackknife(reference)
-    value, variance = a - b, se_a**2 + se_b**2
-    if not (df_a and df_b) or not variance > 0:
-        return {"value": value, "low": math.nan, "high": math.nan}
-    df = variance**2 / (se_a**4 / df_a + se_b**4 / df_b)
-    reach = stats.t.ppf(0.975, df) * math.sqrt(variance)
-    return {"value": value, "low": value - reach, "high": value + reach}
+    return seen.stage.value if seen is not None else NONE

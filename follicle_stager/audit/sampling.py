@@ -89,6 +89,21 @@ def allocation(strata: NDArray[np.int_], variance: Values, number: int) -> NDArr
     return np.asarray(drawn)
 
 
+def fields_to_draw(strata: NDArray[np.int_], claims: Values, share: float) -> NDArray[np.int_]:
+    """Number of fields to draw from each stratum of an animal for a share of its fields, (strata,); see `allocation`.
+
+    Parameters
+    ----------
+    strata
+        Stratum of each field, numbers from 0, (fields,).
+    claims
+        Predicted numbers by field and stage, (fields, stages).
+    share
+        Share of the fields.
+    """
+    return allocation(strata, expected_variance(claims).sum(axis=1), round(share * len(strata)))
+
+
 def draw(strata: NDArray[np.int_], numbers: NDArray[np.int_], rng: np.random.Generator) -> NDArray[np.int_]:
     """Draw fields without replacement; return their places, in random order.
 

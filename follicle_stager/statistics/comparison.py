@@ -23,7 +23,7 @@ from follicle_stager.statistics.sensitivity import NOT_AUDITED, sensitivity
 from follicle_stager.statistics.stage_errors import stage_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -99,25 +99,21 @@ class Comparison:
     @property
     def sampling(self) -> pd.DataFrame:
         """Variances of the sampling errors of audited counts by rung, one row per animal; empty without an audit."""
-        own = [
-            pd.DataFrame(a.matrix.sampling, columns=list(RUNGS)).assign(
-                comparison=a.matrix.comparison, animal=a.matrix.animals
-            )
-            for a in self.arrests
-            if a.matrix.sampling is not None
-        ]
-        return pd.concat(own, ignore_index=True) if own else pd.DataFrame()
+        return self._by_rung(lambda matrix: matrix.sampling)
 
     @property
     def exposures(self) -> pd.DataFrame:
         """Offsets: numbers of sampled ovaries by rung, one row per animal."""
+        return self._by_rung(lambda matrix: matrix.exposure)
+
+    def _by_rung(self, values: Callable[[CountMatrix], NDArray[np.float64] | None]) -> pd.DataFrame:
+        """Values of the animals of all comparisons by rung; empty if there are none."""
         own = [
-            pd.DataFrame(a.matrix.exposure, columns=list(RUNGS)).assign(
-                comparison=a.matrix.comparison, animal=a.matrix.animals
-            )
+            pd.DataFrame(of, columns=list(RUNGS)).assign(comparison=a.matrix.comparison, animal=a.matrix.animals)
             for a in self.arrests
+            if (of := values(a.matrix)) is not None
         ]
-        return pd.concat(own, ignore_index=True)
+        return pd.concat(own, ignore_index=True) if own else pd.DataFrame()
 
     @property
     def together(self) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from follicle_stager.audit.sampling import allocation, expected_variance, guessed_variance
+from follicle_stager.audit.sampling import fields_to_draw, guessed_variance
 from follicle_stager.stages import RUNGS
 from follicle_stager.statistics.simulate import SPREADS
 
@@ -83,7 +83,7 @@ def expected_intervals(
 def _planned(animal: AuditedAnimal, share: float, factor: Values) -> tuple[int, Values]:
     """Number of fields of an animal, and the variance of the sampling errors of its totals."""
     variance = guessed_variance(animal.claims) * factor
-    number = allocation(animal.strata, expected_variance(animal.claims).sum(axis=1), round(share * len(animal.strata)))
+    number = fields_to_draw(animal.strata, animal.claims, share)
     sizes = np.bincount(animal.strata)
     mean = np.stack([np.bincount(animal.strata, own) / sizes for own in variance.T], axis=-1)
     return int(number.sum()), ((sizes**2 * (1 / number - 1 / sizes))[:, None] * mean).sum(axis=0)

@@ -63,8 +63,8 @@ class Pointer:
         self._tree: STRtree | None = None
         self._under: str | None = None
 
-    def _place(self, position: Any) -> tuple[float, float]:
-        """Level-0 pixels, x and y."""
+    def place(self, position: Any) -> tuple[float, float]:
+        """Level-0 pixels, x and y, of a position in the window."""
         y, x = np.asarray(self._layer.world_to_data(position))[-2:] + 0.5
         return float(x), float(y)
 
@@ -73,11 +73,11 @@ class Pointer:
         if not self.brushing or not self._desk.slide_id or event.button != 1:
             return
         event.handled = True
-        stroke = [self._place(event.position)]
+        stroke = [self.place(event.position)]
         yield
         while event.type == "mouse_move":
             event.handled = True
-            stroke.append(self._place(event.position))
+            stroke.append(self.place(event.position))
             yield
         radius = _BRUSH_PX * px_of_screen(self._viewer, self._desk.pixel_size)
         self._painted(lambda: self._desk.outlines.brush(stroke, radius))
@@ -89,7 +89,7 @@ class Pointer:
         follicles = self._desk.follicles
         if self._tree is None:
             self._tree = STRtree([f.outline for f in follicles])
-        hits = [follicles[i] for i in self._tree.query(Point(self._place(event.position)), predicate="within")]
+        hits = [follicles[i] for i in self._tree.query(Point(self.place(event.position)), predicate="within")]
         there = [f for f in hits if f.status != Status.REJECTED]
         one = min(there, key=lambda f: f.outline.area, default=None)
         under = one.id if one is not None else None

@@ -256,7 +256,7 @@ class Reviewer:
 
     def propose(self) -> None:
         """Add the follicle under the pointer."""
-        if self.desk.outlines.propose(*self._at_pointer()):
+        if self.desk.outlines.propose(*self.pointer.place(self.viewer.cursor.position)):
             self._say("If the outline is not right: Shift-K outside it includes a place, inside it leaves one out.")
         else:
             self._say("This follicle already has an outline, which is selected now. Press P to draw another one here.")
@@ -264,13 +264,8 @@ class Reviewer:
 
     def hint(self) -> None:
         """Trace the current outline again: the pointer is on the wrong side of it."""
-        self.desk.outlines.hint(*self._at_pointer())
+        self.desk.outlines.hint(*self.pointer.place(self.viewer.cursor.position))
         self._in_view = self.desk.walk.current
-
-    def _at_pointer(self) -> tuple[float, float]:
-        """Level-0 pixels, x and y, of the pointer."""
-        y, x = self.layer.world_to_data(self.viewer.cursor.position)[-2:]
-        return x + 0.5, y + 0.5
 
     def draw(self, what: str) -> None:
         """Start drawing with the mouse: a key of `_MODES`, such as ``polygon``; ``select`` returns to selecting."""
