@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from shapely.geometry import Point
 
-from follicle_stager.audit import AuditSession
+from follicle_stager.audit import AuditResult, AuditSession
 from follicle_stager.audit.plan import BORDERS
 from follicle_stager.audit.record import Difference, Seen, VisitKey
 from follicle_stager.errors import UserError
@@ -102,7 +102,7 @@ class AuditDesk:
         self.blind, self.hidden = blind, hidden
         fields = self.session.plan.fields.set_index("field")
         self._borders = {str(name): tuple(row) for name, *row in fields[list(BORDERS)].itertuples()}
-        self._slide_of = fields["slide"].to_dict()
+        self._slide_of = {str(name): str(slide) for name, slide in fields["slide"].items()}
         self._sizes: dict[str, PixelSize] = {}
         self._pictures: OrderedDict[str, Future[FieldPicture]] = OrderedDict()
         self._open: OrderedDict[str, Slide] = OrderedDict()
@@ -148,6 +148,13 @@ class AuditDesk:
     def progress(self) -> tuple[int, int]:
         """Number of finished visits, and of all."""
         return len(self.session.record.done(self.session.plan)), len(self.session.plan.visits)
+
+    @property
+    def result(self) -> AuditResult:
+        """What the fields that are finished say; nothing of it about the groups may be shown."""
+        one_field = {slide_id: field for field, slide_id in self._slide_of.items()}
+        mpp = {slide_id: self._size_of(field).mpp for slide_id, field in one_field.items()}
+        return AuditResult(self.session.plan, self.session.record, mpp)
 
     @property
     def size(self) -> PixelSize:

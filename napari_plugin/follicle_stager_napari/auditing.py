@@ -11,7 +11,6 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QLabel, QPushButton, QVBoxLayout, QWidget
 from shapely import box
 
-from follicle_stager.audit import AuditResult
 from follicle_stager.errors import UserError
 from follicle_stager.review.audit_desk import AuditDesk
 from follicle_stager.review.blinding import Blinding
@@ -245,9 +244,7 @@ class AuditPanel(QWidget):
         """Show how exact the comparison will be; nothing is shown of the groups."""
         if self.desk is None:
             return
-        study = self.desk.study
-        session = self.desk.session
-        result = AuditResult(session.plan, session.record, dict.fromkeys(session.plan.fields["slide"], 1.0))
+        study, result = self.desk.study, self.desk.result
         share = float(result.plan.settings["share"])
         table = expected_intervals(result, contrast=study.config.comparison.contrast_place, shares=(share,))
         rows = []
