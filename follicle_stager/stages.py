@@ -6,6 +6,7 @@ the stages and their sources are in ``staging/criteria.py``. docs/architecture.m
 
 from __future__ import annotations
 
+import functools
 import re
 from enum import StrEnum
 
@@ -149,6 +150,7 @@ _COUNT_OF = re.compile(
 _HEALTH_WORDS = {"atretic": Health.ATRETIC, "atresia": Health.ATRETIC, "healthy": Health.HEALTHY}
 
 
+@functools.lru_cache(maxsize=1024)
 def read_class(text: str) -> tuple[Stage | None, Health | None]:
     """Read a class as people write it: the stage and the health that it names, None for what it does not name.
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
+#: Names of the probabilities in a file.
+_PROBABILITIES = {f"P {stage.label}": stage for stage in Stage}
 
 
 def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
@@ -300,8 +302,7 @@ def _read_numbers(values: Mapping[str, Any], reasons: str, *, ours: bool) -> tup
         if ours:
             raise ValueError(f"Score is {score:g}, not a probability")
         score = 1.0  # another program's score with another meaning
-    labels = {f"P {stage.label}": stage for stage in Stage}
-    probabilities = {labels[name]: numbers.pop(name) for name in list(numbers) if name in labels}
+    probabilities = {_PROBABILITIES[name]: numbers.pop(name) for name in list(numbers) if name in _PROBABILITIES}
     measured = {name: numbers.pop(name) for name in Measurements.names() if name in numbers}
     said = Assessment(
         probabilities=probabilities,

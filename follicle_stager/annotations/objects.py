@@ -214,7 +214,7 @@ def _geometry(where: Path | str, number: int, feature: dict[str, Any]) -> BaseGe
     if feature.get("geometry") is None:
         raise UserError(f"{where}: feature {number} has no geometry; delete it or draw it again.")
     try:
-        geometry = shape(feature["geometry"])
+        geometry = _plain_polygon(feature["geometry"]) or shape(feature["geometry"])
         corners = int(get_num_coordinates(geometry))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, ShapelyError) as error:
         raise UserError(f"{where}: the geometry of feature {number} cannot be read ({error}).") from None
@@ -223,6 +223,16 @@ def _geometry(where: Path | str, number: int, feature: dict[str, Any]) -> BaseGe
     if not np.isfinite(get_coordinates(geometry)).all():
         raise UserError(f"{where}: the geometry of feature {number} has a coordinate that is not a number.")
     return geometry
+
+
+def _plain_polygon(written: dict[str, Any]) -> Polygon | None:
+    """The geometry if it is an ordinary polygon, made from arrays, which is much faster; otherwise None."""
+    if written["type"] != "Polygon" or not written["coordinates"]:
+        return None
+    rings = [np.asarray(ring) for ring in written["coordinates"]]
+    if any(ring.dtype.kind not in "if" or ring.ndim != 2 or ring.shape[1] != 2 or len(ring) < 4 for ring in rings):
+        return None
+    return Polygon(rings[0], rings[1:])
 
 
 def _parts_of(geometry: BaseGeometry) -> tuple[tuple[Polygon, ...], tuple[Point, ...]]:

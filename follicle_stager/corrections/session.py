@@ -87,6 +87,8 @@ class ReviewSession:
         self._author, self._measure, self._blind = author, measure, blind
         #: Whether the study cannot be written; it can then be viewed.
         self.read_only = False
+        #: Whether something changed since the files for other programs were written.
+        self.unsaved = False
         try:
             self._log: EditLog | ClosedLog = EditLog(folder)
         except OSError as error:
@@ -133,6 +135,9 @@ class ReviewSession:
     def __getitem__(self, follicle_id: str) -> Follicle:
         return self._state.follicles[follicle_id]
 
+    def __contains__(self, follicle_id: str) -> bool:
+        return follicle_id in self._state.follicles
+
     def set_stage(self, ids: Iterable[str], stage: Stage) -> Edit:
         """Give follicles a stage; the status is ``accepted`` if the software predicted it, otherwise ``corrected``."""
 
@@ -158,7 +163,7 @@ class ReviewSession:
         """Accept the current state of follicles."""
 
         def agreed(f: Follicle) -> Follicle:
-            if f.status == Status.CORRECTED:  # somebody changed its outline or health; now its stage is confirmed, too
+            if f.status in (Status.CORRECTED, Status.ADDED):  # now its stage is confirmed, too
                 return f.judged(stage=f.stage)
             return f.judged(status=_status(f, Status.ACCEPTED))
 
@@ -335,7 +340,7 @@ class ReviewSession:
         state = self._state.copy()
         edit.apply(state)
         self._log.append(edit)
-        self._state = state
+        self._state, self.unsaved = state, True
         _step(edit, self._done, self._undone)
 
     def save(self, taken_in: Callable[[Edit], None] = lambda edit: None) -> None:
@@ -346,6 +351,7 @@ class ReviewSession:
             self.adopt(edit)
             taken_in(edit)
         write_standing(self.folder, self._state, self._log, run_id=self.run_id)
+        self.unsaved = False
 
     def _say_saved(self) -> None:
         if isinstance(self._log, EditLog):

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from follicle_stager.audit import is_open
 from follicle_stager.corrections.sections import places, section_of
 from follicle_stager.errors import UserError
-from follicle_stager.pipeline import Examiner
+from follicle_stager.review.open_slides import OpenSlide, OpenSlides
 from follicle_stager.review.outline_desk import OutlineDesk
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.review.section_desk import SectionDesk
+from follicle_stager.review.tour import Tour, opinions_of
 from follicle_stager.review.walk import Walk
 from follicle_stager.slides.crops import crop_of
 from follicle_stager.stages import Stage, Status, next_countable, next_health
-from follicle_stager.staging import learned
 from follicle_stager.study.content import placed
 
 if TYPE_CHECKING:
@@ -27,15 +27,18 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
-    from shapely.geometry import Polygon
 
     from follicle_stager.corrections.edits import Edit
     from follicle_stager.corrections.session import ReviewSession
+    from follicle_stager.pipeline import Examiner
     from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle
     from follicle_stager.review.blinding import Blinding
     from follicle_stager.slides import Slide
     from follicle_stager.study import Counts, Study, Tally
+
+# Places of a tour that are read ahead.
+_AHEAD = 3
 
 
 class Desk:
@@ -69,20 +72,24 @@ class Desk:
     def __init__(
         self, study: Study, *, author: str, tally: Tally | None = None, blinding: Blinding | None = None
     ) -> None:
-        self.study, self._author, self._tally = study, author, tally
+        self.study, self._tally = study, tally
         #: Names of the slides for a blinded review, or None.
         self.blinding = blinding
         self.slide_id = ""
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
-        self._session: ReviewSession | None = None
-        self._slide: Slide | None = None
+        self._slides = OpenSlides(study, author=author, blind=blinding is not None)
+        # The slide on the screen.
+        self._here: OpenSlide | None = None
+        #: The queue over all slides of the study; None while only the open slide is reviewed.
+        self.tour: Tour | None = None
         # A slide whose follicles are shown beside those of the open one, with its name.
         self._beside: tuple[str, Slide] | None = None
-        self._examiner: Examiner | None = None
+        # Slides that changed and were left, and are not counted again yet.
+        self._uncounted: set[str] = set()
         #: Whether the means of the groups are hidden, because the review is blinded or an audit is open.
         self.hides_groups = blinding is not None or is_open(study)
         #: Queue, current follicle and selection of the open slide.
-        self.walk = Walk(lambda: self.session, self._opinions)
+        self.walk = Walk(lambda: self.session, lambda: opinions_of(study, self.follicles))
         #: Outlines of the open slide.
         self.outlines = OutlineDesk(self)
         #: Sections of the open slide.
@@ -102,33 +109,69 @@ class Desk:
         """
         if slide_id == self.slide_id:
             return
-        blind = self.blinding is not None
-        session = self.study.review(slide_id, author=self._author, measure=self._measured, blind=blind)
+        there = self._slides.take(slide_id)
+        if self.tour is not None:
+            self._set_aside()
         try:
             self.save()
         except BaseException:  # nothing changed on the new slide, so nothing is written
-            session.release()
+            there.release()
             raise
         self.release()
-        self._session, self.slide_id = session, slide_id
-        self.walk.begin()
+        self._here, self.slide_id = there, slide_id
+        self.walk.begin(there.steps)
+
+    def begin_tour(self, tour: Tour) -> None:
+        """Go on through all slides, and to the first follicle of the tour."""
+        self.end_tour()
+        self.tour = tour
+        self._progress |= tour.progress
+        self.walk.order, self.walk.only = tour.order, tour.only
+        self.go()
+
+    def end_tour(self) -> None:
+        """Go on on the open slide only; the other ones are saved and released."""
+        self.tour = None
+        self._slides.close()
+
+    def go(self, step: int = 1) -> None:
+        """Go to the next follicle to review, or backwards; on a tour, it may be on another slide.
+
+        Raises
+        ------
+        UserError, OSError
+            If the next slide cannot be opened; pressing the key again passes it.
+        """
+        if self.tour is None:
+            self.walk.go(step)
+            return
+        here = (self.slide_id, self.walk.current) if self.walk.current is not None else None
+        while (place := self.tour.next(step, here)) is not None:
+            slide_id, follicle_id = here = place
+            self.open(slide_id)
+            if self.walk.is_due(follicle_id) or (step < 0 and follicle_id in self.session):
+                self.walk.go_to(follicle_id)
+                break
+            self.tour.skip(place)
+        else:
+            self.walk.let_go()
+        if self._here is not None:
+            self._slides.open_ahead(self.tour.ahead(_AHEAD), self._here)
 
     def close(self) -> None:
-        """Save and close the open slide. It is closed even if saving fails; the log has everything."""
+        """Save and close all slides. They are closed even if saving fails; the log has everything."""
         try:
             self.save()
         finally:
             self.release()
+            self.end_tour()
 
     def release(self) -> None:
-        """Close the open slide without saving; the log has everything."""
-        if self._session is not None:
-            self._session.release()
+        """Close the slide on the screen without saving; the log has everything."""
         self._close_beside()
-        if self._slide is not None:
-            self._slide.close()
-        self._session = self._slide = self._examiner = None
-        self.slide_id = ""
+        if self._here is not None:
+            self._here.release()
+        self._here, self.slide_id = None, ""
         self.walk.end()
 
     def slide_ids(self) -> list[str]:
@@ -158,6 +201,19 @@ class Desk:
         return slide_id is not None
 
     @property
+    def here(self) -> OpenSlide:
+        """The slide on the screen.
+
+        Raises
+        ------
+        UserError
+            If no slide is open.
+        """
+        if self._here is None:
+            raise UserError("No slide is open: open one first.")
+        return self._here
+
+    @property
     def session(self) -> ReviewSession:
         """The session of the open slide.
 
@@ -166,9 +222,7 @@ class Desk:
         UserError
             If no slide is open.
         """
-        if self._session is None:
-            raise UserError("No slide is open: open one first.")
-        return self._session
+        return self.here.session
 
     @property
     def slide(self) -> Slide:
@@ -179,9 +233,7 @@ class Desk:
         UserError
             If no slide is open, or the file is not found.
         """
-        if self._slide is None:
-            self._slide = self.study.open_slide(self.slide_id)
-        return self._slide
+        return self.here.image
 
     @property
     def source(self) -> Path:
@@ -191,20 +243,18 @@ class Desk:
     @property
     def pixel_size(self) -> PixelSize:
         """Pixel size of the run."""
-        return self.study.pixel_size(self.slide_id)
+        return self.here.pixel_size
 
     @property
     def examiner(self) -> Examiner:
-        """The examiner that measures drawn outlines on the open slide, with the configuration of the study.
+        """What measures drawn outlines on the open slide; see `OpenSlide.examiner`.
 
         Raises
         ------
         UserError
-            If the image cannot be read.
+            If no slide is open, or the image cannot be read.
         """
-        if self._examiner is None:
-            self._examiner = Examiner(self.slide, self.study.config, slide_id=self.slide_id)
-        return self._examiner
+        return self.here.examiner
 
     @property
     def follicles(self) -> tuple[Follicle, ...]:
@@ -214,7 +264,7 @@ class Desk:
     @property
     def visible_stages(self) -> frozenset[Stage]:
         """Stages that are counted on the open slide; the others are NA."""
-        return frozenset(self.study.run(self.slide_id).visible_stages)
+        return self.here.visible_stages
 
     def set_stage(self, stage: Stage) -> None:
         """Give the chosen follicles a stage, and go to the next."""
@@ -274,11 +324,16 @@ class Desk:
         UserError
             If another person or window has it open.
         """
-        blind = self.blinding is not None
-        with self.study.review(slide_id, author=self._author, blind=blind) as session:
-            do(session)
+        slide = self._slides.take(slide_id)
+        try:
+            do(slide.session)
+            slide.save()
+        finally:
+            slide.release()
         content = self.study.content(slide_id)
         self._progress[slide_id] = progress(content.included)
+        if self.tour is not None:
+            self.tour.note_all(slide_id, content.included)
         if self._tally is not None:
             with contextlib.suppress(UserError):  # this is reported where the counts are shown
                 self._tally.update(slide_id, content.follicles, content.sections, content.notes)
@@ -288,19 +343,39 @@ class Desk:
             self._beside[1].close()
             self._beside = None
 
-    def undo(self) -> bool:
-        """Undo the last edit, and go to its follicle; False if there is nothing to undo."""
-        return self._looked_at(self.session.undo())
+    def undo(self) -> Edit | None:
+        """Undo the last edit, on a tour also that on another slide, and go to its follicle.
 
-    def redo(self) -> bool:
-        """Redo the edit that was undone last, and go to its follicle; False if there is nothing to redo."""
-        return self._looked_at(self.session.redo())
+        Returns
+        -------
+        Edit or None
+            The edit that was undone; None if there is none.
+        """
+        if self.tour is not None and self.tour.acts:
+            self.open(self.tour.acts[-1])
+        last = self.session.history[-1:]
+        self._look_at(self.session.undo())
+        return last[0] if last else None
+
+    def redo(self) -> Edit | None:
+        """Redo the edit that was undone last, and go to its follicle.
+
+        Returns
+        -------
+        Edit or None
+            The edit that was done again; None if there is none.
+        """
+        if self.tour is not None and self.tour.undone:
+            self.open(self.tour.undone[-1])
+        last = self.session.undone[-1:]
+        self._look_at(self.session.redo())
+        return last[0] if last else None
 
     def save(self) -> None:
         """Write the files of the open slide for other programs; without this, nothing is lost."""
-        if self._session is None:
+        if self._here is None:
             return
-        self._session.save(self.done)
+        self.session.save(self.done)
         self._progress[self.slide_id] = self.progress
         with contextlib.suppress(UserError):  # this is reported where the counts are shown
             self._tell()
@@ -328,7 +403,7 @@ class Desk:
     @property
     def progress_by_slide(self) -> dict[str, Progress]:
         """Progress on each slide of which it is known; the open one as it is now."""
-        return self._progress | ({self.slide_id: self.progress} if self._session is not None else {})
+        return self._progress | ({self.slide_id: self.progress} if self._here is not None else {})
 
     def progress_of_study(self) -> Progress:
         """Progress on all slides; each slide is read once."""
@@ -346,7 +421,11 @@ class Desk:
         """
         if self._tally is None:
             return None
-        if self._session is not None:
+        for slide_id in sorted(self._uncounted):
+            content = self.study.content(slide_id)
+            self._tally.update(slide_id, content.follicles, content.sections, content.notes)
+            self._uncounted.discard(slide_id)
+        if self._here is not None:
             self._tell()
         return self._tally.counts()
 
@@ -356,6 +435,16 @@ class Desk:
             sections = self.session.sections
             folder = self.study.slide_folder(self.slide_id)
             self._tally.update(self.slide_id, placed(folder, self.follicles, sections), sections)
+
+    def _set_aside(self) -> None:
+        """Leave the open slide as it is on a tour: to save and count it would take longer than the way to the next."""
+        if self._here is not None:
+            if self._here.session.unsaved:
+                self._progress[self.slide_id] = self.progress
+                self._uncounted.add(self.slide_id)
+            self._here.steps = self.walk.steps
+            self._slides.keep(self._here)
+            self._here = None
 
     def since_prediction(self) -> dict[Stage, tuple[int, int]]:
         """Predicted and current number of follicles of each stage on the open slide."""
@@ -373,36 +462,34 @@ class Desk:
         there = [f.stage for f, section_id in places(counted, sections) if section_id == own]
         return {stage: there.count(stage) for stage in Stage}
 
-    def _opinions(self) -> dict[str, dict[Stage, float]]:
-        """Probabilities of each follicle by the study's classifier.
-
-        Raises
-        ------
-        UserError
-            If there is no classifier.
-        """
-        stager = learned.load(self.study.path / learned.FOLDER)
-        known = {f.id: f.measurements for f in self.follicles if f.measurements is not None}
-        return dict(zip(known, stager.probabilities(list(known.values())), strict=True))
-
-    def _measured(self, outline: Polygon) -> Follicle | None:
-        return self.examiner.measured(outline)
-
     def _decided(self, edit: Edit) -> None:
-        self.walk.decide(edit)
-        self.done(edit)
+        self._take_in(edit)
+        try:
+            if self.walk.goes_on:
+                self.go()
+        finally:
+            self._report(edit)
 
-    def _looked_at(self, edit: Edit | None) -> bool:
+    def _look_at(self, edit: Edit | None) -> None:
+        """Go to the follicle of an edit, and take it in."""
         if edit is None:
-            return False
-        standing = {f.id for f in self.follicles}
-        there = [f.id for f in (*edit.after, *edit.before) if f.id in standing]
+            return
+        there = [f.id for f in (*edit.after, *edit.before) if f.id in self.session]
         if there:
             self.walk.go_to(there[0])
+            if self.tour is not None:
+                self.tour.go_to((self.slide_id, there[0]))
         self.done(edit)
-        return True
 
     def done(self, edit: Edit) -> None:
         """Take an edit of the session into the queue, and report what changed."""
+        self._take_in(edit)
+        self._report(edit)
+
+    def _take_in(self, edit: Edit) -> None:
         self.walk.follow(edit)
+        if self.tour is not None:
+            self.tour.note(self.slide_id, edit, self.walk.is_due)
+
+    def _report(self, edit: Edit) -> None:
         self.changed({f.id for f in (*edit.before, *edit.after)})

@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
     from follicle_stager.records import Follicle
 
+    #: Probabilities of each follicle by a classifier, by follicle id
+    Opinions = Mapping[str, Mapping[Stage, float]]
+    #: What follicles are sorted by
+    Rank = tuple[int | float | str, ...]
+
 
 class Order(StrEnum):
     """Order of follicles for review."""
@@ -68,6 +73,11 @@ def progress(follicles: Iterable[Follicle]) -> Progress:
     return Progress(sum(s != Status.PREDICTED for s in statuses), len(statuses))
 
 
+def is_unstaged(follicle: Follicle) -> bool:
+    """Whether a person added the follicle, and nobody has staged it."""
+    return follicle.status == Status.ADDED and not follicle.staged_by_person
+
+
 def uncertainty(follicle: Follicle) -> float:
     """1 minus the probability that it is a follicle of its stage; 1 for ``unsure``, the highest value."""
     if follicle.stage == Stage.UNSURE:
@@ -82,26 +92,16 @@ def queue(
     order: Order = Order.UNCERTAINTY,
     *,
     only: Filter | None = None,
-    opinions: Mapping[str, Mapping[Stage, float]] | None = None,
+    opinions: Opinions | None = None,
     overlapping: Container[str] = (),
     seed: int = 0,
 ) -> list[str]:
-    """Ids of the follicles to review, in order.
+    """Ids of the follicles to review, in order; the parameters are those of `ranks`, and ``only``.
 
     Parameters
     ----------
-    follicles
-        Follicles of a slide.
-    order
-        Order of the follicles.
     only
         Criteria for follicles; by default, those that are not judged.
-    opinions
-        Probabilities of the stages from a classifier, by id, for ``disagreement``. Follicles without any come last.
-    overlapping
-        Ids of follicles that overlap another one and may be counted twice, for ``uncertainty``.
-    seed
-        Seed for ``random``.
 
     Returns
     -------
@@ -109,20 +109,44 @@ def queue(
         Ids, the first to review first.
     """
     chosen = [f for f in follicles if (only or Filter()).lets(f)]
+    rank = ranks(chosen, order, opinions=opinions, overlapping=overlapping, seed=seed)
+    return sorted(rank, key=rank.__getitem__)
+
+
+def ranks(
+    follicles: Sequence[Follicle],
+    order: Order,
+    *,
+    opinions: Opinions | None = None,
+    overlapping: Container[str] = (),
+    seed: int = 0,
+) -> dict[str, Rank]:
+    """What sorts the follicles of a slide, by id; except for ``position``, it also sorts those of several slides.
+
+    Parameters
+    ----------
+    follicles
+        Follicles of a slide.
+    order
+        Order of the follicles.
+    opinions
+        Probabilities of the stages from a classifier, by id, for ``disagreement``. Follicles without any come last.
+    overlapping
+        Ids of follicles that overlap another one and may be counted twice, for ``uncertainty``.
+    seed
+        Seed for ``random``.
+    """
     if order == Order.POSITION:
-        return _path(chosen)
+        return {follicle_id: (place,) for place, follicle_id in enumerate(_path(follicles))}
     if order == Order.RANDOM:
-        # Sort first, so that the sample does not depend on the order in the file.
-        ids = sorted(f.id for f in chosen)
-        random.Random(seed).shuffle(ids)
-        return ids
+        # A number of its own for each follicle, so that the sample does not depend on the other ones.
+        return {f.id: (random.Random(f"{seed}/{f.section_id}/{f.id}").random(),) for f in follicles}
     if order == Order.DISAGREEMENT:
-        known = {
-            f.id: opinions[f.id].get(f.stage, 0.0)
-            for f in chosen
-            if opinions and f.id in opinions and not f.is_corpus_luteum
+        known = opinions or {}
+        return {
+            f.id: (known[f.id].get(f.stage, 0.0) if f.id in known and not f.is_corpus_luteum else 2.0,)
+            for f in follicles
         }
-        return [f.id for f in sorted(chosen, key=lambda f: known.get(f.id, 2.0))]
     place = {stage: number for number, stage in enumerate((Stage.UNSURE, *LADDER))}
 
     def first(f: Follicle) -> int:
@@ -130,7 +154,7 @@ def queue(
             return place.get(f.stage, 99)
         return 2 if f.stage is Stage.CORPUS_LUTEUM else int(f.id not in overlapping)
 
-    return [f.id for f in sorted(chosen, key=lambda f: (first(f), -uncertainty(f), f.id))]
+    return {f.id: (first(f), -uncertainty(f), f.id) for f in follicles}
 
 
 def _path(follicles: Sequence[Follicle]) -> list[str]:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from follicle_stager.corrections.sections import places
 from follicle_stager.errors import UserError
 from follicle_stager.review.overlap import Overlaps
-from follicle_stager.review.queue import Filter, Order, queue
+from follicle_stager.review.queue import Filter, Order, is_unstaged, queue
 from follicle_stager.stages import Status
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from follicle_stager.corrections import Edit, ReviewSession
     from follicle_stager.records import Follicle
-    from follicle_stager.stages import Stage
+    from follicle_stager.review.queue import Opinions
 
-    #: Probabilities of each follicle by a classifier, by follicle id
-    Opinions = Mapping[str, Mapping[Stage, float]]
+
+@dataclass
+class Steps:
+    """What a walk knows of a slide, for when it returns.
+
+    Attributes
+    ----------
+    path
+        Ids in the order of the walk.
+    off
+        Ids of follicles on tissue that is not counted.
+    overlaps
+        Overlapping outlines.
+    """
+
+    path: list[str] = field(default_factory=list)
+    off: frozenset[str] = frozenset()
+    overlaps: Overlaps = field(default_factory=Overlaps)
 
 
 class Walk:
@@ -53,10 +69,13 @@ class Walk:
     def _session(self) -> ReviewSession:
         return self._open()
 
-    def begin(self) -> None:
-        """Start on a slide that was just opened."""
+    def begin(self, known: Steps | None = None) -> None:
+        """Start on a slide that was just opened, or go on with what is known of it."""
+        if known is not None:
+            self.steps = known
+            return
         self._place(self._session.follicles)
-        self._overlaps.update((), self._session.follicles)
+        self.steps.overlaps.update((), self._session.follicles)
         try:
             self.sort()
         except UserError:  # the classifier to sort by no longer exists
@@ -66,12 +85,8 @@ class Walk:
         """Forget the slide."""
         self.current: str | None = None
         self.selected: tuple[str, ...] = ()
-        self._path: list[str] = []
-        # Ids of follicles that were drawn or split off, and whose stage is not judged yet.
-        self._fresh: set[str] = set()
-        # Ids of follicles on tissue that is not counted.
-        self._off: frozenset[str] = frozenset()
-        self._overlaps = Overlaps()
+        #: What is known of the slide.
+        self.steps = Steps()
 
     def sort(self, order: Order | None = None, only: Filter | None = None) -> None:
         """Set order and filter of the follicles, and go to the first one.
@@ -87,7 +102,7 @@ class Walk:
         everybody = replace(self.only, statuses=frozenset())
         try:
             opinions = self._opinions() if self.order == Order.DISAGREEMENT else None
-            self._path = queue(
+            self.steps.path = queue(
                 self._session.follicles, self.order, only=everybody, opinions=opinions, overlapping=self.overlapping
             )
         except UserError:
@@ -101,16 +116,16 @@ class Walk:
 
         If there is none left, no follicle is current.
         """
-        here = self._path.index(self.current) if self.current in self._path else -1 if step > 0 else 0
-        order = [self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1)]
-        wanted = (i for i in order if self._is_due(i)) if step > 0 else iter(order)
+        here = self.steps.path.index(self.current) if self.current in self.steps.path else -1 if step > 0 else 0
+        order = [self.steps.path[(here + step * n) % len(self.steps.path)] for n in range(1, len(self.steps.path) + 1)]
+        wanted = (i for i in order if self.is_due(i)) if step > 0 else iter(order)
         self.current, self.selected = next(wanted, None), ()
 
     def go_to(self, follicle_id: str) -> None:
         """Make a follicle the current one; the queue continues from there."""
         self.current, self.selected = follicle_id, ()
-        if follicle_id not in self._path:
-            self._path.append(follicle_id)
+        if follicle_id not in self.steps.path:
+            self.steps.path.append(follicle_id)
 
     def let_go(self) -> None:
         """Deselect all follicles; the next command applies to none."""
@@ -133,44 +148,42 @@ class Walk:
     @property
     def overlapping(self) -> dict[str, list[str]]:
         """Ids of outlines that overlap so much that one follicle may be counted twice, by follicle id."""
-        return self._overlaps.by_id
+        return self.steps.overlaps.by_id
 
     def is_counted(self, follicle: Follicle) -> bool:
         """Whether a follicle lies on tissue that is counted."""
-        return follicle.id not in self._off
+        return follicle.id not in self.steps.off
 
-    def decide(self, edit: Edit) -> None:
-        """Go on after a decision about the chosen follicles; a selection stays."""
-        self._fresh -= {f.id for f in edit.before}
-        if not self.selected and not self.stays:
-            self.go()
+    @property
+    def goes_on(self) -> bool:
+        """Whether to go on to the next follicle after a decision; a selection stays."""
+        return not self.selected and not self.stays
 
     def follow(self, edit: Edit) -> None:
         """Take an edit into the queue: what was added comes last, what was removed is left."""
         self._place(self._session.follicles if edit.sections_before else edit.after)
-        self._overlaps.update(edit.before, edit.after)
+        self.steps.overlaps.update(edit.before, edit.after)
         before, after = ({f.id for f in side} for side in (edit.before, edit.after))
         gone = before - after
-        self._fresh = (self._fresh | (after - before)) - gone
-        known = {*self._path, *before}
-        self._path += [f.id for f in edit.after if f.id not in known]
+        known = {*self.steps.path, *before}
+        self.steps.path += [f.id for f in edit.after if f.id not in known]
         if gone:  # these were added, and the addition was undone
-            self._path = [i for i in self._path if i not in gone]
+            self.steps.path = [i for i in self.steps.path if i not in gone]
             self.selected = tuple(i for i in self.selected if i not in gone)
             if self.current in gone:
                 self.go()
 
-    def _is_due(self, follicle_id: str) -> bool:
+    def is_due(self, follicle_id: str) -> bool:
         """Whether a follicle is to be reviewed."""
-        if follicle_id in self._off:
+        if follicle_id in self.steps.off or follicle_id not in self._session:
             return False
         follicle = self._session[follicle_id]
         unjudged = follicle_id in self.overlapping and follicle.status == Status.PREDICTED
-        return unjudged or follicle_id in self._fresh or self.only.lets(follicle)
+        return unjudged or is_unstaged(follicle) or self.only.lets(follicle)
 
     def _place(self, follicles: Iterable[Follicle]) -> None:
         """Update which follicles lie on tissue that is not counted."""
         sections, follicles = self._session.sections, list(follicles)
         out = {s.section_id for s in sections if not s.included}
         off = {f.id for f, section_id in places(follicles, sections) if section_id in out} if out else set()
-        self._off = (self._off - {f.id for f in follicles}) | off
+        self.steps.off = (self.steps.off - {f.id for f in follicles}) | off

@@ -6,6 +6,7 @@ pixels, x to the right, y down, origin at the top left.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
 
     #: ``read(y0, y1, x0, x1)`` of one level, inside its bounds -> uint8 (y, x, 3).
     LevelRead = Callable[[int, int, int, int], NDArray[np.uint8]]
+
+
+# Side of the parts in which levels are decoded for a window, px, and how many of them stay decoded, of 3 MB each.
+_CHUNK_PX, _CHUNKS = 1024, 48
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Slide:
         self.notes = notes
         self.origin = origin or Origin("", "")
         self._close = close
+        self._lazy: dict[tuple[int, int], Any] = {}
 
     @property
     def width(self) -> int:
@@ -186,15 +192,20 @@ class Slide:
         out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels
         return out
 
-    def to_dask(self, level: int = 0, chunk: int = 1024) -> Any:
-        """A lazy dask array of one level, (height, width, 3) uint8."""
+    def to_dask(self, level: int = 0, chunk: int = _CHUNK_PX) -> Any:
+        """A lazy dask array of one level, (height, width, 3) uint8; it is made once, because that takes long."""
+        if (level, chunk) not in self._lazy:
+            self._lazy[level, chunk] = self._as_dask(level, chunk)
+        return self._lazy[level, chunk]
+
+    def _as_dask(self, level: int, chunk: int) -> Any:
         import dask.array as da
 
         pyramid_level = self.levels[level]
 
         def block(block_info: Any = None) -> NDArray[np.uint8]:
             (y0, y1), (x0, x1), _ = block_info[None]["array-location"]
-            return self.read_region(x0, y0, x1 - x0, y1 - y0, level)
+            return _chunk(self, level, y0, y1, x0, x1)
 
         def split(length: int) -> tuple[int, ...]:
             whole, rest = divmod(length, chunk)
@@ -202,6 +213,20 @@ class Slide:
 
         chunks = (split(pyramid_level.height), split(pyramid_level.width), (3,))
         return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0), np.uint8))
+
+    def decode_ahead(self, x: int, y: int, width: int, height: int, level: int = 0) -> None:
+        """Decode a region (px of the level) for `to_dask`; a thread may call this, while dask has to stay in one.
+
+        Raises
+        ------
+        SlideError
+            If the pixels of the file cannot be decoded.
+        """
+        whole = self.levels[level]
+        for y0 in range(max(0, y // _CHUNK_PX * _CHUNK_PX), min(whole.height, y + height), _CHUNK_PX):
+            for x0 in range(max(0, x // _CHUNK_PX * _CHUNK_PX), min(whole.width, x + width), _CHUNK_PX):
+                y1, x1 = min(y0 + _CHUNK_PX, whole.height), min(x0 + _CHUNK_PX, whole.width)
+                _chunk(self, level, y0, y1, x0, x1)
 
     def close(self) -> None:
         """Release the file."""
@@ -216,3 +241,9 @@ class Slide:
     def __repr__(self) -> str:
         size = f"{self.mpp:.4g} µm/px" if self.mpp else "µm/px unknown"
         return f"<Slide {self.path.name}: {self.width} x {self.height} px, {len(self.levels)} levels, {size}>"
+
+
+@functools.lru_cache(maxsize=_CHUNKS)
+def _chunk(slide: Slide, level: int, y0: int, y1: int, x0: int, x1: int) -> NDArray[np.uint8]:
+    """A part of a level; the parts that were used last, of all slides, stay in memory."""
+    return slide.read_region(x0, y0, x1 - x0, y1 - y0, level)

@@ -267,8 +267,10 @@ class _Layers:
         self._picture = viewer.add_image(_EMPTY, rgb=True, name="field", units=units)
         self._frame = viewer.add_shapes(name="frame", ndim=2, units=units, opacity=1)
         self._section = viewer.add_shapes(name="section", ndim=2, units=units, opacity=1)
-        self._claims = viewer.add_shapes(name="claims", ndim=2, units=units, opacity=1)
         text = {"string": "{label}", "size": 9, "color": "black", "anchor": "upper_left"}
+        self._claims = viewer.add_shapes(
+            name="claims", ndim=2, units=units, opacity=1, features={"label": []}, text=text
+        )
         self._marks = viewer.add_points(
             np.empty((0, 2)), name="marks", ndim=2, units=units, features={"label": []}, text=text
         )
@@ -288,8 +290,9 @@ class _Layers:
     def clear(self) -> None:
         """Show nothing."""
         self._picture.data = _EMPTY
-        self._claims.data = self._section.data = []
+        self._claims.data = self._section.data = self._frame.data = []
         self._marks.data = np.empty((0, 2))
+        self._shown = ()
 
     def hide(self) -> None:
         """Hide or show marks and claims."""
@@ -371,6 +374,9 @@ class _Layers:
                 face_color=[(1, 0.9, 0, 0.25 * (c.id == now)) for c, _ in claims],
                 edge_width=1,
             )
+            # Not everyone can distinguish the colours.
+            self._claims.features = {"label": [f"claim: {described(c)}" for c, _ in claims]}
+            self._claims.refresh_text()
         self.rescale()
 
     def rescale(self) -> None:

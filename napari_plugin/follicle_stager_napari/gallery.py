@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QComboBox, QLabel, QListWidget, QListWidgetItem, QVBo
 from follicle_stager.errors import UserError
 from follicle_stager.slides.crops import with_margin
 from follicle_stager.stages import OUTLINED, Stage, Status, next_countable, next_health
+from follicle_stager_napari.judging import STUDY, THIS_SLIDE
 from follicle_stager_napari.keymap import DECISIONS, DRAWING, LOOKING, STAGES
 from follicle_stager_napari.layers import label_of
 from follicle_stager_napari.widgets import choice, row
@@ -37,7 +38,6 @@ _CROP_PX = 112
 # Number of pictures that are read before the window handles other events.
 _AT_ONCE = 8
 _ALL, _GONE = "all stages", "not a follicle"
-_SLIDE, _STUDY = "this slide", "study"
 # Actions that need no follicle, and actions on the selected follicles. Drawing works only on the slide.
 _OF_NONE = [*(action for action in DECISIONS if action.label in ("Undo", "Redo")), *LOOKING]
 _OF_SELECTED = [*STAGES, *DECISIONS, *(action for action in DRAWING if action.label == "Merge")]
@@ -66,7 +66,7 @@ class Gallery(QWidget):
         self._stage = QComboBox()
         self._stage.addItems([_ALL, *(stage.label for stage in OUTLINED)])
         self._stage.currentTextChanged.connect(self.fill)
-        self._scope = choice("Follicles of the open slide, or of all slides.", [_SLIDE, _STUDY], self.fill)
+        self._scope = choice("Follicles of the open slide, or of all slides.", [THIS_SLIDE, STUDY], self.fill)
         self._scale = QLabel()
         self._list = QListWidget()
         self._list.setViewMode(QListWidget.ViewMode.IconMode)
@@ -110,7 +110,7 @@ class Gallery(QWidget):
         self._slide_id = desk.slide_id
         self._add(desk.slide_id, desk.follicles)
         others = [slide_id for slide_id in desk.slide_ids() if slide_id != desk.slide_id]
-        self._unlisted = others if self._scope.currentText() == _STUDY else []
+        self._unlisted = others if self._scope.currentText() == STUDY else []
         self._show_scale()
         self._reading.start()
 

@@ -13,14 +13,17 @@ from follicle_stager_napari.widgets import ProbabilityBars, Said, action_buttons
 from follicle_stager_napari.words import did, overlap_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from follicle_stager.review import Progress
     from follicle_stager.review.desk import Desk
     from follicle_stager_napari.keymap import Action
 
 # Lines of the history that are visible, and that it has.
 _HISTORY, _SHOWN = 6, 60
 _EVERY, _TO_JUDGE = "every", "not judged"
+#: What lists and pictures of follicles are of.
+THIS_SLIDE, STUDY = "this slide", "study"
 
 
 class JudgingPart(QWidget):
@@ -31,13 +34,13 @@ class JudgingPart(QWidget):
     act
         Function that is called with the action of a pressed button.
     sort
-        Function that is called with a new order and filter.
+        Function that is called with a new order and filter, and whether they apply to the whole study.
     learn
         Function that is called to learn from corrections.
     """
 
     def __init__(
-        self, act: Callable[[Action], None], sort: Callable[[Order, Filter], None], learn: Callable[[], None]
+        self, act: Callable[[Action], None], sort: Callable[[Order, Filter, bool], None], learn: Callable[[], None]
     ) -> None:
         super().__init__()
         self._sort = sort
@@ -48,6 +51,7 @@ class JudgingPart(QWidget):
         self._countable = choice(
             "Show only follicles by visible oocyte nucleus.", [_EVERY, *(c.value for c in Countable)], self.apply
         )
+        self._scope = choice("Go through the open slide, or through all slides.", [THIS_SLIDE, STUDY], self.apply)
         self._progress = QLabel()
         self._what = Said(6)
         self._bars = ProbabilityBars()
@@ -63,10 +67,12 @@ class JudgingPart(QWidget):
 
     def show_of(self, desk: Desk) -> None:
         """Show the current follicle of the desk."""
-        progress = desk.progress
+        by_slide = desk.progress_by_slide
+        own = by_slide[desk.slide_id]
         done = [did(edit) for edit in reversed(desk.session.history[-_SHOWN:])]
         self._history.setText("\n".join(done) or "Nothing yet. Ctrl-Z undoes the first line.")
-        self._progress.setText(f"{progress.judged} of {progress.total} follicles of this slide judged{_of_study(desk)}")
+        of_slide = f"{own.judged} of {own.total} follicles of this slide judged"
+        self._progress.setText(of_slide + _of_study(desk, by_slide))
         follicle = desk.session[desk.walk.current] if desk.walk.current is not None else None
         self._bars.show_of(follicle.probabilities if follicle is not None and not desk.walk.selected else {})
         if desk.walk.selected:
@@ -84,16 +90,28 @@ class JudgingPart(QWidget):
         part = QWidget()
         grid = QGridLayout(part)
         grid.setContentsMargins(0, 0, 0, 0)
-        boxes = {"order": self._order, "stage": self._stage, "status": self._status, "countable": self._countable}
+        boxes = {
+            "go through": self._scope,
+            "order": self._order,
+            "stage": self._stage,
+            "status": self._status,
+            "countable": self._countable,
+        }
         for place, (name, box) in enumerate(boxes.items()):
             line, side = divmod(place, 2)
             grid.addWidget(QLabel(name), line, 2 * side)
             grid.addWidget(box, line, 2 * side + 1)
         return part
 
-    def shuffle(self) -> None:
-        """Choose the random order."""
-        self._order.setCurrentText(Order.RANDOM.value)
+    def choose(self, *, random: bool, study: bool) -> None:
+        """Choose a random order instead of the usual one, and the whole study instead of the open slide."""
+        for box, text in (
+            (self._order, Order.RANDOM if random else Order.UNCERTAINTY),
+            (self._scope, STUDY if study else THIS_SLIDE),
+        ):
+            box.blockSignals(True)
+            box.setCurrentText(text)
+            box.blockSignals(False)
 
     def apply(self) -> None:
         """Sort and filter as chosen in the lists."""
@@ -104,14 +122,14 @@ class JudgingPart(QWidget):
             statuses=statuses[status] if status in statuses else frozenset({Status(status)}),
             countable=frozenset(c for c in Countable if c.value == self._countable.currentText()),
         )
-        self._sort(Order(self._order.currentText()), only)
+        self._sort(Order(self._order.currentText()), only, self._scope.currentText() == STUDY)
 
 
-def _of_study(desk: Desk) -> str:
+def _of_study(desk: Desk, by_slide: Mapping[str, Progress]) -> str:
     """Progress on the study, once all of its slides are read; empty for one slide."""
-    slides, known = desk.study.slide_ids(), desk.progress_by_slide
-    if len(slides) < 2 or len(known) < len(slides):
+    slides = desk.study.slide_ids()
+    if len(slides) < 2 or len(by_slide) < len(slides):
         return ""
-    judged, total = (sum(getattr(p, name) for p in known.values()) for name in ("judged", "total"))
-    left = sum(p.judged < p.total for p in known.values())
+    judged, total = (sum(getattr(p, name) for p in by_slide.values()) for name in ("judged", "total"))
+    left = sum(p.judged < p.total for p in by_slide.values())
     return f"; study: {judged:,} of {total:,}, {left} slides left"

@@ -193,3 +193,9 @@ def scale_options(size: PixelSize | None) -> dict[str, Any]:
     if size is None:
         return {}
     return {"scale": (size.mpp_y, size.mpp_x), "units": ("um", "um")}
+
+
+def rescale(layer: Any, scale: tuple[float, float]) -> None:
+    """Give a layer another scale; if it is the same, napari would nevertheless draw everything again."""
+    if tuple(layer.scale) != scale:
+        layer.scale = scale

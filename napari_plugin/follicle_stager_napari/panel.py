@@ -27,6 +27,7 @@ from follicle_stager.learning import learn
 from follicle_stager.pixel_size import GIVEN
 from follicle_stager.review.blinding import begin_or_end
 from follicle_stager.review.desk import Desk
+from follicle_stager.review.tour import Tour
 from follicle_stager.slides import SLIDE_SUFFIXES, is_slide, open_slide, slide_name
 from follicle_stager.study import SlideSource, Study, Tally
 from follicle_stager_napari.asking import AskMpp, author
@@ -260,8 +261,7 @@ class ReviewPanel(QWidget):
         for part in (self._choosing, self._locating):
             part.setEnabled(not blind)  # file dialogs show names
         self._viewer.title = f"follicle-stager: {'blinded review' if blind else desk.study.path}"
-        if blind:
-            self._judging.shuffle()
+        self._judging.choose(random=blind, study=blind and len(desk.slide_ids()) > 1)
 
     def open_slide(self, path: Path) -> None:
         """Open a slide, with a study folder next to it, which is made if needed. Ask for the µm/px if it is unknown.
@@ -312,6 +312,7 @@ class ReviewPanel(QWidget):
         self.work.end()
         if self.reviewer is not None:
             self.reviewer.close()
+            self.reviewer.desk.close()
             self.reviewer = None
         self._enable()
 
@@ -376,6 +377,8 @@ class ReviewPanel(QWidget):
                 raise UserError(outcome.message)
             told = "Result of an earlier search with these settings: " if outcome.state == "kept" else ""
             self._say("\n".join([f"{told}{outcome.follicles} follicles were found.", *outcome.flags]))
+            if desk.tour is not None:  # it does not know these follicles
+                self._judging.apply()
 
         self.work.start(
             lambda tell: _run(study, source, config, mpp, tell), found, otherwise=lambda: self._open_slide(slide_id)
@@ -416,10 +419,19 @@ class ReviewPanel(QWidget):
         if self.reviewer is not None:
             self.reviewer.act(action)
 
-    def _sort(self, order: Order, only: Filter) -> None:
-        if self.reviewer is not None and self.reviewer.desk.slide_id:
-            reviewer = self.reviewer
+    def _sort(self, order: Order, only: Filter, of_study: bool) -> None:
+        if self.reviewer is None or not self.reviewer.desk.slide_id:
+            return
+        reviewer, desk = self.reviewer, self.reviewer.desk
+        if not of_study:
             self._try(lambda: reviewer.sort(order, only))
+            return
+
+        def read(tell: Tell) -> Tour:
+            slides = desk.slide_ids()
+            return Tour(desk.study, slides, order, only, lambda done, total: tell("slides", done, total))
+
+        self._try(lambda: self.work.start(read, reviewer.tour))
 
     def learn(self) -> None:
         """Learn staging from the judgements in the study."""
@@ -446,10 +458,12 @@ class ReviewPanel(QWidget):
             desk = self.reviewer.desk
             self._try(lambda: self.counts.show_of(desk))
 
-    def _show_map(self, desk: Desk) -> None:
+    def _show_map(self) -> None:
         """Show the map of the open slide; without its image, none."""
+        if self.reviewer is None or not self.reviewer.desk.slide_id:
+            return
         try:
-            self.minimap.show_slide(desk.slide)
+            self.minimap.show_slide(self.reviewer.desk.slide)
         except UserError:  # the message about the missing image stands already
             self.minimap.clear()
 
@@ -511,7 +525,7 @@ class ReviewPanel(QWidget):
         desk = self.reviewer.desk
         if desk.slide_id != self._mapped:
             self._mapped = desk.slide_id
-            self._show_map(desk)
+            QTimer.singleShot(0, self, self._show_map)  # the slide itself comes first
         self._slides.blockSignals(True)
         self._slides.setCurrentIndex(self._slides.findData(desk.slide_id))
         self._name_slides(desk)

@@ -9,7 +9,8 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from shapely import bounds
+import shapely
+from shapely import affinity, bounds
 from shapely.geometry import LineString
 
 from follicle_stager.corrections.shaping import nudged
@@ -25,6 +26,7 @@ from follicle_stager_napari.layers import (
     label_of,
     outline_of,
     points_of,
+    rescale,
     scale_options,
     slide_layer,
     vertices,
@@ -44,9 +46,12 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
     from follicle_stager.review import Filter, Order
     from follicle_stager.review.desk import Desk
+    from follicle_stager.review.tour import Tour
     from follicle_stager.stages import Stage
     from follicle_stager_napari.keymap import Action
 
+# Number of follicles from which only those near the view are drawn, and how far around it, in its width and height.
+_MANY, _AROUND = 300, 0.5
 # Number of follicles that have their stage written next to them, and of those that are considered for it.
 _LABELS, _NEAR = 60, 400
 # For each kind of drawing: napari's mode, and a hint for the user.
@@ -96,7 +101,11 @@ class Reviewer:
         self._picture: Any = None
         self._labels: Any = None
         self.tissue = TissueLayer(viewer, desk)
+        # The slide that the layers show, the follicles that are drawn, and the area of which these are all (level-0
+        # pixels); None if everything is drawn.
+        self._slide_id = ""
         self._ids: list[str] = []
+        self._area: Polygon | None = None
         self._own = False
         # The follicle that was last brought into view; the user may have moved the view since.
         self._in_view: str | None = None
@@ -111,7 +120,8 @@ class Reviewer:
         self.open_gallery: Callable[[], None] = lambda: None
         self.open_help: Callable[[], None] = lambda: None
         desk.changed = self._redraw
-        viewer.scene.camera.events.zoom.connect(self._zoomed)
+        viewer.scene.camera.events.zoom.connect(self._moved_view)
+        viewer.scene.camera.events.center.connect(self._moved_view)
 
     def say(self, message: str) -> None:
         """Show a message."""
@@ -136,20 +146,62 @@ class Reviewer:
             for layer, visible in zip(layers, seen, strict=True):
                 layer.visible = visible
             raise
-        self._clear()
+        self.show()
+
+    def tour(self, tour: Tour) -> None:
+        """Go on through all slides of the study."""
+        self.desk.begin_tour(tour)
+        self.show()
+
+    def _show_slide(self) -> None:
+        """Show the slide that the desk has opened, in the layers of the one before where these can hold it."""
+        self._slide_id = self.desk.slide_id
+        self.pointer.forget()
+        self._in_view = self._area = None
+        name = "" if self.desk.blinding is None else self.desk.shown_name(self._slide_id)
         try:
-            name = "" if self.desk.blinding is None else self.desk.shown_name(slide_id)
-            data, options, _ = slide_layer(self.desk.slide, name=name)
-            self._picture = self.viewer.add_image(data, **options)
+            picture = slide_layer(self.desk.slide, name=name)[:2]
         except UserError as error:  # follicles can be staged without the image
             self._say(str(error))
+            picture = None
+        if picture is None or not self._can_hold(picture[1]["multiscale"]):
+            self._make_layers(picture)
+        else:
+            data, options = picture
+            with self._of_ours():
+                self._use("select")
+                self._picture.data, self._picture.name = data, options["name"]
+                for layer in (self.layer, self._labels, self._picture):
+                    rescale(layer, options["scale"])
+                    if not layer.visible:  # napari draws it again also if this changes nothing
+                        layer.visible = True
+            self._drawing, self.pointer.brushing, self._area_for = "select", False, None
+            self._ids = []
+            self.tissue.draw()
+        self._look()
+        if self.desk.walk.current is None and self.tissue.drawn:
+            with self._of_ours():
+                everything = shapely.total_bounds([section.outline for section in self.tissue.drawn])
+                look_at_all_of(self.viewer, tuple(everything), self.desk.pixel_size)
+        self._draw_all()
+
+    def _can_hold(self, multiscale: bool) -> bool:
+        """Whether the layers are there, which a user may have deleted, and are of the kind that a slide needs."""
+        layers = self.layer, self._labels, self.tissue.layer, self._picture
+        there = all(layer is not None and layer in self.viewer.layers for layer in layers)
+        return there and self._picture.multiscale == multiscale
+
+    def _make_layers(self, picture: tuple[Any, dict[str, Any]] | None) -> None:
+        self._clear()
+        size = self.desk.pixel_size
+        if picture is not None:
+            self._picture = self.viewer.add_image(picture[0], **picture[1])
         self._draw_tissue()
-        data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
-        self._ids = [f.id for f in self.desk.follicles]
-        _, words, _ = label_layer((), self.desk.pixel_size)
+        _, words, _ = label_layer((), size)
         self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
-        bare = {"name": options["name"], **scale_options(self.desk.pixel_size)}  # no outlines, so no features
-        self.layer = self.viewer.add_shapes(data or None, ndim=2, **(options if data else bare))
+        _, options, _ = follicle_layer((), size)
+        self.layer = self.viewer.add_shapes(None, ndim=2, name=options["name"], **scale_options(size))
+        self.layer.current_face_color = "transparent"
         self.layer.mode = "select"
         self.layer.events.help.connect(self._hint)
         self._hint()
@@ -165,8 +217,6 @@ class Reviewer:
         self._bind(self.viewer)
         self.viewer.layers.selection.active = self.layer
         self.viewer.canvas.overlays.scale_bar.visible = True
-        self._rescale()
-        self.show()
 
     def close(self) -> None:
         """Save the slide, release its lock, and remove the layers with their keys.
@@ -178,6 +228,7 @@ class Reviewer:
         """
         self.desk.save()
         self._clear()
+        self._slide_id = ""
         self.desk.release()
 
     def _clear(self) -> None:
@@ -192,7 +243,7 @@ class Reviewer:
         self.tissue.forget()
         self.pointer.forget()
         self._drawing, self.pointer.brushing = "select", False
-        self.layer = self._labels = self._picture = self._area_for = self._in_view = None
+        self.layer = self._labels = self._picture = self._area_for = self._in_view = self._area = None
         self._ids = []
 
     def _layers(self) -> tuple[Any, ...]:
@@ -215,8 +266,10 @@ class Reviewer:
     def go(self, step: int) -> None:
         """Go to the next or previous follicle."""
         self._in_view = None
-        self.desk.walk.go(step)
-        if self.desk.walk.current is None:
+        self.desk.go(step)
+        if self.desk.walk.current is None and self.desk.tour is not None:
+            self._say("There are no more follicles to review in this study.")
+        elif self.desk.walk.current is None:
             self._say("There are no more follicles to review on this slide: press . for the next slide.")
 
     def give(self, stage: Stage) -> None:
@@ -230,19 +283,18 @@ class Reviewer:
 
     def take_back(self) -> None:
         """Undo."""
-        last = self.desk.session.history[-1:]
-        if self.desk.undo():
-            self._say(f"Undone: {did(last[0])}.")
-        else:
-            self._say("There is nothing to undo since the last search of the whole slide.")
+        edit = self.desk.undo()
+        nothing = "There is nothing to undo since the last search of the whole slide."
+        self._say(nothing if edit is None else f"Undone: {did(edit)}.")
 
     def do_again(self) -> None:
         """Redo."""
-        last = self.desk.session.undone[-1:]
-        self._say(f"Done again: {did(last[0])}." if self.desk.redo() else "There is nothing to redo.")
+        edit = self.desk.redo()
+        self._say("There is nothing to redo." if edit is None else f"Done again: {did(edit)}.")
 
     def sort(self, order: Order, only: Filter) -> None:
-        """Set order and filter of the follicles, and go to the first."""
+        """Set order and filter of the follicles of the open slide, and go to the first."""
+        self.desk.end_tour()
         self.desk.walk.sort(order, only)
         self.show()
 
@@ -321,22 +373,35 @@ class Reviewer:
         return pressed
 
     def show(self) -> None:
-        """Bring the current follicle into view, and update the panel."""
+        """Show the slide and the follicle where the desk is, and update the panel."""
+        if self.desk.slide_id and self.desk.slide_id != self._slide_id:
+            self._show_slide()
         if self.layer is None:
             return
+        self._look()
         with self._of_ours():
             current = self.desk.walk.current
             chosen = {*self.desk.walk.selected} if self.desk.walk.selected else {current}
             self._select({i for i, f in enumerate(self._ids) if f in chosen})
-            if current is not None and not self.desk.walk.selected and current != self._in_view:
-                self._in_view = current
-                look_at_follicle(self.viewer, self.desk.session[current].outline.bounds, self.desk.pixel_size)
             self._label()
         self._refresh()
 
-    def _zoomed(self, event: object = None) -> None:
-        """Draw lines as wide as before on the screen, and other labels."""
-        if self.layer is not None and zoom_differs(self._zoom, self.viewer.scene.camera.zoom):
+    def _look(self) -> None:
+        """Bring the current follicle into view."""
+        current = self.desk.walk.current
+        if current is not None and not self.desk.walk.selected and current != self._in_view:
+            self._in_view = current
+            with self._of_ours():
+                look_at_follicle(self.viewer, self.desk.session[current].outline.bounds, self.desk.pixel_size)
+            self._moved_view()
+
+    def _moved_view(self, event: object = None) -> None:
+        """Draw outlines that came into view, and lines as wide as before on the screen with other labels."""
+        if self.layer is None or self._own or self.desk.slide_id != self._slide_id:
+            return
+        if not self._half_drawn and self._area is not None and not self._area.contains(self.in_view()):
+            self._draw_all()
+        if zoom_differs(self._zoom, self.viewer.scene.camera.zoom):
             self._rescale()
             self._label()
 
@@ -360,7 +425,8 @@ class Reviewer:
 
         Thousands of labels would take seconds.
         """
-        near = [f for f in self.desk.follicles if f.status != Status.REJECTED]
+        drawn = [self.desk.session[i] for i in self._ids]
+        near = [f for f in drawn if f.status != Status.REJECTED]
         if near:
             there = self.desk.session[self.desk.walk.current or near[0].id].outline.bounds
             corners = bounds([f.outline for f in near])[:, :2]
@@ -375,38 +441,53 @@ class Reviewer:
 
     def _redraw(self, ids: Iterable[str]) -> None:
         """Redraw follicles that changed."""
+        if self.desk.slide_id != self._slide_id:  # `show` draws the other slide
+            return
         self.pointer.forget()
         if self.tissue.drawn != self.desk.session.sections:
             self._draw_tissue()
         standing = {f.id: f for f in self.desk.follicles}
-        if set(self._ids) != set(standing) or any(self._moved(standing[i]) for i in ids):
+        drawn = {follicle_id: row for row, follicle_id in enumerate(self._ids)}
+        ids = [i for i in ids if i in drawn or i not in standing or self._is_near(standing[i])]
+        if any(i not in drawn or i not in standing or self._moved(standing[i], drawn[i]) for i in ids):
             self._draw_all()
             return
         with self._of_ours():
             features = self.layer.features
             for follicle_id in ids:
-                follicle, row = standing[follicle_id], self._ids.index(follicle_id)
+                follicle, row = standing[follicle_id], drawn[follicle_id]
                 self._select({row})
                 self.layer.current_edge_color = edge_color(follicle)
                 for name, value in features_of(follicle).items():
                     features.loc[row, name] = value
 
-    def _moved(self, follicle: Follicle) -> bool:
-        drawn = self.layer.data[self._ids.index(follicle.id)]
+    def _is_near(self, follicle: Follicle) -> bool:
+        """Whether a follicle lies in the area that is drawn."""
+        return self._area is None or bool(self._area.intersects(follicle.outline))
+
+    def _moved(self, follicle: Follicle, row: int) -> bool:
+        drawn = self.layer.data[row]
         own = vertices(follicle.outline)
         return drawn.shape != own.shape or not np.allclose(drawn, own, atol=0.02)
 
     def _draw_all(self) -> None:
-        data, options, _ = follicle_layer(self.desk.follicles, self.desk.pixel_size)
+        """Draw the outlines anew; of many, those in view and around it, because napari needs 0.2 ms for each."""
+        follicles = self.desk.follicles
+        self._area = None
+        if len(follicles) > _MANY:
+            seen = self.in_view()
+            self._area = affinity.scale(seen, 2 * _AROUND + 1, 2 * _AROUND + 1)
+            shapely.prepare(self._area)
+            near = shapely.intersects(self._area, [f.outline for f in follicles])
+            follicles = tuple(f for f, is_near in zip(follicles, near, strict=True) if is_near)
+        data, options, _ = follicle_layer(follicles, self.desk.pixel_size)
         with self._of_ours():
-            self.layer.data = []
+            self.layer.data = [(ring, "polygon") for ring in data]
             if data:
-                self.layer.add_polygons(
-                    data, edge_color=options["edge_color"], edge_width=options["edge_width"], face_color="transparent"
-                )
-                self._rescale()
+                self.layer.edge_color = options["edge_color"]
             self.layer.features = options["features"]
-        self._ids = [f.id for f in self.desk.follicles]
+        self._ids = [f.id for f in follicles]
+        self._rescale()
 
     def _draw_tissue(self) -> None:
         self.tissue.draw()

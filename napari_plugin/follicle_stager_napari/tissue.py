@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from follicle_stager_napari.layers import section_layer
+from follicle_stager_napari.layers import rescale, scale_options, section_layer
 from follicle_stager_napari.screen import CHOSEN_PX, LINE_PX
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ class TissueLayer:
         self._px = 1.0
         # Sections in the order of the shapes.
         self._shapes: list[Section] = []
+        # Whether the layer does not show the sections yet.
+        self._stale = True
 
     def show(self, wanted: bool) -> None:
         """Show the layer always, or only if a section is not counted: with thousands of follicles, drawing is slow."""
@@ -52,8 +54,13 @@ class TissueLayer:
 
     def hide(self, hidden: bool) -> None:
         """Hide the layer, or show it again if it is wanted."""
-        if self.layer is not None:
-            self.layer.visible = not hidden and (self._wanted or not all(s.included for s in self.drawn))
+        if self.layer is None:
+            return
+        visible = not hidden and (self._wanted or not all(s.included for s in self.drawn))
+        if visible and self._stale:
+            self._fill()
+        if self.layer.visible != visible:
+            self.layer.visible = visible
 
     def mark(self, ids: Sequence[str]) -> None:
         """Draw some sections with thick outlines."""
@@ -63,7 +70,7 @@ class TissueLayer:
     def rescale(self, px: float) -> None:
         """Draw the outlines with constant widths on the screen, of which a pixel shows ``px`` level-0 pixels."""
         self._px = px
-        if self.layer is not None and self.layer.nshapes:
+        if self.layer is not None and self.layer.nshapes and not self._stale:
             self.layer.edge_width = [
                 px * (CHOSEN_PX if s.section_id in self._chosen else LINE_PX)
                 for s in self._shapes
@@ -77,20 +84,27 @@ class TissueLayer:
 
     def draw(self) -> None:
         """Draw the current sections, at the same place in the layer list."""
-        tissue, size = self._desk.tissue, self._desk.pixel_size
-        self.drawn, self._shapes = self._desk.session.sections, tissue.sections
-        owners = tissue.owner_of() if self._desk.blinding is None else None
-        data, options, _ = section_layer(self._shapes, owners, size)
-        layers, above = self._viewer.layers, None
-        if self.layer is not None and self.layer in layers:  # the user may have deleted it
-            above = layers.index(self.layer)
-            layers.remove(self.layer)
-        self.layer = self._viewer.add_shapes(data or None, ndim=2, **(options if data else {"name": options["name"]}))
-        self.layer.editable = False
-        self.rescale(self._px)
+        self.drawn, self._stale = self._desk.session.sections, True
+        if self.layer is None or self.layer not in self._viewer.layers:  # the user may have deleted it
+            self.layer = self._viewer.add_shapes(None, ndim=2, name="sections", **scale_options(self._desk.pixel_size))
+            self.layer.editable = False
         self.hide(False)
-        if above is not None:
-            layers.move(layers.index(self.layer), above)
+
+    def _fill(self) -> None:
+        """Put the sections into the layer, which takes napari some time, and so waits until it is visible."""
+        tissue = self._desk.tissue
+        self._shapes, self._stale = tissue.sections, False
+        owners = tissue.owner_of() if self._desk.blinding is None else None
+        data, options, _ = section_layer(self._shapes, owners, self._desk.pixel_size)
+        self.layer.data = []
+        if data:
+            self.layer.add_polygons(
+                data, **{name: options[name] for name in ("edge_color", "face_color", "edge_width")}
+            )
+        self.layer.features = options["features"]
+        rescale(self.layer, options["scale"])
+        self.layer.text = options["text"]
+        self.rescale(self._px)
 
     def forget(self) -> None:
         """Forget the layer of a slide that was closed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import sys
+from itertools import pairwise
 
 import pytest
 from follicles import changed
@@ -13,12 +14,14 @@ from shapely.geometry import LineString, Point
 from studies import count_study
 
 from follicle_stager import load_study
+from follicle_stager.annotations import read_geojson
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
 from follicle_stager.corrections import Edit, Kind, merge_edits
 from follicle_stager.errors import Stopped, UserError
-from follicle_stager.review import Filter, Order
+from follicle_stager.review import Filter, Order, open_slides
 from follicle_stager.review.desk import Desk
+from follicle_stager.review.tour import Tour
 from follicle_stager.stages import Countable, Health, Stage, Status
 from follicle_stager.study import Study, Tally, list_slides
 
@@ -44,6 +47,125 @@ def test_each_follicle_comes_once_and_then_none(desk):
         desk.accept()
     desk.walk.go(-1)
     assert desk.walk.current is not None, "one can go back to what was judged"
+
+
+@pytest.mark.parametrize("order", [Order.RANDOM, Order.UNCERTAINTY, Order.STAGE, Order.POSITION])
+def test_a_tour_stops_once_at_each_follicle_of_the_study(desk, order):
+    every = {(s, f.id) for s in desk.study.slide_ids() for f in desk.study.content(s).included}
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), order, Filter()))
+    seen = []
+    while desk.walk.current is not None:
+        seen.append((desk.slide_id, desk.walk.current))
+        desk.accept()
+    assert len(seen) == len(set(seen))
+    assert set(seen) == every
+    assert len({slide_id for slide_id, _ in seen}) > 1
+    changes = sum(a[0] != b[0] for a, b in pairwise(seen))
+    assert changes == 1 if order == Order.POSITION else changes > 1
+    assert desk.progress_of_study().judged == len(every)
+    desk.close()
+    for slide_id in desk.study.slide_ids():
+        folder = desk.study.slide_folder(slide_id)
+        assert all(f.status == Status.ACCEPTED for f in read_geojson(folder / "follicles.geojson"))
+        with desk.study.review(slide_id, author="Bea"):
+            pass  # nothing is still open
+
+
+def test_a_random_tour_is_the_same_the_next_day(desk):
+    def order():
+        tour = Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter())
+        return tour.ahead(1000)
+
+    before = order()
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter()))
+    desk.accept()
+    desk.end_tour()
+    assert order() == before[1:]
+
+
+def test_on_a_tour_undo_goes_back_to_the_other_slide(desk):
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter()))
+    said = []
+    while len({slide_id for slide_id, _ in said}) < 2:
+        said.append((desk.slide_id, desk.walk.current))
+        desk.set_stage(Stage.CORPUS_LUTEUM)
+    on = desk.slide_id, desk.walk.current
+    for slide_id, one in reversed(said):
+        assert desk.undo().kind == Kind.SET_STAGE
+        assert (desk.slide_id, desk.walk.current) == (slide_id, one)
+        assert desk.session[one].status == Status.PREDICTED
+    assert desk.redo() is not None
+    assert desk.session[said[0][1]].stage is Stage.CORPUS_LUTEUM
+    desk.go()
+    for place in said[1:]:
+        assert (desk.slide_id, desk.walk.current) == place
+        desk.accept()
+    assert (desk.slide_id, desk.walk.current) == on, "what was on the screen when undo was pressed is not lost"
+
+
+def test_a_tour_returns_after_a_decision_beside_it(desk):
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter()))
+    at = desk.slide_id, desk.walk.current
+    other = next(f.id for f in desk.follicles if f.id != at[1])
+    desk.walk.go_to(other)
+    desk.accept()
+    assert (desk.slide_id, desk.walk.current) == at
+    seen = set()
+    while desk.walk.current is not None:
+        seen.add(desk.walk.current)
+        desk.accept()
+    assert other not in seen
+    desk.go(-1)
+    assert desk.walk.current is not None, "one can go back to what was judged"
+
+
+def test_a_tour_counts_all_slides_and_stops_at_what_is_added(desk):
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter()))
+    slide_id, one = desk.slide_id, desk.session[desk.walk.current]
+    moved = affinity.translate(one.outline, 0, 1.5)
+    desk.delete()
+    desk.open(slide_id)
+    desk.outlines.add(moved)
+    drawn = desk.walk.current
+    desk.go()
+    assert desk.walk.current != drawn
+    stops = set()
+    while desk.walk.current is not None:
+        stops.add(desk.walk.current)
+        desk.set_stage(Stage.ANTRAL)
+    assert drawn in stops
+    counts = desk.counts()
+    desk.close()
+    written = count_study(desk.study)
+    assert counts.animal.equals(written.animal)
+    assert counts.follicles.equals(written.follicles)
+
+
+def test_a_tour_passes_a_slide_that_somebody_else_has_open(desk):
+    here = desk.slide_id
+    (other,) = (s for s in desk.slide_ids() if s != here)
+    with desk.study.review(other, author="Bea"):
+        desk.begin_tour(Tour(desk.study, [here, other], Order.POSITION, Filter()))
+        for _ in range(len(desk.follicles) - 1):
+            desk.accept()
+        last = desk.walk.current
+        with pytest.raises(UserError, match="open for correction"):
+            desk.accept()
+        assert desk.session[last].status == Status.ACCEPTED, "the decision was made"
+        with pytest.raises(UserError, match="open for correction"):
+            desk.go()
+        assert desk.slide_id == here
+    desk.go()
+    assert desk.slide_id == other
+
+
+def test_slides_that_were_used_longest_ago_are_released(desk, monkeypatch):
+    monkeypatch.setattr(open_slides, "_KEPT", 1)
+    desk.begin_tour(Tour(desk.study, desk.slide_ids(), Order.RANDOM, Filter()))
+    while desk.walk.current is not None:
+        desk.accept()
+    assert desk.progress_of_study().judged == desk.progress_of_study().total
+    desk.close()
 
 
 def test_one_can_go_back_and_take_back(desk):

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("napari")
 
 from audit_worker import middle_of
+from follicle_stager_napari.auditing import described
 from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QPushButton
@@ -127,6 +128,8 @@ def test_claims_are_hidden_until_the_field_is_marked(planned, sit_at_audit):
     button.click()
     assert button.text() in ("Keep the claim  [Enter]", "Next field  [Enter]")
     assert len(layers._claims.data) == len(claims)
+    words = [str(text) for text in layers._claims.text.values]
+    assert words == [f"claim: {described(claim)}" for claim in claims], "also for those who see no colours"
     assert not desk.session.visit(desk.key).first
     QTest.keyClick(reader.canvas, Qt.Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
     assert len(layers._claims.data) == len(claims), "they have been seen"

@@ -122,6 +122,7 @@ def test_means_of_groups_are_folded_at_first(named, sit_down, qtbot):
 def test_the_log_says_what_was_blind_and_that_names_were_seen(named, sit_down, qtbot):
     person = sit_down()
     person.panel.open_study(named.path, blind=True)
+    person.wait_for_work()
     slide = person.desk.slide_id
     person.press("4")
     person.panel._blind.click()  # shows the names

@@ -44,6 +44,7 @@ def test_after_a_choice_from_a_list_keys_are_for_the_slide(person):
             before = box.currentText()
             person.choose(box, box.itemText(box.count() - 1))
             assert QApplication.focusWidget() is person.canvas, before
+            person.wait_for_work()  # the slides are read for the study
             person.choose(box, before)
     assert gives_a_stage(person)
 

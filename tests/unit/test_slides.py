@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,6 +12,7 @@ from PIL import Image
 
 from follicle_stager.errors import SlideError
 from follicle_stager.slides import open_slide
+from follicle_stager.slides.slide import Level, Slide
 
 
 @pytest.fixture
@@ -105,6 +108,24 @@ def test_formats_give_the_same_pixels(tmp_path, picture, write, name):
         if "pyramid" in write.__name__ or "ome" in write.__name__:
             assert [(level.width, level.height) for level in slide.levels] == [(416, 320), (208, 160)]
             np.testing.assert_array_equal(slide.read_region(0, 0, 208, 160, 1), _half(picture))
+
+
+def test_what_is_decoded_ahead_is_not_read_again(picture):
+    reads = []
+
+    def read(y0, y1, x0, x1):
+        reads.append((y0, y1, x0, x1))
+        return large[y0:y1, x0:x1]
+
+    large = np.tile(picture, (8, 6, 1))  # 2,560 x 2,496 px
+    slide = Slide(Path("a.tif"), [Level(large.shape[1], large.shape[0], read)], None)
+    slide.decode_ahead(-50, 900, 1200, 300)
+    assert sorted(reads) == [(y, y + 1024, x, x + 1024) for y in (0, 1024) for x in (0, 1024)]
+    before = len(reads)
+    np.testing.assert_array_equal(np.asarray(slide.to_dask()[900:1200, 0:1150]), large[900:1200, 0:1150])
+    assert len(reads) == before
+    np.testing.assert_array_equal(np.asarray(slide.to_dask()), large)
+    slide.decode_ahead(5000, 5000, 10, 10)
 
 
 def test_jpeg_is_close(tmp_path, picture):
