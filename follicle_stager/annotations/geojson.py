@@ -25,6 +25,7 @@ from shapely.geometry import shape as as_geometry
 from follicle_stager.annotations.features import geometry_of, read_features, write_features
 from follicle_stager.annotations.objects import MarkedObject, sort_objects
 from follicle_stager.errors import UserError
+from follicle_stager.files import many_objects
 from follicle_stager.measurements import Measurements
 from follicle_stager.records import SAID, Assessment, Follicle, Judgement, Prediction, Shape
 from follicle_stager.stages import Countable, Health, Stage, Status, read_class
@@ -119,7 +120,8 @@ def read_outlines(path: str | Path) -> Outlines:
         If the file cannot be read; the message names the feature.
     """
     path = Path(path)
-    return _outlines(read_features(path), path)
+    with many_objects():
+        return _outlines(read_features(path), path)
 
 
 def as_written(follicles: Iterable[Follicle]) -> list[Follicle]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import uuid
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -20,11 +19,13 @@ from follicle_stager.audit import AuditResult, AuditSession
 from follicle_stager.audit.plan import BORDERS
 from follicle_stager.audit.record import Difference, Seen, VisitKey
 from follicle_stager.errors import UserError
+from follicle_stager.review.ahead import Ahead
 from follicle_stager.slides.resample import read_at_mpp
 from follicle_stager.stages import Countable, Health, Stage, next_countable, next_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon, Polygon
@@ -107,7 +108,7 @@ class AuditDesk:
         self._pictures: OrderedDict[str, Future[FieldPicture]] = OrderedDict()
         self._open: OrderedDict[str, Slide] = OrderedDict()
         self._lock = threading.Lock()
-        self._reader = ThreadPoolExecutor(1, thread_name_prefix="fields")
+        self._reader = Ahead("fields")
         self._section_of = fields["section"].to_dict()
         self._contents: dict[str, SlideContent] = {}
         self.key: VisitKey | None = None
@@ -117,7 +118,9 @@ class AuditDesk:
 
     def close(self) -> None:
         """Release the audit and the slides; everything is in the log."""
-        self._reader.shutdown(wait=True, cancel_futures=True)
+        for waiting in self._pictures.values():
+            waiting.cancel()
+        self._reader.end()
         for slide in self._open.values():
             slide.close()
         self._open.clear()
@@ -344,7 +347,7 @@ class AuditDesk:
         UserError
             If the slide cannot be read.
         """
-        return self._wanted(self._key[0]).result()
+        return self._reader.result(self._wanted(self._key[0]))
 
     def _read_ahead(self) -> None:
         """Read the pictures of the next visits in the thread."""

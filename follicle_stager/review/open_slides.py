@@ -9,11 +9,12 @@ import contextlib
 import logging
 import threading
 from collections import OrderedDict
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import UserError
 from follicle_stager.pipeline import Examiner
+from follicle_stager.review.ahead import Ahead
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -160,7 +161,7 @@ class OpenSlides:
 
     def __init__(self, study: Study, *, author: str, blind: bool) -> None:
         self._study, self._author, self._blind = study, author, blind
-        self._thread, self._closing = ThreadPoolExecutor(1, thread_name_prefix="slides"), False
+        self._thread, self._closing = Ahead("slides"), False
         # By name, the slide that was used last at the end; None is a slide that was released.
         self._slides: OrderedDict[str, Future[OpenSlide | None]] = OrderedDict()
 
@@ -173,7 +174,7 @@ class OpenSlides:
             If it cannot be opened.
         """
         ready = self._slides.pop(slide_id, None)
-        return (ready.result() if ready is not None else None) or self._opened(slide_id)
+        return (self._thread.result(ready) if ready is not None else None) or self._opened(slide_id)
 
     def keep(self, slide: OpenSlide) -> None:
         """Keep a slide open; those that were used longest ago are saved and released, in the thread."""
@@ -219,8 +220,8 @@ class OpenSlides:
             The last failure.
         """
         self._closing = True  # nothing more is opened, but what is being saved is saved
-        self._thread.shutdown()
-        self._thread, self._closing = ThreadPoolExecutor(1, thread_name_prefix="slides"), False
+        self._thread.end()
+        self._closing = False
         slides = self.among()
         self._slides.clear()
         with contextlib.ExitStack() as stack:
