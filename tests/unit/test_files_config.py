@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import runpy
 import tomllib
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from follicle_stager.annotations import read_geojson
 from follicle_stager.config import Config, dump_config, load_config
 from follicle_stager.errors import UserError
-from follicle_stager.files import plain_cell, replacing, write_csv, write_text
+from follicle_stager.files import many_objects, plain_cell, replacing, write_csv, write_text
 from follicle_stager.stages import Health, Stage, read_class
 
 
@@ -66,6 +68,17 @@ def test_genotypes_stay_as_the_sheet_has_them(tmp_path, cell):
 @given(st.text(min_size=1))
 def test_plain_text_stays(text):
     assert plain_cell(text) in (text, "'" + text)
+
+
+def test_the_search_for_unused_objects_goes_on_after_an_error(tmp_path):
+    (tmp_path / "a.geojson").write_text("[{}]")
+    assert gc.isenabled()
+    with pytest.raises(UserError):
+        read_geojson(tmp_path / "a.geojson")
+    assert gc.isenabled()
+    with many_objects(), many_objects():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_config_round_trip(tmp_path):

@@ -20,7 +20,7 @@ from follicle_stager.corrections.log import NAME, read_edits
 from follicle_stager.corrections.standing import FOLLICLES, SECTIONS
 from follicle_stager.errors import UserError
 from follicle_stager.matching import overlapping
-from follicle_stager.review import Filter, Order, Progress, progress, queue
+from follicle_stager.review import Filter, Order, Progress, ahead, progress, queue
 from follicle_stager.review.overlap import Overlaps
 from follicle_stager.stages import Countable, Health, Stage, Status
 
@@ -536,6 +536,17 @@ class TestTwoPeople:
             session.delete(ids_of(session))
         with pytest.raises(UserError, match="are of run run2"), opened(folder) as session:
             merge_edits(session, other)
+
+
+def test_what_is_needed_now_does_not_wait(monkeypatch):
+    monkeypatch.setattr(ahead, "_LET_DRAW_S", 3600)
+    thread, order = ahead.Ahead("test"), []
+    tasks = [thread.submit(order.append, number) for number in range(3)]
+    assert order == []
+    thread.result(tasks[1])
+    assert order[:2] == [0, 1]
+    thread.end()
+    assert order == [0, 1, 2]
 
 
 class TestQueue:
