@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
+
 from follicle_stager.config import Config
 from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
@@ -40,6 +42,8 @@ log = logging.getLogger(__name__)
 
 # Windows cannot wait for more processes.
 _MAX_WORKERS = 61
+# Memory of a process, GB: the peak on the large slide of docs/benchmarks.md, rounded up.
+_GB_EACH = 1.5
 _BROKEN = (
     "{path}: the process was ended by the system, probably because memory ran out; "
     "run the same command again with fewer --jobs (finished slides are kept)."
@@ -220,6 +224,33 @@ def run_batch(
                 if _run_in_processes([task], 1, advance, finish):
                     finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
     return [outcomes[s.slide_id] for s in sources]
+
+
+def jobs_for(slides: int) -> tuple[int, str]:
+    """How many of some slides to process at the same time on this machine.
+
+    Parameters
+    ----------
+    slides
+        Number of slides.
+
+    Returns
+    -------
+    jobs : int
+        Number of processes: as many as there are processors, free memory and slides, at least 1.
+    why : str
+        The reason, a sentence.
+    """
+    this = psutil.Process()
+    # A cluster, or `taskset`, may give a process fewer processors than the machine has; macOS cannot tell.
+    processors = len(this.cpu_affinity()) if hasattr(this, "cpu_affinity") else (os.cpu_count() or 1)
+    fit = int(psutil.virtual_memory().available / 1e9 / _GB_EACH)
+    jobs = max(1, min(processors, fit, slides, _MAX_WORKERS))
+    why = (
+        f"Processing {jobs} of {slides} slides at a time: {processors} processors, and free memory for {fit} slides "
+        f"({_GB_EACH} GB each). --jobs sets another number."
+    )
+    return jobs, why
 
 
 def _run_in_processes(

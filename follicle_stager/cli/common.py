@@ -31,7 +31,15 @@ Mpp = Annotated[
     float | None,
     typer.Option("--mpp", help="µm per pixel, if the slides do not contain it (used for all of them)."),
 ]
-Jobs = Annotated[int, typer.Option("--jobs", "-j", min=1, help="Number of slides processed at the same time.")]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        help="Number of slides processed at the same time; by default, as many as processors and free memory allow.",
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Parameters as TOML (see docs/parameters.md).")]
 Detector = Annotated[str | None, typer.Option("--detector", help="network (the default if it can run) or classical.")]
 MinScore = Annotated[

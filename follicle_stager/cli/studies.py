@@ -42,7 +42,7 @@ def run(
     samples: Annotated[Path, typer.Option("--samples", help="Sample sheet: which slide belongs to which animal.")],
     out_folder: Out,
     mpp: Mpp = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     config_file: ConfigFile = None,
     min_score: MinScore = None,
     detector: Detector = None,
@@ -76,7 +76,7 @@ def stage(
     slides: Slides,
     out_folder: Out,
     mpp: Mpp = None,
-    jobs: Jobs = 1,
+    jobs: Jobs = None,
     config_file: ConfigFile = None,
     min_score: MinScore = None,
     detector: Detector = None,
@@ -349,11 +349,16 @@ def _process(
     sheet: fs.SampleSheet | None,
     config: fs.Config,
     mpp: float | None,
-    jobs: int,
+    jobs: int | None,
 ) -> tuple[fs.Study, list[fs.Outcome]]:
     """Process slides with progress bars, and show the result."""
+    from follicle_stager.batch import jobs_for
     from follicle_stager.cli.progress import BatchProgress
 
+    if jobs is None:
+        jobs, why = jobs_for(len(sources))
+        if len(sources) > 1:
+            err.print(why, highlight=False, soft_wrap=True)
     try:
         with BatchProgress(err, total=len(sources)) as progress:
             study, outcomes = fs.process_folder(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @app.command()
 def demo(
     out_folder: Annotated[Path, typer.Option("--out", help="Study folder for the results.")] = Path("demo_study"),
-    jobs: Jobs = PROCESSORS,
+    jobs: Jobs = None,
 ) -> None:
     """Run the whole analysis on the synthetic example slides, and compare the counts with the known truth."""
     from follicle_stager import examples
@@ -214,7 +214,7 @@ def phantom(
     config_file: Annotated[
         Path | None, typer.Option("--config", help="All parameters as TOML, or a truth/plan.json.")
     ] = None,
-    jobs: Jobs = PROCESSORS,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, help="Processes that render slides.")] = PROCESSORS,
 ) -> None:
     """Render a synthetic cohort with known truth: slides, samples.csv and truth/."""
     from follicle_stager.cli.progress import BatchProgress

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from PIL import Image
 from scanners import tissue, write_svs
 from shapely.geometry import Point, mapping
 
+from follicle_stager import batch
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
 from follicle_stager.batch import run_batch
 from follicle_stager.cli import app, main
@@ -95,6 +97,20 @@ def test_one_process_gives_the_same(finished, cohort, tmp_path):
     for slide in serial.slide_ids():
         a, b = (s.slide_folder(slide) / "follicles.geojson" for s in (serial, Study(finished[0])))
         assert a.read_bytes() == b.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("processors", "free_gb", "slides", "jobs"),
+    [(8, 64, 40, 8), (8, 4, 40, 2), (8, 64, 3, 3), (2, 0.5, 40, 1), (96, 512, 500, 61)],
+)
+def test_slides_at_a_time_follow_from_the_machine(monkeypatch, processors, free_gb, slides, jobs):
+    monkeypatch.setattr(batch.psutil.Process, "cpu_affinity", lambda self: list(range(processors)), raising=False)
+    memory = SimpleNamespace(available=free_gb * 1e9)
+    monkeypatch.setattr(batch.psutil, "virtual_memory", lambda: memory)
+    number, why = batch.jobs_for(slides)
+    assert number == jobs
+    assert f"{jobs} of {slides} slides at a time: {processors} processors" in why
+    assert "--jobs" in why
 
 
 def test_run_again_keeps_finished_slides(finished, cohort, cli):
