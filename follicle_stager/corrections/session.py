@@ -87,7 +87,7 @@ class ReviewSession:
         self._author, self._measure, self._blind = author, measure, blind
         #: Whether the study cannot be written; it can then be viewed.
         self.read_only = False
-        #: Whether something changed since the files for other programs were written.
+        #: Whether the files for other programs may differ from the log.
         self.unsaved = False
         try:
             self._log: EditLog | ClosedLog = EditLog(folder)
@@ -99,6 +99,7 @@ class ReviewSession:
             now = standing(folder, run_id)
             self._predicted, self._state = now.predicted, replay(now.predicted, now.edits)
             self._done, self._undone = _history(now.edits)
+            self.unsaved = any(edit.changes for edit in now.edits)  # a crash may have left the files as they were
             if self.read_only:
                 self._state = now.state
                 return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# How long the thread waits before each task: Python runs one thread at a time, and reading a file of 2,000 follicles
+# How long the thread waits after it got a task: Python runs one thread at a time, and reading a file of 2,000 follicles
 # would keep the window from drawing.
 _LET_DRAW_S = 0.3
 
@@ -33,9 +34,10 @@ class Ahead:
 
     def submit(self, do: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Do something in the thread, soon; `result` waits for it."""
+        start = time.monotonic() + _LET_DRAW_S
 
         def later() -> R:
-            self._hurry.wait(_LET_DRAW_S)
+            self._hurry.wait(max(0.0, start - time.monotonic()))
             return do(*args, **kwargs)
 
         return self._thread.submit(later)

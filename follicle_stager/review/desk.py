@@ -9,6 +9,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from follicle_stager.audit import is_open
+from follicle_stager.corrections import Kind
 from follicle_stager.corrections.sections import places, section_of
 from follicle_stager.errors import UserError
 from follicle_stager.review.open_slides import OpenSlide, OpenSlides
@@ -84,6 +85,9 @@ class Desk:
         self.tour: Tour | None = None
         # A slide whose follicles are shown beside those of the open one, with its name.
         self._beside: tuple[str, Slide] | None = None
+        # Slides of the edits that can be undone and redone, the next one last; on a tour, these are on several slides.
+        self._acts: list[str] = []
+        self._undone: list[str] = []
         # Slides that changed and were left, and are not counted again yet.
         self._uncounted: set[str] = set()
         #: Whether the means of the groups are hidden, because the review is blinded or an audit is open.
@@ -146,9 +150,17 @@ class Desk:
             self.walk.go(step)
             return
         here = (self.slide_id, self.walk.current) if self.walk.current is not None else None
-        while (place := self.tour.next(step, here)) is not None:
+        for _ in range(len(self.tour) + 1):
+            place = self.tour.next(step, here)
+            if place is None:
+                self.walk.let_go()
+                break
             slide_id, follicle_id = here = place
-            self.open(slide_id)
+            try:
+                self.open(slide_id)
+            except BaseException:
+                self.tour.is_closed(place)
+                raise
             if self.walk.is_due(follicle_id) or (step < 0 and follicle_id in self.session):
                 self.walk.go_to(follicle_id)
                 break
@@ -351,9 +363,11 @@ class Desk:
         Edit or None
             The edit that was undone; None if there is none.
         """
-        if self.tour is not None and self.tour.acts:
-            self.open(self.tour.acts[-1])
+        if self.tour is not None and self._acts:
+            self.open(self._acts[-1])
         last = self.session.history[-1:]
+        if not last and self._acts[-1:] == [self.slide_id]:  # the slide was searched again
+            self._acts.pop()
         self._look_at(self.session.undo())
         return last[0] if last else None
 
@@ -365,9 +379,11 @@ class Desk:
         Edit or None
             The edit that was done again; None if there is none.
         """
-        if self.tour is not None and self.tour.undone:
-            self.open(self.tour.undone[-1])
+        if self.tour is not None and self._undone:
+            self.open(self._undone[-1])
         last = self.session.undone[-1:]
+        if not last and self._undone[-1:] == [self.slide_id]:
+            self._undone.pop()
         self._look_at(self.session.redo())
         return last[0] if last else None
 
@@ -378,7 +394,7 @@ class Desk:
         self.session.save(self.done)
         self._progress[self.slide_id] = self.progress
         with contextlib.suppress(UserError):  # this is reported where the counts are shown
-            self._tell()
+            self._tell(self.here)
 
     @property
     def progress(self) -> Progress:
@@ -421,20 +437,25 @@ class Desk:
         """
         if self._tally is None:
             return None
-        for slide_id in sorted(self._uncounted):
-            content = self.study.content(slide_id)
-            self._tally.update(slide_id, content.follicles, content.sections, content.notes)
+        kept = self._slides.among()
+        for slide_id in sorted(self._uncounted - {self.slide_id}):
+            if slide_id in kept:
+                self._tell(kept[slide_id])
+            else:
+                content = self.study.content(slide_id)
+                self._tally.update(slide_id, content.follicles, content.sections, content.notes)
             self._uncounted.discard(slide_id)
         if self._here is not None:
-            self._tell()
+            self._tell(self._here)
         return self._tally.counts()
 
-    def _tell(self) -> None:
-        """Count the open slide again."""
+    def _tell(self, slide: OpenSlide) -> None:
+        """Count an open slide again."""
         if self._tally is not None:
-            sections = self.session.sections
-            folder = self.study.slide_folder(self.slide_id)
-            self._tally.update(self.slide_id, placed(folder, self.follicles, sections), sections)
+            session = slide.session
+            folder = self.study.slide_folder(slide.slide_id)
+            follicles = placed(folder, session.follicles, session.sections)
+            self._tally.update(slide.slide_id, follicles, session.sections)
 
     def _set_aside(self) -> None:
         """Leave the open slide as it is on a tour: to save and count it would take longer than the way to the next."""
@@ -488,8 +509,18 @@ class Desk:
 
     def _take_in(self, edit: Edit) -> None:
         self.walk.follow(edit)
+        if edit.kind in (Kind.UNDO, Kind.REDO):
+            source, target = (self._acts, self._undone) if edit.kind == Kind.UNDO else (self._undone, self._acts)
+            if self.slide_id in source:
+                del source[len(source) - 1 - source[::-1].index(self.slide_id)]
+            target.append(self.slide_id)
+        elif edit.changes:
+            self._acts.append(self.slide_id)
+            self._undone.clear()
         if self.tour is not None:
-            self.tour.note(self.slide_id, edit, self.walk.is_due)
+            touched = self.follicles if edit.sections_before else edit.after
+            gone = {f.id for f in edit.before} - {f.id for f in edit.after}
+            self.tour.note(self.slide_id, touched, gone, self.walk.is_due)
 
     def _report(self, edit: Edit) -> None:
         self.changed({f.id for f in (*edit.before, *edit.after)})

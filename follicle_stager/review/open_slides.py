@@ -10,7 +10,7 @@ import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from follicle_stager.errors import UserError
 from follicle_stager.pipeline import Examiner
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Follicles of the slides that stay open: about 8 kB each.
-_KEPT = 60_000
+# Slides that stay open (each needs two or three open files, of which macOS allows 256), and their follicles, of about
+# 8 kB each.
+_SLIDES, _KEPT = 20, 60_000
 # What a window of this size shows around a follicle, in its diameters, of which small ones count as larger, µm; largest
 # level that is decoded as a whole, px.
 _SCREEN_PX, _DIAMETERS, _LEAST_UM = 1250, 5.0, 60.0
@@ -70,8 +71,9 @@ class OpenSlide:
     def __init__(self, study: Study, slide_id: str, *, author: str, blind: bool) -> None:
         self._study, self.slide_id = study, slide_id
         self.steps: Steps | None = None
-        # The window and the thread may ask for the image at the same time.
-        self._lock = threading.Lock()
+        # The window and the thread may ask for the image at the same time, and it must not be closed while it is read.
+        self._lock, self._reading = threading.Lock(), threading.Lock()
+        self._released = False
         self._image: Slide | None = None
         self._examiner: Examiner | None = None
         self.pixel_size = study.pixel_size(slide_id)
@@ -88,6 +90,8 @@ class OpenSlide:
             If the file is not found or cannot be read.
         """
         with self._lock:
+            if self._released:
+                raise UserError(f"{self.slide_id}: this slide was closed; open it again.")
             if self._image is None:
                 self._image = self._study.open_slide(self.slide_id)
             return self._image
@@ -107,7 +111,8 @@ class OpenSlide:
 
     def look_ahead(self, follicle_id: str) -> None:
         """Decode the image around a follicle, and its map, so that they are at hand when the follicle comes."""
-        with contextlib.suppress(UserError, KeyError):  # it is reported when the follicle comes
+        # Whatever is wrong is reported when the follicle comes.
+        with contextlib.suppress(Exception), self._reading:
             levels = self.image.levels
             left, top, right, bottom = self.session[follicle_id].outline.bounds
             side = _DIAMETERS * max(right - left, bottom - top, _LEAST_UM / self.pixel_size.mpp)
@@ -137,10 +142,12 @@ class OpenSlide:
 
     def release(self) -> None:
         """Release the slide for others, without saving it."""
-        self.session.release()
-        if self._image is not None:
-            self._image.close()
-            self._image = None
+        with self._reading, self._lock:
+            self._released = True
+            self.session.release()
+            if self._image is not None:
+                self._image.close()
+                self._image = None
 
     def _measured(self, outline: Polygon) -> Follicle | None:
         return self.examiner.measured(outline)
@@ -164,6 +171,8 @@ class OpenSlides:
         self._thread, self._closing = Ahead("slides"), False
         # By name, the slide that was used last at the end; None is a slide that was released.
         self._slides: OrderedDict[str, Future[OpenSlide | None]] = OrderedDict()
+        # What the thread was asked to look at ahead, by slide.
+        self._waiting: list[tuple[str, Future[Any]]] = []
 
     def take(self, slide_id: str) -> OpenSlide:
         """A slide that is then open for the caller alone, who gives it to `keep` or releases it.
@@ -182,12 +191,12 @@ class OpenSlides:
         kept.set_result(slide)
         self._slides[slide.slide_id] = kept
         among = self.among()
-        count = sum(len(one.session.follicles) for one in among.values())
+        count, gone = sum(len(one.session.follicles) for one in among.values()), 0
         for name, one in among.items():
-            if count <= _KEPT or one is slide:
+            if (count <= _KEPT and len(among) - gone <= _SLIDES) or one is slide:
                 break
             self._slides[name] = self._thread.submit(_let_go, one)
-            count -= len(one.session.follicles)
+            count, gone = count - len(one.session.follicles), gone + 1
 
     def open_ahead(self, places: Iterable[tuple[str, str]], here: OpenSlide) -> None:
         """Open slides in the thread, and read their images around follicles.
@@ -199,12 +208,17 @@ class OpenSlides:
         here
             The slide on the screen.
         """
+        for slide_id, task in self._waiting:  # the way went elsewhere
+            if task.cancel() and self._slides.get(slide_id) is task:
+                del self._slides[slide_id]
+        self._waiting.clear()
         for slide_id, follicle_id in places:
             opened = here if slide_id == here.slide_id else self.among().get(slide_id)
             if opened is not None:
-                self._thread.submit(opened.look_ahead, follicle_id)
+                self._waiting.append((slide_id, self._thread.submit(opened.look_ahead, follicle_id)))
             elif slide_id not in self._slides or self._slides[slide_id].done():
                 self._slides[slide_id] = self._thread.submit(self._ahead, slide_id, follicle_id)
+                self._waiting.append((slide_id, self._slides[slide_id]))
 
     def among(self) -> dict[str, OpenSlide]:
         """The slides that are open and at rest, by name; the one that was used last is the last one."""

@@ -6,16 +6,15 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from follicle_stager.corrections import Kind
+from follicle_stager.errors import UserError
 from follicle_stager.review.overlap import Overlaps
 from follicle_stager.review.queue import Filter, Order, is_unstaged, progress, ranks
 from follicle_stager.stages import Status
 from follicle_stager.staging import learned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 
-    from follicle_stager.corrections import Edit
     from follicle_stager.records import Follicle
     from follicle_stager.review.queue import Opinions, Progress, Rank
     from follicle_stager.study import Study
@@ -42,15 +41,15 @@ class Tour:
     ----------
     progress
         Progress on each slide when it was read.
+    left_out
+        Why slides are left out, in words.
     at
         The place that was shown last; None at the start.
-    acts, undone
-        Slides of the edits of this tour that can be undone and redone; the next one is the last.
 
     Raises
     ------
     UserError
-        If a slide is damaged, or the order needs a classifier that the study does not have.
+        If the order needs a classifier that the study does not have.
     """
 
     def __init__(
@@ -63,29 +62,34 @@ class Tour:
     ) -> None:
         self.order, self.only = order, only
         self.progress: dict[str, Progress] = {}
+        self.left_out: list[str] = []
         self.at: Place | None = None
-        self.acts: list[str] = []
-        self.undone: list[str] = []
+        # A place whose slide could not be opened.
+        self._closed: Place | None = None
         # Follicles that are not to be reviewed: a person has judged them, or they are gone.
         self._passed: set[Place] = set()
         ranked: list[tuple[Rank, Place]] = []
         for number, slide_id in enumerate(slide_ids):
             tell(number, len(slide_ids))
-            follicles = study.content(slide_id).included
+            try:
+                follicles = study.content(slide_id).included
+            except UserError as error:  # one damaged slide must not keep a person from the others
+                self.left_out.append(str(error))
+                continue
             self.progress[slide_id] = progress(follicles)
-            overlaps = Overlaps()
-            overlaps.update((), follicles)
             opinions = opinions_of(study, follicles) if order == Order.DISAGREEMENT else None
             # Judged ones are passed, but it is possible to go back to them.
             chosen = [f for f in follicles if replace(only, statuses=frozenset()).lets(f)]
-            rank = ranks(chosen, order, opinions=opinions, overlapping=overlaps.by_id)
+            overlapping = _overlapping(follicles)
+            rank = ranks(chosen, order, opinions=opinions, overlapping=overlapping)
             first: Rank = (number,) if order == Order.POSITION else ()
             ranked += [((*first, *own), (slide_id, follicle_id)) for follicle_id, own in rank.items()]
-            due = {f.id for f in chosen if only.lets(f) or is_unstaged(f)}
-            due |= {f.id for f in chosen if f.id in overlaps.by_id and f.status == Status.PREDICTED}
-            self._passed |= {(slide_id, f.id) for f in chosen if f.id not in due}
+            self._passed |= {(slide_id, f.id) for f in chosen if not self._is_due(f, overlapping)}
         self._path = [place for _, place in sorted(ranked)]
         self._number = {place: number for number, place in enumerate(self._path)}
+
+    def __len__(self) -> int:
+        return len(self._path)
 
     def next(self, step: int = 1, here: Place | None = None) -> Place | None:
         """Go to the next place to review, starting again at the end; backwards, judged ones are included.
@@ -97,7 +101,7 @@ class Tour:
         here
             Where the person is now: after a decision elsewhere, the tour first returns to where it was.
         """
-        if step < 0 or self.at is None or here == self.at or self.at in self._passed:
+        if step < 0 or self.at is None or self.at in (here, self._closed) or self.at in self._passed:
             self.at = next(self._from_here(step), None)
         return self.at
 
@@ -109,36 +113,43 @@ class Tour:
         """Pass a place from now on, because there is nothing to review."""
         self._passed.add(place)
 
-    def note(self, slide_id: str, edit: Edit, is_due: Callable[[str], bool]) -> None:
-        """Take an edit in: what was judged is passed, and what was added comes last.
+    def is_closed(self, place: Place) -> None:
+        """Say that the slide of the place could not be opened: next, the tour goes on from there."""
+        self._closed = place
+
+    def note(
+        self, slide_id: str, touched: Iterable[Follicle], gone: Iterable[str], is_due: Callable[[str], bool]
+    ) -> None:
+        """Take a change of the open slide in: what was judged is passed, and what was added comes last.
 
         Parameters
         ----------
         slide_id
-            Slide of the edit.
-        edit
-            The edit.
+            Name of the slide.
+        touched
+            Follicles that may have changed.
+        gone
+            Ids of follicles that no longer exist.
         is_due
             Whether a follicle of the slide is to be reviewed, by its id.
         """
-        if edit.kind in (Kind.UNDO, Kind.REDO):
-            source, target = (self.acts, self.undone) if edit.kind == Kind.UNDO else (self.undone, self.acts)
-            if source:
-                target.append(source.pop())
-        elif edit.changes:
-            self.acts.append(slide_id)
-            self.undone.clear()
-        for follicle in edit.after:
-            place = slide_id, follicle.id
-            if place not in self._number:
-                self._number[place] = len(self._path)
-                self._path.append(place)
-        self._passed |= {(slide_id, f.id) for f in edit.before}
-        self._passed -= {(slide_id, f.id) for f in edit.after if is_due(f.id)}
+        due = {(slide_id, f.id): is_due(f.id) for f in touched}
+        for place in [place for place, wanted in due.items() if wanted and place not in self._number]:
+            self._number[place] = len(self._path)
+            self._path.append(place)
+        self._passed |= {(slide_id, one) for one in gone} | {place for place, wanted in due.items() if not wanted}
+        self._passed -= {place for place, wanted in due.items() if wanted}
 
-    def note_all(self, slide_id: str, follicles: Iterable[Follicle]) -> None:
+    def note_all(self, slide_id: str, follicles: Sequence[Follicle]) -> None:
         """Take in decisions about follicles of a slide that is not open."""
-        self._passed |= {(slide_id, f.id) for f in follicles if not self.only.lets(f)}
+        overlapping = _overlapping(follicles)
+        due = {f.id for f in follicles if self._is_due(f, overlapping)}
+        self.note(slide_id, follicles, (), lambda follicle_id: follicle_id in due)
+
+    def _is_due(self, follicle: Follicle, overlapping: Container[str]) -> bool:
+        """Whether a follicle is to be reviewed, as `Walk.is_due` says on an open slide."""
+        unjudged = follicle.id in overlapping and follicle.status == Status.PREDICTED
+        return unjudged or is_unstaged(follicle) or self.only.lets(follicle)
 
     def go_to(self, place: Place) -> None:
         """Go on from a place, if it belongs to the tour."""
@@ -149,6 +160,12 @@ class Tour:
         here = self._number.get(self.at, 0) if self.at is not None else -1 if step > 0 else 0
         order = (self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1))
         return (place for place in order if step < 0 or place not in self._passed)
+
+
+def _overlapping(follicles: Sequence[Follicle]) -> Container[str]:
+    overlaps = Overlaps()
+    overlaps.update((), follicles)
+    return overlaps.by_id
 
 
 def opinions_of(study: Study, follicles: Sequence[Follicle]) -> Opinions:

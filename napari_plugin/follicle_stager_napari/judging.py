@@ -103,12 +103,9 @@ class JudgingPart(QWidget):
             grid.addWidget(box, line, 2 * side + 1)
         return part
 
-    def choose(self, *, random: bool, study: bool) -> None:
-        """Choose a random order instead of the usual one, and the whole study instead of the open slide."""
-        for box, text in (
-            (self._order, Order.RANDOM if random else Order.UNCERTAINTY),
-            (self._scope, STUDY if study else THIS_SLIDE),
-        ):
+    def choose(self, order: Order, *, study: bool) -> None:
+        """Set the lists to an order, of the whole study or of the open slide, without applying them."""
+        for box, text in ((self._order, order.value), (self._scope, STUDY if study else THIS_SLIDE)):
             box.blockSignals(True)
             box.setCurrentText(text)
             box.blockSignals(False)

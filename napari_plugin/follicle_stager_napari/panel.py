@@ -25,6 +25,7 @@ from follicle_stager.detection import DETECTORS
 from follicle_stager.errors import UserError
 from follicle_stager.learning import learn
 from follicle_stager.pixel_size import GIVEN
+from follicle_stager.review import Order
 from follicle_stager.review.blinding import begin_or_end
 from follicle_stager.review.desk import Desk
 from follicle_stager.review.tour import Tour
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from follicle_stager.batch import Outcome
     from follicle_stager.learning import Learned
     from follicle_stager.records import Follicle
-    from follicle_stager.review import Filter, Order
+    from follicle_stager.review import Filter
     from follicle_stager_napari.keymap import Action
     from follicle_stager_napari.work import Tell
 
@@ -261,7 +262,8 @@ class ReviewPanel(QWidget):
         for part in (self._choosing, self._locating):
             part.setEnabled(not blind)  # file dialogs show names
         self._viewer.title = f"follicle-stager: {'blinded review' if blind else desk.study.path}"
-        self._judging.choose(random=blind, study=blind and len(desk.slide_ids()) > 1)
+        order = Order.RANDOM if blind else Order.UNCERTAINTY
+        self._judging.choose(order, study=blind and len(desk.slide_ids()) > 1)
 
     def open_slide(self, path: Path) -> None:
         """Open a slide, with a study folder next to it, which is made if needed. Ask for the µm/px if it is unknown.
@@ -420,7 +422,7 @@ class ReviewPanel(QWidget):
             self.reviewer.act(action)
 
     def _sort(self, order: Order, only: Filter, of_study: bool) -> None:
-        if self.reviewer is None or not self.reviewer.desk.slide_id:
+        if self.reviewer is None or not (of_study or self.reviewer.desk.slide_id):
             return
         reviewer, desk = self.reviewer, self.reviewer.desk
         if not of_study:
@@ -431,7 +433,16 @@ class ReviewPanel(QWidget):
             slides = desk.slide_ids()
             return Tour(desk.study, slides, order, only, lambda done, total: tell("slides", done, total))
 
-        self._try(lambda: self.work.start(read, reviewer.tour))
+        def begin(tour: Tour) -> None:
+            if tour.left_out:
+                self._say("\n".join(["Left out:", *tour.left_out]))
+            reviewer.tour(tour)
+
+        def only_here() -> None:
+            self._judging.choose(order, study=False)
+            self._sort(order, only, of_study=False)
+
+        self._try(lambda: self.work.start(read, begin, otherwise=only_here))
 
     def learn(self) -> None:
         """Learn staging from the judgements in the study."""

@@ -155,29 +155,19 @@ class Reviewer:
 
     def _show_slide(self) -> None:
         """Show the slide that the desk has opened, in the layers of the one before where these can hold it."""
-        self._slide_id = self.desk.slide_id
         self.pointer.forget()
         self._in_view = self._area = None
-        name = "" if self.desk.blinding is None else self.desk.shown_name(self._slide_id)
+        name = "" if self.desk.blinding is None else self.desk.shown_name(self.desk.slide_id)
         try:
-            picture = slide_layer(self.desk.slide, name=name)[:2]
+            data, options, _ = slide_layer(self.desk.slide, name=name)
+            if self._can_hold(options["multiscale"]):
+                self._exchange(data, options)
+            else:
+                self._make_layers((data, options))
         except UserError as error:  # follicles can be staged without the image
             self._say(str(error))
-            picture = None
-        if picture is None or not self._can_hold(picture[1]["multiscale"]):
-            self._make_layers(picture)
-        else:
-            data, options = picture
-            with self._of_ours():
-                self._use("select")
-                self._picture.data, self._picture.name = data, options["name"]
-                for layer in (self.layer, self._labels, self._picture):
-                    rescale(layer, options["scale"])
-                    if not layer.visible:  # napari draws it again also if this changes nothing
-                        layer.visible = True
-            self._drawing, self.pointer.brushing, self._area_for = "select", False, None
-            self._ids = []
-            self.tissue.draw()
+            self._make_layers(None)
+        self._slide_id = self.desk.slide_id
         self._look()
         if self.desk.walk.current is None and self.tissue.drawn:
             with self._of_ours():
@@ -190,6 +180,19 @@ class Reviewer:
         layers = self.layer, self._labels, self.tissue.layer, self._picture
         there = all(layer is not None and layer in self.viewer.layers for layer in layers)
         return there and self._picture.multiscale == multiscale
+
+    def _exchange(self, data: Any, options: dict[str, Any]) -> None:
+        """Show another image in the layers that are there."""
+        with self._of_ours():
+            self._use("select")
+            self._ids = []
+            self._picture.data, self._picture.name = data, options["name"]
+            for layer in (self.layer, self._labels, self._picture):
+                rescale(layer, options["scale"])
+                if not layer.visible:  # napari draws it again also if this changes nothing
+                    layer.visible = True
+        self._drawing, self.pointer.brushing, self._area_for = "select", False, None
+        self.tissue.draw()
 
     def _make_layers(self, picture: tuple[Any, dict[str, Any]] | None) -> None:
         self._clear()
@@ -261,7 +264,8 @@ class Reviewer:
                 return
         with self._told():
             action.do(self)
-        self.show()
+        with self._told():
+            self.show()
 
     def go(self, step: int) -> None:
         """Go to the next or previous follicle."""
@@ -379,12 +383,16 @@ class Reviewer:
         if self.layer is None:
             return
         self._look()
+        self._select_chosen()
         with self._of_ours():
-            current = self.desk.walk.current
-            chosen = {*self.desk.walk.selected} if self.desk.walk.selected else {current}
-            self._select({i for i, f in enumerate(self._ids) if f in chosen})
             self._label()
         self._refresh()
+
+    def _select_chosen(self) -> None:
+        """Highlight the follicles to which commands apply, those of them that are drawn."""
+        chosen = {*self.desk.walk.selected} if self.desk.walk.selected else {self.desk.walk.current}
+        with self._of_ours():
+            self._select({i for i, f in enumerate(self._ids) if f in chosen})
 
     def _look(self) -> None:
         """Bring the current follicle into view."""
@@ -401,6 +409,7 @@ class Reviewer:
             return
         if not self._half_drawn and self._area is not None and not self._area.contains(self.in_view()):
             self._draw_all()
+            self._select_chosen()
         if zoom_differs(self._zoom, self.viewer.scene.camera.zoom):
             self._rescale()
             self._label()

@@ -607,7 +607,7 @@ class TestBadInput:
             return real(path)
 
         monkeypatch.setattr(folder, "replacing", full_after_one)
-        shown = self.fails(cli, "stage", cohort, "--out", study, code=1)
+        shown = self.fails(cli, "stage", cohort, "--out", study, "--jobs", 1, code=1)
         assert "the disk is full" in shown
         assert len(Study(study).slide_ids()) == 1
 

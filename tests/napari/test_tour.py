@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import tifffile
 
 pytest.importorskip("napari")
 
+from follicle_stager_napari import panel as panel_module
 from follicle_stager_napari import reviewer as reviewer_module
 from follicle_stager_napari.layers import vertices
 
 from follicle_stager.corrections.log import read_edits
+from follicle_stager.review import Order
 from follicle_stager.stages import Status
 
 
@@ -108,3 +111,61 @@ def test_of_many_follicles_those_near_the_view_are_drawn(study, sit_down, monkey
     person.press("Control-Z")
     assert person.desk.walk.current in drawn()
     assert len(reviewer.layer.features) == len(reviewer.layer.data)
+
+
+def test_a_slide_that_cannot_be_decoded_can_be_staged_without_its_image(study, sit_down, qtbot):
+    """Also on a tour: the next key is for the follicle that the desk has, and no name is shown."""
+    broken, other = study.slide_ids()
+    path = study.source(broken)
+    copy = study.path.parent / path.name
+    content = bytearray(path.read_bytes())
+    with tifffile.TiffFile(path) as file:
+        for page in (level.keyframe for level in file.series[0].levels):
+            for offset, count in zip(page.dataoffsets, page.databytecounts, strict=True):
+                content[offset : offset + count] = b"no pixels " * (count // 10) + b"x" * (count % 10)
+    copy.write_bytes(content)
+    study.moved_to(broken, copy)
+    person = sit_down()
+    person.panel.open_study(study.path, blind=True)
+    person.wait_for_work()
+    every = sum(len(study.content(s).included) for s in study.slide_ids())
+    done, messages = set(), set()
+    while person.desk.walk.current is not None:
+        reviewer, one = person.panel.reviewer, person.desk.walk.current
+        assert set(reviewer.layer.features["id"]) == {f.id for f in person.desk.follicles}
+        chosen = [reviewer.layer.features["id"][row] for row in reviewer.layer.selected_data]
+        assert chosen == [one]
+        messages.add(person.panel._message.text())
+        done.add((person.desk.slide_id, one))
+        person.press("4")
+    assert any("cannot be read" in said for said in messages)
+    assert not any(broken in said for said in messages)
+    assert len(done) == every
+    assert {slide_id for slide_id, _ in done} == {broken, other}
+
+
+def test_the_selection_is_seen_after_panning(study, sit_down, monkeypatch):
+    monkeypatch.setattr(reviewer_module, "_MANY", 2)
+    monkeypatch.setattr(reviewer_module, "_AROUND", 0.0)
+    person = sit_down(study.path)
+    reviewer = person.panel.reviewer
+    ids = [f.id for f in person.desk.follicles[:3]]
+    person.desk.walk.selected = tuple(ids)
+    person.viewer.scene.camera.zoom = 0.05
+    rows = [reviewer.layer.features["id"][row] for row in reviewer.layer.selected_data]
+    assert sorted(rows) == sorted(ids)
+
+
+def test_stop_while_the_slides_are_read_says_what_comes(study, sit_down, qtbot, monkeypatch):
+    def wait(study, slide_ids, order, only, tell):
+        while True:
+            tell(0, 2)
+
+    monkeypatch.setattr(panel_module, "Tour", wait)
+    person = sit_down()
+    person.panel.open_study(study.path, blind=True)
+    assert person.panel.work.busy
+    person.panel.work.stop()
+    person.wait_for_work()
+    assert person.panel._judging._scope.currentText() == "this slide"
+    assert person.desk.walk.order == Order.RANDOM
