@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from follicle_stager.config import Config
+from follicle_stager.detection.network.model import use_threads
 from follicle_stager.errors import StudyError, UserError, describe_os_error
 from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
@@ -241,9 +242,7 @@ def jobs_for(slides: int) -> tuple[int, str]:
     why : str
         The reason, a sentence.
     """
-    this = psutil.Process()
-    # A cluster, or `taskset`, may give a process fewer processors than the machine has; macOS cannot tell.
-    processors = len(this.cpu_affinity()) if hasattr(this, "cpu_affinity") else (os.cpu_count() or 1)
+    processors = _processors()
     fit = int(psutil.virtual_memory().available / 1e9 / _GB_EACH)
     jobs = max(1, min(processors, fit, slides, _MAX_WORKERS))
     why = (
@@ -251,6 +250,13 @@ def jobs_for(slides: int) -> tuple[int, str]:
         f"({_GB_EACH} GB each). --jobs sets another number."
     )
     return jobs, why
+
+
+def _processors() -> int:
+    """Number of processors that this process may use."""
+    this = psutil.Process()
+    # A cluster, or `taskset`, may give a process fewer processors than the machine has; macOS cannot tell.
+    return len(this.cpu_affinity()) if hasattr(this, "cpu_affinity") else (os.cpu_count() or 1)
 
 
 def _run_in_processes(
@@ -261,7 +267,8 @@ def _run_in_processes(
     messages: Messages = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
     listener.start()
-    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages,))
+    threads = max(1, _processors() // jobs)
+    executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages, threads))
     broken = []
     try:
         futures: dict[Future[Outcome], _Job] = {executor.submit(_work_remote, task): task for task in tasks}
@@ -293,10 +300,11 @@ def _listen(messages: Messages, on_progress: OnProgress) -> None:
 _messages: Messages | None = None
 
 
-def _start_worker(messages: Messages) -> None:
+def _start_worker(messages: Messages, threads: int) -> None:
     """Set up a worker process: the parent handles Ctrl+C, and the worker ends when the parent has ended."""
     global _messages
     _messages = messages
+    use_threads(threads)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

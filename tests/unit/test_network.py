@@ -42,6 +42,18 @@ class TestShown:
         assert_allclose(a, b, atol=0.03)
 
 
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
+    monkeypatch.setattr(model, "_threads", 0)
+    network = model.Network(model.SHIPPED, model.describe().scales[0])
+    picture = np.random.default_rng(0).uniform(-1, 1, (3, 256, 256)).astype(np.float32)
+    before = network(picture)
+    model.use_threads(3)
+    network = model.Network(model.SHIPPED, model.describe().scales[0])
+    assert network._session.get_session_options().intra_op_num_threads == 3
+    for name in ("classes", "border", "centre", "rays", "texture"):
+        assert (getattr(network(picture), name) == getattr(before, name)).all(), "results do not depend on it"
+
+
 class TestConsensus:
     @given(st.integers(0, 10_000))
     @settings(max_examples=25)

@@ -38,6 +38,10 @@ DESCRIPTION = "network.toml"
 _TILE_PX = 1280
 
 
+# Threads of a network, if a batch has set them; otherwise 0.
+_threads = 0
+
+
 class Scale(BaseModel):
     """One scale of a network; lengths are µm."""
 
@@ -115,7 +119,8 @@ class Network:
             )
         options = onnxruntime.SessionOptions()
         # A process of a batch shares the machine with others; a single process may use all cores.
-        options.intra_op_num_threads = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
+        alone = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
+        options.intra_op_num_threads = _threads or alone
         options.enable_mem_pattern = False  # windows differ in size, and a memory plan for each size would be kept
         self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         if len(self._session.get_outputs()) != len(fields(Maps)):
@@ -204,6 +209,12 @@ def _boxes(wanted: NDArray[np.bool_]) -> Iterator[tuple[slice, slice]]:
         own = tuple(slice(start, stop) if i == axis else s for i, s in enumerate(box))
         piece[own] = wanted[own]
         yield from _boxes(piece)
+
+
+def use_threads(count: int) -> None:
+    """Set the number of threads of each network that this process loads from now on; results do not depend on it."""
+    global _threads
+    _threads = count
 
 
 def can_run() -> bool:
