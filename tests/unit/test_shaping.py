@@ -50,7 +50,8 @@ def test_a_moved_corner_goes_where_it_was_put_and_leaves_no_spike(place, shift):
     moved = nudged(before, after)
     assert moved[place] == pytest.approx(before[place] + shift)
     steps = np.hypot(*(np.roll(moved - before, -1, axis=0) - (moved - before)).T)
-    assert steps.max() <= 0.5 * max(np.hypot(*shift), 1e-6) + 1e-9, "neighbours follow"
+    # What is moved by a millionth of a pixel counts as not moved.
+    assert steps.max() <= 0.5 * np.hypot(*shift) + 2e-6, "neighbours follow"
 
 
 def test_several_moved_corners_are_left_as_they_are():
