@@ -35,8 +35,9 @@ if TYPE_CHECKING:
 
 
 _PART_COLORS = {"Oocyte": (230, 230, 230), "Nucleus": (90, 90, 90), "Fluid": (86, 180, 233)}
-#: Names of the probabilities in a file.
-_PROBABILITIES = {f"P {stage.label}": stage for stage in Stage}
+# Names of the probabilities in a file.
+_NAME_OF = {stage: f"P {stage.label}" for stage in Stage}
+_STAGE_OF = {name: stage for stage, name in _NAME_OF.items()}
 
 
 def write_geojson(path: str | Path, follicles: Iterable[Follicle]) -> None:
@@ -231,7 +232,7 @@ def _areas(shape: Shape) -> tuple[tuple[str, Polygon | None], ...]:
 def _numbers(said: Assessment, others: Mapping[str, float] | None = None) -> dict[str, float]:
     """Score, measurements and probabilities as QuPath shows them; NaN is left out, as JSON has no NaN."""
     numbers = {"Score": said.score, **dict(said.measurements.items() if said.measurements is not None else ())}
-    numbers |= {f"P {stage.label}": p for stage, p in said.probabilities.items()}
+    numbers |= {_NAME_OF[stage]: p for stage, p in said.probabilities.items()}
     return {name: round(v, 4) for name, v in (numbers | dict(others or {})).items() if math.isfinite(v)}
 
 
@@ -304,7 +305,7 @@ def _read_numbers(values: Mapping[str, Any], reasons: str, *, ours: bool) -> tup
         if ours:
             raise ValueError(f"Score is {score:g}, not a probability")
         score = 1.0  # another program's score with another meaning
-    probabilities = {_PROBABILITIES[name]: numbers.pop(name) for name in list(numbers) if name in _PROBABILITIES}
+    probabilities = {_STAGE_OF[name]: numbers.pop(name) for name in list(numbers) if name in _STAGE_OF}
     measured = {name: numbers.pop(name) for name in Measurements.names() if name in numbers}
     said = Assessment(
         probabilities=probabilities,

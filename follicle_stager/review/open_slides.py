@@ -212,8 +212,9 @@ class OpenSlides:
             if task.cancel() and self._slides.get(slide_id) is task:
                 del self._slides[slide_id]
         self._waiting.clear()
+        among = self.among() | {here.slide_id: here}
         for slide_id, follicle_id in places:
-            opened = here if slide_id == here.slide_id else self.among().get(slide_id)
+            opened = among.get(slide_id)
             if opened is not None:
                 self._waiting.append((slide_id, self._thread.submit(opened.look_ahead, follicle_id)))
             elif slide_id not in self._slides or self._slides[slide_id].done():

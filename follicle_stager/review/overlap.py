@@ -15,15 +15,21 @@ if TYPE_CHECKING:
 class Overlaps:
     """Overlapping outlines on one slide.
 
+    Parameters
+    ----------
+    follicles
+        Follicles of the slide.
+
     Attributes
     ----------
     by_id
         Ids of the overlapping follicles, by follicle id; follicles without overlap are left out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, follicles: Iterable[Follicle] = ()) -> None:
         self._counted: dict[str, Follicle] = {}
         self.by_id: dict[str, list[str]] = {}
+        self.update((), follicles)
 
     def update(self, before: Iterable[Follicle], after: Iterable[Follicle]) -> None:
         """Update after an edit that replaces follicles; only new outlines are compared."""

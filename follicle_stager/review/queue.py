@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -55,6 +55,11 @@ class Filter:
         )
         return all(not wanted or own in wanted for wanted, own in chosen)
 
+    @property
+    def with_judged(self) -> Filter:
+        """The same criteria for any status: judged follicles are skipped, but it is possible to go back to them."""
+        return replace(self, statuses=frozenset())
+
 
 @dataclass(frozen=True)
 class Progress:
@@ -76,6 +81,22 @@ def progress(follicles: Iterable[Follicle]) -> Progress:
 def is_unstaged(follicle: Follicle) -> bool:
     """Whether a person added the follicle, and nobody has staged it."""
     return follicle.status == Status.ADDED and not follicle.staged_by_person
+
+
+def is_due(follicle: Follicle, only: Filter, overlapping: Container[str]) -> bool:
+    """Whether a follicle is to be reviewed: it meets the criteria, nobody staged it, or it may be counted twice.
+
+    Parameters
+    ----------
+    follicle
+        The follicle.
+    only
+        Criteria for follicles.
+    overlapping
+        Ids of follicles that overlap another one.
+    """
+    unjudged = follicle.id in overlapping and follicle.status == Status.PREDICTED
+    return unjudged or is_unstaged(follicle) or only.lets(follicle)
 
 
 def uncertainty(follicle: Follicle) -> float:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import UserError
 from follicle_stager.review.overlap import Overlaps
-from follicle_stager.review.queue import Filter, Order, is_unstaged, progress, ranks
-from follicle_stager.stages import Status
+from follicle_stager.review.queue import Filter, Order, is_due, progress, ranks
 from follicle_stager.staging import learned
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from follicle_stager.records import Follicle
     from follicle_stager.review.queue import Opinions, Progress, Rank
@@ -78,13 +76,12 @@ class Tour:
                 continue
             self.progress[slide_id] = progress(follicles)
             opinions = opinions_of(study, follicles) if order == Order.DISAGREEMENT else None
-            # Judged ones are passed, but it is possible to go back to them.
-            chosen = [f for f in follicles if replace(only, statuses=frozenset()).lets(f)]
-            overlapping = _overlapping(follicles)
+            chosen = [f for f in follicles if only.with_judged.lets(f)]
+            overlapping = Overlaps(follicles).by_id
             rank = ranks(chosen, order, opinions=opinions, overlapping=overlapping)
             first: Rank = (number,) if order == Order.POSITION else ()
             ranked += [((*first, *own), (slide_id, follicle_id)) for follicle_id, own in rank.items()]
-            self._passed |= {(slide_id, f.id) for f in chosen if not self._is_due(f, overlapping)}
+            self._passed |= {(slide_id, f.id) for f in chosen if not is_due(f, only, overlapping)}
         self._path = [place for _, place in sorted(ranked)]
         self._number = {place: number for number, place in enumerate(self._path)}
 
@@ -142,14 +139,9 @@ class Tour:
 
     def note_all(self, slide_id: str, follicles: Sequence[Follicle]) -> None:
         """Take in decisions about follicles of a slide that is not open."""
-        overlapping = _overlapping(follicles)
-        due = {f.id for f in follicles if self._is_due(f, overlapping)}
+        overlapping = Overlaps(follicles).by_id
+        due = {f.id for f in follicles if is_due(f, self.only, overlapping)}
         self.note(slide_id, follicles, (), lambda follicle_id: follicle_id in due)
-
-    def _is_due(self, follicle: Follicle, overlapping: Container[str]) -> bool:
-        """Whether a follicle is to be reviewed, as `Walk.is_due` says on an open slide."""
-        unjudged = follicle.id in overlapping and follicle.status == Status.PREDICTED
-        return unjudged or is_unstaged(follicle) or self.only.lets(follicle)
 
     def go_to(self, place: Place) -> None:
         """Go on from a place, if it belongs to the tour."""
@@ -160,12 +152,6 @@ class Tour:
         here = self._number.get(self.at, 0) if self.at is not None else -1 if step > 0 else 0
         order = (self._path[(here + step * n) % len(self._path)] for n in range(1, len(self._path) + 1))
         return (place for place in order if step < 0 or place not in self._passed)
-
-
-def _overlapping(follicles: Sequence[Follicle]) -> Container[str]:
-    overlaps = Overlaps()
-    overlaps.update((), follicles)
-    return overlaps.by_id
 
 
 def opinions_of(study: Study, follicles: Sequence[Follicle]) -> Opinions:

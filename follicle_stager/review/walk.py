@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from follicle_stager.corrections.sections import places
 from follicle_stager.errors import UserError
 from follicle_stager.review.overlap import Overlaps
-from follicle_stager.review.queue import Filter, Order, is_unstaged, queue
-from follicle_stager.stages import Status
+from follicle_stager.review.queue import Filter, Order, is_due, queue
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -75,7 +74,7 @@ class Walk:
             self.steps = known
             return
         self._place(self._session.follicles)
-        self.steps.overlaps.update((), self._session.follicles)
+        self.steps.overlaps = Overlaps(self._session.follicles)
         try:
             self.sort()
         except UserError:  # the classifier to sort by no longer exists
@@ -98,12 +97,14 @@ class Walk:
         """
         before = self.order, self.only
         self.order, self.only = order or self.order, only or self.only
-        # Keep judged follicles in the queue: they are skipped, but it is possible to go back to them.
-        everybody = replace(self.only, statuses=frozenset())
         try:
             opinions = self._opinions() if self.order == Order.DISAGREEMENT else None
             self.steps.path = queue(
-                self._session.follicles, self.order, only=everybody, opinions=opinions, overlapping=self.overlapping
+                self._session.follicles,
+                self.order,
+                only=self.only.with_judged,
+                opinions=opinions,
+                overlapping=self.overlapping,
             )
         except UserError:
             self.order, self.only = before
@@ -177,9 +178,7 @@ class Walk:
         """Whether a follicle is to be reviewed."""
         if follicle_id in self.steps.off or follicle_id not in self._session:
             return False
-        follicle = self._session[follicle_id]
-        unjudged = follicle_id in self.overlapping and follicle.status == Status.PREDICTED
-        return unjudged or is_unstaged(follicle) or self.only.lets(follicle)
+        return is_due(self._session[follicle_id], self.only, self.overlapping)
 
     def _place(self, follicles: Iterable[Follicle]) -> None:
         """Update which follicles lie on tissue that is not counted."""
