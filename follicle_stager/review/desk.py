@@ -5,22 +5,19 @@ Each key or button of a window makes one call here, so that everything can be te
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from follicle_stager.audit import is_open
 from follicle_stager.corrections import Kind
-from follicle_stager.corrections.sections import places, section_of
 from follicle_stager.errors import UserError
+from follicle_stager.review.numbers import Numbers
 from follicle_stager.review.open_slides import OpenSlide, OpenSlides
 from follicle_stager.review.outline_desk import OutlineDesk
-from follicle_stager.review.queue import Progress, progress
 from follicle_stager.review.section_desk import SectionDesk
 from follicle_stager.review.tour import Tour, opinions_of
 from follicle_stager.review.walk import Walk
 from follicle_stager.slides.crops import crop_of
-from follicle_stager.stages import Stage, Status, next_countable, next_health
-from follicle_stager.study.content import placed
+from follicle_stager.stages import Stage, next_countable, next_health
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -36,7 +33,7 @@ if TYPE_CHECKING:
     from follicle_stager.records import Follicle
     from follicle_stager.review.blinding import Blinding
     from follicle_stager.slides import Slide
-    from follicle_stager.study import Counts, Study, Tally
+    from follicle_stager.study import Study, Tally
 
 # Places of a tour that are read ahead.
 _AHEAD = 3
@@ -58,8 +55,6 @@ class Desk:
 
     Attributes
     ----------
-    slide_id
-        Name of the open slide; empty if none is open.
     walk
         Queue, current follicle and selection of the open slide.
     changed
@@ -68,15 +63,16 @@ class Desk:
         What changes, adds or finds outlines on the open slide.
     tissue
         Sections of the open slide.
+    numbers
+        Progress and counts.
     """
 
     def __init__(
         self, study: Study, *, author: str, tally: Tally | None = None, blinding: Blinding | None = None
     ) -> None:
-        self.study, self._tally = study, tally
+        self.study = study
         #: Names of the slides for a blinded review, or None.
         self.blinding = blinding
-        self.slide_id = ""
         self.changed: Callable[[Iterable[str]], None] = lambda ids: None
         self._slides = OpenSlides(study, author=author, blind=blinding is not None)
         # The slide on the screen.
@@ -88,8 +84,6 @@ class Desk:
         # Slides of the edits that can be undone and redone, the next one last; on a tour, these are on several slides.
         self._acts: list[str] = []
         self._undone: list[str] = []
-        # Slides that changed and were left, and are not counted again yet.
-        self._uncounted: set[str] = set()
         #: Whether the means of the groups are hidden, because the review is blinded or an audit is open.
         self.hides_groups = blinding is not None or is_open(study)
         #: Queue, current follicle and selection of the open slide.
@@ -98,7 +92,13 @@ class Desk:
         self.outlines = OutlineDesk(self)
         #: Sections of the open slide.
         self.tissue = SectionDesk(lambda: self.session, tally, self.done)
-        self._progress: dict[str, Progress] = {}
+        #: Progress and counts.
+        self.numbers = Numbers(self, self._slides, tally)
+
+    @property
+    def slide_id(self) -> str:
+        """Name of the open slide; empty if none is open."""
+        return self._here.slide_id if self._here is not None else ""
 
     def open(self, slide_id: str) -> None:
         """Open a slide for correction; the previous slide is saved and closed.
@@ -114,22 +114,33 @@ class Desk:
         if slide_id == self.slide_id:
             return
         there = self._slides.take(slide_id)
-        if self.tour is not None:
-            self._set_aside()
         try:
-            self.save()
+            self._leave()
         except BaseException:  # nothing changed on the new slide, so nothing is written
             there.release()
             raise
-        self.release()
-        self._here, self.slide_id = there, slide_id
+        self._here = there
         self.walk.begin(there.steps)
+
+    def _leave(self) -> None:
+        """Leave the slide on the screen: save and release it.
+
+        On a tour it stays open as it is, because to save and to count it would take longer than the way to the next.
+        """
+        if self.tour is None or self._here is None:
+            self.save()
+        else:
+            self.numbers.set_aside()
+            self._here.steps = self.walk.steps
+            self._slides.keep(self._here)
+            self._here = None
+        self.release()
 
     def begin_tour(self, tour: Tour) -> None:
         """Go on through all slides, and to the first follicle of the tour."""
         self.end_tour()
         self.tour = tour
-        self._progress |= tour.progress
+        self.numbers.know(tour.progress)
         self.walk.order, self.walk.only = tour.order, tour.only
         self.go()
 
@@ -149,26 +160,29 @@ class Desk:
         if self.tour is None:
             self.walk.go(step)
             return
+        if not self._find_next(self.tour, step):
+            self.walk.let_go()
+        if self._here is not None:
+            self._slides.open_ahead(self.tour.ahead(_AHEAD), self._here)
+
+    def _find_next(self, tour: Tour, step: int) -> bool:
+        """Go to the next follicle of a tour; False if there is none."""
         here = (self.slide_id, self.walk.current) if self.walk.current is not None else None
-        for _ in range(len(self.tour) + 1):
-            place = self.tour.next(step, here)
+        for _ in range(len(tour) + 1):
+            place = tour.next(step, here)
             if place is None:
-                self.walk.let_go()
-                break
+                return False
             slide_id, follicle_id = here = place
             try:
                 self.open(slide_id)
             except BaseException:
-                self.tour.is_closed(place)
+                tour.is_closed(place)
                 raise
             if self.walk.is_due(follicle_id) or (step < 0 and follicle_id in self.session):
                 self.walk.go_to(follicle_id)
-                break
-            self.tour.skip(place)
-        else:
-            self.walk.let_go()
-        if self._here is not None:
-            self._slides.open_ahead(self.tour.ahead(_AHEAD), self._here)
+                return True
+            tour.skip(place)
+        return False
 
     def close(self) -> None:
         """Save and close all slides. They are closed even if saving fails; the log has everything."""
@@ -183,7 +197,7 @@ class Desk:
         self._close_beside()
         if self._here is not None:
             self._here.release()
-        self._here, self.slide_id = None, ""
+        self._here = None
         self.walk.end()
 
     def slide_ids(self) -> list[str]:
@@ -343,12 +357,9 @@ class Desk:
         finally:
             slide.release()
         content = self.study.content(slide_id)
-        self._progress[slide_id] = progress(content.included)
+        self.numbers.changed(slide_id, content)
         if self.tour is not None:
             self.tour.note_all(slide_id, content.included)
-        if self._tally is not None:
-            with contextlib.suppress(UserError):  # this is reported where the counts are shown
-                self._tally.update(slide_id, content.follicles, content.sections, content.notes)
 
     def _close_beside(self) -> None:
         if self._beside is not None:
@@ -363,13 +374,7 @@ class Desk:
         Edit or None
             The edit that was undone; None if there is none.
         """
-        if self.tour is not None and self._acts:
-            self.open(self._acts[-1])
-        last = self.session.history[-1:]
-        if not last and self._acts[-1:] == [self.slide_id]:  # the slide was searched again
-            self._acts.pop()
-        self._look_at(self.session.undo())
-        return last[0] if last else None
+        return self._repeat(self._acts, lambda: self.session.history, lambda: self.session.undo())
 
     def redo(self) -> Edit | None:
         """Redo the edit that was undone last, and go to its follicle.
@@ -379,12 +384,18 @@ class Desk:
         Edit or None
             The edit that was done again; None if there is none.
         """
-        if self.tour is not None and self._undone:
-            self.open(self._undone[-1])
-        last = self.session.undone[-1:]
-        if not last and self._undone[-1:] == [self.slide_id]:
-            self._undone.pop()
-        self._look_at(self.session.redo())
+        return self._repeat(self._undone, lambda: self.session.undone, lambda: self.session.redo())
+
+    def _repeat(
+        self, slides: list[str], edits: Callable[[], tuple[Edit, ...]], do: Callable[[], Edit | None]
+    ) -> Edit | None:
+        """Undo or redo the last of some edits, on a tour on the last of some slides; return this edit."""
+        if self.tour is not None and slides:
+            self.open(slides[-1])
+        last = edits()[-1:]
+        if not last and slides[-1:] == [self.slide_id]:  # the slide was searched again
+            slides.pop()
+        self._look_at(do())
         return last[0] if last else None
 
     def save(self) -> None:
@@ -392,96 +403,7 @@ class Desk:
         if self._here is None:
             return
         self.session.save(self.done)
-        self._progress[self.slide_id] = self.progress
-        with contextlib.suppress(UserError):  # this is reported where the counts are shown
-            self._tell(self.here)
-
-    @property
-    def progress(self) -> Progress:
-        """Progress on the open slide, without follicles that are not counted."""
-        return progress(f for f in self.follicles if self.walk.is_counted(f))
-
-    def read_progress(self) -> bool:
-        """Read the progress of one more slide; False if it is known of all. A window calls this when it is idle.
-
-        Raises
-        ------
-        UserError
-            If the files of the slide are damaged; it then counts as a slide without follicles.
-        """
-        for slide_id in self.study.slide_ids():
-            if slide_id not in self._progress and slide_id != self.slide_id:
-                self._progress[slide_id] = Progress(0, 0)
-                self._progress[slide_id] = progress(self.study.content(slide_id).included)
-                return True
-        return False
-
-    @property
-    def progress_by_slide(self) -> dict[str, Progress]:
-        """Progress on each slide of which it is known; the open one as it is now."""
-        return self._progress | ({self.slide_id: self.progress} if self._here is not None else {})
-
-    def progress_of_study(self) -> Progress:
-        """Progress on all slides; each slide is read once."""
-        while self.read_progress():
-            pass
-        return sum(self.progress_by_slide.values(), Progress(0, 0))
-
-    def counts(self) -> Counts | None:
-        """Current tables, as ``count`` would write them; None without a sample sheet.
-
-        Raises
-        ------
-        UserError
-            If the study cannot be counted.
-        """
-        if self._tally is None:
-            return None
-        kept = self._slides.among()
-        for slide_id in sorted(self._uncounted - {self.slide_id}):
-            if slide_id in kept:
-                self._tell(kept[slide_id])
-            else:
-                content = self.study.content(slide_id)
-                self._tally.update(slide_id, content.follicles, content.sections, content.notes)
-            self._uncounted.discard(slide_id)
-        if self._here is not None:
-            self._tell(self._here)
-        return self._tally.counts()
-
-    def _tell(self, slide: OpenSlide) -> None:
-        """Count an open slide again."""
-        if self._tally is not None:
-            session = slide.session
-            folder = self.study.slide_folder(slide.slide_id)
-            follicles = placed(folder, session.follicles, session.sections)
-            self._tally.update(slide.slide_id, follicles, session.sections)
-
-    def _set_aside(self) -> None:
-        """Leave the open slide as it is on a tour: to save and count it would take longer than the way to the next."""
-        if self._here is not None:
-            if self._here.session.unsaved:
-                self._progress[self.slide_id] = self.progress
-                self._uncounted.add(self.slide_id)
-            self._here.steps = self.walk.steps
-            self._slides.keep(self._here)
-            self._here = None
-
-    def since_prediction(self) -> dict[Stage, tuple[int, int]]:
-        """Predicted and current number of follicles of each stage on the open slide."""
-        standing = [f.stage for f in self.follicles if f.status != Status.REJECTED and self.walk.is_counted(f)]
-        predicted = [f.stage for f in self.session.predicted]
-        return {stage: (predicted.count(stage), standing.count(stage)) for stage in Stage}
-
-    def in_section(self) -> dict[Stage, int]:
-        """Number of follicles of each stage on the section of the current follicle; empty if none is current."""
-        if self.walk.current is None:
-            return {}
-        sections = self.session.sections
-        own = section_of(self.session[self.walk.current], sections)
-        counted = (f for f in self.follicles if f.status != Status.REJECTED)
-        there = [f.stage for f, section_id in places(counted, sections) if section_id == own]
-        return {stage: there.count(stage) for stage in Stage}
+        self.numbers.saved()
 
     def _decided(self, edit: Edit) -> None:
         self._take_in(edit)

@@ -30,8 +30,11 @@ if TYPE_CHECKING:
         """What outlines need of a desk."""
 
         study: Study
-        slide_id: str
         walk: Walk
+
+        @property
+        def slide_id(self) -> str:
+            """Name of the open slide; empty if none is open."""
 
         @property
         def session(self) -> ReviewSession:

@@ -99,7 +99,7 @@ class CountPart(QWidget):
             return
         counts, why = None, ""
         try:
-            counts = desk.counts()
+            counts = desk.numbers.counts()
         except UserError as error:
             why = f"Animals and groups are not counted yet. {error}"
         self._why.setText(why)
@@ -295,7 +295,7 @@ def _no_sheet() -> None:
 
 def _of_slide(desk: Desk) -> dict[str, dict[str, str]]:
     """Counts in the section of the current follicle and on the open slide, by stage."""
-    since, here = desk.since_prediction(), desk.in_section()
+    since, here = desk.numbers.since_prediction(), desk.numbers.in_section()
     columns: dict[str, dict[str, str]] = {"section": {}, "slide": {}}
     for stage in OUTLINED:
         found, now = since[stage]

@@ -65,9 +65,8 @@ class JudgingPart(QWidget):
         layout.addWidget(push_button("Learn from corrections", tip, learn))
         layout.addWidget(foldable("What was done", self._history, opened=lambda opened: None))
 
-    def show_of(self, desk: Desk) -> None:
-        """Show the current follicle of the desk."""
-        by_slide = desk.progress_by_slide
+    def show_of(self, desk: Desk, by_slide: Mapping[str, Progress]) -> None:
+        """Show the current follicle of the desk, and the progress of the slides of which it is known."""
         own = by_slide[desk.slide_id]
         done = [did(edit) for edit in reversed(desk.session.history[-_SHOWN:])]
         self._history.setText("\n".join(done) or "Nothing yet. Ctrl-Z undoes the first line.")

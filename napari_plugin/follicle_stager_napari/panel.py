@@ -44,7 +44,7 @@ from follicle_stager_napari.words import FIRST_START, learned, refused
 from follicle_stager_napari.work import WorkBar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import napari
     from shapely.geometry import Polygon
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from follicle_stager.batch import Outcome
     from follicle_stager.learning import Learned
     from follicle_stager.records import Follicle
-    from follicle_stager.review import Filter
+    from follicle_stager.review import Filter, Progress
     from follicle_stager_napari.keymap import Action
     from follicle_stager_napari.work import Tell
 
@@ -484,16 +484,15 @@ class ReviewPanel(QWidget):
             return
         desk = self.reviewer.desk
         try:
-            more = desk.read_progress()
+            more = desk.numbers.read_progress()
         except UserError:  # it is reported when the slide is opened or counted
             more = True
         if not more:
             self._reading.stop()
             self._refresh()
 
-    def _name_slides(self, desk: Desk) -> None:
+    def _name_slides(self, desk: Desk, known: Mapping[str, Progress]) -> None:
         """Show the progress of each slide in the list."""
-        known = desk.progress_by_slide
         for place in range(self._slides.count()):
             slide_id = self._slides.itemData(place)
             own = known.get(slide_id)
@@ -537,11 +536,12 @@ class ReviewPanel(QWidget):
         if desk.slide_id != self._mapped:
             self._mapped = desk.slide_id
             QTimer.singleShot(0, self, self._show_map)  # the slide itself comes first
+        by_slide = desk.numbers.progress_by_slide
         self._slides.blockSignals(True)
         self._slides.setCurrentIndex(self._slides.findData(desk.slide_id))
-        self._name_slides(desk)
+        self._name_slides(desk, by_slide)
         self._slides.blockSignals(False)
-        self._judging.show_of(desk)
+        self._judging.show_of(desk, by_slide)
         self.gallery.refresh()
         self._counting.start()
 

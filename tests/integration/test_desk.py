@@ -44,7 +44,7 @@ def test_each_follicle_comes_once_and_then_none(desk):
         seen.append(desk.walk.current)
         desk.accept()
     assert sorted(seen) == sorted(f.id for f in desk.follicles)
-    assert desk.progress.judged == desk.progress.total >= 3
+    assert desk.numbers.progress.judged == desk.numbers.progress.total >= 3
     with pytest.raises(UserError, match="No follicle is selected"):
         desk.accept()
     desk.walk.go(-1)
@@ -64,7 +64,7 @@ def test_a_tour_stops_once_at_each_follicle_of_the_study(desk, order):
     assert len({slide_id for slide_id, _ in seen}) > 1
     changes = sum(a[0] != b[0] for a, b in pairwise(seen))
     assert changes == 1 if order == Order.POSITION else changes > 1
-    assert desk.progress_of_study().judged == len(every)
+    assert desk.numbers.progress_of_study().judged == len(every)
     desk.close()
     for slide_id in desk.study.slide_ids():
         folder = desk.study.slide_folder(slide_id)
@@ -136,7 +136,7 @@ def test_a_tour_counts_all_slides_and_stops_at_what_is_added(desk):
         stops.add(desk.walk.current)
         desk.set_stage(Stage.ANTRAL)
     assert drawn in stops
-    counts = desk.counts()
+    counts = desk.numbers.counts()
     desk.close()
     written = count_study(desk.study)
     assert counts.animal.equals(written.animal)
@@ -163,7 +163,7 @@ def test_a_tour_passes_a_slide_that_somebody_else_has_open(desk):
     assert desk.slide_id == other
     while desk.walk.current is not None:
         desk.accept()
-    assert desk.progress_of_study().judged == desk.progress_of_study().total
+    assert desk.numbers.progress_of_study().judged == desk.numbers.progress_of_study().total
 
 
 def test_on_a_tour_a_damaged_slide_is_left_out(desk):
@@ -240,7 +240,7 @@ def test_slides_that_were_used_longest_ago_are_released(desk, monkeypatch, slide
     while desk.walk.current is not None:
         desk.accept()
         assert len(desk._slides.among()) <= 1
-    assert desk.progress_of_study().judged == desk.progress_of_study().total
+    assert desk.numbers.progress_of_study().judged == desk.numbers.progress_of_study().total
     desk.close()
 
 
@@ -343,21 +343,21 @@ def test_counts_follow_and_are_those_of_the_command(desk):
     desk.set_stage(Stage.ANTRAL)
     desk.open_next()
     desk.set_stage(Stage.PREOVULATORY)
-    now = desk.counts()
+    now = desk.numbers.counts()
     assert told[0] == {one}
     desk.close()
     written = count_study(desk.study)
     for name in ("follicles", "section", "animal", "genotype"):
         assert getattr(now, name).equals(getattr(written, name)), name
     assert written.section.query("stage == 'preovulatory'")["n_profiles"].sum() == 1
-    assert desk.progress_of_study().judged == 3
+    assert desk.numbers.progress_of_study().judged == 3
 
 
 def test_what_changed_since_the_prediction(desk):
     stage = desk.session[desk.walk.current].stage
-    found = desk.since_prediction()[stage][0]
+    found = desk.numbers.since_prediction()[stage][0]
     desk.delete()
-    assert desk.since_prediction()[stage] == (found, found - 1)
+    assert desk.numbers.since_prediction()[stage] == (found, found - 1)
 
 
 def test_a_click_brings_a_rejected_follicle_again(desk):
@@ -494,13 +494,13 @@ def test_what_overlaps_comes_first_and_is_said_in_the_counts(desk, far):
     assert desk.session[desk.walk.current].outline.equals_exact(over.outline, 0.01)
     assert desk.walk.overlapping == {one.id: [desk.walk.current], desk.walk.current: [one.id]}
     x, y = over.outline.centroid.coords[0]
-    (note,) = (note for note in desk.counts().notes if "overlap" in note)
+    (note,) = (note for note in desk.numbers.counts().notes if "overlap" in note)
     assert note.startswith(f"{slide_id}: 1 pair of outlines overlap")
     assert f"({x:.0f}, {y:.0f})" in note
-    assert count_study(desk.study).notes == desk.counts().notes, "the command says it too"
+    assert count_study(desk.study).notes == desk.numbers.counts().notes, "the command says it too"
     desk.delete()
     assert not desk.walk.overlapping
-    assert not any("overlap" in note for note in desk.counts().notes)
+    assert not any("overlap" in note for note in desk.numbers.counts().notes)
     desk.outlines.add(affinity.translate(one.outline, 0.9 * width))
     assert not desk.walk.overlapping, "neighbours that were outlined too generously"
 
@@ -589,7 +589,7 @@ def test_a_slide_that_somebody_else_has_open_leaves_the_own_one_open(desk):
     assert desk.open_next()
     assert not desk.open_next()
     assert desk.open_next(-1)
-    assert desk.progress.judged == 1
+    assert desk.numbers.progress.judged == 1
 
 
 def test_a_picture_that_was_moved_stops_drawing_and_nothing_else(staged, cohort, tmp_path):
@@ -603,8 +603,8 @@ def test_a_picture_that_was_moved_stops_drawing_and_nothing_else(staged, cohort,
     with pytest.raises(UserError, match=r"moved\.ome\.tif"):
         desk.outlines.add(box(100, 100, 150, 150))
     desk.set_stage(Stage.ANTRAL)
-    assert desk.progress.judged == 1
-    assert desk.counts() is None
+    assert desk.numbers.progress.judged == 1
+    assert desk.numbers.counts() is None
     desk.close()
 
 
@@ -626,30 +626,30 @@ def test_tables_are_loaded_as_they_stand(desk):
 
 def test_counts_of_a_slide_are_those_that_it_was_left_with(desk):
     """Whatever was done to its sections last; a slide that cannot be counted is not counted as it was before."""
-    desk.counts()
+    desk.numbers.counts()
     first = desk.slide_id
     left_out = desk.tissue.sections[0].section_id
     desk.tissue.include([left_out], False, "pen")
     desk.open_next()
-    assert left_out not in set(desk.counts().section["section"])
+    assert left_out not in set(desk.numbers.counts().section["section"])
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], ("nobody", "L"))
     desk.open_next()
     with pytest.raises(UserError, match="was assigned to nobody L, but the sample sheet has no such row"):
-        desk.counts()
+        desk.numbers.counts()
     desk.open(first)
     desk.tissue.assign([desk.tissue.sections[1].section_id], None)
-    assert first in set(desk.counts().section["slide"])
+    assert first in set(desk.numbers.counts().section["slide"])
     with pytest.raises(UserError, match="no longer exists"):
         desk.tissue.merge(["gone", left_out])
 
 
 def test_counts_of_the_section_in_view(desk):
     """Those of the table of sections, for each section."""
-    table = desk.counts().section
+    table = desk.numbers.counts().section
     for one in [f.id for f in desk.follicles]:
         desk.walk.go_to(one)
         own = table[table["section"] == desk.session[one].section_id].set_index("stage")["n_profiles"].dropna()
-        assert {stage: desk.in_section()[Stage(stage)] for stage in own.index} == own.to_dict()
+        assert {stage: desk.numbers.in_section()[Stage(stage)] for stage in own.index} == own.to_dict()
     desk.walk.let_go()
-    assert desk.in_section() == {}
+    assert desk.numbers.in_section() == {}

@@ -45,7 +45,7 @@ def test_keys_decide_and_undo_and_everything_is_there_after_a_restart(study, sit
     press("Control-Z")
     assert panel.reviewer.desk.walk.current is not None
     panel._count()
-    shown = panel.reviewer.desk.counts().section
+    shown = panel.reviewer.desk.numbers.counts().section
     panel.close_study()
     assert shown.equals(count_study(study).section)
 

@@ -85,7 +85,7 @@ def test_a_sitting(many, sit_down):
     again = sit_down(many.path)
     again.panel.open_study(many.path, last_slide)
     assert again.desk.follicles == standing
-    counts = again.desk.counts()
+    counts = again.desk.numbers.counts()
     again.panel.close_study()
     written = count_study(many)
     for name in ("follicles", "section", "ovary", "animal", "genotype"):
@@ -372,7 +372,7 @@ def test_sections_are_cut_left_out_and_given_to_animals(many, sit_down):
     person.press("Control-Z")
     assert desk.tissue.sections[2].animal == second
     person.press("Control-Shift-Z")
-    counts = desk.counts()
+    counts = desk.numbers.counts()
     person.panel.close_study()
     written = count_study(many)
     assert counts.section.equals(written.section)
