@@ -195,7 +195,7 @@ def scale_options(size: PixelSize | None) -> dict[str, Any]:
     return {"scale": (size.mpp_y, size.mpp_x), "units": ("um", "um")}
 
 
-def rescale(layer: Any, scale: tuple[float, float]) -> None:
+def set_scale(layer: Any, scale: tuple[float, float]) -> None:
     """Give a layer another scale; if it is the same, napari would nevertheless draw everything again."""
     if tuple(layer.scale) != scale:
         layer.scale = scale

@@ -26,8 +26,8 @@ from follicle_stager_napari.layers import (
     label_of,
     outline_of,
     points_of,
-    rescale,
     scale_options,
+    set_scale,
     slide_layer,
     vertices,
 )
@@ -167,13 +167,13 @@ class Reviewer:
         except UserError as error:  # follicles can be staged without the image
             self._say(str(error))
             self._make_layers(None)
-        self._slide_id = self.desk.slide_id
         self._look()
         if self.desk.walk.current is None and self.tissue.drawn:
             with self._of_ours():
                 everything = shapely.total_bounds([section.outline for section in self.tissue.drawn])
                 look_at_all_of(self.viewer, tuple(everything), self.desk.pixel_size)
         self._draw_all()
+        self._slide_id = self.desk.slide_id  # from now on, a moved view is drawn anew
 
     def _can_hold(self, multiscale: bool) -> bool:
         """Whether the layers are there, which a user may have deleted, and are of the kind that a slide needs."""
@@ -188,7 +188,7 @@ class Reviewer:
             self._ids = []
             self._picture.data, self._picture.name = data, options["name"]
             for layer in (self.layer, self._labels, self._picture):
-                rescale(layer, options["scale"])
+                set_scale(layer, options["scale"])
                 if not layer.visible:  # napari draws it again also if this changes nothing
                     layer.visible = True
         self._drawing, self.pointer.brushing, self._area_for = "select", False, None
@@ -202,8 +202,7 @@ class Reviewer:
         self._draw_tissue()
         _, words, _ = label_layer((), size)
         self._labels = self.viewer.add_points(np.empty((0, 2)), **words)
-        _, options, _ = follicle_layer((), size)
-        self.layer = self.viewer.add_shapes(None, ndim=2, name=options["name"], **scale_options(size))
+        self.layer = self.viewer.add_shapes(None, ndim=2, name="follicles", **scale_options(size))
         self.layer.current_face_color = "transparent"
         self.layer.mode = "select"
         self.layer.events.help.connect(self._hint)
@@ -231,7 +230,6 @@ class Reviewer:
         """
         self.desk.save()
         self._clear()
-        self._slide_id = ""
         self.desk.release()
 
     def _clear(self) -> None:
@@ -246,6 +244,7 @@ class Reviewer:
         self.tissue.forget()
         self.pointer.forget()
         self._drawing, self.pointer.brushing = "select", False
+        self._slide_id = ""
         self.layer = self._labels = self._picture = self._area_for = self._in_view = self._area = None
         self._ids = []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from follicle_stager_napari.layers import rescale, scale_options, section_layer
+from follicle_stager_napari.layers import scale_options, section_layer, set_scale
 from follicle_stager_napari.screen import CHOSEN_PX, LINE_PX
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class TissueLayer:
                 data, **{name: options[name] for name in ("edge_color", "face_color", "edge_width")}
             )
         self.layer.features = options["features"]
-        rescale(self.layer, options["scale"])
+        set_scale(self.layer, options["scale"])
         self.layer.text = options["text"]
         self.rescale(self._px)
 
