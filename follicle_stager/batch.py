@@ -1,7 +1,7 @@
 """Process many slides: skip finished ones, use several processes, and continue if one slide fails.
 
 Slides are independent and use no random seed, so results do not depend on the number of workers. Processes are spawned
-(as Windows and macOS require), and report through a queue.
+(as Windows and macOS require), and report through a queue. On other machines, `cluster` does the same.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import threading
 import traceback
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import psutil
 
@@ -27,12 +27,12 @@ from follicle_stager.pipeline import process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
 from follicle_stager.study import SampleSheet, SlideSource, Study, list_slides
-from follicle_stager.study.runs import content_of, run_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from follicle_stager.study.runs import Run
+    from follicle_stager.detection.search import Seen
+    from follicle_stager.study.runs import Request
 
     #: ``(slide_id, step, done, total)``, or None at the end.
     Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     OnProgress = Callable[[str, str, int, int], None]
 
 log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 # Windows cannot wait for more processes.
 _MAX_WORKERS = 61
@@ -78,12 +79,33 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class _Job:
+class Job:
+    """A slide to process.
+
+    Attributes
+    ----------
+    study, source, config, mpp, find
+        As for `run_batch`.
+    request
+        What the record of the run will say; None until the slide's file was read.
+    seen
+        What the windows of the slide show, if they were looked at elsewhere.
+    """
+
     study: Study
     source: SlideSource
     config: Config
     mpp: float | None
     find: bool
+    request: Request | None = None
+    seen: tuple[Seen, ...] | None = None
+
+
+class Workers(Protocol):
+    """Other machines that process slides."""
+
+    def process(self, jobs: list[Job], on_progress: OnProgress, finish: Callable[[Outcome], None]) -> None:
+        """Process slides; call ``finish`` with the outcome of each."""
 
 
 def process_folder(
@@ -94,6 +116,7 @@ def process_folder(
     config: Config | None = None,
     mpp: float | None = None,
     jobs: int = 1,
+    workers: Workers | None = None,
     on_progress: OnProgress = lambda slide, step, done, total: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
     told: Callable[[str], None] = lambda said: None,
@@ -116,6 +139,8 @@ def process_folder(
         Pixel size of all slides, µm/px, used instead of the value in their files.
     jobs
         Number of processes; with 1, all work is done in the calling process.
+    workers
+        Other machines that do the work instead, for example a `cluster.Cluster`.
     on_progress, on_done
         Functions that are called in the calling process, never two at a time.
     told
@@ -152,6 +177,7 @@ def process_folder(
             config,
             mpp=by_slide if mpp is None else mpp,
             jobs=jobs,
+            workers=workers,
             on_progress=on_progress,
             on_done=on_done,
         )
@@ -165,6 +191,7 @@ def run_batch(
     *,
     mpp: dict[str, float] | float | None = None,
     jobs: int = 1,
+    workers: Workers | None = None,
     find: bool = True,
     on_progress: OnProgress = lambda slide, step, done, total: None,
     on_done: Callable[[Outcome], None] = lambda outcome: None,
@@ -183,6 +210,8 @@ def run_batch(
         Pixel size, µm/px, used instead of the value in the files: one for all slides, or by slide id.
     jobs
         Number of processes; with 1, all work is done in the calling process.
+    workers
+        Other machines that do the work instead, for example a `cluster.Cluster`.
     find
         Whether to search for follicles. If False, slides that were never searched only get their sections, as a start
         for manual work.
@@ -199,7 +228,7 @@ def run_batch(
     StudyError
         If a run with other settings is in progress in the study.
     """
-    tasks = [_Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
+    every = [Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
     outcomes: dict[str, Outcome] = {}
     speaking = threading.Lock()
 
@@ -214,16 +243,15 @@ def run_batch(
                 on_progress(slide_id, step, done, total)
 
     with study.running(config, mpp=None if isinstance(mpp, dict) else mpp):
-        if jobs <= 1 or len(tasks) <= 1:
-            for task in tasks:
-                finish(_work(task, advance))
-        else:
-            broken = _run_in_processes(tasks, min(jobs, len(tasks), _MAX_WORKERS), advance, finish)
-            # If the system ends one worker, the whole pool breaks. Each unfinished slide then gets a process of its
-            # own, so that only a slide that breaks again counts as failed.
-            for task in broken:
-                if _run_in_processes([task], 1, advance, finish):
-                    finish(Outcome(task.source.slide_id, "failed", _BROKEN.format(path=task.source.path)))
+        left = []
+        for one in every:
+            begun = _guarded(one, _begun)
+            if isinstance(begun, Outcome):
+                finish(begun)
+            else:
+                left.append(begun)
+        if left:
+            (workers or _ThisMachine(jobs)).process(left, advance, finish)
     return [outcomes[s.slide_id] for s in sources]
 
 
@@ -259,9 +287,29 @@ def _processors() -> int:
     return len(this.cpu_affinity()) if hasattr(this, "cpu_affinity") else (os.cpu_count() or 1)
 
 
+@dataclass(frozen=True)
+class _ThisMachine:
+    """The machine of the calling process, with a number of processes."""
+
+    processes: int
+
+    def process(self, jobs: list[Job], on_progress: OnProgress, finish: Callable[[Outcome], None]) -> None:
+        """Process slides in processes, or in this one."""
+        if self.processes <= 1 or len(jobs) <= 1:
+            for job in jobs:
+                finish(work(job, on_progress))
+            return
+        broken = _run_in_processes(jobs, min(self.processes, len(jobs), _MAX_WORKERS), on_progress, finish)
+        # If the system ends one worker, the whole pool breaks. Each unfinished slide then gets a process of its own, so
+        # that only a slide that breaks again counts as failed.
+        for job in broken:
+            if _run_in_processes([job], 1, on_progress, finish):
+                finish(Outcome(job.source.slide_id, "failed", _BROKEN.format(path=job.source.path)))
+
+
 def _run_in_processes(
-    tasks: list[_Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
-) -> list[_Job]:
+    tasks: list[Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
+) -> list[Job]:
     """Work in spawned processes; return the jobs that were lost because the system ended a process."""
     context = multiprocessing.get_context("spawn")
     messages: Messages = context.Queue()
@@ -271,7 +319,7 @@ def _run_in_processes(
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages, threads))
     broken = []
     try:
-        futures: dict[Future[Outcome], _Job] = {executor.submit(_work_remote, task): task for task in tasks}
+        futures: dict[Future[Outcome], Job] = {executor.submit(_work_remote, task): task for task in tasks}
         for future in as_completed(futures):
             try:
                 finish(future.result())
@@ -316,14 +364,20 @@ def _start_worker(messages: Messages, threads: int) -> None:
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _work_remote(task: _Job) -> Outcome:
-    return _work(task, lambda *message: _messages.put(message) if _messages is not None else None)
+def _work_remote(task: Job) -> Outcome:
+    return work(task, lambda *message: _messages.put(message) if _messages is not None else None)
 
 
-def _work(task: _Job, on_progress: OnProgress) -> Outcome:
-    slide_id, path = task.source.slide_id, task.source.path
+def work(job: Job, on_progress: OnProgress) -> Outcome:
+    """Process one slide; a failure is an outcome, too."""
+    return _guarded(job, lambda job: _process(job, on_progress))
+
+
+def _guarded(job: Job, do: Callable[[Job], Result]) -> Result | Outcome:
+    """Do something with one slide; an error becomes the outcome."""
+    slide_id, path = job.source.slide_id, job.source.path
     try:
-        return _process(task, on_progress)
+        return do(job)
     except UserError as error:
         return Outcome(slide_id, "failed", str(error))
     except MemoryError:
@@ -339,40 +393,44 @@ def _work(task: _Job, on_progress: OnProgress) -> Outcome:
         )
 
 
-def _same_picture(task: _Job, before: Run) -> bool:
-    """Whether the slide in the study is this slide: the same file, or a copy of it in another place."""
-    same_file = not before.source or (task.study.path / before.source).resolve() == task.source.path.resolve()
-    return same_file or before.content in ("", content_of(task.source.path))
-
-
-def _process(task: _Job, on_progress: OnProgress) -> Outcome:
-    slide_id = task.source.slide_id
-    run_id = run_id_of(task.source.path, task.config, task.mpp, parts=task.source.parts) + (
-        "" if task.find else "-opened"
-    )
+def _begun(job: Job) -> Job | Outcome:
+    """The job with its request; or its outcome, if the slide was finished before."""
+    slide_id, source = job.source.slide_id, job.source
+    request = job.study.request(source.path, job.config, mpp=job.mpp, parts=source.parts, find=job.find)
     try:
-        before = task.study.run(slide_id) if task.study.has_run(slide_id) else None
+        before = job.study.run(slide_id) if job.study.has_run(slide_id) else None
     except StudyError:  # damaged: this run writes it again
         before = None
+    if before is None:
+        return replace(job, request=request)
     # Check this before opening the slide: opening a PNG decodes it, and a resumed study has many finished slides.
-    if before is not None and (before.run_id == run_id or not task.find):
-        if _same_picture(task, before):
-            task.study.moved_to(slide_id, task.source.path)
+    same_file = not before.source or (job.study.path / before.source).resolve() == source.path.resolve()
+    same_picture = same_file or before.content in ("", request.content)
+    if before.run_id == request.run_id or not job.find:
+        if same_picture:
+            job.study.moved_to(slide_id, source.path)
         return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
-    if before is not None and not _same_picture(task, before):
+    if not same_picture:
         raise StudyError(
-            f"{task.source.path}: this study already has a slide {slide_id}, which is {before.source}. Rename one of "
+            f"{source.path}: this study already has a slide {slide_id}, which is {before.source}. Rename one of "
             "the two images, or choose another folder for the results."
         )
-    with open_slide(task.source.path, mpp=task.mpp, limits=task.config.slides) as slide:
+    return replace(job, request=request)
+
+
+def _process(job: Job, on_progress: OnProgress) -> Outcome:
+    slide_id, request = job.source.slide_id, job.request
+    assert request is not None
+    with open_slide(job.source.path, mpp=job.mpp, limits=job.config.slides) as slide:
         result = process_slide(
             slide,
-            task.config,
+            job.config,
             slide_id=slide_id,
-            find=task.find,
+            find=job.find,
+            seen=job.seen,
             progress=lambda step, done, total: on_progress(slide_id, step, done, total),
         )
         overlay = draw_overlay(slide, result)
-    kept = task.study.save(result, run_id=run_id, source=task.source.path, config=task.config, overlay=overlay)
+    kept = job.study.save(result, request, overlay=overlay)
     flags = (*result.flags, *kept)
     return Outcome(slide_id, "done", follicles=result.number_of_follicles, sections=len(result.sections), flags=flags)

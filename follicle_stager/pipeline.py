@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from shapely.geometry import Point, Polygon
@@ -16,7 +16,7 @@ from follicle_stager.config import Config
 from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, visible_stages, without_twins
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.detection.outlines import trace_around
-from follicle_stager.detection.search import Searched, grown, read_field, search
+from follicle_stager.detection.search import Searched, cores_of, gathered, grown, look_at, read_field, search
 from follicle_stager.errors import SlideError
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure, measure_outline
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from shapely.geometry import MultiPolygon
 
     from follicle_stager.detection.found import FoundCorpusLuteum
-    from follicle_stager.detection.search import Box
+    from follicle_stager.detection.search import Box, Seen
     from follicle_stager.slides import Slide
 
     #: ``progress(step, done, total)``.
@@ -54,6 +54,7 @@ def process_slide(
     *,
     slide_id: str = "",
     find: bool = True,
+    seen: Sequence[Seen] | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> SlideResult:
     """Find, measure and stage the follicles of one slide.
@@ -69,6 +70,8 @@ def process_slide(
     find
         Whether to search for follicles. If False, only the sections are found, as a start for manual work; they are
         then marked as doubtful.
+    seen
+        What the windows of `Examiner.windows` show, if they have been looked at elsewhere.
     progress
         Function that is called with the name of the step, the number of finished parts, and the number of all parts.
 
@@ -91,10 +94,12 @@ def process_slide(
     seconds["tissue"] = time.perf_counter() - started
 
     started = time.perf_counter()
-    seen = Searched([], np.full(len(examiner.sections), np.nan), [])
-    if find:
-        seen = examiner.search(progress=lambda done, total: progress("detection", done, total))
-    found, strangeness = resolve_overlaps(seen.claims), seen.strangeness
+    searched = Searched([], np.full(len(examiner.sections), np.nan), [])
+    if find and seen is not None:
+        searched = examiner.gathered(examiner.windows(), seen)
+    elif find:
+        searched = examiner.search(progress=lambda done, total: progress("detection", done, total))
+    found, strangeness = resolve_overlaps(searched.claims), searched.strangeness
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
 
@@ -105,7 +110,7 @@ def process_slide(
         follicle = examiner.assessed(claim)
         if follicle is not None:
             follicles.append(follicle)
-    follicles += [body for body in map(examiner.corpus_luteum, seen.corpora_lutea) if body is not None]
+    follicles += [body for body in map(examiner.corpus_luteum, searched.corpora_lutea) if body is not None]
     progress("measuring", len(found), len(found))
     by_nuclei = examiner.mpp_by_nuclei() if find else [float("nan")] * len(examiner.sections)
     reasons = [
@@ -141,6 +146,13 @@ def process_slide(
         ),
         seconds={step: round(value, 3) for step, value in seconds.items()},
     )
+
+
+class SearchWindow(NamedTuple):
+    """A window in which a slide is searched: number of the pass, and the square of the centres, µm."""
+
+    number: int
+    core: Box
 
 
 class Examiner:
@@ -188,20 +200,39 @@ class Examiner:
         self, *, within: Box | None = None, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> Searched:
         """All that is seen (in a box, µm), including overlapping claims; the limit of the strangeness is 1."""
+        windows = self.windows(within=within)
+        seen = []
+        for index, window in enumerate(windows):
+            progress(index, len(windows))
+            seen.append(self.look(window))
+        return self.gathered(windows, seen)
+
+    def windows(self, *, within: Box | None = None) -> list[SearchWindow]:
+        """The windows in which the slide is searched (in a box, µm)."""
+        looks = passes(self._config, self._slide.pixel_size.mpp)
+        return [
+            SearchWindow(number, core)
+            for number, look in enumerate(looks)
+            for core in cores_of(self.overview, look, within)
+        ]
+
+    def look(self, window: SearchWindow) -> Seen:
+        """What one window shows."""
+        look = passes(self._config, self._slide.pixel_size.mpp)[window.number]
+        return look_at(self._slide, self.overview, look, window.core)
+
+    def gathered(self, windows: Sequence[SearchWindow], seen: Sequence[Seen]) -> Searched:
+        """What all windows show, see `search`."""
         claims: list[FoundFollicle] = []
         lutea: list[FoundCorpusLuteum] = []
         strangeness = np.full(len(self.sections), np.nan)
-        looks = passes(self._config, self._slide.pixel_size.mpp)
-        for number, look in enumerate(looks):
-
-            def windows(done: int, total: int, number: int = number) -> None:
-                progress(number * total + done, len(looks) * total)
-
-            seen = search(self._slide, self.overview, look, within=within, progress=windows)
-            claims += seen.claims
-            lutea += seen.corpora_lutea
+        for number, look in enumerate(passes(self._config, self._slide.pixel_size.mpp)):
+            own = [s for window, s in zip(windows, seen, strict=True) if window.number == number]
+            found = gathered(own, sections=len(self.sections))
+            claims += found.claims
+            lutea += found.corpora_lutea
             if look.familiar_to is not None:
-                strangeness = np.fmax(strangeness, seen.strangeness / look.familiar_to)
+                strangeness = np.fmax(strangeness, found.strangeness / look.familiar_to)
         return Searched(claims, strangeness, without_twins(lutea))
 
     def mpp_by_nuclei(self) -> list[float]:

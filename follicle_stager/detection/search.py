@@ -13,7 +13,7 @@ from follicle_stager.geometry import equal_parts
 from follicle_stager.slides.resample import read_at_mpp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon, Point
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 SEAM_UM = 5.0
 # Width of glass kept around tissue, µm: the reach of the largest filter.
 GLASS_UM = 100.0
+# With fewer tiles of texture than this on a section, their mean is too uncertain.
+_LEAST_TILES = 16
 
 
 class Searched(NamedTuple):
@@ -50,6 +52,22 @@ class Searched(NamedTuple):
     claims: list[FoundFollicle]
     strangeness: NDArray[np.float64]
     corpora_lutea: list[FoundCorpusLuteum]
+
+
+class Seen(NamedTuple):
+    """What one window of a pass shows; windows can be looked at in any order, and on different machines.
+
+    Attributes
+    ----------
+    claims, corpora_lutea
+        Those with their centre in the window's core.
+    textures
+        Sum of the texture over the tiles of each section, with the number of these tiles.
+    """
+
+    claims: list[FoundFollicle]
+    corpora_lutea: list[FoundCorpusLuteum]
+    textures: list[tuple[NDArray[np.float64], int]]
 
 
 def search(
@@ -73,51 +91,56 @@ def search(
     progress
         Function that is called with the number of windows done and the total number.
     """
-    cores = list(_cores(overview, look.core_um, within))
-    found: list[FoundFollicle] = []
-    lutea: list[FoundCorpusLuteum] = []
-    textures = [_Texture(outline) for outline in overview.sections]
+    cores = cores_of(overview, look, within)
+    seen = []
     for index, core in enumerate(cores):
         progress(index, len(cores))
-        looked_at = grown(core, look.margin_um)
-        window = _around_tissue(overview, grown(looked_at, look.reach_um))
-        field = read_field(slide, overview, window, look.mpp, align_px=look.align_px)
-        sight = look.find(_only(field, looked_at))
-        found += [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)]
-        lutea += [c for c in sight.corpora_lutea if _inside(c.outline.centroid, core, SEAM_UM)]
-        for texture in textures:
-            texture.add(sight, field, core)
-    return Searched(found, np.array([texture.strangeness for texture in textures]), lutea)
+        seen.append(look_at(slide, overview, look, core))
+    return gathered(seen, sections=len(overview.sections))
 
 
-class _Texture:
-    """Mean texture of a section, accumulated window by window."""
+def look_at(slide: Slide, overview: Overview, look: Pass, core: Box) -> Seen:
+    """Look at one window: a core from `cores_of`, with the surroundings that follicles and filters reach."""
+    looked_at = grown(core, look.margin_um)
+    window = _around_tissue(overview, grown(looked_at, look.reach_um))
+    field = read_field(slide, overview, window, look.mpp, align_px=look.align_px)
+    sight = look.find(_only(field, looked_at))
+    return Seen(
+        [c for c in sight.claims if _inside(c.outline.centroid, core, SEAM_UM)],
+        [c for c in sight.corpora_lutea if _inside(c.outline.centroid, core, SEAM_UM)],
+        [_texture(sight, field, core, section) for section in overview.sections],
+    )
 
-    # With fewer tiles than this, the mean is too uncertain.
-    _LEAST = 16
 
-    def __init__(self, section: MultiPolygon) -> None:
-        self._section = section
-        self._sum: NDArray[np.float64] = np.zeros(1)
-        self._tiles = 0
+def gathered(seen: Sequence[Seen], *, sections: int) -> Searched:
+    """The result of a pass from all its windows, in the order of `cores_of`."""
+    strangeness = np.full(sections, np.nan)
+    for section in range(sections):
+        total: NDArray[np.float64] = np.zeros(1)
+        tiles = 0
+        for own, count in (window.textures[section] for window in seen):
+            total, tiles = total + own, tiles + count
+        if tiles >= _LEAST_TILES:
+            strangeness[section] = np.sqrt(((total / tiles) ** 2).mean())
+    claims = [claim for window in seen for claim in window.claims]
+    return Searched(claims, strangeness, [body for window in seen for body in window.corpora_lutea])
 
-    def add(self, sight: Sight, field: Field, core: Box) -> None:
-        """Add the tiles of a window with centres on the section and in the window's core."""
-        if sight.texture is None:
-            return
-        _, rows, columns = sight.texture.shape
-        step = field.mpp * field.rgb.shape[0] / rows
-        x, y = field.x_um + (np.arange(columns) + 0.5) * step, field.y_um + (np.arange(rows) + 0.5) * step
-        own = ((y >= core[1]) & (y < core[3]))[:, None] & ((x >= core[0]) & (x < core[2]))
-        own[own] = contains_xy(self._section, *(v[own] for v in np.meshgrid(x, y)))
-        self._sum = self._sum + sight.texture[:, own].sum(axis=1, dtype=np.float64)
-        self._tiles += int(own.sum())
 
-    @property
-    def strangeness(self) -> float:
-        if self._tiles < self._LEAST:
-            return float("nan")
-        return float(np.sqrt(((self._sum / self._tiles) ** 2).mean()))
+def _texture(sight: Sight, field: Field, core: Box, section: MultiPolygon) -> tuple[NDArray[np.float64], int]:
+    """Sum of the texture over the tiles with centres on a section and in the core, and their number."""
+    if sight.texture is None:
+        return np.zeros(1), 0
+    _, rows, columns = sight.texture.shape
+    step = field.mpp * field.rgb.shape[0] / rows
+    x, y = field.x_um + (np.arange(columns) + 0.5) * step, field.y_um + (np.arange(rows) + 0.5) * step
+    own = ((y >= core[1]) & (y < core[3]))[:, None] & ((x >= core[0]) & (x < core[2]))
+    own[own] = contains_xy(section, *(v[own] for v in np.meshgrid(x, y)))
+    return sight.texture[:, own].sum(axis=1, dtype=np.float64), int(own.sum())
+
+
+def cores_of(overview: Overview, look: Pass, within: Box | None = None) -> list[Box]:
+    """The squares (µm) in which a pass searches a slide, or the part of it within a box."""
+    return list(_cores(overview, look.core_um, within))
 
 
 def _cores(overview: Overview, side_um: float, within: Box | None) -> Iterator[Box]:

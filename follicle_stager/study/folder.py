@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,19 +38,17 @@ from follicle_stager.corrections.standing import (
     standing,
     write_standing,
 )
-from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError
 from follicle_stager.files import replacing, set_aside, sweep
 from follicle_stager.slides import is_slide, open_slide
-from follicle_stager.staging import stager_id
 from follicle_stager.study import at_work
 from follicle_stager.study.content import SlideContent, read_content
 from follicle_stager.study.pictures import find_picture, relative_path
-from follicle_stager.study.runs import Run, content_of, read_run, write_run
+from follicle_stager.study.runs import Run, read_run, request_of, write_run
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from PIL.Image import Image
 
@@ -58,6 +56,7 @@ if TYPE_CHECKING:
     from follicle_stager.pixel_size import PixelSize
     from follicle_stager.records import Follicle, Section, SlideResult
     from follicle_stager.slides import Slide
+    from follicle_stager.study.runs import Request
 
 # How long a run waits for another one that writes the same slide, s.
 _OTHER_RUN_S = 10
@@ -307,21 +306,28 @@ class Study:
         if run.model_copy(update=now) != run:
             write_run(self.slide_folder(slide_id), run.model_copy(update=now))
 
-    def save(
-        self, result: SlideResult, *, run_id: str, source: Path, config: Config, overlay: Image | None = None
-    ) -> tuple[str, ...]:
+    def request(
+        self,
+        source: Path,
+        config: Config,
+        *,
+        mpp: float | None = None,
+        parts: Sequence[Path] = (),
+        find: bool = True,
+    ) -> Request:
+        """What is asked of a run in this study; see `request_of`."""
+        relative = relative_path(source, self.path)
+        return request_of(source, config, source_in_study=relative, mpp=mpp, parts=parts, find=find)
+
+    def save(self, result: SlideResult, request: Request, *, overlay: Image | None = None) -> tuple[str, ...]:
         """Write the result of one slide, ``run.json`` last. Earlier corrections are carried over.
 
         Parameters
         ----------
         result
             Result of the slide.
-        run_id
-            Name of the run; see `run_id_of`.
-        source
-            Path of the image.
-        config
-            Parameters of the run.
+        request
+            What was asked of the run.
         overlay
             Picture of the outlines; it is replaced only together with them.
 
@@ -333,33 +339,27 @@ class Study:
         folder = self.slide_folder(result.slide_id)
         last_run = self._last_run(result.slide_id)
         with EditLog(folder, wait_s=_OTHER_RUN_S) as log:  # no corrections until this is done
-            if self._run_of(folder) == run_id:
+            if self._run_of(folder) == request.run_id:
                 return ()  # another process of the same job was faster
             told = () if last_run else _set_aside(folder, FOLLICLES) + _set_aside(folder, SECTIONS)
-            state, lost = carry_over(folder, last_run, run_id, result, log)
+            state, lost = carry_over(folder, last_run, request.run_id, result, log)
             # From here on, the slide counts as unfinished until the new run.json is written.
             (folder / "run.json").unlink(missing_ok=True)
-            write_standing(folder, state, log, run_id=run_id)
+            write_standing(folder, state, log, run_id=request.run_id)
             if overlay is not None:
                 with replacing(folder / "overlay.jpg") as temporary:
                     overlay.save(temporary, quality=88)
-            self._finish(result, run_id=run_id, source=source, config=config)
+            self._finish(result, request)
         return told + lost
 
-    def _finish(self, result: SlideResult, *, run_id: str, source: Path, config: Config) -> None:
+    def _finish(self, result: SlideResult, request: Request) -> None:
         folder = self.slide_folder(result.slide_id)
         size = result.pixel_size
         run = Run(
-            run_id=run_id,
+            **asdict(request),
             slide=result.slide_id,
-            source=str(source.resolve()),
-            source_in_study=relative_path(source, self.path),
-            content=content_of(source),
             software=f"follicle-stager {__version__}",
             python=platform.python_version(),
-            config=config.fingerprint(),
-            detector=detector_id(config),
-            classifier=stager_id(config.staging),
             finished=datetime.now(UTC).isoformat(timespec="seconds"),
             mpp_x=size.mpp_x,
             mpp_y=size.mpp_y,

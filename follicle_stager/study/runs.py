@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
@@ -125,8 +126,32 @@ def write_run(folder: Path, run: Run) -> None:
     write_text(folder / NAME, json.dumps(run.model_dump(), indent=1, ensure_ascii=False) + "\n")
 
 
-def run_id_of(source: Path, config: Config, mpp: float | None, *, parts: Sequence[Path] = ()) -> str:
-    """Name of a run: equal for the same slide, configuration, detector, µm/px and software version.
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a run on a slide, as its record will keep it; the fields are those of `Run`.
+
+    A worker on another machine may know the files by other paths. It reads them there, and records these.
+    """
+
+    run_id: str
+    source: str
+    source_in_study: str
+    content: str
+    config: str
+    detector: str
+    classifier: str
+
+
+def request_of(
+    source: Path,
+    config: Config,
+    *,
+    source_in_study: str,
+    mpp: float | None = None,
+    parts: Sequence[Path] = (),
+    find: bool = True,
+) -> Request:
+    """What is asked of a run; its name is equal for the same slide, configuration, detector, µm/px and version.
 
     Parameters
     ----------
@@ -134,15 +159,28 @@ def run_id_of(source: Path, config: Config, mpp: float | None, *, parts: Sequenc
         File of the slide.
     config
         All parameters.
+    source_in_study
+        Path of the file relative to the study.
     mpp
         Pixel size that replaces the one in the file, µm/px; None if none was given.
     parts
         Other files of the same slide, such as those of a DICOM series.
+    find
+        Whether follicles are searched for.
     """
-    settings = f"{__version__} {config.fingerprint()} {detector_id(config)} {mpp}"
-    contents = " ".join(content_of(path) for path in (source, *sorted(parts)))
-    name = f"{settings} {stager_id(config.staging)} {source.name} {contents}"
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    detector, classifier = detector_id(config), stager_id(config.staging)
+    settings = f"{__version__} {config.fingerprint()} {detector} {mpp}"
+    contents = [content_of(path) for path in (source, *sorted(parts))]
+    name = f"{settings} {classifier} {source.name} {' '.join(contents)}"
+    return Request(
+        run_id=hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12] + ("" if find else "-opened"),
+        source=str(source.resolve()),
+        source_in_study=source_in_study,
+        content=contents[0],
+        config=config.fingerprint(),
+        detector=detector,
+        classifier=classifier,
+    )
 
 
 def content_of(source: Path) -> str:

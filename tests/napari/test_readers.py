@@ -28,7 +28,7 @@ def study_folder(section_path, tmp_path_factory):
     study = Study.create(tmp_path_factory.mktemp("study"), Config())
     with open_slide(section_path) as slide:
         result = process_slide(slide, Config(), slide_id="ovary")
-    study.save(result, run_id="r", source=section_path, config=Config())
+    study.save(result, study.request(section_path, Config()))
     return study.slide_folder("ovary"), result
 
 

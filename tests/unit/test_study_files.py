@@ -31,7 +31,6 @@ from follicle_stager.statistics import find_arrest
 from follicle_stager.statistics.matrix import CountMatrix
 from follicle_stager.statistics.points import points
 from follicle_stager.study import Counts, Study
-from follicle_stager.study.runs import run_id_of
 
 INFO = {"run_id": RUN, "mpp_x": 0.5, "mpp_y": 0.5, "mpp_source": "a", "visible_stages": list(LADDER), "source": "s.tif"}
 
@@ -275,11 +274,11 @@ class TestRuns:
 
         result = SlideResult("s", PixelSize(0.5, 0.5, "a"), tuple(study.sections("s")), (), LADDER)
         (study.path / "s.tif").write_bytes(b"picture")
-        new = {"run_id": "B", "source": study.path / "s.tif", "config": Config(), "overlay": Image.new("RGB", (9, 9))}
+        request, overlay = study.request(study.path / "s.tif", Config()), Image.new("RGB", (9, 9))
         with study.review("s", author="A"), pytest.raises(UserError, match="is open for correction"):
-            study.save(result, **new)
+            study.save(result, request, overlay=overlay)
         assert (folder / "overlay.jpg").read_bytes() == b"old"
-        study.save(result, **new)
+        study.save(result, request, overlay=overlay)
         assert (folder / "overlay.jpg").read_bytes() != b"old"
 
 
@@ -385,7 +384,7 @@ def test_a_slide_whose_name_is_not_utf8(tmp_path):
     study = Study.create(tmp_path / "s", Config())
     result = SlideResult("aÿ", PixelSize(0.5, 0.5, "a"), (), (), LADDER)
     study.slide_folder("aÿ").mkdir(parents=True)
-    study.save(result, run_id="A", source=source, config=Config())
+    study.save(result, study.request(source, Config()))
     assert study.source("aÿ") == source
 
 
@@ -393,10 +392,11 @@ def test_a_slide_of_several_files_is_another_one_if_any_of_them_changes(tmp_path
     first, second = tmp_path / "a.dcm", tmp_path / "b.dcm"
     first.write_bytes(b"one")
     second.write_bytes(b"two")
-    before = run_id_of(first, Config(), None, parts=(second,))
-    assert before == run_id_of(first, Config(), None, parts=(second,))
+    study = Study(tmp_path)
+    before = study.request(first, Config(), parts=[second]).run_id
+    assert before == study.request(first, Config(), parts=[second]).run_id
     second.write_bytes(b"three")
-    assert before != run_id_of(first, Config(), None, parts=(second,))
+    assert before != study.request(first, Config(), parts=[second]).run_id
 
 
 def test_the_report_has_means_of_corpora_lutea_over_animals():
