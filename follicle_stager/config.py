@@ -82,6 +82,9 @@ class NetworkConfig(_Part):
 
     folder: str = ""
     """Folder of a network to use instead of the one in the package."""
+    engine: str = "auto"
+    """Library that computes the network: onnxruntime, cuda, directml, openvino or coreml (docs/howto-cluster.md).
+    ``auto`` is cuda or directml where they can run, otherwise onnxruntime."""
 
 
 class ClassicalConfig(_Part):
@@ -300,7 +303,10 @@ class Config(_Part):
     def fingerprint(self) -> str:
         """Short hash of all values that affect the follicles of a slide; equal settings have the same hash."""
         return hashlib.sha256(
-            self.model_dump_json(exclude={"slides", "counting", "audit", "comparison"}).encode()
+            # The engine is a part of the detector's identity, whether it was named or chosen.
+            self.model_dump_json(
+                exclude={"slides": True, "counting": True, "audit": True, "comparison": True, "network": {"engine"}}
+            ).encode()
         ).hexdigest()[:12]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from follicle_stager.config import Config
 from follicle_stager.detection import DETECTORS, choose_detector
-from follicle_stager.detection.network import model
+from follicle_stager.detection.network import engines, model
 from follicle_stager.errors import how_to_install
 from follicle_stager.slides import FORMATS, open_slide
 
@@ -20,6 +20,7 @@ _OTHERS = {
     "imagecodecs": ("compressed TIFF", ""),
     "numba": ("virtual ovaries", ""),
     "onnxruntime": ("network detection", ""),
+    "openvino": ("faster network detection on processors of Intel", "openvino"),
     "napari": ("correction on screen", "napari"),
     "torch": ("training", "train"),
 }
@@ -46,6 +47,10 @@ def parts() -> list[Part]:
         found.append(Part(name, _version(name) or missing, purpose))
     there = [name for name, detector in DETECTORS.items() if detector.can_run()]
     found.append(Part("detector", choose_detector(Config()).name, f"the default here; can run: {', '.join(there)}"))
+    if model.can_run():
+        engine = engines.choose_engine("auto")
+        here = ", ".join(name for name, other in engines.ENGINES.items() if other.can_run())
+        found.append(Part("engine", f"{engine.name}, {engine.precision()}", f"runs the network here; can run: {here}"))
     for scale in model.describe().scales if model.can_run() else ():
         said = f"follicles of {scale.smallest_um:g}-{scale.largest_um:g} µm at {scale.mpp:g} µm/px"
         found.append(Part(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said))

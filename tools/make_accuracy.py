@@ -28,6 +28,7 @@ from follicle_stager.batch import run_batch
 from follicle_stager.cli.progress import BatchProgress
 from follicle_stager.cli.tables import FIGURES
 from follicle_stager.config import Config, TissueConfig, read_values
+from follicle_stager.detection.network.engines import ENGINES, REFERENCE
 from follicle_stager.evaluation import Criterion, Evaluation, SlidePair, evaluate, load_pairs
 from follicle_stager.evaluation.marks import unchanged
 from follicle_stager.files import write_text
@@ -87,6 +88,13 @@ def main() -> None:
         share: examine("network", cohort, work / f"network_wrong_{share:g}", jobs=options.jobs, mpp=NATIVE_MPP * share)
         for share in WRONG_MPP
     }
+    others = {
+        f"{name} ({engine.precision()})": examine(
+            "network", cohort, work / f"network_{name}", jobs=options.jobs, engine=name
+        )
+        for name, engine in ENGINES.items()
+        if name != REFERENCE and engine.can_run()
+    }
     on_varied = {"network": examine("network", varied, work / "network_varied", jobs=options.jobs)}
     if options.before is not None:
         folder = str(options.before.resolve())
@@ -94,6 +102,9 @@ def main() -> None:
         on_varied["network before"] = before
     write_confusion(evaluate(on_varied["network"], resamples=0))
     text = TITLE + exam(cohort) + side_by_side(whole) + scales(coarser) + wrong_scale(pairs["network"], wrong)
+    text += engines(
+        {f"{REFERENCE} (f32)": whole["network"]} | {name: evaluate(own, resamples=0) for name, own in others.items()}
+    )
     text += "".join(detector(name, whole[name], own) for name, own in pairs.items())
     text += exam(varied) + varied_looks(on_varied) + nuclei([cohort, varied]) + stereology()
     write_text(DOCS / "accuracy.md", text)
@@ -111,11 +122,19 @@ def write_confusion(result: Evaluation) -> None:
 
 
 def examine(
-    detector: str, cohort: Path, folder: Path, *, jobs: int, network: str = "", mpp: float | None = None
+    detector: str,
+    cohort: Path,
+    folder: Path,
+    *,
+    jobs: int,
+    network: str = "",
+    mpp: float | None = None,
+    engine: str = REFERENCE,
 ) -> list[SlidePair]:
     """Run a detector on the exam's slides, and put its results beside the truth; ``mpp`` replaces that of the files."""
     shutil.rmtree(folder, ignore_errors=True)
-    config = Config.model_validate({"detection": {"detector": detector}, "network": {"folder": network}})
+    options = {"detection": {"detector": detector}, "network": {"folder": network, "engine": engine}}
+    config = Config.model_validate(options)
     study, sources = Study.create(folder, config), list_slides(cohort)
     with BatchProgress(Console(stderr=True), total=len(sources)) as progress:
         run_batch(study, sources, config, mpp=mpp, jobs=jobs, on_progress=progress.step, on_done=progress.done)
@@ -244,6 +263,18 @@ def scales(results: dict[str, Evaluation]) -> str:
 
 These are the slides of the evaluation cohort, reduced (by averaging pixels) to the resolution of a scanner with
 lower magnification. At more than 0.65 µm/px, primordial and transitional follicles cannot be seen.
+
+{_compared(results)}
+"""
+
+
+def engines(results: dict[str, Evaluation]) -> str:
+    """The network with each engine that can run here."""
+    return f"""
+## The network with other engines
+
+The same network and slides, computed by other libraries (`network.engine`). Those of this machine are listed; the
+others need other hardware. Their speed is in [Benchmarks](benchmarks.md).
 
 {_compared(results)}
 """

@@ -25,6 +25,7 @@ from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.rates import confint_poisson
 
 from follicle_stager.config import Config
+from follicle_stager.detection.network.engines import ENGINES, REFERENCE
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.evaluation.marks import (
     ENDING,
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
     from follicle_stager.records import SlideResult
 
 SHARED = Path(__file__).parents[2] / "shared"
-CONFIG = Config.model_validate({"tissue": {"min_section_mm2": SMALLEST_FIELD_MM2}})
+CONFIG = Config.model_validate({"tissue": {"min_section_mm2": SMALLEST_FIELD_MM2}, "network": {"engine": REFERENCE}})
 GROWING = [stage for stage in LADDER if not stage.resting]
 # Less tissue of a source than this gives no rate, mm².
 LEAST_MM2 = 0.05
@@ -107,6 +108,12 @@ The same pictures were searched as if their µm/px were 10 % lower or higher. *U
 that are found again (IoU 0.5) with the same stage.
 
 {scales}
+
+## Marked pictures with other engines
+
+The same network, computed by other libraries that are installed here (`network.engine`).
+
+{engines}
 """
 
 TEXTURES = """
@@ -181,11 +188,11 @@ def main() -> None:
     print(f"wrote {options.page}")
 
 
-def searched(path: Path, mpp: float) -> SlideResult | None:
+def searched(path: Path, mpp: float, engine: str = REFERENCE) -> SlideResult | None:
     """What is found on a picture; None if it is refused, for example as empty."""
     with open_slide(path, mpp=mpp) as slide:
         try:
-            return process_slide(slide, CONFIG)
+            return process_slide(slide, CONFIG.with_options(network={"engine": engine}))
         except SlideError as error:
             print(f"refused: {error}")
             return None
@@ -195,6 +202,7 @@ def on_marked(truths: Iterable[Path]) -> dict[str, str]:
     """Text of each part of the page that is about marked pictures."""
     scores: list[tuple[MarkedPicture, MarkScore]] = []
     rows, again, left_out = [], {scale: [0, 0] for scale in WRONG_MPP}, []
+    by_engine: dict[str, list[MarkScore]] = {name: [] for name, engine in ENGINES.items() if engine.can_run()}
     for path in truths:
         marked, picture = read_marked(path), picture_of(path)
         mpp, name = marked.mpp_to_read, path.name.removesuffix(ENDING)
@@ -210,6 +218,10 @@ def on_marked(truths: Iterable[Path]) -> dict[str, str]:
             left_out.append(f"{name} ({marked.report_only})")
             continue
         scores.append((marked, score))
+        by_engine[REFERENCE].append(score)
+        for engine in by_engine.keys() - {REFERENCE}:
+            found = searched(picture, mpp, engine)
+            by_engine[engine].append(score_marks(found.follicles if found else (), marked, visible=visible))
         for scale, counted in again.items():
             other = searched(picture, mpp * scale)
             if result and other:
@@ -225,6 +237,11 @@ def on_marked(truths: Iterable[Path]) -> dict[str, str]:
         **_layers([s for _, s in scores]),
         "pictures": markdown(pd.DataFrame(rows)),
         "left_out": "; ".join(left_out) or "none",
+        "engines": markdown(
+            pd.DataFrame([{"engine": name} | _summed("", own) for name, own in by_engine.items()]).drop(
+                columns="pictures"
+            )
+        ),
         "scales": markdown(
             pd.DataFrame(
                 {"µm/px": f"{100 * scale:.0f} % of the right one", "claims": of, "unchanged": share(same, of)}

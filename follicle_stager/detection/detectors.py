@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from follicle_stager.detection import classical
 from follicle_stager.detection.found import Sight
-from follicle_stager.detection.network import layout, model
+from follicle_stager.detection.network import engines, layout, model
 from follicle_stager.detection.network.instances import Window, find_in
 from follicle_stager.detection.network.luteal import find_corpora_lutea
 from follicle_stager.errors import UserError
@@ -97,21 +97,23 @@ class NetworkDetector:
     needs = "onnxruntime"
 
     def can_run(self) -> bool:
-        """Whether onnxruntime is installed."""
+        """Whether an engine for it is installed."""
         return model.can_run()
 
     def identity(self, config: Config) -> str:
-        """Name and hashes of the weights."""
+        """Name, hashes of the weights, and the engine if it is not the reference."""
         scales = model.describe(_folder(config)).scales
-        return " ".join([self.name, *(scale.sha256[:12] for scale in scales)])
+        engine = engines.choose_engine(config.network.engine)
+        other = [] if engine.name == engines.REFERENCE else [engine.name, engine.precision()]
+        return " ".join([self.name, *(scale.sha256[:12] for scale in scales), *other])
 
     def passes(self, config: Config, mpp: float) -> list[Pass]:
         """One pass for each scale of the network at which a slide of this µm/px can be read."""
-        folder = _folder(config)
+        folder, engine = _folder(config), engines.choose_engine(config.network.engine).name
         scales = list(enumerate(model.describe(folder).scales))
         coarsest = max(scale.mpp for _, scale in scales)
         return [
-            network_pass(folder, index, scale, config.detection.min_score)
+            network_pass(folder, index, scale, config.detection.min_score, engine)
             for index, scale in scales
             if mpp <= COARSER * scale.mpp or scale.mpp == coarsest
         ]
@@ -202,12 +204,14 @@ def _folder(config: Config) -> Path:
     return Path(config.network.folder) if config.network.folder else model.SHIPPED
 
 
-def network_pass(folder: Path, index: int, scale: model.Scale, min_score: float) -> Pass:
+def network_pass(
+    folder: Path, index: int, scale: model.Scale, min_score: float, engine: str = engines.REFERENCE
+) -> Pass:
     """One scale of the network in a folder; claims below ``min_score`` are left out."""
 
     def find(field: Field) -> Sight:
         picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)
-        maps = model.load(folder, index)(picture, field.tissue)
+        maps = model.load(folder, index, engine)(picture, field.tissue)
         window = Window(maps, field.x_um, field.y_um, field.mpp)
         claims = [f for f in find_in(window, scale) if f.score >= min_score]
         return Sight(claims, maps.texture, find_corpora_lutea(window) if scale.corpora_lutea else [])

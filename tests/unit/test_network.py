@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
 from follicle_stager.config import Config
-from follicle_stager.detection import choose_detector, passes, visible_stages, without_twins
+from follicle_stager.detection import choose_detector, detector_id, passes, visible_stages, without_twins
 from follicle_stager.detection.found import FoundCorpusLuteum
 from follicle_stager.detection.network import layout, model
+from follicle_stager.detection.network.engines import ENGINES, REFERENCE, OnnxRuntime, OpenVino, choose_engine
 from follicle_stager.detection.network.instances import Window, consensus, find_in
 from follicle_stager.detection.network.luteal import find_corpora_lutea
 from follicle_stager.detection.network.model import Description, Maps, Scale
@@ -42,16 +43,74 @@ class TestShown:
         assert_allclose(a, b, atol=0.03)
 
 
-def test_results_do_not_depend_on_the_number_of_threads(monkeypatch):
+@pytest.fixture(scope="module")
+def noise():
+    return np.random.default_rng(0).uniform(-1, 1, (3, 256, 256)).astype(np.float32)
+
+
+def test_results_do_not_depend_on_the_number_of_threads(monkeypatch, noise):
+    used, real = [], OnnxRuntime.load
+
+    def load(self, content, *, threads):
+        used.append(threads)
+        return real(self, content, threads=threads)
+
+    monkeypatch.setattr(OnnxRuntime, "load", load)
     monkeypatch.setattr(model, "_threads", 0)
-    network = model.Network(model.SHIPPED, model.describe().scales[0])
-    picture = np.random.default_rng(0).uniform(-1, 1, (3, 256, 256)).astype(np.float32)
-    before = network(picture)
+    before = model.Network(model.SHIPPED, model.describe().scales[0])(noise)
     model.use_threads(3)
-    network = model.Network(model.SHIPPED, model.describe().scales[0])
-    assert network._session.get_session_options().intra_op_num_threads == 3
+    after = model.Network(model.SHIPPED, model.describe().scales[0])(noise)
+    assert used[1] == 3
     for name in ("classes", "border", "centre", "rays", "texture"):
-        assert (getattr(network(picture), name) == getattr(before, name)).all(), "results do not depend on it"
+        assert (getattr(after, name) == getattr(before, name)).all(), "results do not depend on it"
+
+
+class TestEngines:
+    @pytest.mark.parametrize("name", [name for name in ENGINES if name != REFERENCE])
+    def test_all_engines_give_the_same_within_rounding(self, name, shown):
+        """Run `pip install openvino`, or the package for a GPU, to try the others."""
+        if not ENGINES[name].can_run():
+            pytest.skip(f"{name} cannot run here")
+        own, expected = (model.load(model.SHIPPED, 0, engine)(shown) for engine in (name, REFERENCE))
+        assert np.abs(own.classes - expected.classes).mean() < 0.002
+        assert (own.classes.argmax(axis=0) != expected.classes.argmax(axis=0)).mean() < 0.005
+        inside = expected.centre > 0.2
+        assert np.abs(np.log(own.rays / expected.rays))[:, inside].mean() < 0.02
+
+    def test_automatic_is_an_engine_that_answers_as_the_reference(self):
+        assert choose_engine("auto").precision() == "f32"
+        assert ENGINES[REFERENCE].can_run()
+
+    def test_an_unknown_engine_is_named_with_those_that_there_are(self):
+        with pytest.raises(UserError, match="network.engine is 'abacus'; write auto, cuda or"):
+            choose_engine("abacus")
+
+    def test_an_engine_that_cannot_run_says_what_it_needs(self, monkeypatch):
+        monkeypatch.setattr(OpenVino, "can_run", lambda self: False)
+        choose_engine.cache_clear()
+        with pytest.raises(UserError, match=r"cannot run here.*openvino.*onnxruntime"):
+            choose_engine("openvino")
+
+    def test_a_run_records_another_engine_and_not_how_it_was_chosen(self, monkeypatch):
+        """`auto` and its name are the same run, so that finished slides are kept."""
+        by_name = Config().with_options(network={"engine": REFERENCE})
+        assert by_name.fingerprint() == Config().fingerprint()
+        assert detector_id(by_name) == detector_id(Config())
+        monkeypatch.setattr(OpenVino, "can_run", lambda self: True)
+        monkeypatch.setattr(OpenVino, "precision", lambda self: "bf16")
+        choose_engine.cache_clear()
+        assert detector_id(Config().with_options(network={"engine": "openvino"})).endswith(" openvino bf16")
+        choose_engine.cache_clear()
+
+    @pytest.mark.parametrize(("align_px", "length"), [(32, 1024), (128, 1024), (128, 96)])
+    def test_tiles_of_equal_sides_keep_their_context(self, align_px, length):
+        part = model._Span.of(slice(1, 3), length, align_px)
+        assert (part.start, part.stop) == (32, 96)
+        assert part.first >= 0
+        assert part.last <= length
+        assert part.first == 0 or part.start - part.first >= layout.REACH
+        assert part.last == length or part.last - part.stop >= layout.REACH
+        assert (part.last - part.first) % min(align_px, length) == 0
 
 
 class TestConsensus:

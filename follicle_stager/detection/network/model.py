@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib.util
 import multiprocessing
 import os
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy import ndimage as ndi
 
 from follicle_stager.config import Positive, explain, read_values
+from follicle_stager.detection.network.engines import REFERENCE, SHIPPED, can_run, choose_engine
 from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
 from follicle_stager.files import as_toml, check_regular
@@ -27,15 +26,27 @@ from follicle_stager.geometry import equal_parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
-#: The weights that come with the package.
-SHIPPED = Path(__file__).resolve().parents[2] / "models"
+__all__ = [
+    "DESCRIPTION",
+    "SHIPPED",
+    "Description",
+    "Maps",
+    "Network",
+    "Scale",
+    "can_run",
+    "describe",
+    "load",
+    "use_threads",
+]
+
 DESCRIPTION = "network.toml"
-# Longest side of a tile without its context, px. It needs about 400 MB of memory, which ONNX Runtime keeps for the next
-# tile. Larger tiles would compute less context twice, but allocating new memory takes more time than that saves.
-_TILE_PX = 1280
+# Longest side of a tile without its context, px. It needs about 250 MB of memory, which the engine keeps for the next
+# tile. Larger tiles would compute less context twice, but they do not fit into a processor's cache.
+_TILE_PX = 896
 
 
 # Threads of a network, if a batch has set them; otherwise 0.
@@ -97,6 +108,8 @@ class Network:
         Folder of the description.
     scale
         Scale to run, from that description.
+    engine
+        Name of the engine, see `engines`.
 
     Raises
     ------
@@ -104,9 +117,7 @@ class Network:
         If the weights are missing or do not match the description.
     """
 
-    def __init__(self, folder: Path, scale: Scale) -> None:
-        import onnxruntime
-
+    def __init__(self, folder: Path, scale: Scale, engine: str = REFERENCE) -> None:
         path = folder / scale.file
         if not path.exists():
             raise UserError(f"{path}: the network's weights are missing; install follicle-stager again.")
@@ -117,13 +128,12 @@ class Network:
                 f"{path}: these are not the weights that {folder / DESCRIPTION} describes (SHA-256 differs). The file "
                 "is damaged or was replaced. Install follicle-stager again, or export the network again."
             )
-        options = onnxruntime.SessionOptions()
         # A process of a batch shares the machine with others; a single process may use all cores.
         alone = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
-        options.intra_op_num_threads = _threads or alone
-        options.enable_mem_pattern = False  # windows differ in size, and a memory plan for each size would be kept
-        self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-        if len(self._session.get_outputs()) != len(fields(Maps)):
+        chosen = choose_engine(engine)
+        self._run, outputs = chosen.load(content, threads=_threads or alone)
+        self._align_px = chosen.align_px
+        if outputs != len(fields(Maps)):
             raise UserError(f"{path}: this network was trained by another version of follicle-stager; train it again.")
         self.scale = scale
 
@@ -146,12 +156,13 @@ class Network:
             blocks = tissue[: height * STEP, : width * STEP].reshape(height, STEP, width, STEP).any(axis=(1, 3))
             wanted = ndi.maximum_filter(blocks, 3) if blocks.any() else wanted
         parts = [
-            tuple(_Span.of(s, side) for s, side in zip(box, shown.shape[1:], strict=True)) for box in _boxes(wanted)
+            tuple(_Span.of(s, side, self._align_px) for s, side in zip(box, shown.shape[1:], strict=True))
+            for box in _boxes(wanted)
         ]
         whole: list[NDArray[np.float32]] = []
         for rows, columns in parts:
             tile = shown[:, rows.around, columns.around]
-            answer: list[NDArray[np.float32]] = self._session.run(None, {"picture": tile[None]})
+            answer = self._run(np.ascontiguousarray(tile[None]))
             steps = [tile.shape[1] // part.shape[-2] for part in answer]
             whole = whole or [
                 np.zeros((*part.shape[1:-2], shown.shape[1] // step, shown.shape[2] // step), np.float32)
@@ -172,10 +183,16 @@ class _Span:
     last: int
 
     @classmethod
-    def of(cls, blocks: slice, length: int) -> _Span:
-        """The part that covers a range of blocks of `layout.STEP` px, on a side of ``length`` px."""
+    def of(cls, blocks: slice, length: int, align_px: int) -> _Span:
+        """The part that covers a range of blocks of `layout.STEP` px, on a side of ``length`` px.
+
+        With its context it is a multiple of ``align_px`` long, if the side is long enough.
+        """
         start, stop = blocks.start * STEP, blocks.stop * STEP
-        return cls(start, stop, max(0, start - REACH), min(length, stop + REACH))
+        first, last = max(0, start - REACH), min(length, stop + REACH)
+        whole = min(length, -(-(last - first) // align_px) * align_px)
+        first = max(0, min(first, length - whole))
+        return cls(start, stop, first, first + whole)
 
     @property
     def around(self) -> slice:
@@ -217,11 +234,6 @@ def use_threads(count: int) -> None:
     _threads = count
 
 
-def can_run() -> bool:
-    """Whether networks can run here: ONNX Runtime is installed."""
-    return importlib.util.find_spec("onnxruntime") is not None
-
-
 def describe(folder: Path = SHIPPED) -> Description:
     """Read a network's description.
 
@@ -238,6 +250,6 @@ def describe(folder: Path = SHIPPED) -> Description:
 
 
 @functools.lru_cache(maxsize=4)
-def load(folder: Path, index: int) -> Network:
-    """Load one scale of the network in a folder; the last four are cached."""
-    return Network(folder, describe(folder).scales[index])
+def load(folder: Path, index: int, engine: str = REFERENCE) -> Network:
+    """Load one scale of the network in a folder for an engine; the last four are cached."""
+    return Network(folder, describe(folder).scales[index], engine)
