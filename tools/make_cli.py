@@ -77,6 +77,8 @@ def _value(kind: object) -> str:
     """The placeholder for a value; nothing for a flag."""
     if isinstance(kind, types.UnionType):
         kind = next(k for k in typing.get_args(kind) if k is not type(None))
+    if typing.get_origin(kind) is list:
+        (kind,) = typing.get_args(kind)
     return "" if kind is bool else KINDS[typing.cast("type", kind)]
 
 

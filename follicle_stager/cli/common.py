@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from pathlib import Path
 from typing import Annotated
@@ -40,6 +41,24 @@ Jobs = Annotated[
         help="Number of slides processed at the same time; by default, as many as processors and free memory allow.",
     ),
 ]
+ClusterAt = Annotated[
+    str | None,
+    typer.Option(
+        "--cluster",
+        metavar="ADDRESS",
+        help="Process the slides on a Dask cluster: address of its scheduler, or local, slurm, sge, pbs "
+        "(docs/howto-cluster.md).",
+    ),
+]
+ClusterSize = Annotated[
+    int, typer.Option("--workers", min=0, help="Number of workers that --cluster starts; 0: processors, or 4.")
+]
+Shared = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map", metavar="HERE=THERE", help="A folder that the workers of --cluster know by another path; repeatable."
+    ),
+]
 ConfigFile = Annotated[Path | None, typer.Option("--config", help="Parameters as TOML (see docs/parameters.md).")]
 Detector = Annotated[str | None, typer.Option("--detector", help="network (the default if it can run) or classical.")]
 MinScore = Annotated[
@@ -61,6 +80,11 @@ def need(module: str, extra: str) -> None:
     """Raise an error if an extra is not installed."""
     if importlib.util.find_spec(module) is None:
         raise UserError(f"{module} is not installed: {how_to_install(extra)}.")
+
+
+def quiet_dask() -> None:
+    """Show no messages of Dask but those that the user asked for with --verbose."""
+    logging.getLogger("distributed").setLevel(logging.getLogger().level)
 
 
 def say(message: str) -> None:

@@ -5,15 +5,18 @@ They are thin: each calls the public interface (``fs``), which is imported when 
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 from rich.markup import escape
 
 import follicle_stager as fs
 from follicle_stager.cli.common import (
+    ClusterAt,
+    ClusterSize,
     ConfigFile,
     Count,
     Covariates,
@@ -22,17 +25,20 @@ from follicle_stager.cli.common import (
     MinScore,
     Mpp,
     Out,
+    Shared,
     Slides,
     app,
     err,
     out,
+    quiet_dask,
     say,
 )
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+    from follicle_stager.batch import Workers
     from follicle_stager.study import SlideContent, SlideSource
 
 
@@ -46,11 +52,14 @@ def run(
     config_file: ConfigFile = None,
     min_score: MinScore = None,
     detector: Detector = None,
+    cluster: ClusterAt = None,
+    workers: ClusterSize = 0,
+    shared: Shared = None,
 ) -> None:
     """Find, stage and count the follicles on all slides; report where growth is blocked in the knockouts."""
     config = _config(out_folder, config_file, min_score, detector)
     sources, sheet = fs.list_slides(slides), fs.SampleSheet.read(samples)
-    study, outcomes = _process(sources, out_folder, sheet, config, mpp, jobs)
+    study, outcomes = _process(sources, out_folder, sheet, config, mpp, _Where(jobs, cluster, workers, shared or []))
     if all(o.state == "failed" for o in outcomes):
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
     if any(o.state == "failed" for o in outcomes):
@@ -80,10 +89,15 @@ def stage(
     config_file: ConfigFile = None,
     min_score: MinScore = None,
     detector: Detector = None,
+    cluster: ClusterAt = None,
+    workers: ClusterSize = 0,
+    shared: Shared = None,
 ) -> None:
     """Find and stage the follicles on a slide or on all slides of a folder, without a sample sheet."""
     config = _config(out_folder, config_file, min_score, detector)
-    study, outcomes = _process(fs.list_slides(slides), out_folder, None, config, mpp, jobs)
+    study, outcomes = _process(
+        fs.list_slides(slides), out_folder, None, config, mpp, _Where(jobs, cluster, workers, shared or [])
+    )
     failed = sum(o.state == "failed" for o in outcomes)
     if len(outcomes) == 1 and not failed:
         from follicle_stager.cli.tables import follicle_table
@@ -343,24 +357,54 @@ def _config(out_folder: Path, config_file: Path | None, min_score: float | None,
     return config
 
 
+@contextlib.contextmanager
+def _workers(where: _Where, slides: int) -> Iterator[tuple[int, Workers | None]]:
+    """The number of processes, and the cluster if there is one."""
+    from follicle_stager.batch import jobs_for
+
+    if where.cluster is None:
+        if where.workers or where.shared:
+            raise UserError("--workers and --map are for a cluster: add --cluster.")
+        if where.jobs is not None:
+            yield where.jobs, None
+            return
+        jobs, why = jobs_for(slides)
+        if slides > 1:
+            err.print(why, highlight=False, soft_wrap=True)
+        yield jobs, None
+        return
+    from follicle_stager.cluster import SharedFolder, connect
+
+    if where.jobs is not None:
+        raise UserError("--jobs is for this machine; with --cluster, give --workers.")
+    shared = [SharedFolder.parse(text) for text in where.shared]
+    quiet_dask()
+    with connect(where.cluster, workers=where.workers, shared=shared, told=say) as cluster:
+        yield 1, cluster
+
+
+class _Where(NamedTuple):
+    """Where slides are processed: the options --jobs, --cluster, --workers and --map."""
+
+    jobs: int | None
+    cluster: str | None
+    workers: int
+    shared: list[str]
+
+
 def _process(
     sources: list[SlideSource],
     out_folder: Path,
     sheet: fs.SampleSheet | None,
     config: fs.Config,
     mpp: float | None,
-    jobs: int | None,
+    where: _Where,
 ) -> tuple[fs.Study, list[fs.Outcome]]:
     """Process slides with progress bars, and show the result."""
-    from follicle_stager.batch import jobs_for
     from follicle_stager.cli.progress import BatchProgress
 
-    if jobs is None:
-        jobs, why = jobs_for(len(sources))
-        if len(sources) > 1:
-            err.print(why, highlight=False, soft_wrap=True)
     try:
-        with BatchProgress(err, total=len(sources)) as progress:
+        with _workers(where, len(sources)) as (jobs, workers), BatchProgress(err, total=len(sources)) as progress:
             study, outcomes = fs.process_folder(
                 sources,
                 out_folder,
@@ -368,6 +412,7 @@ def _process(
                 config=config,
                 mpp=mpp,
                 jobs=jobs,
+                workers=workers,
                 on_progress=progress.step,
                 on_done=progress.done,
                 told=say,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    from follicle_stager.cluster import Worker
     from follicle_stager.doctor import Part
     from follicle_stager.evaluation import Agreement, Evaluation
     from follicle_stager.learning import Learned
@@ -68,6 +69,21 @@ def parts_table(parts: Iterable[Part]) -> Table:
     table = Table("part", "version", "for", title=f"follicle-stager {__version__}")
     for part in parts:
         table.add_row(part.name, escape(part.version), part.purpose)
+    return table
+
+
+def workers_table(workers: Iterable[Worker], unread: Mapping[str, str]) -> Table:
+    """The workers of a cluster; ``unread`` says by name what is wrong with the slide or folder there."""
+    table = Table(title="Workers")
+    for name in ("worker", "machine", "processors", "software", "gets slides", *(["can read it"] if unread else [])):
+        table.add_column(name, overflow="fold")
+    for worker in workers:
+        fit = f"no: {worker.refused}" if worker.refused else "yes"
+        row = [worker.name, worker.machine, str(worker.processors), worker.software, fit]
+        if unread:
+            said = unread.get(worker.name, "" if worker.refused else "did not answer")
+            row.append("" if worker.refused else f"no: {said}" if said else "yes")
+        table.add_row(*map(escape, row))
     return table
 
 

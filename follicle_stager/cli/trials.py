@@ -11,12 +11,16 @@ from rich.markup import escape
 import follicle_stager as fs
 from follicle_stager.cli.common import (
     PROCESSORS,
+    ClusterAt,
+    ClusterSize,
     Jobs,
     Mpp,
+    Shared,
     app,
     err,
     need,
     out,
+    quiet_dask,
     say,
 )
 from follicle_stager.cli.studies import run
@@ -354,12 +358,33 @@ def train(
 
 @app.command()
 def doctor(
-    file: Annotated[Path | None, typer.Argument(help="A slide: show how it is read, and why.")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="A slide: show how it is read, and why. With --cluster, also a folder that is shared."),
+    ] = None,
+    cluster: ClusterAt = None,
+    workers: ClusterSize = 0,
+    shared: Shared = None,
 ) -> None:
-    """Show what this installation can read and run; for a slide, which image of it is searched, and its pixel size."""
-    from follicle_stager.cli.tables import parts_table, slide_table
+    """Show what this installation can read and run; for a slide, which image of it is searched, and its pixel size.
+
+    With --cluster, show the workers of a Dask cluster: what they run, and whether they can read the slide or folder.
+    """
+    from follicle_stager.cli.tables import parts_table, slide_table, workers_table
     from follicle_stager.doctor import describe_slide, parts
 
+    if cluster is not None:
+        from follicle_stager.cluster import SharedFolder, connect
+
+        quiet_dask()
+        with connect(cluster, workers=workers, shared=[SharedFolder.parse(text) for text in shared or []]) as there:
+            there.wait_for_workers()
+            found = there.workers(fs.Config())
+            said = there.readable(file) if file is not None else {}
+        out.print(workers_table(found, said))
+        if not found or any(worker.refused for worker in found) or any(said.values()):
+            raise typer.Exit(1)
+        return
     out.print(parts_table(parts()) if file is None else slide_table(file, describe_slide(file)))
 
 

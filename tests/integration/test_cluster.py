@@ -1,0 +1,241 @@
+"""Slides on a Dask cluster: the same results, and what happens when workers differ, die or lose the folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
+
+from follicle_stager.batch import run_batch  # noqa: E402
+from follicle_stager.cluster import Cluster, SharedFolder, connect  # noqa: E402
+from follicle_stager.config import Config  # noqa: E402
+from follicle_stager.errors import UserError  # noqa: E402
+from follicle_stager.phantom.slide import write_ome_tiff  # noqa: E402
+from follicle_stager.study import Study, list_slides  # noqa: E402
+
+# Parts of run.json that differ between two runs of the same kind.
+TIMES = {"finished", "seconds"}
+
+
+class Machines:
+    """A scheduler, and workers that are processes of their own, as on other machines."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.address_file = folder / "scheduler.json"
+        self.workers: dict[str, subprocess.Popen] = {}
+        self._scheduler = self._start("scheduler", "--scheduler-file", self.address_file, "--port", "0")
+
+    def _start(self, kind: str, *options: object, env: dict[str, str] | None = None) -> subprocess.Popen:
+        command = [sys.executable, "-m", "distributed.cli.dask_" + kind, *map(str, options), "--no-dashboard"]
+        with (self._folder / f"{kind}{len(self.workers)}.log").open("w") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | (env or {}), cwd=self._folder)
+
+    def add(self, name: str, **env: str) -> None:
+        options = ("--scheduler-file", self.address_file, "--name", name, "--nthreads", 1, "--no-nanny")
+        self.workers[name] = self._start("worker", *options, env=env)
+
+    def kill(self, name: str) -> None:
+        process = self.workers.pop(name)
+        process.kill()
+        process.wait()
+
+    def close(self) -> None:
+        for process in (*self.workers.values(), self._scheduler):
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory):
+    made = Machines(tmp_path_factory.mktemp("machines"))
+    until = time.monotonic() + 60
+    while not made.address_file.exists() and time.monotonic() < until:
+        time.sleep(0.1)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def two(machines):
+    """The connection to a scheduler with two workers, A and B."""
+    for name in ("A", "B"):
+        if name not in machines.workers:
+            machines.add(name)
+    said: list[str] = []
+    with connect(str(machines.address_file), told=said.append) as made:
+        made.client.wait_for_workers(2, timeout=60)
+        yield made, said
+    for name in list(machines.workers):
+        if name not in "AB":
+            machines.kill(name)
+
+
+@pytest.fixture(scope="module")
+def alone(cohort, tmp_path_factory):
+    """The study as one process makes it."""
+    study = Study.create(tmp_path_factory.mktemp("alone") / "study", Config())
+    run_batch(study, list_slides(cohort), Config())
+    return study
+
+
+def assert_same(study: Study, other: Study) -> None:
+    assert study.slide_ids() == other.slide_ids()
+    for slide in study.slide_ids():
+        folders = [s.slide_folder(slide) for s in (study, other)]
+        names = [sorted(p.relative_to(f) for p in f.rglob("*") if p.is_file()) for f in folders]
+        assert names[0] == names[1]
+        for name in names[0]:
+            a, b = (folder / name for folder in folders)
+            if name.name == "run.json":
+                ours, theirs = ({k: v for k, v in json.loads(p.read_text()).items() if k not in TIMES} for p in (a, b))
+                relative = (ours.pop("source_in_study"), theirs.pop("source_in_study"))
+                assert ours == theirs
+                assert (study.path / relative[0]).resolve() == (other.path / relative[1]).resolve()
+            else:
+                assert a.read_bytes() == b.read_bytes(), name
+
+
+def test_a_cluster_gives_the_same_files_byte_for_byte(two, alone, cohort, tmp_path):
+    cluster, said = two
+    study, steps = Study.create(tmp_path / "study", Config()), set()
+    sources = list_slides(cohort)
+    outcomes = run_batch(
+        study, sources, Config(), workers=cluster, on_progress=lambda slide, step, done, total: steps.add((slide, step))
+    )
+    assert [o.state for o in outcomes] == ["done"] * len(sources)
+    assert {slide for slide, _ in steps} == {s.slide_id for s in sources}
+    assert_same(study, alone)
+    assert not said
+    # A second run has nothing to send away.
+    assert [o.state for o in run_batch(study, sources, Config(), workers=cluster)] == ["kept"] * len(sources)
+
+
+def test_a_large_slide_is_searched_by_several_workers(two, section, tmp_path):
+    """The windows of both scales are looked at on different workers, and joined."""
+    cluster, _ = two
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    write_ome_tiff(slides / "large.ome.tif", section[1].repeat(2, axis=0).repeat(2, axis=1), mpp=0.5)
+    sources = list_slides(slides)
+    studies = [Study.create(tmp_path / name, Config()) for name in ("split", "whole")]
+    splitting = Cluster(cluster.client, split_above=1)
+    for study, workers in zip(studies, (splitting, None), strict=True):
+        (outcome,) = run_batch(study, sources, Config(), workers=workers)
+        assert outcome.state == "done"
+        assert outcome.follicles
+    assert_same(*studies)
+    (tmp_path / "slides" / "large.ome.tif").write_bytes(b"II*\0broken")
+    (outcome,) = run_batch(Study.create(tmp_path / "broken", Config()), sources, Config(), workers=splitting)
+    assert outcome.state == "failed"
+
+
+def test_a_worker_that_dies_costs_only_its_slide(two, alone, cohort, tmp_path, machines):
+    cluster, _ = two
+    study, killed = Study.create(tmp_path / "study", Config()), []
+
+    def kill(slide: str, step: str, done: int, total: int) -> None:
+        if not killed and step == "detection":
+            killed.append(slide)
+            machines.kill("B")
+
+    outcomes = run_batch(study, list_slides(cohort), Config(), workers=cluster, on_progress=kill)
+    assert killed
+    assert {o.state for o in outcomes} == {"done"}
+    assert_same(study, alone)
+
+
+def test_a_worker_with_another_version_gets_no_slides_and_is_named(two, cohort, tmp_path, machines):
+    cluster, said = two
+    old = tmp_path / "old" / "follicle_stager"
+    old.mkdir(parents=True)
+    (old / "__init__.py").touch()
+    (old / "version.py").write_text('__version__ = "0.0.1"\n')
+    machines.add("outdated", PYTHONPATH=str(old.parent))
+    cluster.client.wait_for_workers(3, timeout=60)
+    found = {worker.name: worker.refused for worker in cluster.workers(Config())}
+    assert found["A"] == found["B"] == ""
+    assert "follicle-stager 0.0.1, not" in found["outdated"]
+    study = Study.create(tmp_path / "study", Config())
+    (outcome,) = run_batch(study, list_slides(cohort)[:1], Config(), workers=cluster)
+    assert outcome.state == "done"
+    assert any("outdated" in one and "0.0.1" in one for one in said)
+
+
+def test_a_worker_without_the_shared_folder_costs_no_slide(two, alone, cohort, tmp_path, machines):
+    """All slides fail on it at once; it would take most of them otherwise."""
+    cluster, said = two
+    (tmp_path / "sitecustomize.py").write_text(
+        "import pathlib\n"
+        "real = pathlib.Path.exists\n"
+        f"pathlib.Path.exists = lambda p, **k: not str(p).startswith({str(cohort)!r}) and real(p, **k)\n"
+    )
+    machines.add("lost", PYTHONPATH=str(tmp_path))
+    cluster.client.wait_for_workers(3, timeout=60)
+    assert "no such file" in cluster.readable(list_slides(cohort)[0].path)["lost"]
+    study = Study.create(tmp_path / "study", Config())
+    outcomes = run_batch(study, list_slides(cohort), Config(), workers=cluster)
+    assert {o.state for o in outcomes} == {"done"}
+    assert_same(study, alone)
+    assert not any("lost" in o.message for o in outcomes)
+
+
+def test_a_broken_slide_fails_with_its_reason_and_the_worker(two, cohort, tmp_path):
+    cluster, _ = two
+    slides = tmp_path / "slides"
+    slides.mkdir()
+    (slides / "broken.tif").write_bytes(b"II*\0broken")
+    shutil.copy(list_slides(cohort)[0].path, slides)
+    study = Study.create(tmp_path / "study", Config())
+    outcomes = {o.slide_id: o for o in run_batch(study, list_slides(slides), Config(), workers=cluster)}
+    assert outcomes["broken"].state == "failed"
+    assert "broken.tif" in outcomes["broken"].message
+    assert "(worker " in outcomes["broken"].message
+    assert [o.state for o in outcomes.values()].count("done") == 1
+
+
+def test_a_folder_may_have_another_path_on_the_workers(two, alone, cohort, tmp_path):
+    """Here it is a link: results and messages have the path of this machine."""
+    cluster, _ = two
+    there = tmp_path / "there"
+    there.symlink_to(cohort, target_is_directory=True)
+    (tmp_path / "study").mkdir()
+    moved = Cluster(cluster.client, [SharedFolder.parse(f"{cohort}={there}")])
+    study = Study.create(tmp_path / "study", Config())
+    (outcome,) = run_batch(study, list_slides(cohort)[:1], Config(), workers=moved)
+    assert outcome.state == "done"
+    (slide,) = study.slide_ids()
+    assert study.run(slide).source == alone.run(slide).source
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "there"),
+    [
+        ("/data=/mnt/lab", "/data/a/b.tif", "/mnt/lab/a/b.tif"),
+        ("/data/=/mnt/lab/", "/data", "/mnt/lab"),
+        ("/data=Z:\\lab", "/data/a.tif", "Z:\\lab/a.tif"),
+        ("/data=/mnt/lab", "/database/a.tif", None),
+    ],
+)
+@pytest.mark.skipif(os.name != "posix", reason="paths of POSIX")
+def test_paths_on_the_workers(text, path, there):
+    assert SharedFolder.parse(text).to_there(Path(path)) == there
+
+
+def test_a_map_that_is_no_pair_of_paths_is_refused():
+    with pytest.raises(UserError, match="HERE|the path here"):
+        SharedFolder.parse("/data")
+
+
+def test_a_scheduler_that_does_not_answer_is_a_clear_error(monkeypatch):
+    monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 1.0)
+    with pytest.raises(UserError, match=r"no Dask scheduler answers there"), connect("tcp://127.0.0.1:1"):
+        pass
