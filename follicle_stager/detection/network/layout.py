@@ -66,7 +66,10 @@ def shown(rgb: NDArray[np.uint8], white: NDArray[np.floating], full: NDArray[np.
     grey = np.maximum(np.arange(256.0), 1.0)[:, None]
     density = np.maximum(np.log(white / grey), 0) / full
     table = (2.0 * np.exp(-density) - 1.0).astype(np.float32)
-    return np.stack([table[rgb[..., c], c] for c in range(3)])
+    out = np.empty((3, *rgb.shape[:2]), np.float32)
+    for c in range(3):
+        np.take(table[:, c], rgb[..., c], out=out[c], mode="clip")  # "raise" would copy
+    return out
 
 
 def pixels_inside(
