@@ -103,7 +103,8 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
         if levels and scaled and abs(sizes["x"] * mpp[i] / (shape["x"] * mpp[0]) - 1) > _SAME_VIEW:
             continue  # another field of view
         read = functools.partial(_read_rgb, array, axes, order, full_scale)
-        levels.append(Level(sizes["x"], sizes["y"], read))
+        chunk = dict(zip(axes, array.chunks, strict=True))
+        levels.append(Level(sizes["x"], sizes["y"], read, (chunk["y"], chunk["x"])))
     levels.sort(key=lambda level: -level.width)
     notes = _missing(path, arrays[0])
     origin = Origin("zarr, as OME-Zarr", why, tuple(beside))

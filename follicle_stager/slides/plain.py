@@ -64,7 +64,8 @@ def open_plain(path: Path, limits: SlidesConfig) -> Slide:
         size = from_resolution(float(resolution[0]), float(resolution[1]), "inch", "image resolution tag")
     height, width = rgb.shape[:2]
     origin = Origin(f"Pillow, as {kind}", "the only image in the file")
-    return Slide(path, [Level(width, height, lambda y0, y1, x0, x1: rgb[y0:y1, x0:x1])], size, origin=origin)
+    level = Level(width, height, lambda y0, y1, x0, x1: rgb[y0:y1, x0:x1], chunk=None)
+    return Slide(path, [level], size, origin=origin)
 
 
 def _check_size(path: Path, file: Image.Image, max_mb: float) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from follicle_stager.slides.blocks import Layer
     from follicle_stager.slides.slide import Slide
 
 # Windows are read in pieces with at most this many source pixels per side, which limits the memory for
@@ -45,8 +46,8 @@ def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: floa
     -------
     ndarray of uint8, (height, width, 3)
     """
-    level = _level_for(slide, mpp)
-    mpp_x, mpp_y = slide.pixel_size.xy_um(*slide.downsample(level))
+    layer = _layer_for(slide, mpp)
+    mpp_x, mpp_y = slide.pixel_size.xy_um(layer.down_x, layer.down_y)
     factor_x, factor_y = mpp / mpp_x, mpp / mpp_y
     out = np.empty((height, width, 3), np.uint8)
     step_x = max(1, int(_MAX_SOURCE_PIXELS / factor_x))
@@ -55,25 +56,22 @@ def read_at_mpp(slide: Slide, x: int, y: int, width: int, height: int, mpp: floa
         for left in range(0, width, step_x):
             rows, columns = min(step_y, height - top), min(step_x, width - left)
             out[top : top + rows, left : left + columns] = _read_piece(
-                slide, level, x + left, y + top, columns, rows, factor_x, factor_y
+                layer, x + left, y + top, columns, rows, factor_x, factor_y
             )
     return out
 
 
-def _level_for(slide: Slide, mpp: float) -> int:
-    """The coarsest level with pixels no larger than ``mpp``."""
-    best = 0
-    for index in range(len(slide.levels)):
-        if max(slide.pixel_size.xy_um(*slide.downsample(index))) <= mpp * 1.01:
-            best = index
-    return best
+def _layer_for(slide: Slide, mpp: float) -> Layer:
+    """The coarsest resolution with pixels no larger than ``mpp``."""
+    fine = [n for n in slide.layers if max(slide.pixel_size.xy_um(n.down_x, n.down_y)) <= mpp * 1.01]
+    return fine[-1] if fine else slide.layers[0]
 
 
 def _read_piece(
-    slide: Slide, level: int, x: int, y: int, width: int, height: int, factor_x: float, factor_y: float
+    layer: Layer, x: int, y: int, width: int, height: int, factor_x: float, factor_y: float
 ) -> NDArray[np.uint8]:
     if abs(factor_x - 1) < 1e-6 and abs(factor_y - 1) < 1e-6:
-        return slide.read_region(x, y, width, height, level)
+        return layer.read(x, y, width, height)
     # Blocks of whole pixels are averaged first. The remaining factor below 2 is interpolated; where it is above 1, with
     # a tent filter of that width, to prevent aliasing.
     block_x, block_y = max(1, math.floor(factor_x + 1e-9)), max(1, math.floor(factor_y + 1e-9))
@@ -81,7 +79,7 @@ def _read_piece(
     x_first, y_first = math.floor(x * rest_x) - 2, math.floor(y * rest_y) - 2
     columns = math.ceil((x + width) * rest_x) + 2 - x_first
     rows = math.ceil((y + height) * rest_y) + 2 - y_first
-    source = slide.read_region(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y, level)
+    source = layer.read(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y)
     left, top = x * rest_x - x_first, y * rest_y - y_first
     box = (left, top, left + width * rest_x, top + height * rest_y)
     picture = Image.fromarray(source).reduce((block_x, block_y))

@@ -14,12 +14,15 @@ import numpy as np
 
 from follicle_stager.errors import SlideError
 from follicle_stager.pixel_size import GIVEN, PixelSize
+from follicle_stager.slides.blocks import Stored, layers_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from follicle_stager.slides.blocks import Layer
 
     #: ``read(y0, y1, x0, x1)`` of one level, inside its bounds -> uint8 (y, x, 3).
     LevelRead = Callable[[int, int, int, int], NDArray[np.uint8]]
@@ -31,11 +34,22 @@ _CHUNK_PX, _CHUNKS = 1024, 48
 
 @dataclass(frozen=True)
 class Level:
-    """One resolution of a slide, with its size in its own pixels."""
+    """One resolution of a slide, with its size in its own pixels.
+
+    Attributes
+    ----------
+    width, height
+        Size, px.
+    read
+        Function that reads a window.
+    chunk
+        Rows and columns of the parts that the file stores, px; None if the pixels need no decoding.
+    """
 
     width: int
     height: int
     read: LevelRead
+    chunk: tuple[int, int] | None = (256, 256)
 
 
 @dataclass(frozen=True)
@@ -90,6 +104,8 @@ class Slide:
         self.stated_pixel_size = size
         self.notes = notes
         self.origin = origin or Origin("", "")
+        #: Number of pixels that were decoded so far, of all levels.
+        self.decoded_px = 0
         self._close = close
         self._lazy: dict[tuple[int, int], Any] = {}
 
@@ -178,6 +194,7 @@ class Slide:
         out = np.full((height, width, 3), 255, np.uint8)
         if y0 >= y1 or x0 >= x1:
             return out
+        self.decoded_px += (y1 - y0) * (x1 - x0)
         try:
             pixels = pyramid_level.read(y0, y1, x0, x1)
         except (SlideError, MemoryError):
@@ -191,6 +208,15 @@ class Slide:
             return pixels
         out[y0 - y : y1 - y, x0 - x : x1 - x] = pixels
         return out
+
+    @functools.cached_property
+    def layers(self) -> list[Layer]:
+        """Resolutions of the slide in blocks that are kept, with those that the file lacks; the finest first."""
+        stored = []
+        for index, level in enumerate(self.levels):
+            read = functools.partial(self.read_region, level=index)
+            stored.append(Stored(read, level.width, level.height, *self.downsample(index), level.chunk))
+        return layers_of(stored)
 
     def to_dask(self, level: int = 0, chunk: int = _CHUNK_PX) -> Any:
         """A lazy dask array of one level, (height, width, 3) uint8; it is made once, because that takes long."""

@@ -91,11 +91,11 @@ def _opened(tif: Any, path: Path, limits: SlidesConfig) -> Slide:
         levels = []
         for series in region.levels:
             check_stored(series, path)
-            read = reader(series, path, max_decoded_mb=limits.max_decoded_mb)
+            read, chunk = reader(series, path, max_decoded_mb=limits.max_decoded_mb)
             full_scale = full_scale or _full_scale(series, read)
             convert = _converter(series, region, full_scale, path)
             height, width = size_of(series)
-            levels.append(Level(width, height, functools.partial(_converted, convert, read)))
+            levels.append(Level(width, height, functools.partial(_converted, convert, read), chunk))
         pyramids.append(levels)
     handles = {page.parent.filehandle for r in scan.regions for s in r.levels for page in s.pages if page is not None}
 

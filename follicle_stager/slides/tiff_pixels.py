@@ -63,8 +63,10 @@ def check_stored(series: Any, path: Path) -> None:
         raise SlideError(f"{path}: the file describes an image, but holds no pixels of it; copy or export it again.")
 
 
-def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
-    """Make a function that reads windows of an image.
+def reader(series: Any, path: Path, *, max_decoded_mb: float) -> tuple[Read, tuple[int, int] | None]:
+    """Make a function that reads windows of an image; return it, and the rows and columns of its tiles or strips.
+
+    These are None if the pixels are not compressed, and need no decoding.
 
     Parameters
     ----------
@@ -94,7 +96,7 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
     if len(series.pages) == 1 and page.is_memmappable and series.dataoffset is not None:
         stored = series.dtype.newbyteorder(page.parent.byteorder)  # the dtype of tifffile has native byte order
         mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=series.dataoffset, shape=series.shape)
-        return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(series.dtype, copy=False)
+        return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(series.dtype, copy=False), None
     _check_encoded(page, path)
     source: Any = zarr.open(series.aszarr(level=0, multiscales=False, fillvalue=_glass(series)), mode="r")
     chunk = dict(zip(series.axes, source.chunks, strict=True))
@@ -105,9 +107,10 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> Read:
             f"(limit: {max_decoded_mb:g} MB). Export it as a pyramid with tiles (in QuPath: File > Export images > OME "
             "TIFF), or increase slides.max_decoded_mb in a --config file."
         )
+    stored_in = int(chunk["Y"]), int(chunk["X"])
     if chunk_bytes <= _KEEP_BYTES:
-        return functools.partial(window, source)
-    return _kept(functools.partial(window, source), chunk["Y"], chunk["X"], size_of(series))
+        return functools.partial(window, source), stored_in
+    return _kept(functools.partial(window, source), *stored_in, size_of(series)), stored_in
 
 
 def _check_encoded(page: Any, path: Path) -> None:

@@ -331,7 +331,7 @@ def _is_level(
     known = mpp[0] is not None and mpp[1] is not None and abs(mpp[0] / mpp[1] - 1) > 0.01
     if known and abs((mpp[0] or 0) * size_of(small)[1] / ((mpp[1] or 1) * size_of(large)[1]) - 1) > _SAME_EXTENT:
         return False
-    reads = [reader(s, path, max_decoded_mb=max_decoded_mb) for s in (small, large)]
+    reads = [reader(s, path, max_decoded_mb=max_decoded_mb)[0] for s in (small, large)]
     return is_same_view(reads[0], size_of(small), reads[1], size_of(large))
 
 

@@ -27,7 +27,7 @@ def lab(tmp_path):
         source.write_bytes(f"picture {name}".encode())
         study.slide_folder(name).mkdir(parents=True)
         result = SlideResult(name, PixelSize(0.5, 0.5, "test"), (), (), LADDER)
-        study.save(result, run_id="A", source=source, config=Config())
+        study.save(result, study.request(source, Config()))
     return folder
 
 

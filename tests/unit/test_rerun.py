@@ -48,7 +48,7 @@ def study(tmp_path):
 def save(study, run_id, follicles, section=SECTION):
     result = SlideResult(SLIDE, PixelSize(1.0, 1.0, "test"), (section,), tuple(follicles), LADDER)
     (study.path / "ovary.tif").touch()
-    return study.save(result, run_id=run_id, source=study.path / "ovary.tif", config=Config())
+    return study.save(result, replace(study.request(study.path / "ovary.tif", Config()), run_id=run_id))
 
 
 def opened(study):

@@ -55,7 +55,7 @@ def save(study, run_id, pieces=PIECES, found=PIECES):
     follicles = tuple(f for piece in found for f in follicles_on(piece))
     result = SlideResult(SLIDE, PixelSize(1.0, 1.0, "test"), tuple(pieces), follicles, LADDER)
     (study.path / "ovary.tif").touch()
-    return study.save(result, run_id=run_id, source=study.path / "ovary.tif", config=Config())
+    return study.save(result, replace(study.request(study.path / "ovary.tif", Config()), run_id=run_id))
 
 
 @pytest.fixture
@@ -387,7 +387,7 @@ class TestNextRun:
         new = follicles_on(PIECES[0])[0]
         moved = replace(new, id="new", shape=replace(new.shape, outline=Point(1450, 800).buffer(30)))
         result = SlideResult(SLIDE, PixelSize(1.0, 1.0, "test"), tuple(PIECES), (moved,), LADDER)
-        study.save(result, run_id="B", source=study.path / "ovary.tif", config=Config())
+        study.save(result, replace(study.request(study.path / "ovary.tif", Config()), run_id="B"))
         assert whole(study) == ["ovary_s2", "ovary_s3"]
         with opened(study) as session:
             session.accept([f.id for f in session.follicles if f.status == Status.PREDICTED])
