@@ -27,8 +27,11 @@ test: $(VENV)/dev.done xvfb
 review-pictures: $(VENV)/dev.done xvfb
 	xvfb-run -a -s "-screen 0 1700x1100x24" $(BIN)/python tools/make_review_pictures.py
 
+# BEFORE=db3a7d9 compares with an earlier version. OpenVINO and the network of Cellpose are measured side by side.
 bench: $(VENV)/dev.done
-	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra --page
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check openvino
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps cellpose==3.1.1.2
+	$(BIN)/pytest tests/benchmarks -s --override-ini addopts=-ra --page $(if $(BEFORE),--before $(BEFORE))
 
 # Damaged and hostile files for ten minutes: SECONDS=3600 for longer, FIRST=5000 for others.
 fuzz: $(VENV)/dev.done

@@ -99,7 +99,9 @@ def process_slide(
         searched = examiner.gathered(examiner.windows(), seen)
     elif find:
         searched = examiner.search(progress=lambda done, total: progress("detection", done, total))
-    found, strangeness = resolve_overlaps(searched.claims), searched.strangeness
+    # From the top down, so that neighbours need the same decoded blocks.
+    found = sorted(resolve_overlaps(searched.claims), key=lambda claim: claim.outline.centroid.y)
+    strangeness = searched.strangeness
     progress("detection", 1, 1)
     seconds["detection"] = time.perf_counter() - started
 

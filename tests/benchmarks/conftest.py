@@ -1,15 +1,21 @@
 """What benchmarks share: a slide of gigabytes, made once, and the page that keeps what they measured.
 
-``make bench`` writes ``docs/benchmarks.md``. A section of it is replaced if its benchmark was run; all others stay.
+``make bench`` writes ``docs/benchmarks.md`` and ``docs/performance.md``. A section of the first, or rows of the second,
+are replaced if their benchmark was run; all others stay.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
+import io
 import os
 import platform
 import re
+import subprocess
+import tarfile
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -19,6 +25,16 @@ from follicle_stager.phantom import Cut, build_ovary, faithful, render_slide, sm
 
 WIDTH, HEIGHT, MPP, TILE = 30_000, 20_000, 0.5, 512
 LEVELS = 5
+PERFORMANCE = Path(__file__).parents[2] / "docs" / "performance.md"
+PERFORMANCE_HEAD = """# Performance
+
+This page is written by `make bench` (`tests/benchmarks/test_performance.py`). Machines differ by a factor of three, and
+so does one machine at different times. Read the ratios: each compares two measurements of the same run. Times are
+medians of several runs, except those of whole studies. [The network detector](network-detector.md#speed) says what was
+tried to make the network faster.
+
+| figure | measured | ratio | to | aim | when, machine, versions |
+|---|---|---|---|---|---|"""
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
@@ -29,8 +45,52 @@ project.
 """
 
 
+class Figure(NamedTuple):
+    """A row of docs/performance.md."""
+
+    name: str
+    measured: str
+    ratio: float
+    to: str
+    aim: float | None
+    test: str
+
+
 def pytest_addoption(parser):
-    parser.addoption("--page", action="store_true", help="write what is measured into docs/benchmarks.md")
+    parser.addoption("--page", action="store_true", help="write what is measured into docs/")
+    parser.addoption("--before", help="a version in the history of the repository to compare with, e.g. db3a7d9")
+
+
+@pytest.fixture(scope="session")
+def before(request, tmp_path_factory):
+    """Folder of an earlier version of the code; None if none was given."""
+    revision = request.config.getoption("--before")
+    if not revision:
+        return None
+    folder = tmp_path_factory.mktemp("before") / revision
+    folder.mkdir()
+    archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True, cwd=PAGE.parent)
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
+        packed.extractall(folder, filter="data")
+    return folder
+
+
+@pytest.fixture
+def figure(request):
+    """Print a figure, and with ``--page`` keep it as a row of docs/performance.md.
+
+    ``figure(name, measured, ratio, to, aim)``: what is measured, its value in words, its ratio to a baseline that was
+    measured in the same run, what that is, and the aim for the ratio (None without one).
+    """
+    rows: list[Figure] = []
+
+    def say(name: str, measured: str, ratio: float, to: str, aim: float | None) -> None:
+        rows.append(Figure(name, measured, ratio, to, aim, request.node.name.split("[")[0]))
+        print(f"\n{name}: {measured}, {ratio:.2f} times {to}" + (f"; aim {aim:.2f}" if aim is not None else ""))
+
+    yield say
+    if rows and request.config.getoption("--page"):
+        keep_figures(rows)
 
 
 @pytest.fixture
@@ -43,6 +103,26 @@ def record(request):
             keep(request.node, text)
 
     return say
+
+
+def keep_figures(rows: list[Figure]) -> None:
+    """Replace rows of docs/performance.md, or add them."""
+    old = PERFORMANCE.read_text(encoding="utf-8") if PERFORMANCE.exists() else ""
+    kept = {
+        tuple(line.split(" | ")[::3][:2]): line
+        for line in old.splitlines()
+        if line.startswith("| ") and "---" not in line
+    }
+    kept.pop(("| figure", "to"), None)
+    machine = f"{processor()}, {os.cpu_count()} cores"
+    packages = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("onnxruntime", "numpy", "tifffile"))
+    said = f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}, {packages}"
+    for row in rows:
+        aim = f"{row.aim:.2g}" if row.aim is not None else ""
+        line = f"| {row.name} | {row.measured} | {row.ratio:.2f} | {row.to} | {aim} | {said} |"
+        kept[f"| {row.name}", row.to] = line
+    table = "\n".join(kept.values())
+    PERFORMANCE.write_text(f"{PERFORMANCE_HEAD}\n{table}\n", encoding="utf-8")
 
 
 def keep(node: pytest.Item, text: str) -> None:
