@@ -162,7 +162,7 @@ def process_folder(
     folder = Path(study_folder)
     if config is None:
         config = Study.open(folder).config if (folder / "study.toml").exists() else Config()
-    sources = list_slides(Path(slides)) if isinstance(slides, str | Path) else list(slides)
+    sources = list_slides(slides) if isinstance(slides, str | Path) else list(slides)
     by_slide: dict[str, float] = {}
     if samples is not None:
         sheet = samples if isinstance(samples, SampleSheet) else SampleSheet.read(Path(samples))
@@ -404,7 +404,11 @@ def _begun(job: Job) -> Job | Outcome:
     if before is None:
         return replace(job, request=request)
     # Check this before opening the slide: opening a PNG decodes it, and a resumed study has many finished slides.
-    same_file = not before.source or (job.study.path / before.source).resolve() == source.path.resolve()
+    same_file = (
+        not before.source
+        or before.source == request.source
+        or (job.study.path / before.source).resolve() == Path(request.source)
+    )
     same_picture = same_file or before.content in ("", request.content)
     if before.run_id == request.run_id or not job.find:
         if same_picture:

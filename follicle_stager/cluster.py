@@ -33,6 +33,7 @@ from follicle_stager.detection import detector_id
 from follicle_stager.detection.network.engines import choose_engine
 from follicle_stager.detection.network.model import use_threads
 from follicle_stager.errors import UserError, how_to_install
+from follicle_stager.files import as_path, is_remote
 from follicle_stager.pipeline import Examiner
 from follicle_stager.slides import open_slide
 from follicle_stager.staging import stager_id
@@ -163,7 +164,7 @@ class Cluster:
 
     def readable(self, path: Path) -> dict[str, str]:
         """What each worker says about a slide or folder: empty if it can be read. By name."""
-        there = _there(path.absolute(), self.shared)
+        there = _there(path if is_remote(path) else path.absolute(), self.shared)
         names = {address: str(info["name"]) for address, info in self._info().items() if address not in self.refused}
         answers = self.client.run(_can_read, there, workers=list(names), on_error="return") if names else {}
         return {names[address]: str(said) for address, said in answers.items()}
@@ -305,7 +306,9 @@ def _started(where: str, workers: int) -> Iterator[Any]:
 
 
 def _there(path: PurePath, shared: Sequence[SharedFolder]) -> str:
-    """Path of a file on the workers."""
+    """Path of a file on the workers; addresses are the same everywhere."""
+    if is_remote(path):
+        return str(path)
     return next((there for folder in shared if (there := folder.to_there(path)) is not None), str(path))
 
 
@@ -333,7 +336,7 @@ class _Order:
         return cls(
             source.slide_id,
             there(job.study.path.absolute()),
-            there(source.path.absolute()),
+            there(source.path if is_remote(source.path) else source.path.absolute()),
             tuple(there(part.absolute()) for part in source.parts),
             _config_there(job.config, shared).model_dump_json(),
             job.mpp,
@@ -355,7 +358,7 @@ class _Order:
 
     def job(self) -> Job:
         """The job, on a worker."""
-        source = SlideSource(self.slide_id, Path(self.source), tuple(map(Path, self.parts)))
+        source = SlideSource(self.slide_id, as_path(self.source), tuple(map(Path, self.parts)))
         return Job(Study(Path(self.study)), source, self.config, self.mpp, self.find, self.request, self.seen)
 
     def said_here(self, message: str) -> str:
@@ -432,7 +435,7 @@ def _software() -> str:
 def _can_read(path: str) -> str:
     """What is wrong with a slide or folder, on a worker; empty if it can be read."""
     try:
-        if Path(path).is_dir() and not path.lower().endswith(".zarr"):
+        if "://" not in path and Path(path).is_dir() and not path.lower().endswith(".zarr"):
             return "" if os.access(path, os.R_OK | os.W_OK) else f"{path}: may not be read and written"
         with open_slide(path):
             return ""

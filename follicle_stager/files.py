@@ -20,12 +20,12 @@ import re
 import shutil
 import tempfile
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from follicle_stager.errors import UserError
+from follicle_stager.errors import UserError, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,6 +42,33 @@ _TEMPORARY = re.compile(r"\.tmp-(?P<machine>[0-9a-f]{8})-(?P<process>\d+)-")
 _TEMPORARY_OLD = re.compile(r"\.[^/]+-[a-z0-9_]{8}\.(json|geojson|jpg|toml|csv|svg|pdf|html|R)")
 # We cannot see whether a process of another machine still runs, but no file takes a day to write.
 _DAY_S = 86_400
+
+
+def as_path(place: str | Path) -> Path:
+    """A path on this machine; or an address, such as ``s3://bucket/a.ome.zarr``, which is read with fsspec.
+
+    Raises
+    ------
+    UserError
+        If it is an address, and the ``remote`` extra is not installed.
+    """
+    if not isinstance(place, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place):
+        return Path(place) if isinstance(place, str) else place
+    try:
+        from upath import UPath
+    except ImportError:
+        raise UserError(f"{place}: reading it needs the 'remote' extra: {how_to_install('remote')}.") from None
+    return cast("Path", UPath(place))
+
+
+def is_remote(path: PurePath) -> bool:
+    """Whether a path is an address, see `as_path`."""
+    return not isinstance(path, PurePath)
+
+
+def recorded(path: Path) -> str:
+    """The absolute path, or the address, as text."""
+    return str(path) if is_remote(path) else str(path.resolve())
 
 
 def check_regular(path: Path) -> None:

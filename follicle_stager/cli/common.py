@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from follicle_stager.errors import UserError, how_to_install
+from follicle_stager.files import as_path
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -26,7 +27,12 @@ err = Console(stderr=True)
 
 PROCESSORS = os.cpu_count() or 1
 
-Slides = Annotated[Path, typer.Argument(help="A slide, or a folder of slides.")]
+Slides = Annotated[
+    Path,
+    typer.Argument(
+        help="A slide, or a folder of slides; or the address of an OME-Zarr image (https://, s3://).", parser=as_path
+    ),
+]
 Out = Annotated[Path, typer.Option("--out", help="Study folder for the results.")]
 Mpp = Annotated[
     float | None,

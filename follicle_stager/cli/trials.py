@@ -25,6 +25,7 @@ from follicle_stager.cli.common import (
 )
 from follicle_stager.cli.studies import run
 from follicle_stager.errors import UserError
+from follicle_stager.files import as_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -360,7 +361,9 @@ def train(
 def doctor(
     file: Annotated[
         Path | None,
-        typer.Argument(help="A slide: show how it is read, and why. With --cluster, also a folder that is shared."),
+        typer.Argument(
+            help="A slide: show how it is read, and why. With --cluster, also a folder that is shared.", parser=as_path
+        ),
     ] = None,
     cluster: ClusterAt = None,
     workers: ClusterSize = 0,

@@ -14,7 +14,7 @@ import numpy as np
 import zarr
 
 from follicle_stager.errors import SlideError, UserError
-from follicle_stager.files import read_json, read_text
+from follicle_stager.files import is_remote, read_json, read_text
 from follicle_stager.pixel_size import PixelSize
 from follicle_stager.slides import ome, stated_mpp
 from follicle_stager.slides.rgb import check_pixels, to_rgb8, white_level
@@ -76,7 +76,7 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
     places = [_inside(folder, str(dataset["path"])) for dataset in multiscale["datasets"]]
     for place in places:
         _check_array(path, place, limits.max_decoded_mb)
-    arrays = [zarr.open_array(place, mode="r") for place in places]
+    arrays = [_array(place) for place in places]
     given = multiscale.get("axes", "tczyx"[-arrays[0].ndim :])
     axes = [(str(a["name"]) if isinstance(a, dict) else str(a)).lower() for a in given]
     shape = dict(zip(axes, arrays[0].shape, strict=True))
@@ -106,7 +106,7 @@ def _opened(path: Path, limits: SlidesConfig) -> Slide:
         chunk = dict(zip(axes, array.chunks, strict=True))
         levels.append(Level(sizes["x"], sizes["y"], read, (chunk["y"], chunk["x"])))
     levels.sort(key=lambda level: -level.width)
-    notes = _missing(path, arrays[0])
+    notes = () if is_remote(path) else _missing(path, arrays[0])  # a store may not be listed
     origin = Origin("zarr, as OME-Zarr", why, tuple(beside))
     return Slide(path, levels, _pixel_size(multiscale, axes), notes=notes, origin=origin)
 
@@ -123,6 +123,8 @@ def _missing(path: Path, array: Any) -> tuple[str, ...]:
 
 def _check_files(path: Path) -> None:
     """Refuse a folder that holds anything other than files and folders; reading a pipe would never end."""
+    if is_remote(path):
+        return
     if not path.is_dir():
         raise SlideError(f"{path}: an OME-Zarr is a folder, but this is a file; unpack it first.")
     for file in path.rglob("*"):
@@ -205,6 +207,10 @@ def _mpp_of(folder: Path) -> float | None:
 def _inside(folder: Path, name: str) -> Path:
     """The path of a folder inside another one; a path that leads outside is refused."""
     place = folder / name
+    if is_remote(folder):
+        if "://" in name or name.startswith("/") or ".." in name.split("/"):
+            raise SlideError(f"{folder}: its metadata names {name!r}, which lies outside the slide. Export it again.")
+        return place
     if not place.resolve().is_relative_to(folder.resolve()) or place.resolve() == folder.resolve():
         raise SlideError(
             f"{folder}: its metadata names {name!r}, which lies outside the slide's folder. Export the slide again."
@@ -235,7 +241,8 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
             "Export it with blosc, zstd or gzip."
         )
     size_mb = math.prod(int(n) for n in chunk) * width / 1e6
-    packed = max((file.stat().st_size for file in place.rglob("*") if file.is_file()), default=0) / 1e6
+    files = () if is_remote(place) else place.rglob("*")
+    packed = max((file.stat().st_size for file in files if file.is_file()), default=0) / 1e6
     if packed > 2 * size_mb + 0.1 and "sharding_indexed" not in codecs:
         raise SlideError(
             f"{path}: a chunk of {place.name} is larger packed than unpacked and is not opened; export it again."
@@ -245,6 +252,13 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
             f"{path}: a chunk of {place.name} has {size_mb:,.0f} MB (limit: {max_decoded_mb:g} MB); export it with "
             "smaller chunks, or increase slides.max_decoded_mb in a --config file."
         )
+
+
+def _array(place: Path) -> Any:
+    """Open an array for reading."""
+    if not is_remote(place):
+        return zarr.open_array(place, mode="r")
+    return zarr.open_array(zarr.storage.FsspecStore.from_url(str(place), read_only=True), mode="r")
 
 
 def _named_codecs(codecs: Sequence[Any]) -> list[Any]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.config import SlidesConfig
 from follicle_stager.errors import SlideError, UserError
-from follicle_stager.files import check_regular
+from follicle_stager.files import as_path, check_regular, is_remote
 from follicle_stager.slides.formats import SLIDE_SUFFIXES, format_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from follicle_stager.slides.slide import Slide
 
 #: Smallest height and width of an image that can show a section, px.
@@ -23,7 +24,7 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
     Parameters
     ----------
     path
-        Path of the slide, in one of the formats of `formats.FORMATS`.
+        Path of the slide, in one of the formats of `formats.FORMATS`; or the address of an OME-Zarr image.
     mpp
         Pixel size, µm/px, used instead of the value in the file.
     limits
@@ -39,13 +40,12 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
     SlideError
         If the file is missing, not a slide, damaged, too large, or not a brightfield image.
     """
-    path, limits = Path(path), limits or SlidesConfig()
-    if not path.exists():
-        raise SlideError(f"{path}: no such file; check the path.")
+    path, limits = as_path(path), limits or SlidesConfig()
+    _check_exists(path)
     known = format_of(path)
-    if path.is_dir() and not (known is not None and known.is_folder):
+    if not is_remote(path) and path.is_dir() and not (known is not None and known.is_folder):
         raise SlideError(f"{path}: this is a folder, not a slide.")
-    if not path.is_dir():
+    if not is_remote(path) and not path.is_dir():
         try:
             check_regular(path)
         except UserError as error:
@@ -65,6 +65,25 @@ def open_slide(path: str | Path, *, mpp: float | None = None, limits: SlidesConf
         slide.close()
         raise
     return slide
+
+
+def _check_exists(path: Path) -> None:
+    if not is_remote(path):
+        if not path.exists():
+            raise SlideError(f"{path}: no such file; check the path.")
+        return
+    for name in ("zarr.json", ".zattrs"):
+        try:
+            with (path / name).open("rb"):
+                return
+        except Exception as error:  # each kind of store has its own errors
+            cause = error.__cause__ or error  # for the web, fsspec calls every failure "not found"
+            if isinstance(error, FileNotFoundError) and (cause is error or not isinstance(cause, OSError)):
+                continue
+            raise SlideError(
+                f"{path}: cannot be reached ({cause}); check the address and your rights to read it."
+            ) from None
+    raise SlideError(f"{path}: no OME-Zarr image there; check the address.")
 
 
 def _check_size(slide: Slide, limits: SlidesConfig) -> None:

@@ -39,7 +39,7 @@ from follicle_stager.corrections.standing import (
     write_standing,
 )
 from follicle_stager.errors import StudyError
-from follicle_stager.files import replacing, set_aside, sweep
+from follicle_stager.files import recorded, replacing, set_aside, sweep
 from follicle_stager.slides import is_slide, open_slide
 from follicle_stager.study import at_work
 from follicle_stager.study.content import SlideContent, read_content
@@ -301,7 +301,7 @@ class Study:
 
     def moved_to(self, slide_id: str, source: Path) -> None:
         """Record the new path of the image of a finished slide."""
-        run, now = self.run(slide_id), {"source": str(source.resolve())}
+        run, now = self.run(slide_id), {"source": recorded(source)}
         now["source_in_study"] = relative_path(source, self.path)
         if run.model_copy(update=now) != run:
             write_run(self.slide_folder(slide_id), run.model_copy(update=now))

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from follicle_stager.files import as_path, is_remote
 from follicle_stager.slides import is_slide
 from follicle_stager.study.runs import content_of
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
 
 
 def relative_path(source: Path, study: Path) -> str:
-    """Path of an image relative to the study folder, with ``/``; empty if they are on different drives."""
+    """Path of an image relative to the study folder, with ``/``; empty for an address, or on another drive."""
+    if is_remote(source):
+        return ""
     try:
         return Path(os.path.relpath(source.resolve(), study.resolve())).as_posix()
     except ValueError:
@@ -45,6 +48,8 @@ def find_picture(run: Run, study: Path, folders: Iterable[Path] = ()) -> Path:
     Path
         Current path; if it is not found, the path that it had during the search.
     """
+    if "://" in run.source:
+        return as_path(run.source)
     recorded = study / run.source
     # The path may be of another system: C:\\slides\\a.tif on Linux.
     *_, folder, name = ["", "", *re.split(r"[\\/]", run.source)]

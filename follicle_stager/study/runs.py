@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationErr
 from follicle_stager.config import explain
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
-from follicle_stager.files import check_regular, read_json, write_text
+from follicle_stager.files import check_regular, is_remote, read_json, recorded, write_text
 from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stager_id
@@ -174,7 +174,7 @@ def request_of(
     name = f"{settings} {classifier} {source.name} {' '.join(contents)}"
     return Request(
         run_id=hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:12] + ("" if find else "-opened"),
-        source=str(source.resolve()),
+        source=recorded(source),
         source_in_study=source_in_study,
         content=contents[0],
         config=config.fingerprint(),
@@ -189,6 +189,12 @@ def content_of(source: Path) -> str:
     To avoid reading gigabytes, only the size and the first, middle and last megabyte are hashed.
     """
     digest = hashlib.sha256()
+    if is_remote(source):  # an OME-Zarr that may not be listed: hash its metadata
+        for name in ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray"):
+            file = source / name
+            if file.exists():
+                digest.update(file.read_bytes())
+        return digest.hexdigest()[:12]
     if source.is_dir():  # an OME-Zarr with thousands of chunks: hash names, sizes and times
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
             stat = file.stat()

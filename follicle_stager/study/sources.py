@@ -5,16 +5,17 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from follicle_stager.errors import StudyError
+from follicle_stager.files import as_path, is_remote
 from follicle_stager.slides import SLIDE_SUFFIXES, is_slide, slide_name
 from follicle_stager.slides.formats import format_of, readable
 from follicle_stager.slides.groups import group_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def list_slides(path: str | Path) -> list[SlideSource]:
     Parameters
     ----------
     path
-        Folder, or slide.
+        Folder, or slide; or the address of an OME-Zarr image (``https://``, ``s3://``).
 
     Returns
     -------
@@ -55,7 +56,12 @@ def list_slides(path: str | Path) -> list[SlideSource]:
     StudyError
         If the path does not exist, or the folder contains no slide.
     """
-    path = Path(path)
+    path = as_path(path)
+    if is_remote(path):
+        remote = format_of(path)
+        if remote is None or not remote.is_folder:
+            raise StudyError(f"{path}: of addresses, only those of OME-Zarr images (.zarr) can be read.")
+        return [SlideSource(slide_name(path), path)]
     if not path.exists():
         raise StudyError(f"{path}: no such file or folder; check the path.")
     known = format_of(path)

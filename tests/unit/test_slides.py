@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +13,11 @@ import tifffile
 import zarr
 from PIL import Image
 
-from follicle_stager.errors import SlideError
+from follicle_stager.batch import process_folder
+from follicle_stager.errors import SlideError, UserError
 from follicle_stager.slides import open_slide
 from follicle_stager.slides.slide import Level, Slide
+from follicle_stager.study import list_slides
 
 
 @pytest.fixture
@@ -274,3 +279,59 @@ class TestBadFiles:
         monkeypatch.setitem(sys.modules, "openslide", None)
         with pytest.raises(SlideError, match=r"\.\[wsi\]"):
             open_slide(tmp_path / "a.mrxs")
+
+
+class TestAddresses:
+    """OME-Zarr images on a web server; those of an object store are read in the same way."""
+
+    @pytest.fixture
+    def web(self, tmp_path):
+        pytest.importorskip("upath", reason="the remote extra is not installed")
+        pytest.importorskip("aiohttp", reason="the remote extra is not installed")
+
+        class Quiet(http.server.SimpleHTTPRequestHandler):
+            def log_message(self, *args):
+                pass
+
+        handler = functools.partial(Quiet, directory=str(tmp_path))
+        with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            yield f"http://127.0.0.1:{server.server_port}"
+            server.shutdown()
+
+    def test_an_image_at_an_address_has_the_same_pixels(self, web, tmp_path, picture):
+        write_ome_zarr(tmp_path / "a.ome.zarr", picture)
+        with open_slide(f"{web}/a.ome.zarr") as slide, open_slide(tmp_path / "a.ome.zarr") as own:
+            assert [(n.width, n.height) for n in slide.levels] == [(n.width, n.height) for n in own.levels]
+            np.testing.assert_array_equal(slide.read_region(30, 50, 100, 70), picture[50:120, 30:130])
+            assert slide.stated_pixel_size == own.stated_pixel_size
+
+    def test_a_study_of_an_address_is_kept_and_finds_its_image(self, web, tmp_path, section):
+        picture = section[1]
+        write_ome_zarr(tmp_path / "a.ome.zarr", picture)
+        address = f"{web}/a.ome.zarr"
+        study, (outcome,) = process_folder(address, tmp_path / "study", mpp=1.0)
+        assert outcome.state == "done"
+        assert outcome.follicles
+        assert study.run("a").source == address
+        with study.open_slide("a") as slide:
+            np.testing.assert_array_equal(slide.read_region(0, 0, 90, 80), picture[:80, :90])
+        _, (again,) = process_folder(address, tmp_path / "study", mpp=1.0)
+        assert again.state == "kept"
+
+    def test_what_is_not_there_is_named(self, web, tmp_path):
+        with pytest.raises(SlideError, match=r"nothing.ome.zarr: no OME-Zarr image there"):
+            open_slide(f"{web}/nothing.ome.zarr")
+        with pytest.raises(SlideError, match=r"cannot be reached"):
+            open_slide("http://127.0.0.1:1/a.ome.zarr")
+        with pytest.raises(UserError, match=r"only those of OME-Zarr"):
+            list_slides(f"{web}/a.tif")
+
+    def test_metadata_do_not_lead_to_another_address(self, web, tmp_path, picture):
+        write_ome_zarr(tmp_path / "a.ome.zarr", picture)
+        for name in (".zattrs", "zarr.json"):
+            file = tmp_path / "a.ome.zarr" / name
+            if file.exists():
+                file.write_text(file.read_text().replace('"path": "0"', '"path": "../b.ome.zarr/0"'))
+        with pytest.raises(SlideError, match="lies outside"):
+            open_slide(f"{web}/a.ome.zarr")
