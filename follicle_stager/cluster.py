@@ -19,10 +19,12 @@ import hashlib
 import importlib.util
 import logging
 import os
+import shutil
 import sys
 import time
 import uuid
 from collections import Counter, deque
+from concurrent.futures import CancelledError
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -64,6 +66,9 @@ _CONNECT_S = 20.0
 _PATIENCE_S, _SHARED_S = 60.0, 90.0
 # So many slides that fail on a worker and succeed elsewhere are one too many.
 _STRIKES = 2
+_GONE = (
+    "The Dask scheduler no longer answers. Finished slides are kept: start it again, and run the same command again."
+)
 # Parameters of glibc's mallopt.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 
@@ -293,11 +298,15 @@ def _started(where: str, workers: int) -> Iterator[Any]:
         return
     import dask_jobqueue
 
+    kind = getattr(dask_jobqueue, QUEUES[where])
+    submit = kind.job_cls.submit_command
+    if shutil.which(submit) is None:
+        raise UserError(f"--cluster {where}: the command {submit} is not found. Run this where jobs can be submitted.")
     known = dask.config.get(f"jobqueue.{where}", {})
     ours = {"cores": _CORES, "memory": _MEMORY, "processes": 1}
     missing = {name: value for name, value in ours.items() if known.get(name) is None}
     try:
-        queue = getattr(dask_jobqueue, QUEUES[where])(**missing)
+        queue = kind(**missing)
     except RuntimeError as error:
         raise UserError(f"--cluster {where}: {error}") from None
     with queue:
@@ -564,6 +573,8 @@ class _Dispatch:
         alone_since = time.monotonic()
         try:
             while self._waiting or self._running:
+                if self._cluster.client.status in ("closing", "closed"):
+                    raise UserError(_GONE)
                 fit = [w for w in self._cluster.fit(self._right) if self._strikes[w] < _STRIKES]
                 self._hand_out(fit)
                 if fit:
@@ -574,10 +585,12 @@ class _Dispatch:
                 if not self._running:
                     time.sleep(_LOOK_S)
                     continue
-                with contextlib.suppress(TimeoutError):
+                with contextlib.suppress(TimeoutError, CancelledError):
                     distributed.wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
                 for future in [future for future in self._running if future.done()]:
                     self._take(future, *self._running.pop(future), fit)
+        except (OSError, TimeoutError):
+            raise UserError(_GONE) from None
         except BaseException:
             with contextlib.suppress(Exception):
                 self._cluster.client.cancel(list(self._running))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import logging
 import os
@@ -90,6 +91,9 @@ def need(module: str, extra: str) -> None:
 
 def quiet_dask() -> None:
     """Show no messages of Dask but those that the user asked for with --verbose."""
+    with contextlib.suppress(ImportError):
+        import distributed  # noqa: F401  when it is imported, it sets the levels of its messages
+
     logging.getLogger("distributed").setLevel(logging.getLogger().level)
 
 

@@ -39,6 +39,11 @@ class Machines:
         with (self._folder / f"{kind}{len(self.workers)}.log").open("w") as log:
             return subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | (env or {}), cwd=self._folder)
 
+    def wait(self) -> None:
+        until = time.monotonic() + 60
+        while not self.address_file.exists() and time.monotonic() < until:
+            time.sleep(0.1)
+
     def add(self, name: str, **env: str) -> None:
         options = ("--scheduler-file", self.address_file, "--name", name, "--nthreads", 1, "--no-nanny")
         self.workers[name] = self._start("worker", *options, env=env)
@@ -57,9 +62,7 @@ class Machines:
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory):
     made = Machines(tmp_path_factory.mktemp("machines"))
-    until = time.monotonic() + 60
-    while not made.address_file.exists() and time.monotonic() < until:
-        time.sleep(0.1)
+    made.wait()
     yield made
     made.close()
 
@@ -238,4 +241,34 @@ def test_a_map_that_is_no_pair_of_paths_is_refused():
 def test_a_scheduler_that_does_not_answer_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 1.0)
     with pytest.raises(UserError, match=r"no Dask scheduler answers there"), connect("tcp://127.0.0.1:1"):
+        pass
+
+
+def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path, monkeypatch):
+    monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 3.0)
+    own = tmp_path / "machines"
+    own.mkdir()
+    machines = Machines(own)
+    try:
+        machines.wait()
+        machines.add("A")
+        study, done = Study.create(tmp_path / "study", Config()), []
+
+        def stop(outcome) -> None:
+            done.append(outcome)
+            machines.close()
+
+        with (
+            connect(str(machines.address_file)) as cluster,
+            pytest.raises(UserError, match="no longer answers. Finished slides are kept"),
+        ):
+            run_batch(study, list_slides(cohort), Config(), workers=cluster, on_done=stop)
+        assert study.slide_ids() == [outcome.slide_id for outcome in done]
+    finally:
+        machines.close()
+
+
+def test_a_batch_system_that_is_not_here_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match=r"--cluster slurm: the command sbatch is not found"), connect("slurm"):
         pass
