@@ -403,11 +403,9 @@ def _examination(identity: tuple[str, ...], right: str, topic: str, config_text:
             import asyncio
 
             why = await asyncio.get_running_loop().run_in_executor(None, self.compare)
+            await worker.set_resources(**{right: 0 if why else 1})  # an earlier run may have given it
             if why:
-                said = {"worker": worker.address, "name": str(worker.name), "why": why}
-                worker.log_event(topic, said)
-            else:
-                await worker.set_resources(**{right: 1})
+                worker.log_event(topic, {"worker": worker.address, "name": str(worker.name), "why": why})
 
         def compare(self) -> str:
             names = ("follicle-stager", "detector", "classifier")
@@ -565,6 +563,8 @@ class _Dispatch:
         self._windows: dict[str, int] = {}
         self._strikes: Counter[str] = Counter()
         self._done: list[str] = []
+        self._failed: set[str] = set()
+        self._told_at = 0.0
 
     def run(self) -> list[str]:
         """Process all slides; return the names of those that are done."""
@@ -578,10 +578,9 @@ class _Dispatch:
                 fit = [w for w in self._cluster.fit(self._right) if self._strikes[w] < _STRIKES]
                 self._hand_out(fit)
                 if fit:
-                    alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > _PATIENCE_S:
-                    self._say_why_nobody_works()
-                    alone_since = time.monotonic()
+                    alone_since, self._told_at = time.monotonic(), 0.0
+                else:
+                    self._check_for_workers(time.monotonic() - alone_since)
                 if not self._running:
                     time.sleep(_LOOK_S)
                     continue
@@ -627,29 +626,39 @@ class _Dispatch:
     def _take(self, future: Any, piece: _Piece, worker: str, fit: list[str]) -> None:
         """Take the answer of a worker."""
         order = piece.order
-        if future.status == "finished":
-            answer = future.result()
-        elif future.status == "cancelled":  # the scheduler was restarted or lost it
-            self._waiting.append(piece)
+        if order.slide_id in self._failed:  # another window of the same slide
             return
-        else:
-            said = str(future.exception())
-            if type(future.exception()).__name__ == "KilledWorker":
-                said = "several workers died while they processed it, probably because memory ran out"
-            answer = Outcome(order.slide_id, "failed", f"{order.said_here(order.source)}: {order.said_here(said)}")
-        if isinstance(answer, _Large):
+        answer, again = self._answer(future, order)
+        if answer is None:  # the scheduler lost it
+            self._waiting.append(piece)
+        elif isinstance(answer, _Large):
             self._split(order, answer.windows, len(fit))
         elif isinstance(answer, _Windows):
             self._join(piece, answer)
-        elif answer.state == "failed" and not piece.failed_on and len(fit) > 1:
+        elif answer.state != "failed":
+            if piece.failed_on:
+                self._strike(piece)
+            self._done.append(answer.slide_id)
+            self._finish(answer)
+        elif again and not piece.failed_on and len(fit) > 1:
             self._waiting.append(replace(piece, failed_on=(worker,), first=answer))
         else:
-            if answer.state != "failed" and piece.failed_on:
-                self._strike(piece)
-            outcome = piece.first if answer.state == "failed" and piece.first is not None else answer
-            if outcome.state != "failed":
-                self._done.append(outcome.slide_id)
-            self._finish(outcome)
+            self._failed.add(order.slide_id)
+            self._waiting = deque(p for p in self._waiting if p.order.slide_id != order.slide_id)
+            self._finish(piece.first or answer)
+
+    def _answer(self, future: Any, order: _Order) -> tuple[Outcome | _Large | _Windows | None, bool]:
+        """What came back, and whether another worker should try if it is a failure."""
+        if future.status == "finished":
+            return future.result(), True
+        if future.status == "cancelled":
+            return None, True
+        error = future.exception()
+        died = type(error).__name__ == "KilledWorker"
+        said = "several workers died while they processed it, probably because memory ran out" if died else str(error)
+        path = order.said_here(order.source)
+        message = order.said_here(said).removeprefix(f"{path}: ")
+        return Outcome(order.slide_id, "failed", f"{path}: {message}"), not died
 
     def _strike(self, piece: _Piece) -> None:
         (before,) = piece.failed_on
@@ -676,12 +685,17 @@ class _Dispatch:
             everything = tuple(seen[number] for number in range(len(seen)))
             self._waiting.appendleft(_Piece(replace(piece.order, seen=everything)))
 
-    def _say_why_nobody_works(self) -> None:
-        refused = self._cluster.refused
-        if refused and len(refused) >= len(self._cluster.client.nthreads()):
-            reasons = "; ".join(f"{self._cluster.name(a)}: {why}" for a, why in refused.items())
-            raise UserError(f"No worker can process the slides: {reasons}. Finished slides are kept.")
-        self._cluster.told(f"No worker yet; {len(self._waiting)} slides wait. Ctrl+C stops, finished slides are kept.")
+    def _check_for_workers(self, alone_s: float) -> None:
+        """Nobody works: end if all workers were refused, and otherwise tell the user from time to time."""
+        refused, there = self._cluster.refused, self._cluster.client.nthreads()
+        if there and all(address in refused for address in there):
+            reasons = "; ".join(f"{self._cluster.name(address)}: {refused[address]}" for address in there)
+            raise UserError(f"No worker can process the slides. {reasons}. Finished slides are kept.")
+        if alone_s > self._told_at + _PATIENCE_S:
+            self._told_at = alone_s
+            self._cluster.told(
+                f"No worker yet, {len(self._waiting)} slides wait. Ctrl+C stops; finished slides are kept."
+            )
 
 
 def _wait_until_seen(study: Study, slide_ids: Sequence[str], *, patience_s: float = _SHARED_S) -> None:

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import tifffile
 
 distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
 from follicle_stager.batch import run_batch  # noqa: E402
 from follicle_stager.cluster import Cluster, SharedFolder, connect  # noqa: E402
 from follicle_stager.config import Config  # noqa: E402
+from follicle_stager.detection.network.model import SHIPPED  # noqa: E402
 from follicle_stager.errors import UserError  # noqa: E402
 from follicle_stager.phantom.slide import write_ome_tiff  # noqa: E402
 from follicle_stager.study import Study, list_slides  # noqa: E402
@@ -136,9 +138,20 @@ def test_a_large_slide_is_searched_by_several_workers(two, section, tmp_path):
         assert outcome.state == "done"
         assert outcome.follicles
     assert_same(*studies)
-    (tmp_path / "slides" / "large.ome.tif").write_bytes(b"II*\0broken")
-    (outcome,) = run_batch(Study.create(tmp_path / "broken", Config()), sources, Config(), workers=splitting)
+    # Two windows of a damaged slide fail; the slide fails once.
+    path, done = slides / "large.ome.tif", []
+    with tifffile.TiffFile(path) as file:
+        page = file.series[0].levels[0].pages[0]
+        starts, lengths = page.dataoffsets, page.databytecounts
+    content = bytearray(path.read_bytes())
+    for start, length in zip(starts, lengths, strict=True):
+        content[start : start + length] = bytes(length)
+    path.write_bytes(content)
+    study = Study.create(tmp_path / "broken", Config())
+    (outcome,) = run_batch(study, sources, Config(), workers=splitting, on_done=done.append)
+    assert done == [outcome]
     assert outcome.state == "failed"
+    assert "cannot be read" in outcome.message
 
 
 def test_a_worker_that_dies_costs_only_its_slide(two, alone, cohort, tmp_path, machines):
@@ -171,6 +184,17 @@ def test_a_worker_with_another_version_gets_no_slides_and_is_named(two, cohort, 
     (outcome,) = run_batch(study, list_slides(cohort)[:1], Config(), workers=cluster)
     assert outcome.state == "done"
     assert any("outdated" in one and "0.0.1" in one for one in said)
+
+
+def test_workers_that_are_all_refused_are_named_at_once(two, cohort, tmp_path):
+    cluster, _ = two
+    config = Config().with_options(detection={"detector": "network"}, network={"folder": str(tmp_path / "gone")})
+    shutil.copytree(SHIPPED, tmp_path / "gone")
+    study = Study.create(tmp_path / "study", config)
+    study.request(list_slides(cohort)[0].path, config)
+    elsewhere = Cluster(cluster.client, [SharedFolder(str(tmp_path / "gone"), str(tmp_path / "nowhere"))])
+    with pytest.raises(UserError, match=r"No worker can process the slides\..*nowhere"):
+        run_batch(study, list_slides(cohort)[:1], config, workers=elsewhere)
 
 
 def test_a_worker_without_the_shared_folder_costs_no_slide(two, alone, cohort, tmp_path, machines):
