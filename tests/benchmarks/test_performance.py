@@ -67,7 +67,7 @@ def timed(do) -> float:
 
 
 @pytest.fixture(scope="module")
-def section(tmp_path_factory):
+def mouse_section(tmp_path_factory):
     """One mouse section of a 40x scan: a pyramid, and the same picture without one."""
     rng = np.random.default_rng(2)
     ovary = build_ovary(rng, GenotypeModel())
@@ -88,9 +88,9 @@ def section(tmp_path_factory):
     return folder
 
 
-def test_one_section(section, tmp_path, figure, before):
+def test_one_section(mouse_section, tmp_path, figure, before):
     """A run against decoding all its pixels and the network alone; and the version before."""
-    path, shapes = section / "pyramid.ome.tif", []
+    path, shapes = mouse_section / "pyramid.ome.tif", []
 
     def search() -> None:
         with open_slide(path) as slide:
@@ -150,10 +150,10 @@ def test_engines(name, figure):
     figure(f"network, {name} ({ENGINES[name].precision()})", said, own / reference, f"{REFERENCE}, same picture", None)
 
 
-def test_decoded_pixels(section, figure):
+def test_decoded_pixels(mouse_section, figure):
     """Decoded pixels of a run against the pixels of tissue, at the finest resolution that is read."""
     for name in ("pyramid.ome.tif", "tiles.tif", "strips.tif"):
-        with open_slide(section / name) as slide:
+        with open_slide(mouse_section / name) as slide:
             result = process_slide(slide, Config())
             draw_overlay(slide, result)
             finest = 0.5 if name.startswith("pyramid") else SECTION_MPP
@@ -318,19 +318,9 @@ NUMBERS = (10, 100, 500)
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory):
+def many(section_path, tmp_path_factory):
     """Folders of 10, 100 and 500 small slides of one picture, five for each animal, with their sample sheets."""
-    rng, folder = np.random.default_rng(14), tmp_path_factory.mktemp("many")
-    from follicle_stager.phantom import small_ovary
-
-    ovary = build_ovary(rng, small_ovary(length_mm=(0.72, 0.78)))
-    cuts = series(ovary, thickness_um=5, interval=1)
-    write_ome_tiff(
-        folder / "one.ome.tif",
-        render_slide(ovary, [cuts[len(cuts) // 2]], faithful(rng, "H&E", faults=0), rng, mpp=1.0).picture,
-        mpp=1.0,
-    )
-    content = (folder / "one.ome.tif").read_bytes()
+    folder, content = tmp_path_factory.mktemp("many"), section_path.read_bytes()
     for number in NUMBERS:
         own = folder / str(number)
         own.mkdir()
