@@ -18,6 +18,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "annotations": ["read_outlines", "write_geojson", "write_rois"],
         "audit": ["AuditPlan", "AuditResult", "plan_audit"],
         "batch": ["Outcome", "process_folder", "run_batch"],
+        "cluster": ["connect_cluster"],
         "config": ["Config", "load_config"],
         "errors": ["UserError"],
         "evaluation": ["agreement", "evaluate", "load_pairs"],
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from follicle_stager.batch import Outcome as Outcome
     from follicle_stager.batch import process_folder as process_folder
     from follicle_stager.batch import run_batch as run_batch
+    from follicle_stager.cluster import connect_cluster as connect_cluster
     from follicle_stager.config import Config as Config
     from follicle_stager.config import load_config as load_config
     from follicle_stager.errors import UserError as UserError

@@ -120,7 +120,7 @@ class Worker(NamedTuple):
 
 @dataclass
 class Cluster:
-    """Workers on other machines; see `connect`.
+    """Workers on other machines; see `connect_cluster`.
 
     Attributes
     ----------
@@ -230,7 +230,7 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def connect(
+def connect_cluster(
     where: str,
     *,
     workers: int = 0,
@@ -250,6 +250,11 @@ def connect(
         Folders that the workers know by other paths.
     told
         Function that is called with notes for the user.
+
+    Yields
+    ------
+    Cluster
+        The workers, for `process_folder` or `run_batch`; the connection is closed at the end of the ``with`` block.
 
     Raises
     ------

@@ -373,13 +373,13 @@ def _workers(where: _Where, slides: int) -> Iterator[tuple[int, Workers | None]]
             err.print(why, highlight=False, soft_wrap=True)
         yield jobs, None
         return
-    from follicle_stager.cluster import SharedFolder, connect
+    from follicle_stager.cluster import SharedFolder, connect_cluster
 
     if where.jobs is not None:
         raise UserError("--jobs is for this machine; with --cluster, give --workers.")
     shared = [SharedFolder.parse(text) for text in where.shared]
     quiet_dask()
-    with connect(where.cluster, workers=where.workers, shared=shared, told=say) as cluster:
+    with connect_cluster(where.cluster, workers=where.workers, shared=shared, told=say) as cluster:
         yield 1, cluster
 
 

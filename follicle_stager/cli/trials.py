@@ -377,10 +377,12 @@ def doctor(
     from follicle_stager.doctor import describe_slide, parts
 
     if cluster is not None:
-        from follicle_stager.cluster import SharedFolder, connect
+        from follicle_stager.cluster import SharedFolder, connect_cluster
 
         quiet_dask()
-        with connect(cluster, workers=workers, shared=[SharedFolder.parse(text) for text in shared or []]) as there:
+        with connect_cluster(
+            cluster, workers=workers, shared=[SharedFolder.parse(text) for text in shared or []]
+        ) as there:
             there.wait_for_workers()
             found = there.workers(fs.Config())
             said = there.readable(file) if file is not None else {}

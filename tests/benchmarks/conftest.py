@@ -115,10 +115,10 @@ def keep_figures(rows: list[Figure]) -> None:
     }
     kept.pop(("| figure", "to"), None)
     machine = f"{processor()}, {os.cpu_count()} cores"
-    packages = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("onnxruntime", "numpy", "tifffile"))
+    packages = ", ".join(f"{n} {importlib.metadata.version(n)}" for n in ("onnxruntime", "tifffile"))
     said = f"{datetime.now(UTC):%Y-%m-%d}, {machine}, Python {platform.python_version()}, {packages}"
     for row in rows:
-        aim = f"{row.aim:.2g}" if row.aim is not None else ""
+        aim = f"{row.aim:.3g}" if row.aim is not None else ""
         line = f"| {row.name} | {row.measured} | {row.ratio:.2f} | {row.to} | {aim} | {said} |"
         kept[f"| {row.name}", row.to] = line
     table = "\n".join(kept.values())

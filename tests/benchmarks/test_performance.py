@@ -220,9 +220,9 @@ def test_two_workers(tmp_path, figure):
     two = timed(lambda: run_batch(Study.create(tmp_path / "two", Config()), sources, Config(), jobs=2))
     figure("16 example slides, two processes", f"{two:.0f} s", one / two, "one process with one thread", 1.9)
     pytest.importorskip("distributed")
-    from follicle_stager.cluster import connect
+    from follicle_stager.cluster import connect_cluster
 
-    with connect("local", workers=2) as cluster:
+    with connect_cluster("local", workers=2) as cluster:
         study = Study.create(tmp_path / "cluster", Config())
         spread = timed(lambda: run_batch(study, sources, Config(), workers=cluster))
     slides = [
@@ -281,10 +281,10 @@ def hosts(tmp_path):
 def test_hosts(hosts, tmp_path, figure):
     """Four workers on hosts of their own against one on the same processors; then one of them is killed."""
     pytest.importorskip("distributed")
-    from follicle_stager.cluster import connect
+    from follicle_stager.cluster import connect_cluster
 
     sources, seconds = list_slides(examples.folder()), {}
-    with connect("tcp://127.0.0.1:8791") as cluster:
+    with connect_cluster("tcp://127.0.0.1:8791") as cluster:
 
         def run(name: str, on_done=lambda outcome: None) -> None:
             study = Study.create(tmp_path / name, Config())
@@ -358,7 +358,7 @@ def test_many_slides_with_faults(many, tmp_path, figure):
     pytest.importorskip("distributed")
     import psutil
 
-    from follicle_stager.cluster import connect
+    from follicle_stager.cluster import connect_cluster
 
     slides, study = tmp_path / "slides", Study.create(tmp_path / "study", Config())
     shutil.copytree(many / "500", slides)
@@ -367,7 +367,7 @@ def test_many_slides_with_faults(many, tmp_path, figure):
     for source in sources[::20]:
         source.path.write_bytes(source.path.read_bytes()[:5000])
     killed = []
-    with connect("local", workers=2) as cluster:
+    with connect_cluster("local", workers=2) as cluster:
 
         def count(outcome) -> None:
             done.append(outcome.slide_id)

@@ -16,7 +16,7 @@ import tifffile
 distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
 
 from follicle_stager.batch import run_batch  # noqa: E402
-from follicle_stager.cluster import Cluster, SharedFolder, connect  # noqa: E402
+from follicle_stager.cluster import Cluster, SharedFolder, connect_cluster  # noqa: E402
 from follicle_stager.config import Config  # noqa: E402
 from follicle_stager.detection.network.model import SHIPPED  # noqa: E402
 from follicle_stager.errors import UserError  # noqa: E402
@@ -76,7 +76,7 @@ def two(machines):
         if name not in machines.workers:
             machines.add(name)
     said: list[str] = []
-    with connect(str(machines.address_file), told=said.append) as made:
+    with connect_cluster(str(machines.address_file), told=said.append) as made:
         made.client.wait_for_workers(2, timeout=60)
         yield made, said
     for name in list(machines.workers):
@@ -264,7 +264,7 @@ def test_a_map_that_is_no_pair_of_paths_is_refused():
 
 def test_a_scheduler_that_does_not_answer_is_a_clear_error(monkeypatch):
     monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 1.0)
-    with pytest.raises(UserError, match=r"no Dask scheduler answers there"), connect("tcp://127.0.0.1:1"):
+    with pytest.raises(UserError, match=r"no Dask scheduler answers there"), connect_cluster("tcp://127.0.0.1:1"):
         pass
 
 
@@ -283,7 +283,7 @@ def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path,
             machines.close()
 
         with (
-            connect(str(machines.address_file)) as cluster,
+            connect_cluster(str(machines.address_file)) as cluster,
             pytest.raises(UserError, match="no longer answers. Finished slides are kept"),
         ):
             run_batch(study, list_slides(cohort), Config(), workers=cluster, on_done=stop)
@@ -294,5 +294,5 @@ def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path,
 
 def test_a_batch_system_that_is_not_here_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
-    with pytest.raises(UserError, match=r"--cluster slurm: the command sbatch is not found"), connect("slurm"):
+    with pytest.raises(UserError, match=r"--cluster slurm: the command sbatch is not found"), connect_cluster("slurm"):
         pass
