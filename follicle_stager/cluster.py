@@ -56,6 +56,13 @@ log = logging.getLogger(__name__)
 QUEUES = {"slurm": "SLURMCluster", "sge": "SGECluster", "pbs": "PBSCluster"}
 # A worker's processors and memory on a batch system, if the settings of dask-jobqueue do not say them.
 _CORES, _MEMORY = 2, "4GB"
+# By default, Dask looks at what each worker does up to a hundred times per second, which slows them down.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "2s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.tick.interval": "1s",
+}
 # A slide with more windows than this is searched by several workers.
 _LARGE = 24
 # How often the driver looks for new workers, and a worker reports progress, s.
@@ -289,8 +296,7 @@ def _started(where: str, workers: int) -> Iterator[Any]:
     if where == "local":
         processors = os.cpu_count() or 1
         count = workers or processors
-        # Dask looks at what each worker does a hundred times per second.
-        with dask.config.set({"distributed.worker.profile.enabled": False}):
+        with dask.config.set(_QUIET):
             local = distributed.LocalCluster(
                 n_workers=count,
                 threads_per_worker=max(1, processors // count),
