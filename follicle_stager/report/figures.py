@@ -38,6 +38,8 @@ _CONTROL, _KNOCKOUT = "#0072b2", "#d55e00"
 _LEGEND = 0.1
 # Limit of the axis: longer intervals are cut, and an arrow shows this.
 _WIDEST = 64.0
+# Largest distance of a point from the middle of its group, as a share of the distance between groups.
+_WIDEST_OFFSET = 0.44
 
 
 def stage_figure(arrest: Arrest, shown: pd.DataFrame | None = None, counted: str = "follicles") -> Figure:
@@ -110,15 +112,16 @@ def axis_top(shown: pd.DataFrame) -> float:
 def beside_each_other(values: NDArray[np.float64], height: float, width: float) -> NDArray[np.float64]:
     """Offsets along x at which points of this height and width do not overlap, (n,)."""
     x = np.zeros(len(values))
+    steps = np.arange(2 * math.ceil(4 * _WIDEST_OFFSET / width) + 1)
+    offsets = (steps + 1) // 2 * width / 4 * (-1.0) ** steps  # 0, to the left, to the right, further to the left
     order = np.argsort(values, kind="stable")
     for rank, i in enumerate(order):
         before = order[:rank]
         near = before[values[i] - values[before] < height]
-        for step in range(4 * len(values)):
-            x[i] = (step + 1) // 2 * width / 4 * (-1) ** step
-            if (((x[i] - x[near]) / width) ** 2 + ((values[i] - values[near]) / height) ** 2 >= 1).all():
-                break
-    return np.clip(x, -0.44, 0.44)
+        away = ((offsets[:, None] - x[near]) / width) ** 2 + ((values[i] - values[near]) / height) ** 2
+        free = (away >= 1).all(axis=1)
+        x[i] = offsets[free.argmax()] if free.any() else offsets[-1 - rank % 2]  # no room: at the edge
+    return np.clip(x, -_WIDEST_OFFSET, _WIDEST_OFFSET)
 
 
 def _mean_and_interval(axes: Axes, values: NDArray[np.float64], place: float, color: str) -> None:
