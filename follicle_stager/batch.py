@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from follicle_stager.detection.search import Seen
-    from follicle_stager.study.runs import Request
+    from follicle_stager.study.runs import Request, Run
 
     #: ``(slide_id, step, done, total)``, or None at the end.
     Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
@@ -397,10 +397,7 @@ def _begun(job: Job) -> Job | Outcome:
     """The job with its request; or its outcome, if the slide was finished before."""
     slide_id, source = job.source.slide_id, job.source
     request = job.study.request(source.path, job.config, mpp=job.mpp, parts=source.parts, find=job.find)
-    try:
-        before = job.study.run(slide_id) if job.study.has_run(slide_id) else None
-    except StudyError:  # damaged: this run writes it again
-        before = None
+    before = _recorded(job)
     if before is None:
         return replace(job, request=request)
     # Check this before opening the slide: opening a PNG decodes it, and a resumed study has many finished slides.
@@ -410,10 +407,10 @@ def _begun(job: Job) -> Job | Outcome:
         or (job.study.path / before.source).resolve() == Path(request.source)
     )
     same_picture = same_file or before.content in ("", request.content)
-    if before.run_id == request.run_id or not job.find:
+    if _is_finished(before, request, find=job.find):
         if same_picture:
             job.study.moved_to(slide_id, source.path)
-        return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
+        return _kept(slide_id, before)
     if not same_picture:
         raise StudyError(
             f"{source.path}: this study already has a slide {slide_id}, which is {before.source}. Rename one of "
@@ -422,9 +419,28 @@ def _begun(job: Job) -> Job | Outcome:
     return replace(job, request=request)
 
 
+def _recorded(job: Job) -> Run | None:
+    """The last run of a slide; None without one, or if its record is damaged: this run then writes it again."""
+    try:
+        return job.study.run(job.source.slide_id) if job.study.has_run(job.source.slide_id) else None
+    except StudyError:
+        return None
+
+
+def _is_finished(before: Run, request: Request, *, find: bool) -> bool:
+    return before.run_id == request.run_id or not find
+
+
+def _kept(slide_id: str, before: Run) -> Outcome:
+    return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
+
+
 def _process(job: Job, on_progress: OnProgress) -> Outcome:
     slide_id, request = job.source.slide_id, job.request
     assert request is not None
+    before = _recorded(job)
+    if before is not None and _is_finished(before, request, find=job.find):
+        return _kept(slide_id, before)  # by another run, since this one began
     with open_slide(job.source.path, mpp=job.mpp, limits=job.config.slides) as slide:
         result = process_slide(
             slide,
