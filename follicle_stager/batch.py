@@ -23,7 +23,7 @@ import psutil
 from follicle_stager.config import Config
 from follicle_stager.detection.network.model import use_threads
 from follicle_stager.errors import StudyError, UserError, describe_os_error
-from follicle_stager.pipeline import process_slide
+from follicle_stager.pipeline import TooManyWindows, process_slide
 from follicle_stager.report.overlay import draw_overlay
 from follicle_stager.slides import open_slide
 from follicle_stager.study import SampleSheet, SlideSource, Study, list_slides
@@ -90,6 +90,8 @@ class Job:
         What the record of the run will say; None until the slide's file was read.
     seen
         What the windows of the slide show, if they were looked at elsewhere.
+    most_windows
+        Largest number of windows to search; None without a limit.
     """
 
     study: Study
@@ -99,6 +101,7 @@ class Job:
     find: bool
     request: Request | None = None
     seen: tuple[Seen, ...] | None = None
+    most_windows: int | None = None
 
 
 class Workers(Protocol):
@@ -369,7 +372,13 @@ def _work_remote(task: Job) -> Outcome:
 
 
 def work(job: Job, on_progress: OnProgress) -> Outcome:
-    """Process one slide; a failure is an outcome, too."""
+    """Process one slide; a failure is an outcome, too.
+
+    Raises
+    ------
+    TooManyWindows
+        If it has more windows than the job allows.
+    """
     return _guarded(job, lambda job: _process(job, on_progress))
 
 
@@ -378,6 +387,8 @@ def _guarded(job: Job, do: Callable[[Job], Result]) -> Result | Outcome:
     slide_id, path = job.source.slide_id, job.source.path
     try:
         return do(job)
+    except TooManyWindows:
+        raise
     except UserError as error:
         return Outcome(slide_id, "failed", str(error))
     except MemoryError:
@@ -448,6 +459,7 @@ def _process(job: Job, on_progress: OnProgress) -> Outcome:
             slide_id=slide_id,
             find=job.find,
             seen=job.seen,
+            most_windows=job.most_windows,
             progress=lambda step, done, total: on_progress(slide_id, step, done, total),
         )
         overlay = draw_overlay(slide, result)

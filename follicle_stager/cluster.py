@@ -36,7 +36,7 @@ from follicle_stager.detection.network.engines import choose_engine
 from follicle_stager.detection.network.model import use_threads
 from follicle_stager.errors import UserError, how_to_install
 from follicle_stager.files import as_path, is_remote
-from follicle_stager.pipeline import Examiner
+from follicle_stager.pipeline import Examiner, TooManyWindows
 from follicle_stager.slides import open_slide
 from follicle_stager.staging import stager_id
 from follicle_stager.study import SlideSource, Study
@@ -49,8 +49,6 @@ if TYPE_CHECKING:
     from follicle_stager.detection.search import Seen
     from follicle_stager.pipeline import SearchWindow
     from follicle_stager.study.runs import Request
-
-log = logging.getLogger(__name__)
 
 #: Batch systems for which dask-jobqueue has a class.
 QUEUES = {"slurm": "SLURMCluster", "sge": "SGECluster", "pbs": "PBSCluster"}
@@ -476,14 +474,10 @@ class _Windows(NamedTuple):
 def _process_there(order: _Order, topic: str, split_above: int | None) -> Outcome | _Large:
     """Process a slide on a worker, unless it has more windows than ``split_above``."""
     worker = _prepared()
-    if split_above is not None and order.find and order.seen is None:
-        try:
-            with _examiner(order) as (_, windows):
-                if len(windows) > split_above:
-                    return _Large(len(windows))
-        except Exception:  # reported below, with the same error
-            log.debug("slide %s", order.slide_id, exc_info=True)
-    outcome = work(order.job(), _reporter(worker, topic))
+    try:
+        outcome = work(replace(order.job(), most_windows=split_above), _reporter(worker, topic))
+    except TooManyWindows as large:
+        return _Large(large.windows)
     where = f" (worker {worker.name} on {worker.ip})" if outcome.state == "failed" else ""
     return replace(outcome, message=order.said_here(outcome.message) + where)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from shapely.geometry import MultiPolygon
 
+    from follicle_stager.detection import Pass
     from follicle_stager.detection.found import FoundCorpusLuteum
     from follicle_stager.detection.search import Box, Seen
     from follicle_stager.slides import Slide
@@ -55,6 +57,7 @@ def process_slide(
     slide_id: str = "",
     find: bool = True,
     seen: Sequence[Seen] | None = None,
+    most_windows: int | None = None,
     progress: Progress = lambda step, done, total: None,
 ) -> SlideResult:
     """Find, measure and stage the follicles of one slide.
@@ -72,6 +75,8 @@ def process_slide(
         then marked as doubtful.
     seen
         What the windows of `Examiner.windows` show, if they have been looked at elsewhere.
+    most_windows
+        Largest number of windows to search here; None without a limit.
     progress
         Function that is called with the name of the step, the number of finished parts, and the number of all parts.
 
@@ -84,6 +89,8 @@ def process_slide(
     ------
     SlideError
         If µm/px is unknown or too coarse, the slide has no tissue, or pixels cannot be read.
+    TooManyWindows
+        If there are more windows than ``most_windows``; nothing was searched yet.
     """
     config, slide_id = config or Config(), slide_id or slide_name(slide.path)
     seconds: dict[str, float] = {}
@@ -98,6 +105,8 @@ def process_slide(
     if find and seen is not None:
         searched = examiner.gathered(examiner.windows(), seen)
     elif find:
+        if most_windows is not None and (windows := len(examiner.windows())) > most_windows:
+            raise TooManyWindows(windows)
         searched = examiner.search(progress=lambda done, total: progress("detection", done, total))
     # From the top down, so that neighbours need the same decoded blocks.
     found = sorted(resolve_overlaps(searched.claims), key=lambda claim: claim.outline.centroid.y)
@@ -150,6 +159,14 @@ def process_slide(
     )
 
 
+class TooManyWindows(Exception):
+    """A slide has more windows than one worker should search; ``windows`` is their number."""
+
+    def __init__(self, windows: int) -> None:
+        super().__init__(f"{windows} windows")
+        self.windows = windows
+
+
 class SearchWindow(NamedTuple):
     """A window in which a slide is searched: number of the pass, and the square of the centres, µm."""
 
@@ -198,6 +215,11 @@ class Examiner:
             for order, outline in enumerate(self.overview.sections, start=1)
         )
 
+    @cached_property
+    def _looks(self) -> list[Pass]:
+        """The passes of the search."""
+        return passes(self._config, self._slide.pixel_size.mpp)
+
     def search(
         self, *, within: Box | None = None, progress: Callable[[int, int], None] = lambda done, total: None
     ) -> Searched:
@@ -211,24 +233,22 @@ class Examiner:
 
     def windows(self, *, within: Box | None = None) -> list[SearchWindow]:
         """The windows in which the slide is searched (in a box, µm)."""
-        looks = passes(self._config, self._slide.pixel_size.mpp)
         return [
             SearchWindow(number, core)
-            for number, look in enumerate(looks)
+            for number, look in enumerate(self._looks)
             for core in cores_of(self.overview, look, within)
         ]
 
     def look(self, window: SearchWindow) -> Seen:
         """What one window shows."""
-        look = passes(self._config, self._slide.pixel_size.mpp)[window.number]
-        return look_at(self._slide, self.overview, look, window.core)
+        return look_at(self._slide, self.overview, self._looks[window.number], window.core)
 
     def gathered(self, windows: Sequence[SearchWindow], seen: Sequence[Seen]) -> Searched:
         """What all windows show, see `search`."""
         claims: list[FoundFollicle] = []
         lutea: list[FoundCorpusLuteum] = []
         strangeness = np.full(len(self.sections), np.nan)
-        for number, look in enumerate(passes(self._config, self._slide.pixel_size.mpp)):
+        for number, look in enumerate(self._looks):
             own = [s for window, s in zip(windows, seen, strict=True) if window.number == number]
             found = gathered(own, sections=len(self.sections))
             claims += found.claims
