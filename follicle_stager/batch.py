@@ -273,17 +273,17 @@ def jobs_for(slides: int) -> tuple[int, str]:
     why : str
         The reason, a sentence.
     """
-    processors = _processors()
+    available = processors()
     fit = int(psutil.virtual_memory().available / 1e9 / _GB_EACH)
-    jobs = max(1, min(processors, fit, slides, _MAX_WORKERS))
+    jobs = max(1, min(available, fit, slides, _MAX_WORKERS))
     why = (
-        f"Processing {jobs} of {slides} slides at a time: {processors} processors, and free memory for {fit} slides "
+        f"Processing {jobs} of {slides} slides at a time: {available} processors, and free memory for {fit} slides "
         f"({_GB_EACH} GB each). --jobs sets another number."
     )
     return jobs, why
 
 
-def _processors() -> int:
+def processors() -> int:
     """Number of processors that this process may use."""
     this = psutil.Process()
     # A cluster, or `taskset`, may give a process fewer processors than the machine has; macOS cannot tell.
@@ -318,7 +318,7 @@ def _run_in_processes(
     messages: Messages = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
     listener.start()
-    threads = max(1, _processors() // jobs)
+    threads = max(1, processors() // jobs)
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages, threads))
     broken = []
     try:

@@ -263,13 +263,13 @@ def test_a_map_that_is_no_pair_of_paths_is_refused():
 
 
 def test_a_scheduler_that_does_not_answer_is_a_clear_error(monkeypatch):
-    monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 1.0)
+    monkeypatch.setattr("follicle_stager.cluster.connection._CONNECT_S", 1.0)
     with pytest.raises(UserError, match=r"no Dask scheduler answers there"), connect_cluster("tcp://127.0.0.1:1"):
         pass
 
 
 def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr("follicle_stager.cluster._CONNECT_S", 3.0)
+    monkeypatch.setattr("follicle_stager.cluster.connection._CONNECT_S", 3.0)
     own = tmp_path / "machines"
     own.mkdir()
     machines = Machines(own)

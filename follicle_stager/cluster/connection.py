@@ -1,0 +1,218 @@
+"""Connect to the workers of a Dask scheduler, or start some."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from follicle_stager.batch import processors
+from follicle_stager.cluster.at_worker import can_read, software
+from follicle_stager.cluster.crew import Crew, Worker
+from follicle_stager.cluster.dispatch import PATIENCE_S, Dispatch
+from follicle_stager.cluster.orders import Order, SharedFolder, config_there, identity_of, place_there
+from follicle_stager.errors import UserError, how_to_install
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from follicle_stager.batch import Job, OnProgress, Outcome
+    from follicle_stager.config import Config
+    from follicle_stager.study import Study
+
+#: Batch systems for which dask-jobqueue has a class.
+QUEUES = {"slurm": "SLURMCluster", "sge": "SGECluster", "pbs": "PBSCluster"}
+# A worker's processors and memory on a batch system, if the settings of dask-jobqueue do not say them.
+_CORES, _MEMORY = 2, "4GB"
+# By default, Dask looks at what each worker does up to a hundred times per second, which slows them down.
+_QUIET = {
+    "distributed.worker.profile.enabled": False,
+    "distributed.worker.memory.monitor-interval": "2s",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.admin.tick.interval": "1s",
+}
+# A slide with more windows than this is searched by several workers.
+_LARGE = 24
+# How long a scheduler may take to answer, and results to appear in the shared folder, s.
+_CONNECT_S, _SHARED_S = 20.0, 90.0
+
+
+@dataclass
+class Cluster:
+    """Workers on other machines; see `connect_cluster`.
+
+    Attributes
+    ----------
+    client
+        Connection to the Dask scheduler.
+    shared
+        Folders that the workers know by other paths.
+    told
+        Function that is called with notes for the user.
+    split_above
+        Number of windows above which a slide is searched by several workers.
+    """
+
+    client: Any
+    shared: Sequence[SharedFolder] = ()
+    told: Callable[[str], None] = lambda said: None
+    split_above: int = _LARGE
+
+    def __post_init__(self) -> None:
+        self._crew = Crew(self.client, self.told)
+
+    def process(self, jobs: list[Job], on_progress: OnProgress, finish: Callable[[Outcome], None]) -> None:
+        """Process slides on the workers; see `batch.Workers`."""
+
+        def report(said: dict[str, Any]) -> None:
+            on_progress(said["slide"], said["step"], said["done"], said["total"])
+
+        crew, orders = self._crew, [Order.of(job, self.shared) for job in jobs]
+        with (
+            self._examined(jobs[0].config) as right,
+            crew.hearing(crew.topic, report),
+            self.client.as_current(),
+        ):
+            done = Dispatch(crew, orders, right, finish, split_above=self.split_above).run()
+        _wait_until_seen(jobs[0].study, done)
+
+    def wait_for_workers(self) -> None:
+        """Wait until workers are there, if any come soon."""
+        with contextlib.suppress(TimeoutError):
+            self.client.wait_for_workers(1, timeout=PATIENCE_S)
+
+    def workers(self, config: Config) -> list[Worker]:
+        """All workers, and why those without work get none."""
+        with self._examined(config) as right:
+            fit = set(self._crew.fit(right))
+            found = []
+            for address, info in sorted(self._crew.info().items()):
+                said = self.client.run(software, workers=[address], on_error="return")[address]
+                runs = said if isinstance(said, str) else "-"
+                refused = "" if address in fit else self._crew.refused.get(address, "did not answer")
+                found.append(Worker(str(info["name"]), info["host"], runs, info["nthreads"], refused))
+            return found
+
+    def readable(self, path: Path) -> dict[str, str]:
+        """What each worker says about a slide or folder: empty if it can be read. By name."""
+        refused = self._crew.refused
+        names = {address: str(info["name"]) for address, info in self._crew.info().items() if address not in refused}
+        there = place_there(path, self.shared)
+        answers = self.client.run(can_read, there, workers=list(names), on_error="return") if names else {}
+        return {names[address]: str(said) for address, said in answers.items()}
+
+    def _examined(self, config: Config) -> contextlib.AbstractContextManager[str]:
+        return self._crew.examined(identity_of(config), config_there(config, self.shared))
+
+
+@contextlib.contextmanager
+def connect_cluster(
+    where: str,
+    *,
+    workers: int = 0,
+    shared: Sequence[SharedFolder] = (),
+    told: Callable[[str], None] = lambda said: None,
+) -> Iterator[Cluster]:
+    """Connect to workers, and start them if ``where`` says how.
+
+    Parameters
+    ----------
+    where
+        Address of a Dask scheduler (``tcp://host:8786``), a scheduler file (``.json``), ``local`` for processes on this
+        machine, or a batch system of `QUEUES`.
+    workers
+        Number of workers to start; 0 for as many as this machine has processors, or 4 on a batch system.
+    shared
+        Folders that the workers know by other paths.
+    told
+        Function that is called with notes for the user.
+
+    Yields
+    ------
+    Cluster
+        The workers, for `process_folder` or `run_batch`; the connection is closed at the end of the ``with`` block.
+
+    Raises
+    ------
+    UserError
+        If the ``cluster`` extra is not installed, the scheduler does not answer, or the batch system refuses.
+    """
+    if importlib.util.find_spec("distributed") is None:
+        raise UserError(f"--cluster needs the 'cluster' extra: {how_to_install('cluster')}.")
+    import distributed
+
+    address: Any = where
+    with contextlib.ExitStack() as held:
+        try:
+            if where == "local" or where in QUEUES:
+                address = held.enter_context(_started(where, workers))
+            options = {"scheduler_file": address} if str(address).endswith(".json") else {"address": address}
+            client = held.enter_context(distributed.Client(**options, timeout=_CONNECT_S, set_as_default=False))
+        except (OSError, TimeoutError, ValueError) as error:
+            raise UserError(
+                f"--cluster {where}: no Dask scheduler answers there ({error}). Give its address, e.g. "
+                f"tcp://host:8786, or one of local, {', '.join(QUEUES)}."
+            ) from None
+        yield Cluster(client, shared, told)
+
+
+@contextlib.contextmanager
+def _started(where: str, workers: int) -> Iterator[Any]:
+    """Workers on this machine, or on a batch system."""
+    import dask
+    import distributed
+
+    if where == "local":
+        here = processors()
+        count = workers or here
+        with dask.config.set(_QUIET):
+            local = distributed.LocalCluster(
+                n_workers=count,
+                threads_per_worker=max(1, here // count),
+                memory_limit=0,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        with local:
+            yield local
+        return
+    import dask_jobqueue
+
+    kind = getattr(dask_jobqueue, QUEUES[where])
+    submit = kind.job_cls.submit_command
+    if shutil.which(submit) is None:
+        raise UserError(f"--cluster {where}: the command {submit} is not found. Run this where jobs can be submitted.")
+    known = dask.config.get(f"jobqueue.{where}", {})
+    ours = {"cores": _CORES, "memory": _MEMORY, "processes": 1}
+    missing = {name: value for name, value in ours.items() if known.get(name) is None}
+    try:
+        queue = kind(**missing)
+    except RuntimeError as error:
+        raise UserError(f"--cluster {where}: {error}") from None
+    with queue:
+        queue.scale(jobs=workers or 4)
+        yield queue
+
+
+def _wait_until_seen(study: Study, slide_ids: Sequence[str], *, patience_s: float = _SHARED_S) -> None:
+    """Wait until the results that workers wrote are seen here: a network folder may show them late.
+
+    Raises
+    ------
+    UserError
+        If they do not appear.
+    """
+    until = time.monotonic() + patience_s
+    while missing := sorted(set(slide_ids) - set(study.slide_ids())):
+        if time.monotonic() > until:
+            raise UserError(
+                f"{study.path}: the workers finished {len(missing)} slides whose results do not appear here, the first "
+                f"is {missing[0]}. Is this folder shared with the workers? If they know it by another path, give "
+                "--map HERE=THERE."
+            )
+        time.sleep(1.0)

@@ -1,0 +1,192 @@
+"""Which slide is processed next, on which worker, and what happens if it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+import uuid
+from collections import Counter, deque
+from concurrent.futures import CancelledError
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from follicle_stager.batch import Outcome
+from follicle_stager.cluster.at_worker import Large, Windows, look_there, process_there
+from follicle_stager.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from follicle_stager.cluster.crew import Crew
+    from follicle_stager.cluster.orders import Order
+    from follicle_stager.detection.search import Seen
+
+# How often to look for new workers, s.
+_LOOK_S = 2.0
+# How long workers may take to appear before the user is told, s.
+PATIENCE_S = 60.0
+# So many slides that fail on a worker and succeed elsewhere are one too many.
+_STRIKES = 2
+_GONE = (
+    "The Dask scheduler no longer answers. Finished slides are kept: start it again, and run the same command again."
+)
+
+
+@dataclass
+class _Piece:
+    """A piece of work: a slide, or some windows of a large one."""
+
+    order: Order
+    numbers: tuple[int, ...] = ()
+    failed_on: tuple[str, ...] = ()
+    first: Outcome | None = None
+
+
+class Dispatch:
+    """Hands out the slides: each worker with the right to work has one at a time.
+
+    Dask itself runs a piece again if its worker dies. What is decided here is which slide comes next, and what
+    happens if one fails.
+    """
+
+    def __init__(
+        self, crew: Crew, orders: Sequence[Order], right: str, finish: Callable[[Outcome], None], *, split_above: int
+    ) -> None:
+        self._crew, self._right, self._finish, self._split_above = crew, right, finish, split_above
+        self._waiting = deque(_Piece(order) for order in orders)
+        self._running: dict[Any, tuple[_Piece, str]] = {}
+        self._seen: dict[str, dict[int, Seen]] = {}
+        self._windows: dict[str, int] = {}
+        self._strikes: Counter[str] = Counter()
+        self._done: list[str] = []
+        self._failed: set[str] = set()
+        self._told_at = 0.0
+
+    def run(self) -> list[str]:
+        """Process all slides; return the names of those that are done."""
+        import distributed
+
+        alone_since = time.monotonic()
+        try:
+            while self._waiting or self._running:
+                if self._crew.client.status in ("closing", "closed"):
+                    raise UserError(_GONE)
+                fit = [w for w in self._crew.fit(self._right) if self._strikes[w] < _STRIKES]
+                self._hand_out(fit)
+                if fit:
+                    alone_since, self._told_at = time.monotonic(), 0.0
+                else:
+                    self._check_for_workers(time.monotonic() - alone_since)
+                if not self._running:
+                    time.sleep(_LOOK_S)
+                    continue
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    distributed.wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
+                for future in [future for future in self._running if future.done()]:
+                    self._take(future, *self._running.pop(future), fit)
+        except (OSError, TimeoutError):
+            raise UserError(_GONE) from None
+        except BaseException:
+            with contextlib.suppress(Exception):
+                self._crew.client.cancel(list(self._running))
+            raise
+        return self._done
+
+    def _hand_out(self, fit: list[str]) -> None:
+        busy = Counter(worker for _, worker in self._running.values())
+        for worker in fit:
+            if busy[worker]:
+                continue
+            piece = next((p for p in self._waiting if worker not in p.failed_on), None)
+            if piece is None and len(fit) == 1 and self._waiting:
+                piece = self._waiting[0]
+            if piece is None:
+                continue
+            self._waiting.remove(piece)
+            split_above = self._split_above if len(fit) > 1 else None
+            self._running[self._submit(piece, worker, split_above)] = piece, worker
+
+    def _submit(self, piece: _Piece, worker: str, split_above: int | None) -> Any:
+        topic = self._crew.topic
+        how = {
+            "workers": [worker],
+            "allow_other_workers": True,  # if this one dies
+            "resources": {self._right: 1},
+            "pure": False,
+            "key": f"{piece.order.slide_id}-{uuid.uuid4().hex[:8]}",
+        }
+        if piece.numbers:
+            return self._crew.client.submit(look_there, piece.order, piece.numbers, topic, **how)
+        return self._crew.client.submit(process_there, piece.order, topic, split_above, **how)
+
+    def _take(self, future: Any, piece: _Piece, worker: str, fit: list[str]) -> None:
+        """Take the answer of a worker."""
+        order = piece.order
+        if order.slide_id in self._failed:  # another window of the same slide
+            return
+        answer, again = self._answer(future, order)
+        if answer is None:  # the scheduler lost it
+            self._waiting.append(piece)
+        elif isinstance(answer, Large):
+            self._split(order, answer.windows, len(fit))
+        elif isinstance(answer, Windows):
+            self._join(piece, answer)
+        elif answer.state != "failed":
+            if piece.failed_on:
+                self._strike(piece)
+            self._done.append(answer.slide_id)
+            self._finish(answer)
+        elif again and not piece.failed_on and len(fit) > 1:
+            self._waiting.append(replace(piece, failed_on=(worker,), first=answer))
+        else:
+            self._failed.add(order.slide_id)
+            self._waiting = deque(p for p in self._waiting if p.order.slide_id != order.slide_id)
+            self._finish(piece.first or answer)
+
+    def _answer(self, future: Any, order: Order) -> tuple[Outcome | Large | Windows | None, bool]:
+        """What came back, and whether another worker should try if it is a failure."""
+        if future.status == "finished":
+            return future.result(), True
+        if future.status == "cancelled":
+            return None, True
+        error = future.exception()
+        died = type(error).__name__ == "KilledWorker"
+        said = "several workers died while they processed it, probably because memory ran out" if died else str(error)
+        path = order.said_here(order.source)
+        message = order.said_here(said).removeprefix(f"{path}: ")
+        return Outcome(order.slide_id, "failed", f"{path}: {message}"), not died
+
+    def _strike(self, piece: _Piece) -> None:
+        (before,) = piece.failed_on
+        self._strikes[before] += 1
+        if self._strikes[before] == _STRIKES and piece.first is not None:
+            self._crew.told(
+                f"worker {self._crew.name(before)} gets no more slides: {_STRIKES} of them failed there and "
+                f"succeeded elsewhere. The last error: {piece.first.message}"
+            )
+
+    def _split(self, order: Order, windows: int, workers: int) -> None:
+        """Search a large slide with all workers; neighbouring windows go to the same one."""
+        parts = min(windows, 2 * workers)
+        edges = [windows * n // parts for n in range(parts + 1)]
+        self._seen[order.slide_id], self._windows[order.slide_id] = {}, windows
+        for start, stop in zip(edges[:-1], edges[1:], strict=True):
+            self._waiting.appendleft(_Piece(order, tuple(range(start, stop))))
+
+    def _join(self, piece: _Piece, answer: Windows) -> None:
+        slide_id = piece.order.slide_id
+        seen = self._seen[slide_id]
+        seen.update(zip(piece.numbers, answer.seen, strict=True))
+        if len(seen) == self._windows[slide_id]:
+            everything = tuple(seen[number] for number in range(len(seen)))
+            self._waiting.appendleft(_Piece(replace(piece.order, seen=everything)))
+
+    def _check_for_workers(self, alone_s: float) -> None:
+        """Nobody works: end if all workers were refused, and otherwise tell the user from time to time."""
+        refused, there = self._crew.refused, self._crew.client.nthreads()
+        if there and all(address in refused for address in there):
+            reasons = "; ".join(f"{self._crew.name(address)}: {refused[address]}" for address in there)
+            raise UserError(f"No worker can process the slides. {reasons}. Finished slides are kept.")
+        if alone_s > self._told_at + PATIENCE_S:
+            self._told_at = alone_s
+            self._crew.told(f"No worker yet, {len(self._waiting)} slides wait. Ctrl+C stops; finished slides are kept.")

@@ -1,0 +1,130 @@
+"""What travels to a worker: a slide to process, with the paths that the worker knows."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from follicle_stager.batch import Job
+from follicle_stager.config import Config
+from follicle_stager.detection import detector_id
+from follicle_stager.errors import UserError
+from follicle_stager.files import as_path, is_remote
+from follicle_stager.staging import stager_id
+from follicle_stager.study import SlideSource, Study
+from follicle_stager.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import PurePath
+
+    from follicle_stager.detection.search import Seen
+    from follicle_stager.study.runs import Request
+
+
+@dataclass(frozen=True)
+class SharedFolder:
+    """A folder that the workers know by another path.
+
+    Attributes
+    ----------
+    here, there
+        Its path on this machine and on the workers.
+    """
+
+    here: str
+    there: str
+
+    @classmethod
+    def parse(cls, text: str) -> SharedFolder:
+        """Read ``HERE=THERE``.
+
+        Raises
+        ------
+        UserError
+            If it is not two paths.
+        """
+        here, _, there = text.partition("=")
+        if not here or not there:
+            raise UserError(f"--map {text}: write the path here, =, and the path on the workers: /data=/mnt/lab/data.")
+        return cls(str(Path(here).absolute()), there.rstrip("/\\") or there)
+
+    def to_there(self, path: PurePath) -> str | None:
+        """Path on the workers; None if the path is not in the folder."""
+        if not path.is_relative_to(self.here):
+            return None
+        rest = path.relative_to(self.here).as_posix()
+        return self.there if rest == "." else f"{self.there}/{rest}"
+
+
+def place_there(path: Path, shared: Sequence[SharedFolder]) -> str:
+    """Path of a file or folder on the workers; addresses are the same everywhere."""
+    if is_remote(path):
+        return str(path)
+    path = path.absolute()
+    return next((there for folder in shared if (there := folder.to_there(path)) is not None), str(path))
+
+
+def config_there(config: Config, shared: Sequence[SharedFolder]) -> str:
+    """The parameters with the paths of the workers, as JSON."""
+    network, classifier = (
+        place_there(Path(folder), shared) if folder else ""
+        for folder in (config.network.folder, config.staging.classifier)
+    )
+    there = config.with_options(network={"folder": network}, staging={"classifier": classifier})
+    return there.model_dump_json()
+
+
+def identity_of(config: Config | str) -> tuple[str, str, str]:
+    """Version, detector and classifier on this machine, for parameters (or their JSON): all workers need the same."""
+    if isinstance(config, str):
+        config = Config.model_validate_json(config)
+    return __version__, detector_id(config), stager_id(config.staging)
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job with the paths of the workers, as text: a worker may run another system."""
+
+    slide_id: str
+    study: str
+    source: str
+    parts: tuple[str, ...]
+    config: str
+    mpp: float | None
+    find: bool
+    request: Request
+    shared: tuple[SharedFolder, ...]
+    seen: tuple[Seen, ...] | None = None
+
+    @classmethod
+    def of(cls, job: Job, shared: Sequence[SharedFolder]) -> Order:
+        """The order for a job."""
+        assert job.request is not None
+        source = job.source
+        there = functools.partial(place_there, shared=shared)
+        return cls(
+            source.slide_id,
+            there(job.study.path),
+            there(source.path),
+            tuple(map(there, source.parts)),
+            config_there(job.config, shared),
+            job.mpp,
+            job.find,
+            job.request,
+            tuple(shared),
+        )
+
+    def job(self) -> Job:
+        """The job, on a worker."""
+        config = Config.model_validate_json(self.config)
+        source = SlideSource(self.slide_id, as_path(self.source), tuple(map(Path, self.parts)))
+        return Job(Study(Path(self.study)), source, config, self.mpp, self.find, self.request, self.seen)
+
+    def said_here(self, message: str) -> str:
+        """A worker's message, with the paths of this machine."""
+        for folder in self.shared:
+            message = message.replace(folder.there, folder.here)
+        return message
