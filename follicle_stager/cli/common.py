@@ -7,7 +7,7 @@ import importlib.util
 import logging
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -15,6 +15,11 @@ from rich.markup import escape
 
 from follicle_stager.errors import UserError, how_to_install
 from follicle_stager.files import as_path
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from follicle_stager.cluster import Cluster
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -89,12 +94,20 @@ def need(module: str, extra: str) -> None:
         raise UserError(f"{module} is not installed: {how_to_install(extra)}.")
 
 
-def quiet_dask() -> None:
-    """Show no messages of Dask but those that the user asked for with --verbose."""
+@contextlib.contextmanager
+def cluster_at(
+    where: str, workers: int, shared: Sequence[str], *, told: Callable[[str], None] = lambda said: None
+) -> Iterator[Cluster]:
+    """The workers that --cluster, --workers and --map name; of Dask's messages, only what --verbose asks for."""
+    from follicle_stager.cluster import SharedFolder, connect_cluster
+
     with contextlib.suppress(ImportError):
         import distributed  # noqa: F401  when it is imported, it sets the levels of its messages
 
     logging.getLogger("distributed").setLevel(logging.getLogger().level)
+    folders = [SharedFolder.parse(text) for text in shared]
+    with connect_cluster(where, workers=workers, shared=folders, told=told) as cluster:
+        yield cluster
 
 
 def say(message: str) -> None:

@@ -5,10 +5,9 @@ They are thin: each calls the public interface (``fs``), which is imported when 
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
@@ -30,16 +29,15 @@ from follicle_stager.cli.common import (
     app,
     err,
     out,
-    quiet_dask,
     say,
 )
+from follicle_stager.cli.processing import Where, parameters, process
 from follicle_stager.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
-    from follicle_stager.batch import Workers
-    from follicle_stager.study import SlideContent, SlideSource
+    from follicle_stager.study import SlideContent
 
 
 @app.command()
@@ -57,9 +55,9 @@ def run(
     shared: Shared = None,
 ) -> None:
     """Find, stage and count the follicles on all slides; report where growth is blocked in the knockouts."""
-    config = _config(out_folder, config_file, min_score, detector)
+    config = parameters(out_folder, config_file, min_score, detector)
     sources, sheet = fs.list_slides(slides), fs.SampleSheet.read(samples)
-    study, outcomes = _process(sources, out_folder, sheet, config, mpp, _Where(jobs, cluster, workers, shared or []))
+    study, outcomes = process(sources, out_folder, sheet, config, mpp, Where(jobs, cluster, workers, shared or []))
     if all(o.state == "failed" for o in outcomes):
         raise typer.Exit(2 if len(outcomes) == 1 else 1)
     if any(o.state == "failed" for o in outcomes):
@@ -94,9 +92,9 @@ def stage(
     shared: Shared = None,
 ) -> None:
     """Find and stage the follicles on a slide or on all slides of a folder, without a sample sheet."""
-    config = _config(out_folder, config_file, min_score, detector)
-    study, outcomes = _process(
-        fs.list_slides(slides), out_folder, None, config, mpp, _Where(jobs, cluster, workers, shared or [])
+    config = parameters(out_folder, config_file, min_score, detector)
+    study, outcomes = process(
+        fs.list_slides(slides), out_folder, None, config, mpp, Where(jobs, cluster, workers, shared or [])
     )
     failed = sum(o.state == "failed" for o in outcomes)
     if len(outcomes) == 1 and not failed:
@@ -338,100 +336,3 @@ def _take_in(study: fs.Study, other: fs.Study, slide_ids: list[str]) -> None:
                 style="yellow",
                 highlight=False,
             )
-
-
-def _config(out_folder: Path, config_file: Path | None, min_score: float | None, detector: str | None) -> fs.Config:
-    """Parameters of a run: the options, then the given file, or else the existing study."""
-    from follicle_stager.detection import detector_id
-    from follicle_stager.staging import stager_id
-
-    if config_file:
-        config = fs.load_config(config_file)
-    else:
-        config = fs.Study(out_folder).config if (out_folder / "study.toml").exists() else fs.Config()
-    given = {"min_score": min_score, "detector": detector}
-    config = config.with_options(detection={name: value for name, value in given.items() if value is not None})
-    # Report a network that cannot be read before the first slide is opened.
-    detector_id(config)
-    stager_id(config.staging)
-    return config
-
-
-@contextlib.contextmanager
-def _workers(where: _Where, slides: int) -> Iterator[tuple[int, Workers | None]]:
-    """The number of processes, and the cluster if there is one."""
-    from follicle_stager.batch import jobs_for
-
-    if where.cluster is None:
-        if where.workers or where.shared:
-            raise UserError("--workers and --map are for a cluster: add --cluster.")
-        if where.jobs is not None:
-            yield where.jobs, None
-            return
-        jobs, why = jobs_for(slides)
-        if slides > 1:
-            err.print(why, highlight=False, soft_wrap=True)
-        yield jobs, None
-        return
-    from follicle_stager.cluster import SharedFolder, connect_cluster
-
-    if where.jobs is not None:
-        raise UserError("--jobs is for this machine; with --cluster, give --workers.")
-    shared = [SharedFolder.parse(text) for text in where.shared]
-    quiet_dask()
-    with connect_cluster(where.cluster, workers=where.workers, shared=shared, told=say) as cluster:
-        yield 1, cluster
-
-
-class _Where(NamedTuple):
-    """Where slides are processed: the options --jobs, --cluster, --workers and --map."""
-
-    jobs: int | None
-    cluster: str | None
-    workers: int
-    shared: list[str]
-
-
-def _process(
-    sources: list[SlideSource],
-    out_folder: Path,
-    sheet: fs.SampleSheet | None,
-    config: fs.Config,
-    mpp: float | None,
-    where: _Where,
-) -> tuple[fs.Study, list[fs.Outcome]]:
-    """Process slides with progress bars, and show the result."""
-    from follicle_stager.cli.progress import BatchProgress
-
-    try:
-        with _workers(where, len(sources)) as (jobs, workers), BatchProgress(err, total=len(sources)) as progress:
-            study, outcomes = fs.process_folder(
-                sources,
-                out_folder,
-                samples=sheet,
-                config=config,
-                mpp=mpp,
-                jobs=jobs,
-                workers=workers,
-                on_progress=progress.step,
-                on_done=progress.done,
-                told=say,
-            )
-    except KeyboardInterrupt:
-        err.print("stopped; finished slides are kept. Run the same command again to continue.")
-        raise typer.Exit(130) from None
-    failed = [o for o in outcomes if o.state == "failed"]
-    kept = sum(o.state == "kept" for o in outcomes)
-    found = sum(o.follicles for o in outcomes)
-    summary = f"{len(outcomes) - len(failed)} of {len(outcomes)} slides done, {found} follicles"
-    if kept:
-        summary += f" ({kept} slides were finished before and kept)"
-    out.print(summary)
-    if not found and len(failed) < len(outcomes):
-        out.print("No follicle was found. Look at overlay.jpg; a lower --min-score finds more, also false ones.")
-    for outcome in outcomes:
-        for flag in outcome.flags:
-            out.print(f"  note: {escape(outcome.slide_id)}: {flag}", style="yellow", highlight=False)
-    for outcome in failed:
-        err.print(f"error: {escape(outcome.message)}", style="red", highlight=False, soft_wrap=True)
-    return study, outcomes

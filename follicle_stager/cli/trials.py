@@ -17,10 +17,10 @@ from follicle_stager.cli.common import (
     Mpp,
     Shared,
     app,
+    cluster_at,
     err,
     need,
     out,
-    quiet_dask,
     say,
 )
 from follicle_stager.cli.studies import run
@@ -377,12 +377,7 @@ def doctor(
     from follicle_stager.doctor import describe_slide, parts
 
     if cluster is not None:
-        from follicle_stager.cluster import SharedFolder, connect_cluster
-
-        quiet_dask()
-        with connect_cluster(
-            cluster, workers=workers, shared=[SharedFolder.parse(text) for text in shared or []]
-        ) as there:
+        with cluster_at(cluster, workers, shared or []) as there:
             there.wait_for_workers()
             found = there.workers(fs.Config())
             said = there.readable(file) if file is not None else {}
