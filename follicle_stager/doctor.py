@@ -47,11 +47,11 @@ def parts() -> list[Part]:
         found.append(Part(name, _version(name) or missing, purpose))
     there = [name for name, detector in DETECTORS.items() if detector.can_run()]
     found.append(Part("detector", choose_detector(Config()).name, f"the default here; can run: {', '.join(there)}"))
-    if model.can_run():
+    if engines.can_run():
         engine = engines.choose_engine("auto")
         here = ", ".join(name for name, other in engines.ENGINES.items() if other.can_run())
         found.append(Part("engine", f"{engine.name}, {engine.precision()}", f"runs the network here; can run: {here}"))
-    for scale in model.describe().scales if model.can_run() else ():
+    for scale in model.describe().scales if engines.can_run() else ():
         said = f"follicles of {scale.smallest_um:g}-{scale.largest_um:g} µm at {scale.mpp:g} µm/px"
         found.append(Part(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said))
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9

@@ -98,7 +98,7 @@ class NetworkDetector:
 
     def can_run(self) -> bool:
         """Whether an engine for it is installed."""
-        return model.can_run()
+        return engines.can_run()
 
     def identity(self, config: Config) -> str:
         """Name, hashes of the weights, and the engine if it is not the reference."""

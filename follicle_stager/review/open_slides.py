@@ -129,6 +129,11 @@ class OpenSlide:
             for level in range(len(levels)):
                 self.image.to_dask(level)
 
+    def rest(self) -> None:
+        """Free what can be read again, while another slide is on the screen."""
+        if self._image is not None:
+            self._image.free_blocks()
+
     def save(self) -> None:
         """Write the files for other programs, if they are not as the log says.
 
@@ -187,6 +192,7 @@ class OpenSlides:
 
     def keep(self, slide: OpenSlide) -> None:
         """Keep a slide open; those that were used longest ago are saved and released, in the thread."""
+        slide.rest()
         kept: Future[OpenSlide | None] = Future()
         kept.set_result(slide)
         self._slides[slide.slide_id] = kept

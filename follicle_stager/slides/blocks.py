@@ -80,12 +80,8 @@ class Layer:
             self.down_x, self.down_y = 2 * source.down_x, 2 * source.down_y
             block = source.block
         else:
-            self.width, self.height, self.down_x, self.down_y = (
-                source.width,
-                source.height,
-                source.down_x,
-                source.down_y,
-            )
+            self.width, self.height = source.width, source.height
+            self.down_x, self.down_y = source.down_x, source.down_y
             block = whole_blocks(source.chunk or (1024, 1024))
         self.block = min(block[0], self.height), min(block[1], self.width)
         self._kept: OrderedDict[tuple[int, int], NDArray[np.uint8]] = OrderedDict()

@@ -218,6 +218,10 @@ class Slide:
             stored.append(Stored(read, level.width, level.height, *self.downsample(index), level.chunk))
         return layers_of(stored)
 
+    def free_blocks(self) -> None:
+        """Give the memory of the blocks in `layers` back; they are decoded again when they are needed."""
+        self.__dict__.pop("layers", None)
+
     def to_dask(self, level: int = 0, chunk: int = _CHUNK_PX) -> Any:
         """A lazy dask array of one level, (height, width, 3) uint8; it is made once, because that takes long."""
         if (level, chunk) not in self._lazy:

@@ -53,7 +53,6 @@ class Figure(NamedTuple):
     ratio: float
     to: str
     aim: float | None
-    test: str
 
 
 def pytest_addoption(parser):
@@ -85,7 +84,7 @@ def figure(request):
     rows: list[Figure] = []
 
     def say(name: str, measured: str, ratio: float, to: str, aim: float | None) -> None:
-        rows.append(Figure(name, measured, ratio, to, aim, request.node.name.split("[")[0]))
+        rows.append(Figure(name, measured, ratio, to, aim))
         print(f"\n{name}: {measured}, {ratio:.2f} times {to}" + (f"; aim {aim:.2f}" if aim is not None else ""))
 
     yield say

@@ -119,3 +119,14 @@ def test_a_slide_that_does_not_fit_into_memory_gives_the_same(section, tmp_path,
         read.append([read_at_mpp(slide, 20, 30, 200, 150, mpp) for mpp in (4.0, 0.5, 1.5, 1.0)])
     for one, other in zip(*read, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_freed_blocks_are_decoded_again():
+    slide = slide_of(RNG.integers(0, 256, (90, 80, 3), np.uint8))
+    before = read_at_mpp(slide, 5, 6, 30, 20, 2.0)
+    decoded = slide.decoded_px
+    np.testing.assert_array_equal(read_at_mpp(slide, 5, 6, 30, 20, 2.0), before)
+    assert slide.decoded_px == decoded
+    slide.free_blocks()
+    np.testing.assert_array_equal(read_at_mpp(slide, 5, 6, 30, 20, 2.0), before)
+    assert slide.decoded_px > decoded

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 from follicle_stager.config import Config
 from follicle_stager.detection import choose_detector, detector_id, passes, visible_stages, without_twins
 from follicle_stager.detection.found import FoundCorpusLuteum
-from follicle_stager.detection.network import layout, model
+from follicle_stager.detection.network import engines, layout, model
 from follicle_stager.detection.network.engines import ENGINES, REFERENCE, OnnxRuntime, OpenVino, choose_engine
 from follicle_stager.detection.network.instances import Window, consensus, find_in
 from follicle_stager.detection.network.luteal import find_corpora_lutea
@@ -307,7 +307,7 @@ class TestChoice:
     def test_the_network_is_the_default_and_classical_stays(self, monkeypatch):
         assert choose_detector(Config()).name == "network"
         assert choose_detector(Config().with_options(detection={"detector": "classical"})).name == "classical"
-        monkeypatch.setattr(model, "can_run", lambda: False)
+        monkeypatch.setattr(engines, "can_run", lambda: False)
         assert choose_detector(Config()).name == "classical"
         with pytest.raises(UserError, match="onnxruntime"):
             choose_detector(Config().with_options(detection={"detector": "network"}))

@@ -18,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scipy import ndimage as ndi
 
 from follicle_stager.config import Positive, explain, read_values
-from follicle_stager.detection.network.engines import REFERENCE, SHIPPED, can_run, choose_engine
+from follicle_stager.detection.network.engines import REFERENCE, choose_engine
+from follicle_stager.detection.network.engines import SHIPPED as SHIPPED
 from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
 from follicle_stager.files import as_toml, check_regular
@@ -29,19 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-__all__ = [
-    "DESCRIPTION",
-    "SHIPPED",
-    "Description",
-    "Maps",
-    "Network",
-    "Scale",
-    "can_run",
-    "describe",
-    "load",
-    "use_threads",
-]
 
 DESCRIPTION = "network.toml"
 # Longest side of a tile without its context, px. It needs about 250 MB of memory, which the engine keeps for the next
