@@ -13,7 +13,7 @@ from follicle_stager.geometry import equal_parts
 from follicle_stager.slides.resample import read_at_mpp
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
     from shapely.geometry import MultiPolygon, Point
@@ -70,14 +70,7 @@ class Seen(NamedTuple):
     textures: list[tuple[NDArray[np.float64], int]]
 
 
-def search(
-    slide: Slide,
-    overview: Overview,
-    look: Pass,
-    *,
-    within: Box | None = None,
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Searched:
+def search(slide: Slide, overview: Overview, look: Pass, *, within: Box | None = None) -> Searched:
     """Run one pass over a slide, or over a part of it.
 
     Parameters
@@ -88,14 +81,8 @@ def search(
         The pass, from `detection.passes`.
     within
         Box in which the centres of follicles must lie; None for the whole slide.
-    progress
-        Function that is called with the number of windows done and the total number.
     """
-    cores = cores_of(overview, look, within)
-    seen = []
-    for index, core in enumerate(cores):
-        progress(index, len(cores))
-        seen.append(look_at(slide, overview, look, core))
+    seen = [look_at(slide, overview, look, core) for core in cores_of(overview, look, within)]
     return gathered(seen, sections=len(overview.sections))
 
 
