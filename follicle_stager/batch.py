@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 
 # Windows cannot wait for more processes.
 _MAX_WORKERS = 61
-# Memory of a process, GB: the peak on the large slide of docs/benchmarks.md, rounded up.
+# Memory of a process, GB: the largest peak in docs/performance.md, rounded up.
 _GB_EACH = 1.5
 _BROKEN = (
     "{path}: the process was ended by the system, probably because memory ran out; "

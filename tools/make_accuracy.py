@@ -274,7 +274,7 @@ def engines(results: dict[str, Evaluation]) -> str:
 ## The network with other engines
 
 The same network and slides, computed by other libraries (`network.engine`). Those of this machine are listed; the
-others need other hardware. Their speed is in [Benchmarks](benchmarks.md).
+others need other hardware. Their speed is in [Performance](performance.md).
 
 {_compared(results)}
 """
