@@ -10,10 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
 from shapely import STRtree, area, intersection
 from shapely.geometry import box
 
@@ -147,6 +143,8 @@ def match_points(found: ArrayLike, true: ArrayLike, *, max_distance: float) -> l
     a, b = (np.asarray(points, float).reshape(-1, 2) for points in (found, true))
     if not len(a) or not len(b):
         return []
+    from scipy.spatial import cKDTree
+
     near = cKDTree(a).sparse_distance_matrix(cKDTree(b), max_distance, output_type="coo_matrix")
     distance = np.asarray(near.data, np.float64)
     gain = 1 - distance / max(max_distance, 1e-9)
@@ -163,6 +161,11 @@ def _most_pairs(
     """
     if not len(first):
         return []
+    # Most commands match nothing, and these take long to import.
+    from scipy.optimize import linear_sum_assignment
+    from scipy.sparse import coo_matrix
+    from scipy.sparse.csgraph import connected_components
+
     rows, columns = int(first.max()) + 1, int(second.max()) + 1
     graph = coo_matrix((np.ones(len(first)), (first, rows + second)), shape=(rows + columns,) * 2)
     group = connected_components(graph, directed=False)[1][first]

@@ -5,9 +5,25 @@ and `results` estimates the counts of each animal, and with `accuracy` how good 
 `estimates` are the mathematics.
 """
 
-from follicle_stager.audit.plan import AuditPlan, plan_audit
-from follicle_stager.audit.record import AuditRecord, is_open
-from follicle_stager.audit.results import AuditResult
-from follicle_stager.audit.session import AuditSession
+from typing import TYPE_CHECKING
 
-__all__ = ["AuditPlan", "AuditRecord", "AuditResult", "AuditSession", "is_open", "plan_audit"]
+import lazy_loader
+
+# Most studies have no audit: to say so, a command needs none of the mathematics.
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "plan": ["AuditPlan", "plan_audit"],
+        "record": ["AuditRecord", "is_open"],
+        "results": ["AuditResult"],
+        "session": ["AuditSession"],
+    },
+)
+
+if TYPE_CHECKING:
+    from follicle_stager.audit.plan import AuditPlan as AuditPlan
+    from follicle_stager.audit.plan import plan_audit as plan_audit
+    from follicle_stager.audit.record import AuditRecord as AuditRecord
+    from follicle_stager.audit.record import is_open as is_open
+    from follicle_stager.audit.results import AuditResult as AuditResult
+    from follicle_stager.audit.session import AuditSession as AuditSession

@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from follicle_stager.audit.plan import FOLDER, AuditPlan, plan_id
 from follicle_stager.corrections.log import lines_of
@@ -153,6 +152,8 @@ def compared(claims: Iterable[Seen], marks: Iterable[Seen], mpp: float) -> list[
     mpp
         Pixel size, µm/px.
     """
+    from scipy.optimize import linear_sum_assignment
+
     claims, marks = list(claims), list(marks)
     near = np.zeros((len(claims), len(marks)))
     for i, claim in enumerate(claims):

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy import stats
-from sklearn.metrics import cohen_kappa_score
 
 from follicle_stager.audit.accuracy import NONE, accuracy_of
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals
@@ -321,6 +320,8 @@ class AuditResult:
                 else:
                     first.append(pair.claim.stage.value)
                     second.append(pair.mark.stage.value)
+        from sklearn.metrics import cohen_kappa_score
+
         enough = len(both) >= LEAST_REPEATS and bool(first)
         kappa = float(cohen_kappa_score(first, second)) if enough and len({*first, *second}) > 1 else math.nan
         share = 2 * len(first) / (2 * len(first) + alone) if enough else math.nan

@@ -11,7 +11,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from follicle_stager.errors import SlideError, UserError
 from follicle_stager.files import is_remote, read_json, read_text
@@ -256,6 +255,8 @@ def _check_array(path: Path, place: Path, max_decoded_mb: float) -> None:
 
 def _array(place: Path) -> Any:
     """Open an array for reading."""
+    import zarr  # it takes longer to import than all other formats together
+
     if not is_remote(place):
         return zarr.open_array(place, mode="r")
     return zarr.open_array(zarr.storage.FsspecStore.from_url(str(place), read_only=True), mode="r")

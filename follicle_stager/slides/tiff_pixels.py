@@ -7,7 +7,6 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zarr
 
 from follicle_stager.errors import SlideError
 
@@ -98,6 +97,8 @@ def reader(series: Any, path: Path, *, max_decoded_mb: float) -> tuple[Read, tup
         mapped = np.memmap(page.parent.filehandle.path, stored, "r", offset=series.dataoffset, shape=series.shape)
         return lambda y0, y1, x0, x1: window(mapped, y0, y1, x0, x1).astype(series.dtype, copy=False), None
     _check_encoded(page, path)
+    import zarr  # it takes long to import
+
     source: Any = zarr.open(series.aszarr(level=0, multiscales=False, fillvalue=_glass(series)), mode="r")
     chunk = dict(zip(series.axes, source.chunks, strict=True))
     chunk_bytes = math.prod(source.chunks) * series.dtype.itemsize

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 
 from follicle_stager.config import explain
-from follicle_stager.detection import detector_id
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, is_remote, read_json, recorded, write_text
 from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
@@ -168,6 +167,8 @@ def request_of(
     find
         Whether follicles are searched for.
     """
+    from follicle_stager.detection import detector_id  # takes long to import, and most commands only read records
+
     detector, classifier = detector_id(config), stager_id(config.staging)
     settings = f"{__version__} {config.fingerprint()} {detector} {mpp}"
     contents = [content_of(path) for path in (source, *sorted(parts))]

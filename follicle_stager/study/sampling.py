@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import math
 
-from scipy.optimize import brentq
-
 
 def interval_scaled(n: float, interval: int) -> float:
     """Estimate n·k: the count in every k-th section, scaled up. It is too large by the factor (T + h)/T."""
@@ -90,6 +88,8 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_c
 
     if lost_cap_um >= d / 2 or too_wide(d) >= 0:  # only full-width profiles are seen
         return d
+    from scipy.optimize import brentq
+
     # Lost caps make the mean profile wider, so the height is between d and the height without lost caps.
     return float(brentq(too_wide, d, max(whole, d + 1e-9))) if too_wide(whole) > 0 else whole
 
