@@ -35,6 +35,8 @@ from follicle_stager.statistics.effects import Counted, Effect, Layout, holm, to
 from follicle_stager.statistics.stage_errors import pooled
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from follicle_stager.config import ComparisonConfig
@@ -154,23 +156,28 @@ def all_effects(
     def joined(rungs: list[int]) -> Any:
         return together(counts, exposure, rungs) if sampling is None else linear.together([stages[k] for k in rungs])
 
-    def against(k: int, later: Any, rungs: list[int]) -> Effect:
-        # It says something if both sides have follicles, and each group has some on one of the two.
+    def known(k: int, rungs: list[int]) -> NDArray[np.bool_]:
+        # A step says something if both sides have follicles, and each group has some on one of the two.
         each = np.asarray((sums[..., [k, *rungs]].sum(axis=-1) > 0).all(axis=0))
-        known = each & present[..., k] & present[..., rungs].any(axis=-1)
-        return against_ratio(later, stages[k], layout).only(np.asarray(known))
+        return np.asarray(each & present[..., k] & present[..., rungs].any(axis=-1))
 
     follow = [rungs_after(k, seen) for k in range(n - 1)]
     after = [joined(own) for own in follow]
-    some = [np.asarray(present[..., own].any(axis=-1)) for own in follow]
-    later = [ratio(own, layout).only(there) for own, there in zip(after, some, strict=True)]
-    kind: type[Effect] = type(later[0])
+    next_up = _side_by_side([stages[own[0]] for own in follow])
+    step_known = np.stack([known(k, own[:1]) for k, own in enumerate(follow)], axis=-1)
+    some_later = np.stack([present[..., own].any(axis=-1) for own in follow], axis=-1)
+    shift_known = known(contrast, follow[contrast])
     return Tests(
-        rungs=kind.stacked([ratio(stages[k], layout).only(present[..., k]) for k in range(n)]),
-        steps=kind.stacked([against(k, stages[own[0]], own[:1]) for k, own in enumerate(follow)]),
-        later=kind.stacked(later),
-        shift=against(contrast, after[contrast], follow[contrast]),
+        rungs=ratio(_side_by_side(stages), layout).only(present),
+        steps=against_ratio(next_up, _side_by_side(stages[:-1]), layout).only(step_known),
+        later=ratio(_side_by_side(after), layout).only(some_later),
+        shift=against_ratio(after[contrast], stages[contrast], layout).only(shift_known),
     )
+
+
+def _side_by_side(stages: Sequence[Any]) -> Any:
+    """Several stages as one, with an axis for them before that of the animals."""
+    return type(stages[0])(*(np.stack(parts, axis=-2) for parts in zip(*stages, strict=True)))
 
 
 def rungs_after(k: int, seen: NDArray[np.bool_]) -> list[int]:

@@ -165,17 +165,6 @@ class LinearEffect(Effect):
         log_ratio, se, df = (np.where(known, values, np.nan) for values in (self.log_ratio, self.se, self.df))
         return replace(self, log_ratio=log_ratio, se=se, df=df)
 
-    @classmethod
-    def stacked(cls, effects: Sequence[Effect], axis: int = -1) -> LinearEffect:
-        """Join effects of the same layout along a new axis."""
-        own = [effect for effect in effects if isinstance(effect, LinearEffect)]
-        plain = Effect.stacked(own, axis)
-        above, below = (
-            Estimated(*(np.stack(arrays, axis - (axis < 0)) for arrays in zip(*sides, strict=True)))
-            for sides in ([e.above for e in own], [e.below for e in own])
-        )
-        return cls(plain.log_ratio, plain.se, plain.df, plain.few, own[0].layout, above, below)
-
 
 def _means(values: Values, layout: Layout) -> list[Values]:
     """Means of knockout and control, (..., 1) each."""
