@@ -10,6 +10,7 @@ cut leaves either the old file or the new one, never half a file.
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import gzip
 import hashlib
@@ -284,6 +285,7 @@ def plain_cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and _is_formula(value) else value
 
 
+@functools.lru_cache(maxsize=10_000)
 def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True

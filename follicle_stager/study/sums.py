@@ -9,6 +9,7 @@ Cavalieri).
 
 from __future__ import annotations
 
+import functools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ from follicle_stager.study.assignment import ANIMAL_KEYS, named
 from follicle_stager.study.sampling import abercrombie, height_from_profiles
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from pandas.core.groupby import DataFrameGroupBy
+
     from follicle_stager.config import CountingConfig
 
 OVARY_KEYS = ["model", "animal", "ovary"]
@@ -99,7 +104,7 @@ def summed(section: pd.DataFrame, follicles: pd.DataFrame, left_out: pd.DataFram
     )
     animal = _sum(section, ANIMAL_KEYS)
     keys = [*ANIMAL_KEYS, "stage"]
-    sampled = ovary.groupby(keys, sort=False, dropna=False)["ovaries_sampled"].agg(_sum_or_na)
+    sampled = _sums_or_na(ovary.groupby(keys, sort=False, dropna=False), ["ovaries_sampled"])
     animal = animal.join(sampled, on=keys)
     return Counts(
         follicles=follicles,
@@ -115,7 +120,7 @@ def luteal_sums(section: pd.DataFrame) -> pd.DataFrame:
     """Add up corpora lutea over the sections of each animal; NA if they cannot be seen on one of its slides."""
     grouped = section.groupby(ANIMAL_KEYS, sort=False, dropna=False)
     names = ["n_profiles", "luteal_mm2", "area_mm2", "sections"]
-    summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in names}).reset_index()
+    summed = _sums_or_na(grouped, names).reset_index()
     return with_luteal_fraction(summed.round({"luteal_mm2": 4, "area_mm2": 4}))
 
 
@@ -131,9 +136,13 @@ def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: Co
     nuclei = seen.groupby("stage")["nucleus_um"].agg(["mean", "count"])
     means = nuclei["mean"].where(nuclei["count"] >= _MIN_NUCLEI)
 
-    def of(row: pd.Series[Any]) -> tuple[float, float, float, float]:
+    @functools.cache
+    def height_of(stage: str, thickness_um: float) -> float:
+        return _height(stage, means, thickness_um, config)
+
+    def of(row: dict[Hashable, Any]) -> tuple[float, float, float, float]:
         thickness, n = row["thickness_um"], row["n_countable"]
-        height = _height(row["stage"], means, thickness, config)
+        height = height_of(row["stage"], thickness)
         known, k = not math.isnan(row["interval"]), 1 if math.isnan(row["interval"]) else int(row["interval"])
         volume = row["area_mm2"] * thickness / 1000 * k
         if math.isnan(height):  # a count of zero gives zero, whatever the height
@@ -143,7 +152,7 @@ def _with_abercrombie(section: pd.DataFrame, follicles: pd.DataFrame, config: Co
         return height, round(bodies, 2) if known else math.nan, bodies, volume
 
     names = ["nucleus_height_um", "abercrombie", *_DENSITY]
-    estimates = pd.DataFrame([of(row) for _, row in section.iterrows()], columns=names, index=section.index)
+    estimates = pd.DataFrame([of(row) for row in section.to_dict("records")], columns=names, index=section.index)
     return section.join(estimates.assign(nucleus_height_um=estimates["nucleus_height_um"].round(2)))
 
 
@@ -173,16 +182,17 @@ def _sum(table: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Add up sections. If a stage cannot be seen in one of them, the sum is NA, because it would be too low."""
     grouped = table.groupby([*keys, "stage"], sort=False, dropna=False)
     columns = [*_COUNTS, "area_mm2", "sections", "doubtful_sections", "interval_scaled", "abercrombie", *_DENSITY]
-    summed = pd.DataFrame({name: grouped[name].agg(_sum_or_na) for name in columns})
-    summed["area_mm2"] = summed["area_mm2"].round(4)
+    summed = _sums_or_na(grouped, columns).round({"area_mm2": 4, "abercrombie": 2})
     # Only if all sections have the same value: a mean interval would be meaningless.
-    for name in ("interval", "thickness_um", "nucleus_height_um"):
-        summed[name] = grouped[name].agg(lambda v: v.iloc[0] if v.nunique(dropna=False) == 1 else math.nan)
+    shared = grouped[["interval", "thickness_um", "nucleus_height_um"]]
+    summed = summed.join(shared.first().where(shared.nunique(dropna=False) == 1))
     return _whole_numbers(summed.reset_index())
 
 
-def _sum_or_na(values: pd.Series[Any]) -> Any:
-    return values.sum(skipna=False)
+def _sums_or_na(grouped: DataFrameGroupBy[Any, Any], columns: list[str]) -> pd.DataFrame:
+    """Sums by group; NA if one of the values is."""
+    own = grouped[columns]
+    return own.sum().where(own.count().eq(grouped.size(), axis=0))
 
 
 def _over_animals(animal: pd.DataFrame) -> pd.DataFrame:
