@@ -174,7 +174,7 @@ def step_figure(arrest: Arrest) -> Figure:
     return figure
 
 
-def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str, Figure]:
+def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str, str]:
     """Draw the figures of one comparison, and write them into ``statistics/`` of a folder as SVG and PDF.
 
     Parameters
@@ -185,31 +185,35 @@ def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str
         All results.
     number
         Place of the comparison, from 1, for the names of the files.
+
+    Returns
+    -------
+    dict of str to str
+        Each figure as an SVG element, for a page.
     """
     arrest = comparison.arrests[number - 1]
     shown = comparison.points[comparison.points["comparison"] == arrest.matrix.comparison]
     counted = {"given": "follicles", "profiles": "profiles", "healthy": "healthy countable follicles"}
     what = counted.get(comparison.kind, "countable follicles")
     figures = {"stages": stage_figure(arrest, shown, what), "steps": step_figure(arrest)}
+    elements = {}
     for name, figure in figures.items():
         for ending in ("svg", "pdf"):
+            drawn = drawn_as(figure, ending)
             with replacing(folder / "statistics" / f"{name}_{number}.{ending}") as temporary:
-                save_figure(figure, temporary, ending)
-    return figures
+                temporary.write_bytes(drawn)
+            if ending == "svg":
+                text = drawn.decode()
+                elements[name] = text[text.index("<svg") :]
+    return elements
 
 
-def svg(figure: Figure) -> str:
-    """A figure as SVG; the same data give the same text."""
+def drawn_as(figure: Figure, ending: str) -> bytes:
+    """A figure as ``svg`` or ``pdf``; the same data give the same bytes."""
     buffer = io.BytesIO()
-    save_figure(figure, buffer, "svg")
-    text = buffer.getvalue().decode()
-    return text[text.index("<svg") :]
-
-
-def save_figure(figure: Figure, target: Path | io.BytesIO, ending: str) -> None:
-    """Write a figure as ``svg`` or ``pdf``; the same data give the same bytes."""
     # Text stays text: it can be edited in other programs (SVG), and searched (PDF, TrueType).
     context = mpl.rc_context({"svg.hashsalt": "follicle-stager", "svg.fonttype": "none", "pdf.fonttype": 42})
     with context, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # about missing glyphs, and names too long for the layout
-        figure.savefig(target, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
+        figure.savefig(buffer, format=ending, metadata={"CreationDate" if ending == "pdf" else "Date": None})
+    return buffer.getvalue()

@@ -18,7 +18,7 @@ from follicle_stager.audit.results import LEAST_FOLLICLES
 from follicle_stager.corrections.log import read_edits
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.files import check_regular, write_text
-from follicle_stager.report.figures import axis_top, svg, write_figures
+from follicle_stager.report.figures import axis_top, write_figures
 from follicle_stager.review.blinding import blind_decisions
 from follicle_stager.review.queue import Progress, progress
 from follicle_stager.slides.crops import crop_of
@@ -78,7 +78,6 @@ def write_report(
     folder = study if isinstance(study, Path) else study.path
     models = []
     for number, arrest in enumerate(comparison.arrests, start=1):
-        figures = write_figures(folder, comparison, number)
         ways = comparison.sensitivity[comparison.sensitivity["comparison"] == arrest.matrix.comparison]
         models.append(
             {
@@ -86,7 +85,7 @@ def write_report(
                 "verdict": arrest.verdict,
                 "genotypes": arrest.matrix.genotypes,
                 "n": arrest.matrix.group_sizes,
-                "figures": {name: svg(figure) for name, figure in figures.items()},
+                "figures": write_figures(folder, comparison, number),
                 "steps": [row | {"estimable": not math.isnan(row["ratio"])} for row in _records(arrest.steps)],
                 "stages": _records(comparison.stages[comparison.stages["comparison"] == arrest.matrix.comparison]),
                 "question": {row["test"]: row for row in _records(arrest.question)},
