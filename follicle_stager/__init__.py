@@ -17,12 +17,13 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "annotations": ["read_outlines", "write_geojson", "write_rois"],
         "audit": ["AuditPlan", "AuditResult", "plan_audit"],
-        "batch": ["Outcome", "process_folder", "run_batch"],
+        "batch": ["process_folder", "run_batch"],
         "cluster": ["connect_cluster"],
         "config": ["Config", "load_config"],
         "errors": ["UserError"],
         "evaluation": ["agreement", "evaluate", "load_pairs"],
         "interactive": ["review_study"],
+        "job": ["Outcome"],
         "learning": ["learn"],
         "pipeline": ["process_slide"],
         "pixel_size": ["PixelSize"],
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from follicle_stager.audit import AuditPlan as AuditPlan
     from follicle_stager.audit import AuditResult as AuditResult
     from follicle_stager.audit import plan_audit as plan_audit
-    from follicle_stager.batch import Outcome as Outcome
     from follicle_stager.batch import process_folder as process_folder
     from follicle_stager.batch import run_batch as run_batch
     from follicle_stager.cluster import connect_cluster as connect_cluster
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from follicle_stager.evaluation import evaluate as evaluate
     from follicle_stager.evaluation import load_pairs as load_pairs
     from follicle_stager.interactive import review_study as review_study
+    from follicle_stager.job import Outcome as Outcome
     from follicle_stager.learning import learn as learn
     from follicle_stager.pipeline import process_slide as process_slide
     from follicle_stager.pixel_size import PixelSize as PixelSize

@@ -6,41 +6,29 @@ Slides are independent and use no random seed, so results do not depend on the n
 
 from __future__ import annotations
 
-import logging
 import multiprocessing
 import os
 import signal
 import threading
-import traceback
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
 from follicle_stager.config import Config
-from follicle_stager.detection.network.model import use_threads
-from follicle_stager.errors import StudyError, UserError, describe_os_error
-from follicle_stager.pipeline import TooManyWindows, process_slide
-from follicle_stager.report.overlay import draw_overlay
-from follicle_stager.slides import open_slide
+from follicle_stager.job import Job, Outcome, begun, work
 from follicle_stager.study import SampleSheet, SlideSource, Study, list_slides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from follicle_stager.detection.search import Seen
-    from follicle_stager.study.runs import Request, Run
+    from follicle_stager.job import OnProgress
 
     #: ``(slide_id, step, done, total)``, or None at the end.
     Messages = multiprocessing.Queue[tuple[str, str, int, int] | None]
-    #: ``on_progress(slide_id, step, done, total)``.
-    OnProgress = Callable[[str, str, int, int], None]
-
-log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 
 # Windows cannot wait for more processes.
 _MAX_WORKERS = 61
@@ -50,58 +38,6 @@ _BROKEN = (
     "{path}: the process was ended by the system, probably because memory ran out; "
     "run the same command again with fewer --jobs (finished slides are kept)."
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Outcome of one slide.
-
-    Attributes
-    ----------
-    slide_id
-        Name of the slide in the study.
-    state
-        State: ``done``, ``kept`` (finished before) or ``failed``.
-    message
-        Reason of a failure, for the user.
-    follicles, sections
-        Numbers of follicles and sections found.
-    flags
-        Quality warnings.
-    """
-
-    slide_id: str
-    state: str
-    message: str = ""
-    follicles: int = 0
-    sections: int = 0
-    flags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Job:
-    """A slide to process.
-
-    Attributes
-    ----------
-    study, source, config, mpp, find
-        As for `run_batch`.
-    request
-        What the record of the run will say; None until the slide's file was read.
-    seen
-        What the windows of the slide show, if they were looked at elsewhere.
-    most_windows
-        Largest number of windows to search; None without a limit.
-    """
-
-    study: Study
-    source: SlideSource
-    config: Config
-    mpp: float | None
-    find: bool
-    request: Request | None = None
-    seen: tuple[Seen, ...] | None = None
-    most_windows: int | None = None
 
 
 class Workers(Protocol):
@@ -248,11 +184,11 @@ def run_batch(
     with study.running(config, mpp=None if isinstance(mpp, dict) else mpp):
         left = []
         for one in every:
-            begun = _guarded(one, _begun)
-            if isinstance(begun, Outcome):
-                finish(begun)
+            start = begun(one)
+            if isinstance(start, Outcome):
+                finish(start)
             else:
-                left.append(begun)
+                left.append(start)
         if left:
             (workers or _ThisMachine(jobs)).process(left, advance, finish)
     return [outcomes[s.slide_id] for s in sources]
@@ -353,6 +289,8 @@ _messages: Messages | None = None
 
 def _start_worker(messages: Messages, threads: int) -> None:
     """Set up a worker process: the parent handles Ctrl+C, and the worker ends when the parent has ended."""
+    from follicle_stager.detection.network.model import use_threads
+
     global _messages
     _messages = messages
     use_threads(threads)
@@ -369,100 +307,3 @@ def _start_worker(messages: Messages, threads: int) -> None:
 
 def _work_remote(task: Job) -> Outcome:
     return work(task, lambda *message: _messages.put(message) if _messages is not None else None)
-
-
-def work(job: Job, on_progress: OnProgress) -> Outcome:
-    """Process one slide; a failure is an outcome, too.
-
-    Raises
-    ------
-    TooManyWindows
-        If it has more windows than the job allows.
-    """
-    return _guarded(job, lambda job: _process(job, on_progress))
-
-
-def _guarded(job: Job, do: Callable[[Job], Result]) -> Result | Outcome:
-    """Do something with one slide; an error becomes the outcome."""
-    slide_id, path = job.source.slide_id, job.source.path
-    try:
-        return do(job)
-    except TooManyWindows:
-        raise
-    except UserError as error:
-        return Outcome(slide_id, "failed", str(error))
-    except MemoryError:
-        return Outcome(slide_id, "failed", f"{path}: not enough memory; try --jobs 1.")
-    except OSError as error:
-        return Outcome(slide_id, "failed", f"{path}: {describe_os_error(error)}")
-    except Exception as error:  # an error on one slide must not stop the others; the traceback goes to the log
-        log.error("slide %s: %s", slide_id, traceback.format_exc())
-        return Outcome(
-            slide_id,
-            "failed",
-            f"{path}: a defect of the software ({type(error).__name__}: {error}); please report it with this slide.",
-        )
-
-
-def _begun(job: Job) -> Job | Outcome:
-    """The job with its request; or its outcome, if the slide was finished before."""
-    slide_id, source = job.source.slide_id, job.source
-    request = job.study.request(source.path, job.config, mpp=job.mpp, parts=source.parts, find=job.find)
-    before = _recorded(job)
-    if before is None:
-        return replace(job, request=request)
-    # Check this before opening the slide: opening a PNG decodes it, and a resumed study has many finished slides.
-    same_file = (
-        not before.source
-        or before.source == request.source
-        or (job.study.path / before.source).resolve() == Path(request.source)
-    )
-    same_picture = same_file or before.content in ("", request.content)
-    if _is_finished(before, request, find=job.find):
-        if same_picture:
-            job.study.moved_to(slide_id, source.path)
-        return _kept(slide_id, before)
-    if not same_picture:
-        raise StudyError(
-            f"{source.path}: this study already has a slide {slide_id}, which is {before.source}. Rename one of "
-            "the two images, or choose another folder for the results."
-        )
-    return replace(job, request=request)
-
-
-def _recorded(job: Job) -> Run | None:
-    """The last run of a slide; None without one, or if its record is damaged: this run then writes it again."""
-    try:
-        return job.study.run(job.source.slide_id) if job.study.has_run(job.source.slide_id) else None
-    except StudyError:
-        return None
-
-
-def _is_finished(before: Run, request: Request, *, find: bool) -> bool:
-    return before.run_id == request.run_id or not find
-
-
-def _kept(slide_id: str, before: Run) -> Outcome:
-    return Outcome(slide_id, "kept", follicles=before.follicles, sections=before.sections, flags=before.flags)
-
-
-def _process(job: Job, on_progress: OnProgress) -> Outcome:
-    slide_id, request = job.source.slide_id, job.request
-    assert request is not None
-    before = _recorded(job)
-    if before is not None and _is_finished(before, request, find=job.find):
-        return _kept(slide_id, before)  # by another run, since this one began
-    with open_slide(job.source.path, mpp=job.mpp, limits=job.config.slides) as slide:
-        result = process_slide(
-            slide,
-            job.config,
-            slide_id=slide_id,
-            find=job.find,
-            seen=job.seen,
-            most_windows=job.most_windows,
-            progress=lambda step, done, total: on_progress(slide_id, step, done, total),
-        )
-        overlay = draw_overlay(slide, result)
-    kept = job.study.save(result, request, overlay=overlay)
-    flags = (*result.flags, *kept)
-    return Outcome(slide_id, "done", follicles=result.number_of_follicles, sections=len(result.sections), flags=flags)

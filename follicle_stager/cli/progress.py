@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from follicle_stager.batch import Outcome
+    from follicle_stager.job import Outcome
 
 
 class BatchProgress:

@@ -12,18 +12,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from follicle_stager.batch import Outcome, work
 from follicle_stager.detection.network.engines import choose_engine
 from follicle_stager.detection.network.model import use_threads
 from follicle_stager.errors import UserError
+from follicle_stager.job import Outcome, work
 from follicle_stager.pipeline import Examiner, TooManyWindows
 from follicle_stager.slides import open_slide
 from follicle_stager.version import __version__
 
 if TYPE_CHECKING:
-    from follicle_stager.batch import OnProgress
     from follicle_stager.cluster.orders import Order
     from follicle_stager.detection.search import Seen
+    from follicle_stager.job import OnProgress
 
 # How often a worker reports progress, s.
 _REPORT_S = 0.5

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from follicle_stager.batch import Job, OnProgress, Outcome
     from follicle_stager.config import Config
+    from follicle_stager.job import Job, OnProgress, Outcome
     from follicle_stager.study import Study
 
 #: Batch systems for which dask-jobqueue has a class.

@@ -10,9 +10,9 @@ from concurrent.futures import CancelledError
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from follicle_stager.batch import Outcome
 from follicle_stager.cluster.at_worker import Large, Windows, look_there, process_there
 from follicle_stager.errors import UserError
+from follicle_stager.job import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from follicle_stager.batch import Job
 from follicle_stager.config import Config
 from follicle_stager.detection import detector_id
 from follicle_stager.errors import UserError
 from follicle_stager.files import as_path, is_remote
+from follicle_stager.job import Job
 from follicle_stager.staging import stager_id
 from follicle_stager.study import SlideSource, Study
 from follicle_stager.version import __version__

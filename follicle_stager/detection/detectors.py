@@ -10,11 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from follicle_stager.detection import classical
 from follicle_stager.detection.found import Sight
 from follicle_stager.detection.network import engines, layout, model
-from follicle_stager.detection.network.instances import Window, find_in
-from follicle_stager.detection.network.luteal import find_corpora_lutea
 from follicle_stager.errors import UserError
 from follicle_stager.stages import LADDER, Stage
 
@@ -142,6 +139,8 @@ class ClassicalDetector:
 
     def passes(self, config: Config, mpp: float) -> list[Pass]:
         """One pass at the resolution of measurement."""
+        from follicle_stager.detection import classical
+
         detection = config.detection
 
         def find(field: Field) -> Sight:
@@ -208,6 +207,9 @@ def network_pass(
     folder: Path, index: int, scale: model.Scale, min_score: float, engine: str = engines.REFERENCE
 ) -> Pass:
     """One scale of the network in a folder; claims below ``min_score`` are left out."""
+    # Only where something is searched: the name of a detector is also needed for slides that are finished.
+    from follicle_stager.detection.network.instances import Window, find_in
+    from follicle_stager.detection.network.luteal import find_corpora_lutea
 
     def find(field: Field) -> Sight:
         picture = layout.shown(field.rgb, field.stain.white, field.stain.density_full)

@@ -205,6 +205,7 @@ def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str
             if ending == "svg":
                 text = drawn.decode()
                 elements[name] = text[text.index("<svg") :]
+                figure.set_layout_engine("none")  # the PDF has the same layout, which takes long to find
     return elements
 
 

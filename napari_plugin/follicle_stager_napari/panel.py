@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     import napari
     from shapely.geometry import Polygon
 
-    from follicle_stager.batch import Outcome
+    from follicle_stager.job import Outcome
     from follicle_stager.learning import Learned
     from follicle_stager.records import Follicle
     from follicle_stager.review import Filter, Progress

@@ -210,7 +210,7 @@ def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
     poison.write_bytes(b"x")
     (tmp_path / "sitecustomize.py").write_text(
         "import builtins, os\n"
-        "import follicle_stager.batch as b\n"
+        "import follicle_stager.job as b\n"
         "real = b.open_slide\n"
         "def dies(path, **kw):\n"
         "    if path.name == 'poison.tif': os._exit(9)\n"
