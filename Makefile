@@ -13,13 +13,13 @@ demo: $(VENV)/base.done
 check: $(VENV)/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/pytest -q -n 2 --dist loadfile @tools/quick_tests.txt
 
 test: $(VENV)/dev.done xvfb
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 	$(BIN)/npe2 validate follicle-stager --imports
 	$(BIN)/pytest -n 2 --dist loadfile
 
