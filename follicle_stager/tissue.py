@@ -296,8 +296,8 @@ def focus_of(rgb: NDArray[np.uint8], tissue: NDArray[np.bool_], *, mpp: float) -
     reduces the former first, and the strength of the stain cancels out.
     """
     gray = rgb.mean(axis=2).astype(np.float32)
-    fine = gray - ndi.gaussian_filter(gray, 1.0)
-    coarse = ndi.gaussian_filter(gray, 1.0) - ndi.gaussian_filter(gray, max(3.0, 6.0 / mpp))
+    smooth = ndi.gaussian_filter(gray, 1.0)
+    fine, coarse = gray - smooth, smooth - ndi.gaussian_filter(gray, max(3.0, 6.0 / mpp))
     spread = float(coarse[tissue].std())
     return float(np.clip(fine[tissue].std() / spread, 0, 1)) if spread > 1 else 0.0
 
