@@ -68,7 +68,8 @@ def before(request, tmp_path_factory):
         return None
     folder = tmp_path_factory.mktemp("before") / revision
     folder.mkdir()
-    archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True, cwd=PAGE.parent)
+    root = PAGE.parents[1]  # in a folder of the repository, git packs this folder only
+    archive = subprocess.run(["git", "archive", revision], capture_output=True, check=True, cwd=root)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as packed:
         packed.extractall(folder, filter="data")
     return folder

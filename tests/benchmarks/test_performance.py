@@ -30,7 +30,7 @@ from follicle_stager.slides import open_slide
 from follicle_stager.study import Study, list_slides
 
 SECTION_PX, SECTION_MPP = (8000, 12_000), 0.25
-RUNS = 3
+RUNS = 5
 # The command, and at the end its own peak in kB: what the system reports of a child counts this process too.
 PEAK = """
 import sys
@@ -46,7 +46,7 @@ finally:
 
 def command(*words: object, code: str = "", path: Path | None = None) -> tuple[float, str]:
     """Run the command line; its seconds, and what it wrote to the error stream. ``path`` is of another version."""
-    start = ["-c", code] if code else ["-m", "follicle_stager"]
+    start = ["-c", code or "from follicle_stager.cli import main; main()"]
     env = os.environ | ({"PYTHONPATH": str(path)} if path else {})
     cwd = path or Path(__file__).parents[2]  # Python takes a package from here first
     began = time.perf_counter()
@@ -112,17 +112,20 @@ def test_one_section(mouse_section, tmp_path, figure, before):
         for picture in pictures:
             networks[0]._run(picture)
 
-    bare = median_of(lambda: timed(decode)) + median_of(lambda: timed(infer))
-    run = median_of(lambda: timed(search))
-    figure(
-        "one section: search and overlay", f"{run:.1f} s", run / bare, "decoding all its pixels + the bare network", 1.4
-    )
     study = itertools.count()
-    whole = median_of(lambda: command("stage", path, "--out", tmp_path / f"s{next(study)}")[0])
+
+    def stage(version: Path | None) -> float:
+        return command("stage", path, "--out", tmp_path / f"s{next(study)}", path=version)[0]
+
+    # Side by side, because a machine is not equally fast all the time.
+    rounds = [(timed(search), timed(decode) + timed(infer), stage(None)) for _ in range(RUNS)]
+    run, bare, whole = map(statistics.median, zip(*rounds, strict=True))
+    to = "decoding all its pixels + the bare network"
+    figure("one section: search and overlay", f"{run:.1f} s", run / bare, to, 1.4)
     figure("one section: the command `stage`", f"{whole:.1f} s", whole / run, "search and overlay, in Python", None)
     if before is not None:
-        old = median_of(lambda: command("stage", path, "--out", tmp_path / f"s{next(study)}", path=before)[0])
-        figure("one section: the command `stage`", f"{whole:.1f} s", whole / old, f"version {before.name}", None)
+        new, old = map(statistics.median, zip(*((stage(None), stage(before)) for _ in range(RUNS)), strict=True))
+        figure("one section: the command `stage`", f"{new:.1f} s", new / old, f"version {before.name}", None)
 
 
 def spied(run, shapes):
