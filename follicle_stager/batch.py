@@ -184,11 +184,11 @@ def run_batch(
     with study.running(config, mpp=None if isinstance(mpp, dict) else mpp):
         left = []
         for one in every:
-            start = begun(one)
-            if isinstance(start, Outcome):
-                finish(start)
+            job_or_outcome = begun(one)
+            if isinstance(job_or_outcome, Outcome):
+                finish(job_or_outcome)
             else:
-                left.append(start)
+                left.append(job_or_outcome)
         if left:
             (workers or _ThisMachine(jobs)).process(left, advance, finish)
     return [outcomes[s.slide_id] for s in sources]

@@ -25,6 +25,14 @@ class StudyError(UserError):
     """A study folder that cannot be read or written."""
 
 
+class TooManyWindows(Exception):
+    """A slide has more windows than one worker should search; ``windows`` is their number. No user sees it."""
+
+    def __init__(self, windows: int) -> None:
+        super().__init__(f"{windows} windows")
+        self.windows = windows
+
+
 class Stopped(BaseException):
     """The user stopped the work. Progress callbacks raise it; handlers of ordinary errors do not catch it."""
 

@@ -285,7 +285,7 @@ def plain_cell(value: Any) -> Any:
     return "'" + value if isinstance(value, str) and _is_formula(value) else value
 
 
-@functools.lru_cache(maxsize=10_000)
+@functools.lru_cache(maxsize=10_000)  # a table repeats most of its texts in many rows
 def _is_formula(text: str) -> bool:
     if text[:1] in ("\t", "\r", "\n"):
         return True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from follicle_stager.errors import StudyError, UserError, describe_os_error
+from follicle_stager.errors import StudyError, TooManyWindows, UserError, describe_os_error
 from follicle_stager.slides import open_slide
 
 if TYPE_CHECKING:
@@ -89,9 +89,7 @@ def work(job: Job, on_progress: OnProgress) -> Outcome:
     TooManyWindows
         If it has more windows than the job allows.
     """
-    from follicle_stager.pipeline import TooManyWindows
-
-    return _guarded(job, lambda job: _process(job, on_progress), let_pass=(TooManyWindows,))
+    return _guarded(job, lambda job: _process(job, on_progress))
 
 
 def begun(job: Job) -> Job | Outcome:
@@ -99,12 +97,12 @@ def begun(job: Job) -> Job | Outcome:
     return _guarded(job, _begun)
 
 
-def _guarded(job: Job, do: Callable[[Job], Result], *, let_pass: tuple[type[Exception], ...] = ()) -> Result | Outcome:
+def _guarded(job: Job, do: Callable[[Job], Result]) -> Result | Outcome:
     """Do something with one slide; an error becomes the outcome."""
     slide_id, path = job.source.slide_id, job.source.path
     try:
         return do(job)
-    except let_pass:
+    except TooManyWindows:
         raise
     except UserError as error:
         return Outcome(slide_id, "failed", str(error))

@@ -18,7 +18,7 @@ from follicle_stager.detection import FoundFollicle, passes, resolve_overlaps, v
 from follicle_stager.detection.contents import find_fluid, find_nucleus, refine_oocyte
 from follicle_stager.detection.outlines import trace_around
 from follicle_stager.detection.search import Searched, cores_of, gathered, grown, look_at, read_field, search
-from follicle_stager.errors import SlideError
+from follicle_stager.errors import SlideError, TooManyWindows
 from follicle_stager.matching import overlaps, valid
 from follicle_stager.morphometry import measure, measure_outline
 from follicle_stager.records import Assessment, Follicle, Section, Shape, SlideResult
@@ -157,14 +157,6 @@ def process_slide(
         ),
         seconds={step: round(value, 3) for step, value in seconds.items()},
     )
-
-
-class TooManyWindows(Exception):
-    """A slide has more windows than one worker should search; ``windows`` is their number."""
-
-    def __init__(self, windows: int) -> None:
-        super().__init__(f"{windows} windows")
-        self.windows = windows
 
 
 class SearchWindow(NamedTuple):

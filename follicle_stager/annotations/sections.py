@@ -80,9 +80,8 @@ def sections_of(features: Sequence[dict[str, Any]], where: Path | str) -> list[S
 def _section(feature: dict[str, Any]) -> Section:
     properties = feature["properties"]
     metadata = properties["metadata"]
-    for key in (key for key in metadata if key not in _OF_SECTION):
-        meant = get_close_matches(key.lower(), _OF_SECTION, n=1, cutoff=0.8)
-        if meant:
+    for key in metadata:
+        if key not in _OF_SECTION and (meant := get_close_matches(key.lower(), _OF_SECTION, n=1, cutoff=0.8)):
             raise ValueError(f"there is no {key!r}; did you mean {meant[0]!r}?")
     section_id, area_mm2 = metadata["section_id"], float(properties["measurements"]["Area mm2"])
     if not isinstance(section_id, str) or not section_id:

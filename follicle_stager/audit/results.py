@@ -320,10 +320,12 @@ class AuditResult:
                 else:
                     first.append(pair.claim.stage.value)
                     second.append(pair.mark.stage.value)
-        from sklearn.metrics import cohen_kappa_score
-
         enough = len(both) >= LEAST_REPEATS and bool(first)
-        kappa = float(cohen_kappa_score(first, second)) if enough and len({*first, *second}) > 1 else math.nan
+        kappa = math.nan
+        if enough and len({*first, *second}) > 1:
+            from sklearn.metrics import cohen_kappa_score
+
+            kappa = float(cohen_kappa_score(first, second))
         share = 2 * len(first) / (2 * len(first) + alone) if enough else math.nan
         return {"fields": float(len(both)), "found": share, "kappa": kappa}
 

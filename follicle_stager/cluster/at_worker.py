@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from follicle_stager.detection.network.engines import choose_engine
 from follicle_stager.detection.network.model import use_threads
-from follicle_stager.errors import UserError
+from follicle_stager.errors import TooManyWindows, UserError
 from follicle_stager.job import Outcome, work
-from follicle_stager.pipeline import Examiner, TooManyWindows
+from follicle_stager.pipeline import Examiner
 from follicle_stager.slides import open_slide
 from follicle_stager.version import __version__
 

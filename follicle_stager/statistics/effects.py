@@ -78,12 +78,6 @@ class Effect:
         log_ratio, se, df = (np.where(known, values, np.nan) for values in (self.log_ratio, self.se, self.df))
         return Effect(log_ratio, se, df, self.few)
 
-    @classmethod
-    def stacked(cls, effects: Sequence[Effect], axis: int = -1) -> Effect:
-        """Join effects along a new axis."""
-        log_ratio, se, df = (np.stack([getattr(e, name) for e in effects], axis) for name in ("log_ratio", "se", "df"))
-        return cls(log_ratio, se, df, np.stack([e.few for e in effects], axis))
-
     @property
     def p_upper(self) -> Values:
         """One-sided p value for a higher ratio."""

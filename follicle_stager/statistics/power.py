@@ -81,7 +81,7 @@ def simulate_verdicts(
         if carried:
             both = zip(counts, exposure, strict=True)
             drawn = [_carried(c, e, animals, design.wrong_stage, contrast) for c, e in both]
-            tests = Tests(*(Effect.stacked([getattr(t, f.name) for t in drawn], axis=0) for f in fields(Tests)))
+            tests = Tests(*(_of_many([getattr(t, f.name) for t in drawn]) for f in fields(Tests)))
         decision = decide(tests, config)
         kinds.append(decision.kind)
         blocks.append(decision.blocks)
@@ -98,6 +98,11 @@ def simulate_verdicts(
         "coverage": float(np.nanmean(covered)),
         "least_coverage": float(np.nanmin(covered)),
     }
+
+
+def _of_many(effects: Sequence[Effect]) -> Effect:
+    """Effects of single studies as those of many: a new first axis."""
+    return Effect(*(np.stack([getattr(e, f.name) for e in effects]) for f in fields(Effect)))
 
 
 def _carried(counts: Values, exposure: Values, animals: tuple[int, int], wrong: float, contrast: int) -> Tests:

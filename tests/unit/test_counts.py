@@ -251,6 +251,8 @@ def test_ovaries_of_an_animal_may_have_intervals_of_their_own(tmp_path):
     both = value(c.animal, "countable_per_mm3", animal="m1", stage="secondary")
     assert both == pytest.approx(bodies / volume, rel=1e-3)
     assert value(c.animal, "abercrombie", animal="m2", stage="antral") == 0, "of none there are none"
+    bodies = value(c.animal, "abercrombie", animal="m1", stage="secondary")
+    assert bodies == round(bodies, 2), "a sum has the decimals of its parts"
 
 
 def test_heights_can_be_given_and_caps_be_lost(tmp_path):

@@ -25,7 +25,7 @@ def test_library_imports_no_qt_and_no_napari():
 def test_reading_a_study_imports_nothing_slow():
     """Commands that only read a study, and processes that start, do not wait for libraries that they do not use."""
     code = (
-        "import sys, follicle_stager.study\n"
+        "import sys, follicle_stager.batch\n"
         "from follicle_stager.audit import is_open\n"
         "slow = {'follicle_stager.detection', 'scipy', 'skimage', 'sklearn', 'zarr', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported: {slow}' if slow else 0)\n"

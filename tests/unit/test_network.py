@@ -42,6 +42,15 @@ class TestShown:
         a, b = layout.shown(pale, white, np.full(3, 0.5)), layout.shown(strong, white, np.full(3, 1.0))
         assert_allclose(a, b, atol=0.03)
 
+    @given(st.integers(1, 70), st.integers(1, 5))
+    def test_each_pixel_is_converted_alone(self, height, width):
+        picture = np.random.default_rng(height).integers(0, 256, (height, width, 3), dtype=np.uint8)
+        white, full = np.array([240.0, 245, 250]), np.array([0.5, 0.8, 1.1])
+        shown = layout.shown(picture, white, full)
+        for y, x in ((0, 0), (height - 1, width - 1), (height // 2, width // 2)):
+            density = np.maximum(np.log(white / np.maximum(picture[y, x], 1.0)), 0) / full
+            assert_allclose(shown[:, y, x], 2 * np.exp(-density) - 1, atol=1e-6)
+
 
 @pytest.fixture(scope="module")
 def noise():

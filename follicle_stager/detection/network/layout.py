@@ -16,7 +16,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from skimage.draw import polygon
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,5 +78,7 @@ def pixels_inside(
     ring: NDArray[np.floating], step: int, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of a map, with ``step`` image px per pixel, inside a ring of x and y, (n, 2), image px."""
+    from skimage.draw import polygon  # takes long to import, and only a search needs it
+
     rows, columns = polygon(ring[:, 1] / step - 0.5, ring[:, 0] / step - 0.5, shape=shape)
     return rows, columns

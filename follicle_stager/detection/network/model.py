@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from scipy import ndimage as ndi
 
 from follicle_stager.config import Positive, explain, read_values
 from follicle_stager.detection.network.engines import REFERENCE, choose_engine
@@ -137,6 +136,9 @@ class Network:
         tissue
             (y, x) bool; True where to look. The maps are 0 far from it.
         """
+        # Only here: the name of a network is also needed where nothing is searched.
+        from scipy import ndimage as ndi
+
         height, width = (side // STEP for side in shown.shape[1:])
         wanted = np.ones((height, width), bool)
         if tissue is not None:
