@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 # Number of follicles from which only those near the view are drawn, and how far around it, in its width and height.
 _MANY, _AROUND = 300, 0.5
+# They are drawn anew if the area that is drawn has become so many times the view, because the person zoomed in.
+_MUCH = 60
 # Number of follicles that have their stage written next to them, and of those that are considered for it.
 _LABELS, _NEAR = 60, 400
 # For each kind of drawing: napari's mode, and a hint for the user.
@@ -406,12 +408,18 @@ class Reviewer:
         """Draw outlines that came into view, and lines as wide as before on the screen with other labels."""
         if self.layer is None or self._own or self.desk.slide_id != self._slide_id:
             return
-        if not self._half_drawn and self._area is not None and not self._area.contains(self.in_view()):
+        if not self._half_drawn and self._area is not None and not self._is_drawn_well(self.in_view()):
             self._draw_all()
             self._select_chosen()
         if zoom_differs(self._zoom, self.viewer.scene.camera.zoom):
             self._rescale()
             self._label()
+
+    def _is_drawn_well(self, seen: Polygon) -> bool:
+        """Whether all outlines of a view are drawn, and not thousands of others that make each step slow."""
+        assert self._area is not None
+        overdone = len(self._ids) > _MANY and self._area.area > _MUCH * seen.area
+        return bool(self._area.contains(seen)) and not overdone
 
     def _rescale(self) -> None:
         self._zoom = self.viewer.scene.camera.zoom

@@ -91,7 +91,7 @@ def test_of_many_follicles_those_near_the_view_are_drawn(study, sit_down, monkey
     reviewer, camera = person.panel.reviewer, person.viewer.scene.camera
 
     def drawn():
-        return set(reviewer.layer.features["id"])
+        return set(reviewer.layer.features.get("id", ()))  # napari forgets the columns where nothing is drawn
 
     def in_view():
         return {f.id for f in person.desk.follicles if f.outline.intersects(reviewer.in_view())}
@@ -103,6 +103,9 @@ def test_of_many_follicles_those_near_the_view_are_drawn(study, sit_down, monkey
         camera.zoom = zoom
         assert drawn() >= in_view()
     assert drawn() == {f.id for f in person.desk.follicles}
+    camera.zoom = 3.0
+    assert drawn() == in_view(), "those far away would make each step slow"
+    camera.zoom = 0.05
     while person.desk.walk.current is not None:
         one = person.desk.walk.current
         assert one in drawn()
