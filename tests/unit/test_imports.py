@@ -6,6 +6,11 @@ import subprocess
 import sys
 
 
+def runs_through(code: str) -> None:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_library_imports_no_qt_and_no_napari():
     code = (
         "import sys, importlib, pathlib, follicle_stager\n"
@@ -18,8 +23,7 @@ def test_library_imports_no_qt_and_no_napari():
         "('napari', 'qtpy', 'PySide6', 'PyQt5', 'PyQt6', 'vispy', 'torch')]\n"
         "sys.exit(f'imported: {bad}' if bad else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    runs_through(code)
 
 
 def test_reading_a_study_imports_nothing_slow():
@@ -30,5 +34,4 @@ def test_reading_a_study_imports_nothing_slow():
         "slow = {'follicle_stager.detection', 'scipy', 'skimage', 'sklearn', 'zarr', 'matplotlib'} & set(sys.modules)\n"
         "sys.exit(f'imported: {slow}' if slow else 0)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    runs_through(code)
