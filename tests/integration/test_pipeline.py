@@ -60,7 +60,8 @@ def test_the_same_slide_gives_the_same_result(result, section_path, config):
 def test_tiles_do_not_change_the_result(result, section_path, config, monkeypatch):
     """Windows of another size cut follicles elsewhere; each comes out the same."""
     monkeypatch.setattr(pipeline, "passes", lambda c, mpp: [replace(look, core_um=230.0) for look in passes(c, mpp)])
-    monkeypatch.setattr(model, "_TILE_PX", 256)
+    for name in ("_TILE_PX", "_TILE_OF_LUTEA_PX"):
+        monkeypatch.setattr(model, name, 256)
     with open_slide(section_path) as slide:
         tiled = process_slide(slide, config, slide_id="ovary")
     matches = match_outlines([f.outline for f in tiled.follicles], [f.outline for f in result.follicles], min_iou=0.9)

@@ -216,7 +216,8 @@ class TestTiles:
     def test_the_answer_does_not_depend_on_the_tiles(self, shown, monkeypatch):
         network = model.load(model.SHIPPED, 0)
         whole = network(shown)
-        monkeypatch.setattr(model, "_TILE_PX", 160)
+        for name in ("_TILE_PX", "_TILE_OF_LUTEA_PX"):
+            monkeypatch.setattr(model, name, 160)
         tiled = network(shown)
         assert_allclose(tiled.classes, whole.classes, atol=0.05)
         assert_allclose(tiled.border, whole.border, atol=0.05)
@@ -228,7 +229,8 @@ class TestTiles:
         assert_allclose(tiled.texture.mean(axis=(1, 2)), whole.texture.mean(axis=(1, 2)), atol=0.02)
 
     def test_only_tissue_and_its_rim_are_looked_at(self, shown, monkeypatch):
-        monkeypatch.setattr(model, "_TILE_PX", 160)
+        for name in ("_TILE_PX", "_TILE_OF_LUTEA_PX"):
+            monkeypatch.setattr(model, name, 160)
         network = model.load(model.SHIPPED, 0)
         tissue = np.zeros(shown.shape[1:], bool)
         tissue[40:200, 300:] = True
