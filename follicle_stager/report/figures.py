@@ -203,10 +203,19 @@ def write_figures(folder: Path, comparison: Comparison, number: int) -> dict[str
             with replacing(folder / "statistics" / f"{name}_{number}.{ending}") as temporary:
                 temporary.write_bytes(drawn)
             if ending == "svg":
-                text = drawn.decode()
-                elements[name] = text[text.index("<svg") :]
+                elements[name] = _element(drawn)
                 figure.set_layout_engine("none")  # the PDF has the same layout, which takes long to find
     return elements
+
+
+def svg(figure: Figure) -> str:
+    """A figure as an SVG element, for a page; the same data give the same text."""
+    return _element(drawn_as(figure, "svg"))
+
+
+def _element(drawn: bytes) -> str:
+    text = drawn.decode()
+    return text[text.index("<svg") :]
 
 
 def drawn_as(figure: Figure, ending: str) -> bytes:
