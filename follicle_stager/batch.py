@@ -289,7 +289,7 @@ _messages: Messages | None = None
 
 def _start_worker(messages: Messages, threads: int) -> None:
     """Set up a worker process: the parent handles Ctrl+C, and the worker ends when the parent has ended."""
-    from follicle_stager.detection.network.model import use_threads
+    from follicle_stager.detection.network.model import use_threads  # a study that is resumed needs no network
 
     global _messages
     _messages = messages

@@ -152,7 +152,7 @@ def compared(claims: Iterable[Seen], marks: Iterable[Seen], mpp: float) -> list[
     mpp
         Pixel size, µm/px.
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # takes long to import, and most studies have no audit
 
     claims, marks = list(claims), list(marks)
     near = np.zeros((len(claims), len(marks)))

@@ -6,8 +6,9 @@ process of `batch` does. One worker processes one slide at a time. A very large 
 window by window.
 
 A worker with other software or another network would give other results, so each worker that joins is examined, and
-only those that fit get work (`_examination`). A slide that fails on one worker is tried once more on another, because
-the worker may have lost the shared folder; a worker on which slides fail that succeed elsewhere gets no more work.
+only those that fit get work (`at_worker.examination`). A slide that fails on one worker is tried once more on another,
+because the worker may have lost the shared folder; a worker on which slides fail that succeed elsewhere gets no more
+work.
 
 What travels is in `orders`, what runs on a worker in `at_worker`, who may work in `crew`, and which slide comes next in
 `dispatch`.

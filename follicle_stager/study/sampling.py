@@ -88,7 +88,7 @@ def height_from_profiles(mean_diameter_um: float, *, thickness_um: float, lost_c
 
     if lost_cap_um >= d / 2 or too_wide(d) >= 0:  # only full-width profiles are seen
         return d
-    from scipy.optimize import brentq
+    from scipy.optimize import brentq  # takes long to import, and few studies need it
 
     # Lost caps make the mean profile wider, so the height is between d and the height without lost caps.
     return float(brentq(too_wide, d, max(whole, d + 1e-9))) if too_wide(whole) > 0 else whole

@@ -173,17 +173,15 @@ def test_decoded_pixels(mouse_section, figure):
             }
             figure(f"decoded pixels: {kept[name]}", said, slide.decoded_px / tissue_px, "pixels of tissue", aim)
             if name.startswith("pyramid"):
-                least = sum(
-                    px_of_tiles(slide, scale.mpp, layout.REACH * scale.mpp) for scale in model.describe().scales
-                )
+                overview, scales = survey(slide, Config().tissue), model.describe().scales
+                least = sum(px_of_tiles(overview, scale.mpp, layout.REACH * scale.mpp) for scale in scales)
                 said = f"{least / 1e6:.0f} million"
                 to = "pixels of tissue, if only tiles are read that a network sees"
                 figure("decoded pixels: a pyramid, at least", said, least / tissue_px, to, None)
 
 
-def px_of_tiles(slide, mpp: float, around_um: float, tile_px: int = 512) -> int:
+def px_of_tiles(overview, mpp: float, around_um: float, tile_px: int = 512) -> int:
     """Pixels of the tiles, at one resolution, that lie on the tissue or so near to it that the network sees them."""
-    overview = survey(slide, Config().tissue)
     near = ndimage.distance_transform_edt(~overview.tissue) * overview.mpp <= around_um
     edges = [np.arange(0, side * overview.mpp / mpp, tile_px) for side in near.shape]
     rows, columns = ((start * mpp / overview.mpp).astype(int) for start in edges)
