@@ -327,6 +327,9 @@ def test_a_table_of_hand_counts_is_compared(cli, tmp_path):
     page = (tmp_path / "out" / "report.html").read_text("utf-8")
     assert "Counts from counts.csv." in page
     assert "arrest at the secondary stage" in page
+    for name in ("stages_1", "steps_1"):
+        drawn = (tmp_path / "out" / "statistics" / f"{name}.svg").read_text("utf-8")
+        assert drawn[drawn.index("<svg") :] in page, "the file and the page show the same figure"
     config = tmp_path / "question.toml"
     config.write_text('[comparison]\ncontrast = "early_antral"\n')
     code, shown = cli("compare", table, "--config", config)

@@ -19,8 +19,8 @@ from follicle_stager.config import ComparisonConfig
 from follicle_stager.errors import UserError
 from follicle_stager.phantom import GenotypeModel
 from follicle_stager.stages import RUNGS
-from follicle_stager.statistics import CountMatrix, compare, count_matrices, find_arrest
-from follicle_stager.statistics.decision import VerdictKind
+from follicle_stager.statistics import CountMatrix, compare, count_matrices, effects, find_arrest, linear
+from follicle_stager.statistics.decision import VerdictKind, all_effects
 from follicle_stager.statistics.effects import Counted, holm, rate_ratio, ratio_of_ratios, two_groups
 from follicle_stager.statistics.per_stage import per_stage
 from follicle_stager.statistics.power import simulate_verdicts
@@ -123,6 +123,25 @@ class TestEffects:
     def test_weighted_holm_by_hand(self):
         """Weights 2, 1, 1: 0.02 * 4/2; then 0.02 * 2/1 of what is left; then 0.3. The order is by p over weight."""
         np.testing.assert_allclose(holm(np.array([0.02, 0.02, 0.3]), [2, 1, 1]), [0.04, 0.04, 0.3])
+
+    @pytest.mark.parametrize("audited", [False, True])
+    def test_each_rung_and_step_is_as_if_tested_alone(self, audited):
+        """All rungs are tested in one call, in which each animal must stay with its own counts and errors."""
+        rng = np.random.default_rng(3)
+        counts = rng.poisson([40, 25, 12, 6, 3], (8, 5)) * np.where(KO, 0.6, 1.0)[:, None]
+        exposure = rng.uniform(0.5, 2.0, (8, 5))
+        sampling = rng.uniform(0.5, 4.0, (8, 5)) if audited else None
+        tests = all_effects(counts, exposure, TWO, 2, sampling=sampling)
+        if audited:
+            stages, module = linear.estimated(counts, exposure, sampling, TWO), linear
+        else:
+            stages, module = [Counted(counts[:, k], exposure[:, k]) for k in range(5)], effects
+        alone = [(tests.rungs, k, module.rate_ratio(stages[k], TWO)) for k in range(5)]
+        alone += [(tests.steps, k, module.ratio_of_ratios(stages[k + 1], stages[k], TWO)) for k in range(4)]
+        for of_all, k, single in alone:
+            for name in ("log_ratio", "se", "df", "p_lower"):
+                assert getattr(of_all, name)[k] == pytest.approx(float(getattr(single, name)), rel=1e-9)
+            np.testing.assert_allclose(of_all.at(k).interval(), single.interval(), rtol=1e-6)
 
 
 class TestVerdict:
