@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from follicle_stager.errors import StudyError, UserError
 from follicle_stager.evaluation import weighted_kappa
@@ -174,7 +174,7 @@ def compare(
     _, of = np.unique(examples.animals, return_inverse=True)
     gains = np.bincount(of, right["classifier"] - right["criteria"]) / np.bincount(of)
     n, mean = len(gains), float(gains.mean())
-    reach = float(stats.t.ppf(0.975, n - 1) * gains.std(ddof=1) / n**0.5) if n > 1 else float("inf")
+    reach = float(stdtrit(n - 1, 0.975) * gains.std(ddof=1) / n**0.5) if n > 1 else float("inf")
     return scores.rename_axis("figure").reset_index(), (mean, mean - reach, mean + reach)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import betaincinv, stdtrit
 
 from follicle_stager.stages import OUTLINED
 
@@ -120,12 +120,12 @@ def _ratio(sums: NDArray[np.float64], n: int, *, share: bool) -> dict[str, float
     value, se, df = _jackknife(sums)
     if share and df:
         effective = n if se == 0 else min(value * (1 - value) / se**2, n)
-        effective *= (stats.t.ppf(0.975, max(n - 1, 1)) / stats.t.ppf(0.975, df)) ** 2
+        effective *= float(stdtrit(max(n - 1, 1), 0.975) / stdtrit(df, 0.975)) ** 2
         hits = value * effective
-        low = stats.beta.ppf(0.025, hits, effective - hits + 1) if hits > 0 else 0.0
-        high = stats.beta.ppf(0.975, hits + 1, effective - hits) if effective - hits > 1e-9 else 1.0
+        low = betaincinv(hits, effective - hits + 1, 0.025) if hits > 0 else 0.0
+        high = betaincinv(hits + 1, effective - hits, 0.975) if effective - hits > 1e-9 else 1.0
         return {"value": value, "low": float(low), "high": float(high)}
-    reach = stats.t.ppf(0.975, df) * se if df and se else math.nan  # animals that all agree give no interval
+    reach = float(stdtrit(df, 0.975)) * se if df and se else math.nan  # animals that all agree give no interval
     return {"value": value, "low": value - reach, "high": value + reach}
 
 
@@ -136,5 +136,5 @@ def _difference(own: NDArray[np.float64], reference: NDArray[np.float64]) -> dic
     if not (df_a and df_b) or not variance > 0:
         return {"value": value, "low": math.nan, "high": math.nan}
     df = variance**2 / (se_a**4 / df_a + se_b**4 / df_b)
-    reach = stats.t.ppf(0.975, df) * math.sqrt(variance)
+    reach = float(stdtrit(df, 0.975)) * math.sqrt(variance)
     return {"value": value, "low": value - reach, "high": value + reach}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import ndtri
 
 from follicle_stager.audit.accuracy import NONE, accuracy_of
 from follicle_stager.audit.estimates import AuditedAnimal, all_totals
@@ -251,7 +251,7 @@ class AuditResult:
             for i, stage in enumerate(OUTLINED):
                 se = np.sqrt(variances[:, i])
                 enough = seen[:, i] >= LEAST_FOLLICLES
-                reach = np.where(enough, stats.norm.ppf(0.975) * se, np.nan)
+                reach = np.where(enough, ndtri(0.975) * se, np.nan)
                 parts.append(
                     self.animals.assign(
                         stage=stage.value,

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from scipy import stats
+from scipy.special import stdtrit
 
 from follicle_stager.files import replacing
 from follicle_stager.stages import RUNGS
@@ -132,7 +132,7 @@ def _mean_and_interval(axes: Axes, values: NDArray[np.float64], place: float, co
 def _interval(values: NDArray[np.float64]) -> tuple[float, float]:
     """95 % interval of the mean (t), cut at 0; the mean itself if there is one value."""
     mean, n = float(values.mean()), len(values)
-    reach = float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
+    reach = float(stdtrit(n - 1, 0.975) * values.std(ddof=1) / math.sqrt(n)) if n > 1 else 0.0
     return max(mean - reach, 0.0), mean + reach
 
 

@@ -22,7 +22,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,16 +58,16 @@ class Effect:
 
     def interval(self, level: float = 0.95) -> tuple[Values, Values]:
         """Two-sided confidence interval of the log ratio."""
-        reach = stats.t.ppf(0.5 + level / 2, self.df) * self.se
+        reach = stdtrit(self.df, 0.5 + level / 2) * self.se
         return self.log_ratio - reach, self.log_ratio + reach
 
     def upper(self, level: float = 0.95) -> Values:
         """Upper end of the one-sided confidence interval; it is below 0 if and only if ``p_lower`` < 1 - level."""
-        return np.asarray(self.log_ratio + stats.t.ppf(level, self.df) * self.se)
+        return np.asarray(self.log_ratio + stdtrit(self.df, level) * self.se)
 
     def lower(self, level: float = 0.95) -> Values:
         """Lower end of the one-sided confidence interval."""
-        return np.asarray(self.log_ratio - stats.t.ppf(level, self.df) * self.se)
+        return np.asarray(self.log_ratio - stdtrit(self.df, level) * self.se)
 
     def at(self, place: int) -> Effect:
         """Effects at a place of the last axis."""
@@ -81,12 +81,12 @@ class Effect:
     @property
     def p_upper(self) -> Values:
         """One-sided p value for a higher ratio."""
-        return np.asarray(stats.t.sf(self.log_ratio / self.se, self.df))
+        return np.asarray(stdtr(self.df, -self.log_ratio / self.se))
 
     @property
     def p_lower(self) -> Values:
         """One-sided p value: probability of such a low ratio or a lower one without a difference."""
-        return np.asarray(stats.t.cdf(self.log_ratio / self.se, self.df))
+        return np.asarray(stdtr(self.df, self.log_ratio / self.se))
 
     @property
     def p_two_sided(self) -> Values:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import stdtrit
 
 from follicle_stager.audit.sampling import fields_to_draw, guessed_variance
 from follicle_stager.stages import RUNGS
@@ -101,7 +101,7 @@ def _interval(mean: float, sampling: float, between: float, n: NDArray[Any]) -> 
     if mean <= 0 or n.min() < 2:
         return math.nan, math.nan
     variance = between + (sampling + mean) / mean**2
-    g_knockout, g_control = (stats.t.ppf(0.975, n.sum() - 2) ** 2 * variance / n).tolist()
+    g_knockout, g_control = (stdtrit(n.sum() - 2, 0.975) ** 2 * variance / n).tolist()
     if g_control >= 1:
         return max(0.0, 1 - math.sqrt(g_knockout + g_control)), math.inf
     root = math.sqrt(g_knockout + g_control - g_knockout * g_control)

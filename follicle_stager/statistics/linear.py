@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr, stdtrit
 
 from follicle_stager.statistics.effects import HALF, Effect
 
@@ -122,7 +122,7 @@ class LinearEffect(Effect):
 
         def rejected(log_ratio: Values) -> NDArray[np.bool_]:
             t, df = self._t(np.exp(log_ratio))
-            return np.asarray(-outward * t > stats.t.ppf(1 - share, df))
+            return np.asarray(-outward * t > stdtrit(df, 1 - share))
 
         inside, outside = self.log_ratio, np.full(self.log_ratio.shape, outward * np.log(_LARGEST))
         bounded = rejected(outside)
@@ -147,12 +147,14 @@ class LinearEffect(Effect):
     @property
     def p_upper(self) -> Values:
         """One-sided p value for a higher ratio."""
-        return np.asarray(stats.t.sf(*self._t(np.ones_like(self.log_ratio))))
+        t, df = self._t(np.ones_like(self.log_ratio))
+        return np.asarray(stdtr(df, -t))
 
     @property
     def p_lower(self) -> Values:
         """One-sided p value for a lower ratio."""
-        return np.asarray(stats.t.cdf(*self._t(np.ones_like(self.log_ratio))))
+        t, df = self._t(np.ones_like(self.log_ratio))
+        return np.asarray(stdtr(df, t))
 
     def at(self, place: int) -> LinearEffect:
         """Effects at a place of the last axis."""

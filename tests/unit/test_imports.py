@@ -26,6 +26,16 @@ def test_library_imports_no_qt_and_no_napari():
     runs_through(code)
 
 
+def test_a_report_imports_nothing_slow():
+    """``scipy.special`` has the distributions, and loads in a fraction of the time of ``scipy.stats``."""
+    code = (
+        "import sys, follicle_stager.report.html, follicle_stager.audit.accuracy\n"
+        "slow = {'follicle_stager.detection', 'scipy.stats', 'skimage', 'sklearn', 'zarr'} & set(sys.modules)\n"
+        "sys.exit(f'imported: {slow}' if slow else 0)\n"
+    )
+    runs_through(code)
+
+
 def test_reading_a_study_imports_nothing_slow():
     """Commands that only read a study, and processes that start, do not wait for libraries that they do not use."""
     code = (
