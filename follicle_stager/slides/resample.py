@@ -82,5 +82,7 @@ def _read_piece(
     source = layer.read(x_first * block_x, y_first * block_y, columns * block_x, rows * block_y)
     left, top = x * rest_x - x_first, y * rest_y - y_first
     box = (left, top, left + width * rest_x, top + height * rest_y)
-    picture = Image.fromarray(source).reduce((block_x, block_y))
+    picture = Image.fromarray(source)
+    if (block_x, block_y) != (1, 1):
+        picture = picture.reduce((block_x, block_y))
     return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR, box=box))

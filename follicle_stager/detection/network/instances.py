@@ -291,14 +291,15 @@ def consensus(
     ends_x = points[:, 0] + own * np.cos(layout.ANGLES)[:, None]
     ends_y = points[:, 1] + own * np.sin(layout.ANGLES)[:, None]
     at = np.array([ends_x.mean(), ends_y.mean()])
-    # Each voter's polygon in polar coordinates around the common centre.
+    # Each voter's polygon in polar coordinates around the common centre, closed at both ends.
     dx, dy = ends_x - at[0], ends_y - at[1]
-    turn, away = np.arctan2(dy, dx), np.hypot(dx, dy)
-    votes = np.empty_like(away)
-    for i in range(away.shape[1]):
-        order = np.argsort(turn[:, i])
-        votes[:, i] = np.interp(layout.ANGLES, turn[order, i], away[order, i], period=2 * np.pi)
-    low, middle, high = np.percentile(votes, [25, 50, 75], axis=1)
+    turn, away = np.arctan2(dy, dx) % (2 * np.pi), np.hypot(dx, dy)
+    order = np.argsort(turn, axis=0)
+    turn, away = np.take_along_axis(turn, order, axis=0), np.take_along_axis(away, order, axis=0)
+    turn = np.concatenate([turn[-1:] - 2 * np.pi, turn, turn[:1] + 2 * np.pi])
+    away = np.concatenate([away[-1:], away, away[:1]])
+    votes = [np.interp(layout.ANGLES, t, a) for t, a in zip(turn.T, away.T, strict=True)]
+    low, middle, high = np.percentile(votes, [25, 50, 75], axis=0)
     return at, middle, float(((high - low) / np.maximum(middle, 1e-6)).mean())
 
 
