@@ -10,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,10 @@ from scipy import ndimage
 from follicle_stager import examples
 from follicle_stager.batch import run_batch
 from follicle_stager.config import Config
+from follicle_stager.detection import passes
 from follicle_stager.detection.network import layout, model
 from follicle_stager.detection.network.engines import ENGINES, REFERENCE
+from follicle_stager.detection.search import search
 from follicle_stager.phantom import GenotypeModel, build_ovary, faithful, render_slide, series
 from follicle_stager.phantom.slide import write_ome_tiff
 from follicle_stager.pipeline import process_slide
@@ -156,6 +159,28 @@ def test_engines(name, figure):
     figure(f"network, {name} ({ENGINES[name].precision()})", said, own / reference, f"{REFERENCE}, same picture", None)
 
 
+def test_computed_pixels(mouse_section, figure):
+    """Pixels that the network computes, and how many of them are surroundings that windows share with neighbours."""
+    with open_slide(mouse_section / "pyramid.ome.tif") as slide:
+        overview = survey(slide, Config().tissue)
+        tissue_px = wide = narrow = 0
+        for index, (scale, look) in enumerate(zip(model.describe().scales, passes(Config(), SECTION_MPP), strict=True)):
+            tissue_px += overview.tissue.sum() * (overview.mpp / scale.mpp) ** 2
+            wide += computed_px(slide, overview, look, index)
+            narrow += computed_px(slide, overview, replace(look, margin_um=0.0), index)
+    figure("pixels that the network computes", f"{wide / 1e6:.0f} million", wide / tissue_px, "pixels of tissue", None)
+    to = "with margins of windows"
+    figure("the same, without margins of windows", f"{narrow / 1e6:.0f} million", narrow / wide, to, None)
+
+
+def computed_px(slide, overview, look, index: int) -> int:
+    network, shapes = model.load(model.SHIPPED, index, REFERENCE), []
+    run, network._run = network._run, spied(network._run, shapes)
+    search(slide, overview, look)
+    network._run = run
+    return sum(height * width for *_, height, width in shapes)
+
+
 def test_decoded_pixels(mouse_section, figure):
     """Decoded pixels of a run against the pixels of tissue, at the finest resolution that is read."""
     for name in ("pyramid.ome.tif", "tiles.tif", "strips.tif"):
@@ -173,11 +198,18 @@ def test_decoded_pixels(mouse_section, figure):
             }
             figure(f"decoded pixels: {kept[name]}", said, slide.decoded_px / tissue_px, "pixels of tissue", aim)
             if name.startswith("pyramid"):
-                overview, scales = survey(slide, Config().tissue), model.describe().scales
-                least = sum(px_of_tiles(overview, scale.mpp, layout.REACH * scale.mpp) for scale in scales)
+                overview = survey(slide, Config().tissue)
+                least = 0
+                for scale in model.describe().scales:
+                    level = max(n for n in range(len(slide.levels)) if mpp_of(slide, n) <= scale.mpp)
+                    least += px_of_tiles(overview, mpp_of(slide, level), layout.REACH * scale.mpp)
                 said = f"{least / 1e6:.0f} million"
                 to = "pixels of tissue, if only tiles are read that a network sees"
                 figure("decoded pixels: a pyramid, at least", said, least / tissue_px, to, None)
+
+
+def mpp_of(slide, level: int) -> float:
+    return SECTION_MPP * slide.downsample(level)[0]
 
 
 def px_of_tiles(overview, mpp: float, around_um: float, tile_px: int = 512) -> int:
