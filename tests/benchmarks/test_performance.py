@@ -202,7 +202,8 @@ def test_decoded_pixels(mouse_section, figure):
                 least = 0
                 for scale in model.describe().scales:
                     level = max(n for n in range(len(slide.levels)) if mpp_of(slide, n) <= scale.mpp)
-                    least += px_of_tiles(overview, mpp_of(slide, level), layout.REACH * scale.mpp)
+                    tile_px, _ = slide.levels[level].chunk
+                    least += px_of_tiles(overview, tile_px, mpp_of(slide, level), layout.REACH * scale.mpp)
                 said = f"{least / 1e6:.0f} million"
                 to = "pixels of tissue, if only tiles are read that a network sees"
                 figure("decoded pixels: a pyramid, at least", said, least / tissue_px, to, None)
@@ -212,7 +213,7 @@ def mpp_of(slide, level: int) -> float:
     return SECTION_MPP * slide.downsample(level)[0]
 
 
-def px_of_tiles(overview, mpp: float, around_um: float, tile_px: int = 512) -> int:
+def px_of_tiles(overview, tile_px: int, mpp: float, around_um: float) -> int:
     """Pixels of the tiles, at one resolution, that lie on the tissue or so near to it that the network sees them."""
     near = ndimage.distance_transform_edt(~overview.tissue) * overview.mpp <= around_um
     edges = [np.arange(0, side * overview.mpp / mpp, tile_px) for side in near.shape]
