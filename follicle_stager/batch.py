@@ -20,6 +20,7 @@ import psutil
 
 from follicle_stager.config import Config
 from follicle_stager.job import Job, Outcome, begun, work
+from follicle_stager.machine import processors
 from follicle_stager.study import SampleSheet, SlideSource, Study, list_slides
 
 if TYPE_CHECKING:
@@ -217,13 +218,6 @@ def jobs_for(slides: int) -> tuple[int, str]:
         f"({_GB_EACH} GB each). --jobs sets another number."
     )
     return jobs, why
-
-
-def processors() -> int:
-    """Number of processors that this process may use."""
-    this = psutil.Process()
-    # A cluster, or `taskset`, may give a process fewer processors than the machine has; macOS cannot tell.
-    return len(this.cpu_affinity()) if hasattr(this, "cpu_affinity") else (os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import platform
 import shutil
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from follicle_stager.config import Config
 from follicle_stager.detection import DETECTORS, choose_detector
 from follicle_stager.detection.network import engines, model
 from follicle_stager.errors import how_to_install
+from follicle_stager.machine import processors
 from follicle_stager.slides import FORMATS, open_slide
 
 # Packages with other purposes than reading slides: purpose, and the extra that installs them.
@@ -55,7 +55,7 @@ def parts() -> list[Part]:
         said = f"follicles of {scale.smallest_um:g}-{scale.largest_um:g} µm at {scale.mpp:g} µm/px"
         found.append(Part(f"weights {scale.file}", f"sha256 {scale.sha256[:12]}", said))
     free_gb = shutil.disk_usage(Path.cwd()).free / 1e9
-    found.append(Part("machine", f"{os.cpu_count()} processors", f"{free_gb:.0f} GB free on this disk"))
+    found.append(Part("machine", f"{processors()} processors", f"{free_gb:.0f} GB free on this disk"))
     return found
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from rich.markup import escape
 
 from follicle_stager.errors import UserError, how_to_install
 from follicle_stager.files import as_path
+from follicle_stager.machine import processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +31,7 @@ app = typer.Typer(
 out = Console()
 err = Console(stderr=True)
 
-PROCESSORS = os.cpu_count() or 1
+PROCESSORS = processors()
 
 Slides = Annotated[
     Path,

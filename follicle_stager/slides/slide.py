@@ -259,7 +259,8 @@ class Slide:
                 _chunk(self, level, y0, y1, x0, x1)
 
     def close(self) -> None:
-        """Release the file."""
+        """Release the file, and the memory of its blocks."""
+        self.free_blocks()
         self._close()
 
     def __enter__(self) -> Self:

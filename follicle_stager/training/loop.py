@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +21,7 @@ from torch.nn import functional
 from follicle_stager.detection.network import layout
 from follicle_stager.errors import UserError
 from follicle_stager.files import replacing, write_text
+from follicle_stager.machine import processors
 from follicle_stager.stain import NEARLY_WHITE, density_full
 from follicle_stager.training.architecture import Answer, build
 from follicle_stager.training.shards import PER_BLOCK, PER_SHARD, Arrays, Shards, render_shard, turned
@@ -121,7 +121,7 @@ def _batches(settings: TrainSettings, shards: Shards, start: int) -> Iterator[tu
         block, place = divmod(step, per_block)
         if step % 20 == 0 or step == start:
             # The network uses the cores that the workers leave free; more threads than cores would wait for each other.
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) - shards.busy))
+            torch.set_num_threads(max(1, processors() - shards.busy))
         if place == 0 or step == start:
             arrays = shards.block(block)
             rng = np.random.default_rng([settings.seed, block])

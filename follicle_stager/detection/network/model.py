@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import multiprocessing
-import os
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,6 +22,7 @@ from follicle_stager.detection.network.layout import REACH, STEP
 from follicle_stager.errors import UserError
 from follicle_stager.files import as_toml, check_regular
 from follicle_stager.geometry import equal_parts
+from follicle_stager.machine import processors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -119,7 +119,7 @@ class Network:
                 "is damaged or was replaced. Install follicle-stager again, or export the network again."
             )
         # A process of a batch shares the machine with others; a single process may use all cores.
-        alone = 1 if multiprocessing.parent_process() else (os.cpu_count() or 1)
+        alone = 1 if multiprocessing.parent_process() else processors()
         chosen = choose_engine(engine)
         self._run, outputs = chosen.load(content, threads=_threads or alone)
         self._align_px = chosen.align_px
@@ -137,7 +137,7 @@ class Network:
         shown
             Input, (3, y, x), from `layout.shown`; sides are multiples of `layout.STEP`.
         tissue
-            (y, x) bool; True where to look. The maps are 0 far from it.
+            (y, x) bool; True where to look: the maps are 0 far from it. If it is empty, the whole window is looked at.
         """
         # Only here: the name of a network is also needed where nothing is searched.
         from scipy import ndimage as ndi
@@ -242,7 +242,11 @@ def describe(folder: Path = SHIPPED) -> Description:
         raise UserError(f"{path}: {explain(error)}. Export the network again.") from None
 
 
-@functools.lru_cache(maxsize=4)
 def load(folder: Path, index: int, engine: str = REFERENCE) -> Network:
-    """Load one scale of the network in a folder for an engine; the last four are cached."""
+    """Load one scale of the network in a folder for an engine; the last four are cached while the folder has them."""
+    return _loaded(folder, index, describe(folder).scales[index].sha256, engine)
+
+
+@functools.lru_cache(maxsize=4)
+def _loaded(folder: Path, index: int, sha256: str, engine: str) -> Network:
     return Network(folder, describe(folder).scales[index], engine)
