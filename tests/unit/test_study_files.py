@@ -415,3 +415,14 @@ def test_the_report_has_means_of_corpora_lutea_over_animals():
     assert np.isnan([knockout["profiles"], knockout["per_section"], knockout["fraction"]]).all()
     none = animals.assign(n_profiles=pd.array([0, 0, 0], "Int64"))
     assert _corpora_lutea(Counts(*[pd.DataFrame()] * 5, corpora_lutea_animal=none)) == []
+
+
+def test_remote_images_of_the_same_size_are_not_taken_for_one():
+    """Their metadata are equal; only the address tells them apart."""
+    from follicle_stager.files import as_path
+    from follicle_stager.study.runs import content_of
+
+    scans = [as_path(f"memory://lab/mouse{number}/scan.zarr") for number in (1, 2)]
+    for scan in scans:
+        (scan / "zarr.json").write_bytes(b"{}")
+    assert content_of(scans[0]) == content_of(scans[0]) != content_of(scans[1])
