@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import logging
+import re
 import shutil
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from follicle_stager.batch import processors
 from follicle_stager.cluster.at_worker import can_read, software
 from follicle_stager.cluster.crew import Crew, Worker
 from follicle_stager.cluster.dispatch import PATIENCE_S, Dispatch
 from follicle_stager.cluster.orders import Order, SharedFolder, config_there, identity_of, place_there
 from follicle_stager.errors import UserError, how_to_install
+from follicle_stager.files import read_json
+from follicle_stager.machine import processors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from follicle_stager.config import Config
     from follicle_stager.job import Job, OnProgress, Outcome
@@ -36,6 +38,8 @@ _QUIET = {
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.admin.tick.interval": "1s",
 }
+# Dask would find a mistake in an address only while it connects, and then wait.
+_ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^/\s]+:\d+")
 # A slide with more windows than this is searched by several workers.
 _LARGE = 24
 # How long a scheduler may take to answer, and results to appear in the shared folder, s.
@@ -142,9 +146,18 @@ def connect_cluster(
     UserError
         If the ``cluster`` extra is not installed, the scheduler does not answer, or the batch system refuses.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise UserError(f"--cluster needs the 'cluster' extra: {how_to_install('cluster')}.")
+    needed = ("distributed", "dask_jobqueue") if where in QUEUES else ("distributed",)
+    if any(importlib.util.find_spec(name) is None for name in needed):
+        raise UserError(f"--cluster {where} needs the 'cluster' extra: {how_to_install('cluster')}.")
     import distributed
+
+    if where.endswith(".json"):
+        _check_scheduler_file(Path(where))
+    elif where != "local" and where not in QUEUES and not _ADDRESS.fullmatch(where):
+        raise UserError(
+            f"--cluster {where}: this is no address of a Dask scheduler. Give one such as tcp://host:8786, a scheduler "
+            f"file (.json), or one of local, {', '.join(QUEUES)}."
+        )
 
     address: Any = where
     with contextlib.ExitStack() as held:
@@ -197,6 +210,16 @@ def _started(where: str, workers: int) -> Iterator[Any]:
     with queue:
         queue.scale(jobs=workers or 4)
         yield queue
+
+
+def _check_scheduler_file(path: Path) -> None:
+    """Check the file of a scheduler: Dask would wait for one that is missing."""
+    content = read_json(path)
+    if not isinstance(content, dict) or not isinstance(content.get("address"), str):
+        raise UserError(
+            f"{path}: this file does not have the address of a Dask scheduler. Let the scheduler write it: "
+            f"dask scheduler --scheduler-file {path}"
+        )
 
 
 def _wait_until_seen(study: Study, slide_ids: Sequence[str], *, patience_s: float = _SHARED_S) -> None:

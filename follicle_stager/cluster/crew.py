@@ -50,7 +50,8 @@ class Crew:
 
     def info(self) -> dict[str, Any]:
         """What the scheduler says of each worker, by address."""
-        return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+        # A client that was closed a moment ago knows none.
+        return dict(self.client.scheduler_info(n_workers=-1).get("workers", {}))
 
     def fit(self, right: str) -> list[str]:
         """Addresses of the workers that passed the examination."""
@@ -72,7 +73,8 @@ class Crew:
         config
             Parameters with the paths of the workers, as JSON.
         """
-        right = f"follicle-stager-{hashlib.sha256(repr(identity).encode()).hexdigest()[:12]}"
+        # Another run may use the same workers with other paths: it must not take this right from them.
+        right = f"follicle-stager-{hashlib.sha256(repr((identity, config)).encode()).hexdigest()[:12]}"
         self.refused.clear()
 
         def refuse(said: dict[str, Any]) -> None:

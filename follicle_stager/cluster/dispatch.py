@@ -15,7 +15,7 @@ from follicle_stager.errors import UserError
 from follicle_stager.job import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from follicle_stager.cluster.crew import Crew
     from follicle_stager.cluster.orders import Order
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 _LOOK_S = 2.0
 # How long workers may take to appear before the user is told, s.
 PATIENCE_S = 60.0
-# So many slides that fail on a worker and succeed elsewhere are one too many.
-_STRIKES = 2
+# So many slides in a row that fail on a worker and succeed elsewhere are one too many.
+_STRIKES = 3
 _GONE = (
     "The Dask scheduler no longer answers. Finished slides are kept: start it again, and run the same command again."
 )
@@ -40,6 +40,15 @@ class _Piece:
     numbers: tuple[int, ...] = ()
     failed_on: tuple[str, ...] = ()
     first: Outcome | None = None
+
+
+@contextlib.contextmanager
+def _scheduler() -> Iterator[None]:
+    """Around all that asks the scheduler, which may be gone."""
+    try:
+        yield
+    except (OSError, TimeoutError):
+        raise UserError(_GONE) from None
 
 
 class Dispatch:
@@ -58,46 +67,59 @@ class Dispatch:
         self._seen: dict[str, dict[int, Seen]] = {}
         self._windows: dict[str, int] = {}
         self._strikes: Counter[str] = Counter()
+        self._struck: dict[str, str] = {}
         self._done: list[str] = []
         self._failed: set[str] = set()
         self._told_at = 0.0
 
     def run(self) -> list[str]:
         """Process all slides; return the names of those that are done."""
-        import distributed
-
         alone_since = time.monotonic()
         try:
             while self._waiting or self._running:
-                if self._crew.client.status in ("closing", "closed"):
-                    raise UserError(_GONE)
-                fit = [w for w in self._crew.fit(self._right) if self._strikes[w] < _STRIKES]
-                self._hand_out(fit)
+                with _scheduler():
+                    if self._crew.client.status in ("closing", "closed"):
+                        raise UserError(_GONE)
+                    fit = [worker for worker in self._crew.fit(self._right) if worker not in self._struck]
+                    self._hand_out(fit)
                 if fit:
                     alone_since, self._told_at = time.monotonic(), 0.0
                 else:
                     self._check_for_workers(time.monotonic() - alone_since)
-                if not self._running:
-                    time.sleep(_LOOK_S)
-                    continue
-                with contextlib.suppress(TimeoutError, CancelledError):
-                    distributed.wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
-                for future in [future for future in self._running if future.done()]:
+                for future in self._finished():
                     self._take(future, *self._running.pop(future), fit)
-        except (OSError, TimeoutError):
-            raise UserError(_GONE) from None
         except BaseException:
             with contextlib.suppress(Exception):
                 self._crew.client.cancel(list(self._running))
             raise
         return self._done
 
+    def _finished(self) -> list[Any]:
+        """What is finished now, or soon."""
+        import distributed
+
+        if not self._running:
+            time.sleep(_LOOK_S)
+            return []
+        with _scheduler(), contextlib.suppress(TimeoutError, CancelledError):
+            distributed.wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
+        return [future for future in self._running if future.done()]
+
     def _hand_out(self, fit: list[str]) -> None:
         busy = Counter(worker for _, worker in self._running.values())
-        for worker in fit:
+        # A worker on which a slide just failed waits until it is known whose fault that was: a worker without the
+        # shared folder fails at once, and would take all slides.
+        open_cases = (*self._waiting, *(piece for piece, _ in self._running.values()))
+        doubted = {worker for piece in open_cases for worker in piece.failed_on}
+        trusted = [worker for worker in fit if worker not in doubted]
+        without_strike = [worker for worker in trusted if not self._strikes[worker]]
+        for worker in trusted or fit:
             if busy[worker]:
                 continue
-            piece = next((p for p in self._waiting if worker not in p.failed_on), None)
+            # No second try there where the last slide failed without a fault of its own.
+            second_tries = worker in without_strike or not without_strike
+            suitable = (p for p in self._waiting if worker not in p.failed_on and (second_tries or not p.failed_on))
+            piece = next(suitable, None)
             if piece is None and len(fit) == 1 and self._waiting:
                 piece = self._waiting[0]
             if piece is None:
@@ -124,7 +146,12 @@ class Dispatch:
         order = piece.order
         if order.slide_id in self._failed:  # another window of the same slide
             return
-        answer, again = self._answer(future, order)
+        with _scheduler():
+            answer, again = self._answer(future, order)
+        if answer is not None and not (isinstance(answer, Outcome) and answer.state == "failed"):
+            self._strikes[worker] = 0
+            if piece.failed_on:
+                self._strike(piece)
         if answer is None:  # the scheduler lost it
             self._waiting.append(piece)
         elif isinstance(answer, Large):
@@ -132,12 +159,10 @@ class Dispatch:
         elif isinstance(answer, Windows):
             self._join(piece, answer)
         elif answer.state != "failed":
-            if piece.failed_on:
-                self._strike(piece)
             self._done.append(answer.slide_id)
             self._finish(answer)
         elif again and not piece.failed_on and len(fit) > 1:
-            self._waiting.append(replace(piece, failed_on=(worker,), first=answer))
+            self._waiting.appendleft(replace(piece, failed_on=(worker,), first=answer))
         else:
             self._failed.add(order.slide_id)
             self._waiting = deque(p for p in self._waiting if p.order.slide_id != order.slide_id)
@@ -160,14 +185,14 @@ class Dispatch:
         (before,) = piece.failed_on
         self._strikes[before] += 1
         if self._strikes[before] == _STRIKES and piece.first is not None:
-            self._crew.told(
-                f"worker {self._crew.name(before)} gets no more slides: {_STRIKES} of them failed there and "
-                f"succeeded elsewhere. The last error: {piece.first.message}"
-            )
+            last = piece.first.message
+            why = f"{_STRIKES} slides in a row failed there and succeeded elsewhere. The last error: {last}"
+            self._struck[before] = why
+            self._crew.told(f"worker {self._crew.name(before)} gets no more slides: {why}")
 
     def _split(self, order: Order, windows: int, workers: int) -> None:
         """Search a large slide with all workers; neighbouring windows go to the same one."""
-        parts = min(windows, 2 * workers)
+        parts = max(1, min(windows, 2 * workers))
         edges = [windows * n // parts for n in range(parts + 1)]
         self._seen[order.slide_id], self._windows[order.slide_id] = {}, windows
         for start, stop in zip(edges[:-1], edges[1:], strict=True):
@@ -179,14 +204,18 @@ class Dispatch:
         seen.update(zip(piece.numbers, answer.seen, strict=True))
         if len(seen) == self._windows[slide_id]:
             everything = tuple(seen[number] for number in range(len(seen)))
+            del self._seen[slide_id]
             self._waiting.appendleft(_Piece(replace(piece.order, seen=everything)))
 
     def _check_for_workers(self, alone_s: float) -> None:
         """Nobody works: end if all workers were refused, and otherwise tell the user from time to time."""
-        refused, there = self._crew.refused, self._crew.client.nthreads()
-        if there and all(address in refused for address in there):
-            reasons = "; ".join(f"{self._crew.name(address)}: {refused[address]}" for address in there)
-            raise UserError(f"No worker can process the slides. {reasons}. Finished slides are kept.")
+        with _scheduler():
+            refused, there = self._crew.refused, self._crew.client.nthreads()
+            names = {address: self._crew.name(address) for address in there}
+        reasons = self._struck | refused
+        if there and all(address in reasons for address in there):
+            each = "; ".join(f"{names[address]}: {reasons[address]}" for address in there)
+            raise UserError(f"No worker can process the slides. {each}. Finished slides are kept.")
         if alone_s > self._told_at + PATIENCE_S:
             self._told_at = alone_s
             self._crew.told(f"No worker yet, {len(self._waiting)} slides wait. Ctrl+C stops; finished slides are kept.")

@@ -268,6 +268,23 @@ def test_a_scheduler_that_does_not_answer_is_a_clear_error(monkeypatch):
         pass
 
 
+@pytest.mark.parametrize("where", ["slrum", "localhost", "", "tcp://localhost", "tcp://localhost:abc", "ucx://a:1"])
+def test_what_is_no_address_is_refused_at_once(where):
+    with pytest.raises(UserError, match="this is no address of a Dask scheduler"), connect_cluster(where):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(None, "no such file|No such file"), ("{}", "does not have the address")]
+)
+def test_a_scheduler_file_is_read_before_dask_waits_for_it(content, said, tmp_path):
+    file = tmp_path / "scheduler.json"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(UserError, match=said), connect_cluster(str(file)):
+        pass
+
+
 def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path, monkeypatch):
     monkeypatch.setattr("follicle_stager.cluster.connection._CONNECT_S", 3.0)
     own = tmp_path / "machines"

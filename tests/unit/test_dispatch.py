@@ -1,0 +1,127 @@
+"""Which worker gets which slide: studies on imagined workers, whose time is only counted."""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from types import SimpleNamespace
+
+import pytest
+
+distributed = pytest.importorskip("distributed", reason="the cluster extra is not installed")
+
+from follicle_stager.cluster.dispatch import Dispatch  # noqa: E402
+from follicle_stager.errors import UserError  # noqa: E402
+from follicle_stager.job import Outcome  # noqa: E402
+
+SLIDE_S, FAILURE_S = 5.0, 0.1
+
+
+class Future:
+    status = "finished"
+
+    def __init__(self, outcome):
+        self.outcome, self.ended = outcome, False
+
+    def done(self):
+        return self.ended
+
+    def result(self):
+        return self.outcome
+
+
+class Workers:
+    """Stands for the crew and the Dask client."""
+
+    topic, status = "progress", "running"
+
+    def __init__(self, count, fails):
+        self.client, self.names, self.fails = self, [f"w{n}" for n in range(count)], fails
+        self.refused, self.said, self.taken = {}, [], []
+        self._now, self._ends, self._numbers = 0.0, [], itertools.count()
+
+    def fit(self, right):
+        return self.names
+
+    def name(self, address):
+        return address
+
+    def nthreads(self):
+        return dict.fromkeys(self.names, 1)
+
+    def told(self, said):
+        self.said.append(said)
+
+    def cancel(self, futures):
+        pass
+
+    def submit(self, do, order, *rest, workers, **how):
+        fails = self.fails(workers[0], order.slide_id)
+        future = Future(Outcome(order.slide_id, "failed" if fails else "done", "no such file" if fails else ""))
+        heapq.heappush(self._ends, (self._now + (FAILURE_S if fails else SLIDE_S), next(self._numbers), future))
+        self.taken.append((workers[0], order.slide_id))
+        return future
+
+    def wait(self, futures, **how):
+        self._now, _, future = heapq.heappop(self._ends)
+        future.ended = True
+
+
+def outcomes_of(workers, slides, monkeypatch):
+    monkeypatch.setattr(distributed, "wait", workers.wait)
+    orders = [SimpleNamespace(slide_id=f"s{n}", source="s") for n in range(slides)]
+    outcomes = []
+    Dispatch(workers, orders, "right", outcomes.append, split_above=24).run()
+    assert sorted(o.slide_id for o in outcomes) == sorted(o.slide_id for o in orders), "each slide ends once"
+    return outcomes
+
+
+@pytest.mark.parametrize("lost", [1, 2, 4, 7])
+def test_workers_without_the_shared_folder_cost_no_slide(lost, monkeypatch):
+    """All slides fail there at once: they would take most of them, and fail the second tries of each other."""
+    workers = Workers(8, lambda worker, slide: int(worker[1:]) < lost)
+    assert {o.state for o in outcomes_of(workers, 200, monkeypatch)} == {"done"}
+    assert len(workers.said) == lost, "each is named"
+    assert all(sum(worker == f"w{n}" for worker, _ in workers.taken) == 3 for n in range(lost))
+
+
+def test_broken_slides_fail_and_no_worker_is_blamed(monkeypatch):
+    workers = Workers(4, lambda worker, slide: slide.endswith("7"))
+    failed = {o.slide_id for o in outcomes_of(workers, 100, monkeypatch) if o.state == "failed"}
+    assert failed == {f"s{n}" for n in range(7, 100, 10)}
+    assert not workers.said
+
+
+def test_errors_now_and_then_stop_no_study(monkeypatch):
+    """Three errors in a row are rare, if one slide of twenty fails for no reason."""
+    chance = random.Random(0)
+    workers = Workers(4, lambda worker, slide: chance.random() < 0.05)
+    failed = [o for o in outcomes_of(workers, 500, monkeypatch) if o.state == "failed"]
+    assert len(failed) < 6, "both tries failed: 0.25 % of the slides"
+    assert len(workers.said) <= 1
+
+
+def test_no_worker_that_is_left_ends_the_run(monkeypatch):
+    """The reasons are said, instead of waiting for workers that are there."""
+    workers = Workers(3, lambda worker, slide: worker != "w2")
+
+    def told(said):
+        workers.said.append(said)
+        if len(workers.said) == 2:
+            workers.names.remove("w2")
+
+    monkeypatch.setattr(workers, "told", told)
+    with pytest.raises(UserError, match=r"No worker can process the slides\. w0: 3 slides in a row failed there"):
+        outcomes_of(workers, 50, monkeypatch)
+
+
+def test_an_error_of_the_caller_is_not_taken_for_one_of_the_scheduler(monkeypatch):
+    workers = Workers(2, lambda worker, slide: False)
+    monkeypatch.setattr(distributed, "wait", workers.wait)
+
+    def broken_pipe(outcome):
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        Dispatch(workers, [SimpleNamespace(slide_id="s", source="s")], "right", broken_pipe, split_above=24).run()
