@@ -419,6 +419,7 @@ def test_the_report_has_means_of_corpora_lutea_over_animals():
 
 def test_remote_images_of_the_same_size_are_not_taken_for_one():
     """Their metadata are equal; only the address tells them apart."""
+    pytest.importorskip("upath", reason="the remote extra is not installed")
     from follicle_stager.files import as_path
     from follicle_stager.study.runs import content_of
 
