@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import psutil
 
-from follicle_stager.errors import UserError, how_to_install
+from follicle_stager.errors import SlideError, UserError, how_to_install
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,6 +65,25 @@ def as_path(place: str | Path) -> Path:
 def is_remote(path: PurePath) -> bool:
     """Whether a path is an address, see `as_path`."""
     return not isinstance(path, PurePath)
+
+
+def read_remote(image: Path, name: str) -> bytes | None:
+    """Read a file of an image at an address; None if there is no such file.
+
+    Raises
+    ------
+    SlideError
+        If the address cannot be reached.
+    """
+    try:
+        return (image / name).read_bytes()
+    except Exception as error:  # each kind of store has its own errors
+        cause = error.__cause__ or error  # for the web, fsspec calls every failure "not found"
+        if isinstance(error, FileNotFoundError) and (cause is error or not isinstance(cause, OSError)):
+            return None
+        raise SlideError(
+            f"{image}: cannot be reached ({cause}); check the address and your rights to read it."
+        ) from None
 
 
 def recorded(path: Path) -> str:

@@ -155,8 +155,8 @@ def find_nuclei(field: Field, region: BaseGeometry, config: MorphometryConfig) -
     darkness = ndi.gaussian_filter(capped, 0.5 * sigma)[rows, columns]
     compactness = small[rows, columns] / np.maximum(response[rows, columns], 1e-6)
     return Nuclei(
-        np.asarray(x, np.float64),
-        np.asarray(y, np.float64),
+        x.astype(np.float64),
+        y.astype(np.float64),
         darkness.astype(np.float64),
         compactness.astype(np.float64),
     )

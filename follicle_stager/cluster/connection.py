@@ -38,6 +38,7 @@ _QUIET = {
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.admin.tick.interval": "1s",
 }
+_GIVE = f"Give its address, such as tcp://host:8786, a scheduler file (.json), or one of local, {', '.join(QUEUES)}."
 # Dask would find a mistake in an address only while it connects, and then wait.
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^/\s]+:\d+")
 # A slide with more windows than this is searched by several workers.
@@ -151,26 +152,18 @@ def connect_cluster(
         raise UserError(f"--cluster {where} needs the 'cluster' extra: {how_to_install('cluster')}.")
     import distributed
 
-    if where.endswith(".json"):
+    starts, in_file = where == "local" or where in QUEUES, where.endswith(".json")
+    if in_file:
         _check_scheduler_file(Path(where))
-    elif where != "local" and where not in QUEUES and not _ADDRESS.fullmatch(where):
-        raise UserError(
-            f"--cluster {where}: this is no address of a Dask scheduler. Give one such as tcp://host:8786, a scheduler "
-            f"file (.json), or one of local, {', '.join(QUEUES)}."
-        )
-
-    address: Any = where
+    elif not starts and not _ADDRESS.fullmatch(where):
+        raise UserError(f"--cluster {where}: this is no address of a Dask scheduler. {_GIVE}")
     with contextlib.ExitStack() as held:
         try:
-            if where == "local" or where in QUEUES:
-                address = held.enter_context(_started(where, workers))
-            options = {"scheduler_file": address} if str(address).endswith(".json") else {"address": address}
+            address = held.enter_context(_started(where, workers)) if starts else where
+            options = {"scheduler_file" if in_file else "address": address}
             client = held.enter_context(distributed.Client(**options, timeout=_CONNECT_S, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
-            raise UserError(
-                f"--cluster {where}: no Dask scheduler answers there ({error}). Give its address, e.g. "
-                f"tcp://host:8786, or one of local, {', '.join(QUEUES)}."
-            ) from None
+            raise UserError(f"--cluster {where}: no Dask scheduler answers there ({error}). {_GIVE}") from None
         yield Cluster(client, shared, told)
 
 

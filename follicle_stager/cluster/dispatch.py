@@ -116,7 +116,7 @@ class Dispatch:
         for worker in trusted or fit:
             if busy[worker]:
                 continue
-            # No second try there where the last slide failed without a fault of its own.
+            # A worker that just failed a good slide may fail any: it gets no second try of another slide.
             second_tries = worker in without_strike or not without_strike
             suitable = (p for p in self._waiting if worker not in p.failed_on and (second_tries or not p.failed_on))
             piece = next(suitable, None)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from follicle_stager.config import SlidesConfig
 from follicle_stager.errors import SlideError, UserError
-from follicle_stager.files import as_path, check_regular, is_remote
+from follicle_stager.files import as_path, check_regular, is_remote, read_remote
 from follicle_stager.slides.formats import SLIDE_SUFFIXES, format_of
 
 if TYPE_CHECKING:
@@ -72,18 +72,8 @@ def _check_exists(path: Path) -> None:
         if not path.exists():
             raise SlideError(f"{path}: no such file; check the path.")
         return
-    for name in ("zarr.json", ".zattrs"):
-        try:
-            with (path / name).open("rb"):
-                return
-        except Exception as error:  # each kind of store has its own errors
-            cause = error.__cause__ or error  # for the web, fsspec calls every failure "not found"
-            if isinstance(error, FileNotFoundError) and (cause is error or not isinstance(cause, OSError)):
-                continue
-            raise SlideError(
-                f"{path}: cannot be reached ({cause}); check the address and your rights to read it."
-            ) from None
-    raise SlideError(f"{path}: no OME-Zarr image there; check the address.")
+    if all(read_remote(path, name) is None for name in ("zarr.json", ".zattrs")):
+        raise SlideError(f"{path}: no OME-Zarr image there; check the address.")
 
 
 def _check_size(slide: Slide, limits: SlidesConfig) -> None:

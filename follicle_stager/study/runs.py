@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError, field_validator
 
 from follicle_stager.config import explain
-from follicle_stager.errors import SlideError, StudyError, UserError
-from follicle_stager.files import check_regular, is_remote, read_json, recorded, write_text
+from follicle_stager.errors import StudyError, UserError
+from follicle_stager.files import check_regular, is_remote, read_json, read_remote, recorded, write_text
 from follicle_stager.pixel_size import PLAUSIBLE_MPP, PixelSize
 from follicle_stager.stages import LADDER, Stage
 from follicle_stager.staging import stager_id
@@ -193,14 +193,7 @@ def content_of(source: Path) -> str:
     if is_remote(source):  # an OME-Zarr that may not be listed: hash its address and metadata
         digest.update(str(source).encode())  # other scans of the same size have the same metadata
         for name in ("zarr.json", ".zattrs", "0/zarr.json", "0/.zarray"):
-            try:
-                digest.update((source / name).read_bytes())
-            except FileNotFoundError:
-                continue
-            except Exception as error:  # each kind of store has its own errors
-                raise SlideError(
-                    f"{source}: cannot be reached ({error}); check the address and your rights to read it."
-                ) from None
+            digest.update(read_remote(source, name) or b"")
         return digest.hexdigest()[:12]
     if source.is_dir():  # an OME-Zarr with thousands of chunks: hash names, sizes and times
         for file in sorted(p for p in source.rglob("*") if p.is_file()):
