@@ -99,12 +99,18 @@ class Windows(NamedTuple):
 def process_there(order: Order, topic: str, split_above: int | None) -> Outcome | Large:
     """Process a slide on a worker, unless it has more windows than ``split_above``."""
     worker = _prepared()
+    where = f"worker {worker.name} on {worker.ip}"
+    for here, there in ((order.path, order.source), (order.said_here(order.study), order.study)):
+        if "://" not in there and not Path(there).exists():
+            missing = f"{here}: {where} does not find {'it' if here == there else there}"
+            remedy = "Share its folder with all workers; if they know it by another path, give --map HERE=THERE."
+            return Outcome(order.slide_id, "failed", f"{missing}. {remedy}")
     try:
         outcome = work(replace(order.job(), most_windows=split_above), _reporter(worker, topic))
     except TooManyWindows as large:
         return Large(large.windows)
-    where = f" (worker {worker.name} on {worker.ip})" if outcome.state == "failed" else ""
-    return replace(outcome, message=order.said_here(outcome.message) + where)
+    said = order.said_here(outcome.message)
+    return replace(outcome, message=f"{said} ({where})" if outcome.state == "failed" else said)
 
 
 def look_there(order: Order, numbers: tuple[int, ...], topic: str) -> Windows:

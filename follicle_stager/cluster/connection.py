@@ -73,6 +73,7 @@ class Cluster:
 
     def process(self, jobs: list[Job], on_progress: OnProgress, finish: Callable[[Outcome], None]) -> None:
         """Process slides on the workers; see `batch.Workers`."""
+        self._check_shared(jobs)
 
         def report(said: dict[str, Any]) -> None:
             on_progress(said["slide"], said["step"], said["done"], said["total"])
@@ -110,6 +111,15 @@ class Cluster:
         there = place_there(path, self.shared)
         answers = self.client.run(can_read, there, workers=list(names), on_error="return") if names else {}
         return {names[address]: str(said) for address, said in answers.items()}
+
+    def _check_shared(self, jobs: Sequence[Job]) -> None:
+        """Tell of folders in which nothing is: their paths may be mistyped."""
+        config = jobs[0].config
+        named = (config.network.folder, config.staging.classifier)
+        used = [jobs[0].study.path, *(job.source.path for job in jobs), *(Path(folder) for folder in named if folder)]
+        for folder in self.shared:
+            if all(place_there(path, [folder]) == place_there(path, []) for path in used):
+                self.told(f"--map {folder.here}={folder.there}: this run uses nothing in {folder.here}.")
 
     def _examined(self, config: Config) -> contextlib.AbstractContextManager[str]:
         return self._crew.examined(identity_of(config), config_there(config, self.shared))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING
 
 from follicle_stager.config import Config
@@ -56,7 +57,7 @@ class SharedFolder:
         if not path.is_relative_to(self.here):
             return None
         rest = path.relative_to(self.here).as_posix()
-        return self.there if rest == "." else f"{self.there}/{rest}"
+        return self.there if rest == "." else f"{self.there.rstrip('/')}/{rest}"
 
 
 def place_there(path: Path, shared: Sequence[SharedFolder]) -> str:
@@ -65,6 +66,29 @@ def place_there(path: Path, shared: Sequence[SharedFolder]) -> str:
         return str(path)
     path = path.absolute()
     return next((there for folder in shared if (there := folder.to_there(path)) is not None), str(path))
+
+
+def said_here(message: str, here: dict[str, str]) -> str:
+    """A message of a worker, with the paths of this machine.
+
+    Parameters
+    ----------
+    message
+        The message.
+    here
+        Paths on this machine, by the paths that the worker knows.
+    """
+    known = {there.rstrip("/\\"): path for there, path in here.items()}
+    any_of = "|".join(re.escape(there) for there in sorted(known, key=len, reverse=True))
+
+    def translate(found: re.Match[str]) -> str:
+        there, slash = found[1], found[2] or ""
+        if not there and not message[found.end() : found.end() + 1].isalnum():
+            return found[0]  # a slash that begins no path
+        return known[there].rstrip("/\\") + slash if slash else known[there]
+
+    # Not within a longer path or name: /data is not in /database, /x/data or /data.old.
+    return re.sub(rf"(?<![\w./\\-])({any_of})(?:([/\\])|(?![\w-]|\.\w))", translate, message) if known else message
 
 
 def config_there(config: Config, shared: Sequence[SharedFolder]) -> str:
@@ -89,6 +113,7 @@ class Order:
     """A job with the paths of the workers, as text: a worker may run another system."""
 
     slide_id: str
+    path: str  # of the slide, on the machine of the user
     study: str
     source: str
     parts: tuple[str, ...]
@@ -107,6 +132,7 @@ class Order:
         there = functools.partial(place_there, shared=shared)
         return cls(
             source.slide_id,
+            str(source.path),
             there(job.study.path),
             there(source.path),
             tuple(map(there, source.parts)),
@@ -125,6 +151,5 @@ class Order:
 
     def said_here(self, message: str) -> str:
         """A worker's message, with the paths of this machine."""
-        for folder in self.shared:
-            message = message.replace(folder.there, folder.here)
-        return message
+        slide = {self.source: self.path, str(PureWindowsPath(self.source)): self.path}
+        return said_here(message, slide | {folder.there: folder.here for folder in self.shared})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -229,6 +230,20 @@ def test_a_broken_slide_fails_with_its_reason_and_the_worker(two, cohort, tmp_pa
     assert [o.state for o in outcomes.values()].count("done") == 1
 
 
+def test_a_slide_that_no_worker_finds_is_named_with_both_paths(two, cohort, tmp_path):
+    cluster, said = two
+    wrong = SharedFolder(str(cohort), str(tmp_path / "nowhere"))
+    unused = SharedFolder(str(tmp_path / "other"), "/mnt/other")
+    source = list_slides(cohort)[0]
+    workers = Cluster(cluster.client, [wrong, unused], told=said.append)
+    (outcome,) = run_batch(Study.create(tmp_path / "study", Config()), [source], Config(), workers=workers)
+    assert outcome.state == "failed"
+    assert outcome.message.startswith(f"{source.path}: worker ")
+    assert f"does not find {tmp_path / 'nowhere' / source.path.name}. Share" in outcome.message
+    assert outcome.message.endswith("give --map HERE=THERE.")
+    assert said == [f"--map {unused.here}=/mnt/other: this run uses nothing in {unused.here}."]
+
+
 def test_a_folder_may_have_another_path_on_the_workers(two, alone, cohort, tmp_path):
     """Here it is a link: results and messages have the path of this machine."""
     cluster, _ = two
@@ -250,11 +265,30 @@ def test_a_folder_may_have_another_path_on_the_workers(two, alone, cohort, tmp_p
         ("/data/=/mnt/lab/", "/data", "/mnt/lab"),
         ("/data=Z:\\lab", "/data/a.tif", "Z:\\lab/a.tif"),
         ("/data=/mnt/lab", "/database/a.tif", None),
+        ("/data=/", "/data/a.tif", "/a.tif"),
     ],
 )
 @pytest.mark.skipif(os.name != "posix", reason="paths of POSIX")
 def test_paths_on_the_workers(text, path, there):
     assert SharedFolder.parse(text).to_there(Path(path)) == there
+
+
+@pytest.mark.parametrize(
+    ("folders", "said", "here"),
+    [
+        ({"/mnt/data": "/lab"}, "/mnt/data/a.tif: no such file", "/lab/a.tif: no such file"),
+        ({"/mnt/data": "/lab"}, "in /mnt/data.", "in /lab."),
+        ({"/mnt/data": "/lab"}, "/mnt/database/a.tif, /x/mnt/data, /mnt/data.old", None),
+        ({"/": "/lab"}, "/a.tif: 3 of 4 px/µm and / or", "/lab/a.tif: 3 of 4 px/µm and / or"),
+        ({"/host": "/"}, "/host/a.tif in /host", "/a.tif in /"),
+        ({"/data": "/data/lab"}, "/data/a.tif", "/data/lab/a.tif"),
+        ({"/a": "/b", "/b": "/c", "/b/b": "/d"}, "/a/a.tif /b/b.tif /b/b/x.tif", "/b/a.tif /c/b.tif /d/x.tif"),
+        ({"Z:\\data": "/lab"}, "Z:\\data\\a.tif", "/lab\\a.tif"),
+        ({}, "/a.tif", None),
+    ],
+)
+def test_a_message_of_a_worker_has_the_paths_of_this_machine(folders, said, here):
+    assert said_here(said, folders) == (here or said)
 
 
 def test_a_map_that_is_no_pair_of_paths_is_refused():
