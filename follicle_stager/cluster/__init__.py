@@ -10,8 +10,8 @@ only those that fit get work (`at_worker.examination`). A slide that fails on on
 because the worker may have lost the shared folder; a worker on which slides fail that succeed elsewhere gets no more
 work.
 
-What travels is in `orders`, what runs on a worker in `at_worker`, who may work in `crew`, and which slide comes next in
-`dispatch`.
+What travels is in `orders`, what runs on a worker in `at_worker`, who may work in `crew`, which slide comes next in
+`dispatch`, and how jobs are submitted in `batch_system`.
 """
 
 from follicle_stager.cluster.connection import Cluster, connect_cluster

@@ -6,13 +6,13 @@ import contextlib
 import importlib.util
 import logging
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from follicle_stager.cluster.at_worker import can_read, software
+from follicle_stager.cluster.batch_system import QUEUES, batch_system
 from follicle_stager.cluster.crew import Crew, Worker
 from follicle_stager.cluster.dispatch import PATIENCE_S, Dispatch
 from follicle_stager.cluster.orders import Order, SharedFolder, config_there, identity_of, place_there
@@ -27,10 +27,6 @@ if TYPE_CHECKING:
     from follicle_stager.job import Job, OnProgress, Outcome
     from follicle_stager.study import Study
 
-#: Batch systems for which dask-jobqueue has a class.
-QUEUES = {"slurm": "SLURMCluster", "sge": "SGECluster", "pbs": "PBSCluster"}
-# A worker's processors and memory on a batch system, if the settings of dask-jobqueue do not say them.
-_CORES, _MEMORY = 2, "4GB"
 # By default, Dask looks at what each worker does up to a hundred times per second, which slows them down.
 _QUIET = {
     "distributed.worker.profile.enabled": False,
@@ -162,14 +158,18 @@ def connect_cluster(
         raise UserError(f"--cluster {where} needs the 'cluster' extra: {how_to_install('cluster')}.")
     import distributed
 
-    starts, in_file = where == "local" or where in QUEUES, where.endswith(".json")
-    if in_file:
-        _check_scheduler_file(Path(where))
-    elif not starts and not _ADDRESS.fullmatch(where):
-        raise UserError(f"--cluster {where}: this is no address of a Dask scheduler. {_GIVE}")
+    in_file = where.endswith(".json")
     with contextlib.ExitStack() as held:
+        address: Any = where
+        if where == "local":
+            address = held.enter_context(_local(workers))
+        elif where in QUEUES:
+            address = held.enter_context(batch_system(where, workers or 4, told))
+        elif in_file:
+            _check_scheduler_file(Path(where))
+        elif not _ADDRESS.fullmatch(where):
+            raise UserError(f"--cluster {where}: this is no address of a Dask scheduler. {_GIVE}")
         try:
-            address = held.enter_context(_started(where, workers)) if starts else where
             options = {"scheduler_file" if in_file else "address": address}
             client = held.enter_context(distributed.Client(**options, timeout=_CONNECT_S, set_as_default=False))
         except (OSError, TimeoutError, ValueError) as error:
@@ -178,41 +178,23 @@ def connect_cluster(
 
 
 @contextlib.contextmanager
-def _started(where: str, workers: int) -> Iterator[Any]:
-    """Workers on this machine, or on a batch system."""
+def _local(workers: int) -> Iterator[Any]:
+    """Workers on this machine."""
     import dask
     import distributed
 
-    if where == "local":
-        here = processors()
-        count = workers or here
-        with dask.config.set(_QUIET):
-            local = distributed.LocalCluster(
-                n_workers=count,
-                threads_per_worker=max(1, here // count),
-                memory_limit=0,
-                dashboard_address=None,
-                silence_logs=logging.CRITICAL,
-            )
-        with local:
-            yield local
-        return
-    import dask_jobqueue
-
-    kind = getattr(dask_jobqueue, QUEUES[where])
-    submit = kind.job_cls.submit_command
-    if shutil.which(submit) is None:
-        raise UserError(f"--cluster {where}: the command {submit} is not found. Run this where jobs can be submitted.")
-    known = dask.config.get(f"jobqueue.{where}", {})
-    ours = {"cores": _CORES, "memory": _MEMORY, "processes": 1}
-    missing = {name: value for name, value in ours.items() if known.get(name) is None}
-    try:
-        queue = kind(**missing)
-    except RuntimeError as error:
-        raise UserError(f"--cluster {where}: {error}") from None
-    with queue:
-        queue.scale(jobs=workers or 4)
-        yield queue
+    here = processors()
+    count = workers or here
+    with dask.config.set(_QUIET):
+        local = distributed.LocalCluster(
+            n_workers=count,
+            threads_per_worker=max(1, here // count),
+            memory_limit=0,
+            dashboard_address=None,
+            silence_logs=logging.CRITICAL,
+        )
+    with local:
+        yield local
 
 
 def _check_scheduler_file(path: Path) -> None:

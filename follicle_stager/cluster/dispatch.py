@@ -25,10 +25,18 @@ if TYPE_CHECKING:
 _LOOK_S = 2.0
 # How long workers may take to appear before the user is told, s.
 PATIENCE_S = 60.0
+# Work of which no worker has known for so long is given to another, s.
+_LOST_S = 4.0
+# A slide that ended so many workers is not tried again.
+_DEATHS = 3
 # So many slides in a row that fail on a worker and succeed elsewhere are one too many.
 _STRIKES = 3
 _GONE = (
     "The Dask scheduler no longer answers. Finished slides are kept: start it again, and run the same command again."
+)
+_DIED = (
+    f"{{path}}: {_DEATHS} workers ended while they processed it. Probably their memory ran out, or the time limit of "
+    "their jobs is shorter than this slide takes."
 )
 
 
@@ -38,8 +46,18 @@ class _Piece:
 
     order: Order
     numbers: tuple[int, ...] = ()
+    deaths: int = 0
     failed_on: tuple[str, ...] = ()
     first: Outcome | None = None
+
+
+@dataclass
+class _Handed:
+    """A piece at a worker, and when this worker last had it, in s."""
+
+    piece: _Piece
+    worker: str
+    seen_at_s: float
 
 
 @contextlib.contextmanager
@@ -54,8 +72,8 @@ def _scheduler() -> Iterator[None]:
 class Dispatch:
     """Hands out the slides: each worker with the right to work has one at a time.
 
-    Dask itself runs a piece again if its worker dies. What is decided here is which slide comes next, and what
-    happens if one fails.
+    Dask would run a piece again if its worker dies, but forgets it if no other worker is there at that moment: the jobs
+    of a batch system reach their time limit together. So a piece is for one worker only, and is given to another here.
     """
 
     def __init__(
@@ -63,7 +81,7 @@ class Dispatch:
     ) -> None:
         self._crew, self._right, self._finish, self._split_above = crew, right, finish, split_above
         self._waiting = deque(_Piece(order) for order in orders)
-        self._running: dict[Any, tuple[_Piece, str]] = {}
+        self._running: dict[Any, _Handed] = {}
         self._seen: dict[str, dict[int, Seen]] = {}
         self._windows: dict[str, int] = {}
         self._strikes: Counter[str] = Counter()
@@ -80,14 +98,17 @@ class Dispatch:
                 with _scheduler():
                     if self._crew.client.status in ("closing", "closed"):
                         raise UserError(_GONE)
+                    lost = self._lost()
                     fit = [worker for worker in self._crew.fit(self._right) if worker not in self._struck]
                     self._hand_out(fit)
+                for piece in lost:
+                    self._try_again(piece)
                 if fit:
                     alone_since, self._told_at = time.monotonic(), 0.0
                 else:
                     self._check_for_workers(time.monotonic() - alone_since)
                 for future in self._finished():
-                    self._take(future, *self._running.pop(future), fit)
+                    self._take(future, self._running.pop(future), fit)
         except BaseException:
             with contextlib.suppress(Exception):
                 self._crew.client.cancel(list(self._running))
@@ -105,11 +126,31 @@ class Dispatch:
             distributed.wait(list(self._running), timeout=_LOOK_S, return_when="FIRST_COMPLETED")
         return [future for future in self._running if future.done()]
 
+    def _lost(self) -> list[_Piece]:
+        """Take back the work of workers that are gone."""
+        at_work, now = self._crew.client.processing() if self._running else {}, time.monotonic()
+        for future, handed in self._running.items():
+            if future.done() or future.key in at_work.get(handed.worker, ()):
+                handed.seen_at_s = now
+        lost = [future for future, handed in self._running.items() if now - handed.seen_at_s > _LOST_S]
+        if lost:
+            self._crew.client.cancel(lost)
+        return [self._running.pop(future).piece for future in lost]
+
+    def _try_again(self, piece: _Piece) -> None:
+        """Give a piece to another worker, unless too many have ended with it."""
+        if piece.order.slide_id in self._failed:
+            return
+        if piece.deaths + 1 < _DEATHS:
+            self._waiting.appendleft(replace(piece, deaths=piece.deaths + 1))
+        else:
+            self._fail(piece, Outcome(piece.order.slide_id, "failed", _DIED.format(path=piece.order.path)))
+
     def _hand_out(self, fit: list[str]) -> None:
-        busy = Counter(worker for _, worker in self._running.values())
+        busy = Counter(handed.worker for handed in self._running.values())
         # A worker on which a slide just failed waits until it is known whose fault that was: a worker without the
         # shared folder fails at once, and would take all slides.
-        open_cases = (*self._waiting, *(piece for piece, _ in self._running.values()))
+        open_cases = (*self._waiting, *(handed.piece for handed in self._running.values()))
         doubted = {worker for piece in open_cases for worker in piece.failed_on}
         trusted = [worker for worker in fit if worker not in doubted]
         without_strike = [worker for worker in trusted if not self._strikes[worker]]
@@ -126,13 +167,12 @@ class Dispatch:
                 continue
             self._waiting.remove(piece)
             split_above = self._split_above if len(fit) > 1 else None
-            self._running[self._submit(piece, worker, split_above)] = piece, worker
+            self._running[self._submit(piece, worker, split_above)] = _Handed(piece, worker, time.monotonic())
 
     def _submit(self, piece: _Piece, worker: str, split_above: int | None) -> Any:
         topic = self._crew.topic
         how = {
             "workers": [worker],
-            "allow_other_workers": True,  # if this one dies
             "resources": {self._right: 1},
             "pure": False,
             "key": f"{piece.order.slide_id}-{uuid.uuid4().hex[:8]}",
@@ -141,13 +181,13 @@ class Dispatch:
             return self._crew.client.submit(look_there, piece.order, piece.numbers, topic, **how)
         return self._crew.client.submit(process_there, piece.order, topic, split_above, **how)
 
-    def _take(self, future: Any, piece: _Piece, worker: str, fit: list[str]) -> None:
+    def _take(self, future: Any, handed: _Handed, fit: list[str]) -> None:
         """Take the answer of a worker."""
-        order = piece.order
+        piece, worker, order = handed.piece, handed.worker, handed.piece.order
         if order.slide_id in self._failed:  # another window of the same slide
             return
         with _scheduler():
-            answer, again = self._answer(future, order)
+            answer = self._answer(future, order)
         if answer is not None and not (isinstance(answer, Outcome) and answer.state == "failed"):
             self._strikes[worker] = 0
             if piece.failed_on:
@@ -161,25 +201,23 @@ class Dispatch:
         elif answer.state != "failed":
             self._done.append(answer.slide_id)
             self._finish(answer)
-        elif again and not piece.failed_on and len(fit) > 1:
+        elif not piece.failed_on and len(fit) > 1:
             self._waiting.appendleft(replace(piece, failed_on=(worker,), first=answer))
         else:
-            self._failed.add(order.slide_id)
-            self._waiting = deque(p for p in self._waiting if p.order.slide_id != order.slide_id)
-            self._finish(piece.first or answer)
+            self._fail(piece, answer)
 
-    def _answer(self, future: Any, order: Order) -> tuple[Outcome | Large | Windows | None, bool]:
-        """What came back, and whether another worker should try if it is a failure."""
+    def _fail(self, piece: _Piece, answer: Outcome) -> None:
+        self._failed.add(answer.slide_id)
+        self._waiting = deque(p for p in self._waiting if p.order.slide_id != answer.slide_id)
+        self._finish(piece.first or answer)
+
+    def _answer(self, future: Any, order: Order) -> Outcome | Large | Windows | None:
         if future.status == "finished":
-            return future.result(), True
+            return future.result()  # type: ignore[no-any-return]
         if future.status == "cancelled":
-            return None, True
-        error = future.exception()
-        died = type(error).__name__ == "KilledWorker"
-        said = "several workers died while they processed it, probably because memory ran out" if died else str(error)
-        path = order.said_here(order.source)
-        message = order.said_here(said).removeprefix(f"{path}: ")
-        return Outcome(order.slide_id, "failed", f"{path}: {message}"), not died
+            return None
+        message = order.said_here(str(future.exception())).removeprefix(f"{order.path}: ")
+        return Outcome(order.slide_id, "failed", f"{order.path}: {message}")
 
     def _strike(self, piece: _Piece) -> None:
         (before,) = piece.failed_on

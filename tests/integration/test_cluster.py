@@ -18,6 +18,7 @@ distributed = pytest.importorskip("distributed", reason="the cluster extra is no
 
 from follicle_stager.batch import run_batch  # noqa: E402
 from follicle_stager.cluster import Cluster, SharedFolder, connect_cluster  # noqa: E402
+from follicle_stager.cluster.orders import said_here  # noqa: E402
 from follicle_stager.config import Config  # noqa: E402
 from follicle_stager.detection.network.model import SHIPPED  # noqa: E402
 from follicle_stager.errors import UserError  # noqa: E402
@@ -344,4 +345,58 @@ def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path,
 def test_a_batch_system_that_is_not_here_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"--cluster slurm: the command sbatch is not found"), connect_cluster("slurm"):
+        pass
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """An imitation of SLURM: it refuses the first job, and runs all others at once."""
+    commands, spool = tmp_path / "commands", tmp_path / "spool"
+    commands.mkdir()
+    spool.mkdir()
+    for name, does in {
+        "sbatch": f"""
+            mkdir {spool}/refused 2>/dev/null && {{ echo "error: too many jobs" >&2; exit 1; }}
+            cp "$1" {spool}/$$.sh
+            setsid sh {spool}/$$.sh >{spool}/$$.log 2>&1 &
+            echo "Submitted batch job $!"
+        """,
+        "scancel": "kill -9 -- -$1",
+    }.items():
+        (commands / name).write_text(f"#!/bin/sh\n{does}\n")
+        (commands / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(commands), prepend=os.pathsep)
+    monkeypatch.setattr("follicle_stager.cluster.batch_system._LOOK_S", 1.0)
+    return commands / "sbatch"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the imitation of SLURM runs on Linux")
+def test_jobs_that_are_refused_or_reach_their_time_limit_are_submitted_again(slurm, alone, cohort, tmp_path):
+    said, ids, ended = [], set(), []
+    study = Study.create(tmp_path / "study", Config())
+    with connect_cluster("slurm", workers=2, told=said.append) as cluster:
+        assert said == ["sbatch refused 1 of 2 jobs: error: too many jobs. It is asked again later."]
+        cluster.client.wait_for_workers(2, timeout=60)
+
+        def end(slide: str, step: str, done: int, total: int) -> None:
+            ids.update(job.job_id for job in cluster.client.cluster.workers.values())
+            if step == "detection" and not ended:
+                ended.extend(cluster.client.cluster.workers.values())
+                for job in ended:
+                    os.killpg(int(job.job_id), signal.SIGKILL)
+
+        outcomes = run_batch(study, list_slides(cohort), Config(), workers=cluster, on_progress=end)
+    assert len(ended) == 2, "all workers at once"
+    assert len(ids) > 2, "others came"
+    assert {o.state for o in outcomes} == {"done"}
+    assert_same(study, alone)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the imitation of SLURM runs on Linux")
+def test_a_batch_system_that_refuses_all_jobs_says_why(slurm):
+    slurm.write_text('#!/bin/sh\necho "error: invalid partition specified: debug" >&2\nexit 1\n')
+    with (
+        pytest.raises(UserError, match=r"sbatch refused all jobs: error: invalid partition specified: debug\. Check"),
+        connect_cluster("slurm"),
+    ):
         pass

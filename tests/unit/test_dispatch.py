@@ -53,24 +53,43 @@ class Workers:
     def told(self, said):
         self.said.append(said)
 
+    def monotonic(self):
+        return self._now
+
+    def sleep(self, seconds):
+        self._now += seconds
+
+    def lose(self, *names):
+        """These workers are gone, with what they do."""
+        self.names = [name for name in self.names if name not in names]
+        self._ends = [end for end in self._ends if end[2].worker not in names]
+
     def cancel(self, futures):
-        pass
+        self._ends = [end for end in self._ends if end[2] not in futures]
+
+    def processing(self):
+        return {name: [future.key for *_, future in self._ends if future.worker == name] for name in self.names}
 
     def submit(self, do, order, *rest, workers, **how):
         fails = self.fails(workers[0], order.slide_id)
         future = Future(Outcome(order.slide_id, "failed" if fails else "done", "no such file" if fails else ""))
+        future.key, future.worker = how["key"], workers[0]
         heapq.heappush(self._ends, (self._now + (FAILURE_S if fails else SLIDE_S), next(self._numbers), future))
         self.taken.append((workers[0], order.slide_id))
         return future
 
     def wait(self, futures, **how):
+        if not self._ends:
+            self.sleep(2.0)
+            raise TimeoutError
         self._now, _, future = heapq.heappop(self._ends)
         future.ended = True
 
 
 def outcomes_of(workers, slides, monkeypatch):
     monkeypatch.setattr(distributed, "wait", workers.wait)
-    orders = [SimpleNamespace(slide_id=f"s{n}", source="s") for n in range(slides)]
+    monkeypatch.setattr("follicle_stager.cluster.dispatch.time", workers)
+    orders = [SimpleNamespace(slide_id=f"s{n}", path="s") for n in range(slides)]
     outcomes = []
     Dispatch(workers, orders, "right", outcomes.append, split_above=24).run()
     assert sorted(o.slide_id for o in outcomes) == sorted(o.slide_id for o in orders), "each slide ends once"
@@ -124,4 +143,40 @@ def test_an_error_of_the_caller_is_not_taken_for_one_of_the_scheduler(monkeypatc
         raise BrokenPipeError
 
     with pytest.raises(BrokenPipeError):
-        Dispatch(workers, [SimpleNamespace(slide_id="s", source="s")], "right", broken_pipe, split_above=24).run()
+        Dispatch(workers, [SimpleNamespace(slide_id="s", path="s")], "right", broken_pipe, split_above=24).run()
+
+
+def test_all_workers_that_end_together_cost_no_slide(monkeypatch):
+    """Jobs of a batch system reach their time limit together; new ones come later."""
+    workers = Workers(4, lambda worker, slide: False)
+    real, generation = workers.fit, itertools.count(1)
+
+    def fit(right):
+        if not workers.names:
+            number = next(generation)
+            workers.names = [f"w{n}-{number}" for n in range(4)]
+        elif len(workers.taken) in (8, 30):
+            workers.taken.append(("", ""))
+            workers.lose(*workers.names)
+        return real(right)
+
+    monkeypatch.setattr(workers, "fit", fit)
+    assert {o.state for o in outcomes_of(workers, 40, monkeypatch)} == {"done"}
+    assert next(generation) == 3, "two times"
+
+
+def test_a_slide_that_ends_every_worker_fails(monkeypatch):
+    workers, fatal = Workers(8, lambda worker, slide: False), "s3"
+    submit = workers.submit
+
+    def take(do, order, *rest, **how):
+        future = submit(do, order, *rest, **how)
+        if order.slide_id == fatal:
+            workers.lose(future.worker)
+        return future
+
+    monkeypatch.setattr(workers, "submit", take)
+    (failed,) = [o for o in outcomes_of(workers, 20, monkeypatch) if o.state == "failed"]
+    assert failed.slide_id == fatal
+    assert failed.message.startswith("s: 3 workers ended while they processed it. Probably their memory ran out")
+    assert len(workers.names) == 5
