@@ -132,9 +132,8 @@ def _begun(job: Job) -> Job | Outcome:
         or (job.study.path / before.source).resolve() == Path(request.source)
     )
     same_picture = same_file or before.content in ("", request.content)
-    if _is_finished(before, request, find=job.find):
-        if same_picture:
-            job.study.moved_to(slide_id, source.path)
+    if same_picture and _is_finished(before, request, find=job.find):
+        job.study.moved_to(slide_id, source.path)
         return _kept(slide_id, before)
     if not same_picture:
         raise StudyError(

@@ -7,6 +7,7 @@ import shutil
 import sys
 import threading
 import time
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -570,6 +571,9 @@ def test_a_slide_that_was_only_opened_is_searched_later_and_keeps_what_was_drawn
     drawn = desk.follicles[0]
     desk.close()
     assert run_batch(study, source, Config(), find=False)[0].state == "kept"
+    other = [replace(source[0], path=list_slides(cohort)[1].path)]
+    (outcome,) = run_batch(study, other, Config(), find=False)
+    assert (outcome.state, "already has a slide" in outcome.message) == ("failed", True), "another picture of this name"
     (outcome,) = run_batch(study, source, Config())
     assert outcome.state == "done"
     assert outcome.follicles > 0
