@@ -82,7 +82,8 @@ def process_folder(
     workers
         Other machines that do the work instead, for example a `cluster.Cluster`.
     on_progress, on_done
-        Functions that are called in the calling process, never two at a time.
+        Functions that are called in the calling process, never two at a time. If one raises an error, it is raised here
+        when the next slide is finished.
     told
         Function that is called with notes for the user.
 
@@ -156,7 +157,8 @@ def run_batch(
         Whether to search for follicles. If False, slides that were never searched only get their sections, as a start
         for manual work.
     on_progress, on_done
-        Functions that are called in the calling process, never two at a time.
+        Functions that are called in the calling process, never two at a time. If one raises an error, it is raised here
+        when the next slide is finished.
 
     Returns
     -------
@@ -170,17 +172,27 @@ def run_batch(
     """
     every = [Job(study, s, config, mpp.get(s.slide_id) if isinstance(mpp, dict) else mpp, find) for s in sources]
     outcomes: dict[str, Outcome] = {}
-    speaking = threading.Lock()
+    errors: list[BaseException] = []
+    speaking, caller = threading.Lock(), threading.current_thread()
 
     def finish(outcome: Outcome) -> None:
         with speaking:
             outcomes[outcome.slide_id] = outcome
+            if errors:
+                raise errors[0]
             on_done(outcome)
 
     def advance(slide_id: str, step: str, done: int, total: int) -> None:
         with speaking:
-            if slide_id not in outcomes:  # messages of a worker may come late
+            if slide_id in outcomes or errors:  # messages of a worker may come late
+                return
+            try:
                 on_progress(slide_id, step, done, total)
+            except BaseException as error:
+                # It is not the fault of the slide, and must not end the thread that listens.
+                if not isinstance(error, Exception) and threading.current_thread() is caller:
+                    raise
+                errors.append(error)
 
     with study.running(config, mpp=None if isinstance(mpp, dict) else mpp):
         left = []
@@ -232,36 +244,42 @@ class _ThisMachine:
             for job in jobs:
                 finish(work(job, on_progress))
             return
-        broken = _run_in_processes(jobs, min(self.processes, len(jobs), _MAX_WORKERS), on_progress, finish)
-        # If the system ends one worker, the whole pool breaks. Each unfinished slide then gets a process of its own, so
-        # that only a slide that breaks again counts as failed.
-        for job in broken:
-            if _run_in_processes([job], 1, on_progress, finish):
+        left, processes = jobs, min(self.processes, _MAX_WORKERS)
+        while left:
+            lost = _run_in_processes(left, min(processes, len(left)), on_progress, finish)
+            # If the system ends one process, the whole pool breaks. Slides are begun in their order, so only the first
+            # ones that were lost can be the reason. Each gets a process of its own; one that breaks again has failed.
+            suspects, left = lost[:processes], lost[processes:]
+            failed = [job for job in suspects if _run_in_processes([job], 1, on_progress, finish)]
+            for job in failed:
                 finish(Outcome(job.source.slide_id, "failed", _BROKEN.format(path=job.source.path)))
+            if not failed:  # there were too many at a time
+                processes = max(1, processes // 2)
 
 
 def _run_in_processes(
     tasks: list[Job], jobs: int, on_progress: OnProgress, finish: Callable[[Outcome], None]
 ) -> list[Job]:
-    """Work in spawned processes; return the jobs that were lost because the system ended a process."""
+    """Work in spawned processes; return the jobs that were lost because the system ended a process, in their order."""
+    others = set(multiprocessing.active_children())
     context = multiprocessing.get_context("spawn")
     messages: Messages = context.Queue()
     listener = threading.Thread(target=_listen, args=(messages, on_progress), daemon=True)
     listener.start()
     threads = max(1, processors() // jobs)
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages, threads))
-    broken = []
+    lost = set()
     try:
         futures: dict[Future[Outcome], Job] = {executor.submit(_work_remote, task): task for task in tasks}
         for future in as_completed(futures):
             try:
                 finish(future.result())
             except BrokenProcessPool:
-                broken.append(futures[future])
+                lost.add(future)
     except BaseException:
         # Ctrl+C: finished slides are on disk, and writes are atomic, so do not wait for the other slides.
         executor.shutdown(wait=False, cancel_futures=True)
-        for child in multiprocessing.active_children():
+        for child in set(multiprocessing.active_children()) - others:
             child.terminate()
         raise
     finally:
@@ -269,7 +287,7 @@ def _run_in_processes(
         listener.join(timeout=5)
         messages.cancel_join_thread()
     executor.shutdown()
-    return broken
+    return [job for future, job in futures.items() if future in lost]
 
 
 def _listen(messages: Messages, on_progress: OnProgress) -> None:

@@ -24,10 +24,11 @@ from shapely.geometry import Point, mapping
 
 from follicle_stager import batch
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
-from follicle_stager.batch import run_batch
+from follicle_stager.batch import _ThisMachine, run_batch
 from follicle_stager.cli import app, main
 from follicle_stager.cli.common import err, out
 from follicle_stager.config import Config, load_config
+from follicle_stager.job import Job, Outcome
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
 
@@ -222,6 +223,45 @@ def test_a_killed_worker_fails_only_its_slide(cohort, tmp_path, monkeypatch):
     outcomes = run_batch(study, [SlideSource("poison", poison), *sources], Config(), jobs=2)
     assert [o.state for o in outcomes] == ["failed"] + ["done"] * len(sources)
     assert "ended by the system" in outcomes[0].message
+
+
+@pytest.mark.parametrize(("fatal", "at_once"), [({"s5", "s6"}, 8), (set(), 4), ({"s99"}, 8)])
+def test_only_slides_that_had_begun_are_processed_alone(fatal, at_once, tmp_path, monkeypatch):
+    """Of 100 slides, some end each process; or memory is enough for four at a time only."""
+    calls, finished = [], []
+
+    def run(jobs, processes, on_progress, finish):
+        calls.append((len(jobs), processes))
+        ends = [n for n, job in enumerate(jobs) if job.source.slide_id in fatal]
+        until = min(ends, default=0 if processes > at_once else len(jobs))
+        for job in jobs[:until]:
+            finish(Outcome(job.source.slide_id, "done"))
+        return jobs[until:]
+
+    monkeypatch.setattr("follicle_stager.batch._run_in_processes", run)
+    study = Study(tmp_path)
+    jobs = [Job(study, SlideSource(f"s{n}", tmp_path / f"s{n}.tif"), Config(), None, True) for n in range(100)]
+    _ThisMachine(8).process(jobs, lambda *said: None, finished.append)
+    assert {o.slide_id for o in finished if o.state == "failed"} == fatal
+    assert sorted(o.slide_id for o in finished) == sorted(job.source.slide_id for job in jobs)
+    assert sum(jobs == 1 for jobs, _ in calls) <= 16
+    assert calls[0] == (100, 8)
+    assert next(processes for jobs, processes in reversed(calls) if jobs > 1) == at_once
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_an_error_of_a_callback_ends_the_run_and_no_slide(jobs, cohort, tmp_path):
+    """With processes, it ended the thread that listens, and the run waited for ever."""
+    study = Study.create(tmp_path / "study", Config())
+
+    def wrong(slide, step, done, total):
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        run_batch(study, list_slides(cohort), Config(), jobs=jobs, on_progress=wrong)
+    assert study.slide_ids(), "the slide that was processed meanwhile is kept"
+    outcomes = run_batch(study, list_slides(cohort), Config(), jobs=jobs)
+    assert {o.state for o in outcomes} == {"done", "kept"}
 
 
 @pytest.mark.parametrize(
