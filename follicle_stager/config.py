@@ -82,7 +82,7 @@ class NetworkConfig(_Part):
 
     folder: str = ""
     """Folder of a network to use instead of the one in the package."""
-    engine: str = "auto"
+    engine: Literal["auto", "cuda", "directml", "onnxruntime", "openvino", "coreml"] = "auto"
     """Library that computes the network: onnxruntime, cuda, directml, openvino or coreml (docs/howto-cluster.md).
     ``auto`` is cuda or directml where they can run, otherwise onnxruntime."""
 

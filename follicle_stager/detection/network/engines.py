@@ -39,7 +39,7 @@ class Engine(Protocol):
 
     name: str
     needs: str
-    """How to install what it needs, for messages."""
+    """What it needs, for messages."""
     automatic: bool
     """Whether ``auto`` may choose it."""
     align_px: int
@@ -61,10 +61,9 @@ class OnnxRuntime:
     align_px = 32
 
     def __init__(
-        self, name: str, provider: str, package: str, options: dict[str, str] | None = None, *, automatic: bool = True
+        self, name: str, provider: str, needs: str, options: dict[str, str] | None = None, *, automatic: bool = True
     ) -> None:
-        self.name, self.automatic = name, automatic
-        self.needs = f"pip install {package}"
+        self.name, self.needs, self.automatic = name, needs, automatic
         self._provider, self._options = provider, options or {}
 
     def can_run(self) -> bool:
@@ -115,7 +114,7 @@ class OpenVino:
     """OpenVINO on the processor; with 16-bit numbers (bfloat16) where the processor multiplies these natively."""
 
     name = "openvino"
-    needs = how_to_install("openvino")
+    needs = f"OpenVINO: {how_to_install('openvino')}"
     automatic = False
     align_px = 128
 
@@ -158,12 +157,21 @@ ENGINES: dict[str, Engine] = {
     engine.name: engine
     for engine in (
         # TF32 would round to 10 bits.
-        OnnxRuntime("cuda", "CUDAExecutionProvider", "onnxruntime-gpu", {"use_tf32": "0"}),
-        OnnxRuntime("directml", "DmlExecutionProvider", "onnxruntime-directml"),
-        OnnxRuntime(REFERENCE, "CPUExecutionProvider", "onnxruntime"),
+        OnnxRuntime(
+            "cuda",
+            "CUDAExecutionProvider",
+            "a graphics card of NVIDIA, and onnxruntime-gpu instead of onnxruntime",
+            {"use_tf32": "0"},
+        ),
+        OnnxRuntime(
+            "directml",
+            "DmlExecutionProvider",
+            "Windows, a graphics card, and onnxruntime-directml instead of onnxruntime",
+        ),
+        OnnxRuntime(REFERENCE, "CPUExecutionProvider", "onnxruntime: pip install onnxruntime"),
         OpenVino(),
         # Every package for macOS has it, and nobody has measured it yet.
-        OnnxRuntime("coreml", "CoreMLExecutionProvider", "onnxruntime", automatic=False),
+        OnnxRuntime("coreml", "CoreMLExecutionProvider", "an Apple computer", automatic=False),
     )
 }
 
@@ -180,20 +188,18 @@ def choose_engine(name: str) -> Engine:
     Raises
     ------
     UserError
-        If there is none of that name, or it cannot run.
+        If it cannot run.
     """
     if name == "auto":
         found = next((engine for engine in ENGINES.values() if engine.automatic and engine.can_run()), None)
         if found is None:
             raise UserError("No engine for the network is installed: pip install onnxruntime.")
         return found
-    if name not in ENGINES:
-        raise UserError(f"network.engine is {name!r}; write auto, {' or '.join(ENGINES)}.")
     engine = ENGINES[name]
     if not engine.can_run():
-        others = " or ".join(other.name for other in ENGINES.values() if other.can_run())
+        *others, last = ("auto", *(other.name for other in ENGINES.values() if other.can_run()))
+        instead = f"{', '.join(others)} or {last}" if others else last
         raise UserError(
-            f"network.engine is {name!r}, which cannot run here. It needs its package ({engine.needs}) and hardware. "
-            f"Or write auto, {others}."
+            f"network.engine is {name!r}, which cannot run here. It needs {engine.needs}. Or write {instead}."
         )
     return engine
