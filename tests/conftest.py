@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,27 @@ def tiny_ovary(**numbers: float):
         for stage, model in small_ovary().stages.items()
     }
     return small_ovary(length_mm=(0.72, 0.78), stages=stages, vessels=4, animal_cv=0, stage_cv=0, lost_cap_um=0)
+
+
+@pytest.fixture
+def cli(monkeypatch, capsys):
+    """Run the command line in this process: gives the exit code and everything printed."""
+    from follicle_stager.cli import main
+    from follicle_stager.cli.common import err, out
+
+    def call(*args: object) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["follicle-stager", *map(str, args)])
+        for console in (out, err):  # as wide whatever runs the tests
+            monkeypatch.setattr(console, "width", 200)
+        code = 0
+        try:
+            main()
+        except SystemExit as stop:
+            code = stop.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    return call
 
 
 @pytest.fixture(scope="session")

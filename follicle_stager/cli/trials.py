@@ -378,10 +378,16 @@ def doctor(
 
     if cluster is not None:
         with cluster_at(cluster, workers, shared or []) as there:
-            there.wait_for_workers()
+            there.wait_for_workers(say)
             found = there.workers(fs.Config())
             said = there.readable(file) if file is not None else {}
-        out.print(workers_table(found, said))
+        if found:
+            out.print(workers_table(found, said))
+        else:
+            say(
+                "No worker came. Start one (dask worker ADDRESS), or look at the queue of the batch system and at the "
+                "output of its jobs."
+            )
         if not found or any(worker.refused for worker in found) or any(said.values()):
             raise typer.Exit(1)
         return

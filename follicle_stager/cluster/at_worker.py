@@ -74,10 +74,13 @@ def software() -> str:
 
 
 def can_read(path: str) -> str:
-    """What is wrong with a slide or folder, on a worker; empty if it can be read."""
+    """What is wrong with a slide or folder, on a worker; empty if it can be read, and written if it is a study."""
     try:
         if "://" not in path and Path(path).is_dir() and not path.lower().endswith(".zarr"):
-            return "" if os.access(path, os.R_OK | os.W_OK) else f"{path}: may not be read and written"
+            if not os.access(path, os.R_OK):
+                return f"{path}: may not be read"
+            study = (Path(path) / "study.toml").exists()
+            return f"{path}: may not be written" if study and not os.access(path, os.W_OK) else ""
         with open_slide(path):
             return ""
     except UserError as error:

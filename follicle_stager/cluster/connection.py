@@ -83,8 +83,10 @@ class Cluster:
             done = Dispatch(crew, orders, right, finish, split_above=self.split_above).run()
         _wait_until_seen(jobs[0].study, done)
 
-    def wait_for_workers(self) -> None:
+    def wait_for_workers(self, told: Callable[[str], None]) -> None:
         """Wait until workers are there, if any come soon."""
+        if not self._crew.info():
+            told(f"No worker yet; waiting for one, up to {PATIENCE_S:.0f} s.")
         with contextlib.suppress(TimeoutError):
             self.client.wait_for_workers(1, timeout=PATIENCE_S)
 

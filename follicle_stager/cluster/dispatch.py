@@ -256,4 +256,5 @@ class Dispatch:
             raise UserError(f"No worker can process the slides. {each}. Finished slides are kept.")
         if alone_s > self._told_at + PATIENCE_S:
             self._told_at = alone_s
-            self._crew.told(f"No worker yet, {len(self._waiting)} slides wait. Ctrl+C stops; finished slides are kept.")
+            left = len({piece.order.slide_id for piece in self._waiting})
+            self._crew.told(f"No worker yet; slides that wait: {left}. Ctrl+C stops, and finished slides are kept.")

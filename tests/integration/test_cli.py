@@ -25,33 +25,13 @@ from shapely.geometry import Point, mapping
 from follicle_stager import batch
 from follicle_stager.annotations import read_geojson, read_sections, write_geojson, write_rois, write_sections
 from follicle_stager.batch import _ThisMachine, run_batch
-from follicle_stager.cli import app, main
-from follicle_stager.cli.common import err, out
+from follicle_stager.cli import app
 from follicle_stager.config import Config, load_config
 from follicle_stager.job import Job, Outcome
 from follicle_stager.stages import Stage, Status
 from follicle_stager.study import SlideSource, Study, list_slides
 
 ROOT = Path(__file__).parents[2]
-
-
-def call(*args, monkeypatch, capsys):
-    """Run the command line in this process; returns exit code and everything printed."""
-    monkeypatch.setattr(sys, "argv", ["follicle-stager", *map(str, args)])
-    for console in (out, err):  # as wide whatever runs the tests
-        monkeypatch.setattr(console, "width", 200)
-    code = 0
-    try:
-        main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    printed = capsys.readouterr()
-    return code, printed.out + printed.err
-
-
-@pytest.fixture
-def cli(monkeypatch, capsys):
-    return lambda *args: call(*args, monkeypatch=monkeypatch, capsys=capsys)
 
 
 @pytest.fixture(scope="module")

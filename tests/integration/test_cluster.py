@@ -342,6 +342,25 @@ def test_a_scheduler_that_stops_ends_the_run_with_what_is_done(cohort, tmp_path,
         machines.close()
 
 
+def test_doctor_says_so_if_no_worker_comes(cli, tmp_path, monkeypatch):
+    monkeypatch.setattr("follicle_stager.cluster.connection.PATIENCE_S", 1.0)
+    machines = Machines(tmp_path)
+    try:
+        machines.wait()
+        code, shown = cli("doctor", "--cluster", machines.address_file)
+        assert code == 1
+        assert "waiting for one, up to 1 s" in shown
+        assert "No worker came. Start one" in shown
+        machines.add("A")
+        study, slides = Study.create(tmp_path / "study", Config()).path, tmp_path / "slides"
+        slides.mkdir()
+        for folder in (study, slides):
+            code, shown = cli("doctor", "--cluster", machines.address_file, folder)
+            assert (code, "No worker came" in shown) == (0, False)
+    finally:
+        machines.close()
+
+
 def test_a_batch_system_that_is_not_here_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match=r"--cluster slurm: the command sbatch is not found"), connect_cluster("slurm"):
