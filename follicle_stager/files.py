@@ -51,7 +51,7 @@ def as_path(place: str | Path) -> Path:
     Raises
     ------
     UserError
-        If it is an address, and the ``remote`` extra is not installed.
+        If it is an address, and the ``remote`` extra is not installed or cannot read addresses of this kind.
     """
     if not isinstance(place, str) or not re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", place):
         return Path(place) if isinstance(place, str) else place
@@ -59,7 +59,13 @@ def as_path(place: str | Path) -> Path:
         from upath import UPath
     except ImportError:
         raise UserError(f"{place}: reading it needs the 'remote' extra: {how_to_install('remote')}.") from None
-    return cast("Path", UPath(place))
+    try:
+        return cast("Path", UPath(place))
+    except ValueError:
+        kind = place.partition("://")[0]
+        raise UserError(
+            f"{place}: addresses with {kind}:// cannot be read; write https:// or s3://, for example."
+        ) from None
 
 
 def is_remote(path: PurePath) -> bool:

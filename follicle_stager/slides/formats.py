@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from follicle_stager.slides.ome_zarr import open_ome_zarr
 from follicle_stager.slides.openslide import open_openslide
@@ -101,6 +102,8 @@ def slide_name(name: str | Path) -> str:
     A name without the ending of a slide stays as it is.
     """
     text = readable(str(getattr(name, "name", name)))
+    if getattr(name, "protocol", "") in ("http", "https"):  # an address, see `files.as_path`
+        text = unquote(text).replace("/", "_")
     for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
         if text.lower().endswith(suffix):
             text = text[: -len(suffix)]

@@ -326,6 +326,20 @@ class TestAddresses:
             open_slide("http://127.0.0.1:1/a.ome.zarr")
         with pytest.raises(UserError, match=r"only those of OME-Zarr"):
             list_slides(f"{web}/a.tif")
+        with pytest.raises(UserError, match=r"^htp://x/a.ome.zarr: addresses with htp:// cannot be read"):
+            list_slides("htp://x/a.ome.zarr")
+
+    @pytest.mark.parametrize(
+        ("address", "name"),
+        [
+            ("https://x/my%20slide.ome.zarr", "my slide"),
+            ("https://x/a%2Fb.zarr", "a_b"),
+            ("s3://x/my%20slide.ome.zarr", "my%20slide"),  # a store has names, not addresses
+        ],
+    )
+    def test_names_in_an_address_are_decoded(self, address, name):
+        pytest.importorskip("upath", reason="the remote extra is not installed")
+        assert [source.slide_id for source in list_slides(address)] == [name]
 
     def test_metadata_do_not_lead_to_another_address(self, web, tmp_path, picture):
         write_ome_zarr(tmp_path / "a.ome.zarr", picture)
