@@ -26,8 +26,9 @@ def _root(
     version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Report more details.")] = False,
 ) -> None:
-    # tifffile warns about damaged files before our own error message; hide this.
-    logging.getLogger("tifffile").setLevel(logging.INFO if verbose else logging.CRITICAL)
+    # These libraries report a damaged file or a lost connection before our own message does; hide this.
+    for library in ("tifffile", "asyncio"):
+        logging.getLogger(library).setLevel(logging.INFO if verbose else logging.CRITICAL)
     logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(levelname)s %(name)s: %(message)s")
     if version:
         out.print(f"follicle-stager {__version__}")

@@ -104,7 +104,9 @@ def cluster_at(
     with contextlib.suppress(ImportError):
         import distributed  # noqa: F401  when it is imported, it sets the levels of its messages
 
-    logging.getLogger("distributed").setLevel(logging.getLogger().level)
+    verbose = logging.getLogger().isEnabledFor(logging.INFO)
+    for name in ("distributed", "distributed.client"):
+        logging.getLogger(name).setLevel(logging.INFO if verbose else logging.CRITICAL)
     folders = [SharedFolder.parse(text) for text in shared]
     with connect_cluster(where, workers=workers, shared=folders, told=told) as cluster:
         yield cluster
