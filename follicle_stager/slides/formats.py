@@ -6,6 +6,7 @@ the manifest of the napari plugin. A new format needs a row here, and a function
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
     from follicle_stager.config import SlidesConfig
     from follicle_stager.slides.slide import Slide
+
+# Characters that some file systems do not allow in a name.
+_NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def slide_name(name: str | Path) -> str:
     """
     text = readable(str(getattr(name, "name", name)))
     if getattr(name, "protocol", "") in ("http", "https"):  # an address, see `files.as_path`
-        text = unquote(text).replace("/", "_")
+        decoded = slide_name(_NOT_IN_NAMES.sub("_", unquote(text)))
+        return decoded if decoded.strip(". ") else slide_name(text)
     for suffix in sorted(SLIDE_SUFFIXES, key=len, reverse=True):
         if text.lower().endswith(suffix):
             text = text[: -len(suffix)]

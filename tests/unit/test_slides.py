@@ -334,6 +334,8 @@ class TestAddresses:
         [
             ("https://x/my%20slide.ome.zarr", "my slide"),
             ("https://x/a%2Fb.zarr", "a_b"),
+            ("https://x/t10%3A00%5C.zarr", "t10_00_"),
+            ("https://x/%2e%2e.zarr", "%2e%2e"),
             ("s3://x/my%20slide.ome.zarr", "my%20slide"),  # a store has names, not addresses
         ],
     )
