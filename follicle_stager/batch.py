@@ -6,6 +6,7 @@ Slides are independent and use no random seed, so results do not depend on the n
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -82,8 +83,8 @@ def process_folder(
     workers
         Other machines that do the work instead, for example a `cluster.Cluster`.
     on_progress, on_done
-        Functions that are called in the calling process, never two at a time. If one raises an error, it is raised here
-        when the next slide is finished.
+        Functions that are called in the calling process, never two at a time. An error of one of them ends the run; one
+        of ``on_progress`` does so when the next slide is finished.
     told
         Function that is called with notes for the user.
 
@@ -157,8 +158,8 @@ def run_batch(
         Whether to search for follicles. If False, slides that were never searched only get their sections, as a start
         for manual work.
     on_progress, on_done
-        Functions that are called in the calling process, never two at a time. If one raises an error, it is raised here
-        when the next slide is finished.
+        Functions that are called in the calling process, never two at a time. An error of one of them ends the run; one
+        of ``on_progress`` does so when the next slide is finished.
 
     Returns
     -------
@@ -268,14 +269,17 @@ def _run_in_processes(
     listener.start()
     threads = max(1, processors() // jobs)
     executor = ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(messages, threads))
-    lost = set()
+    futures: dict[Future[Outcome], int] = {}
+    left = dict(enumerate(tasks))
     try:
-        futures: dict[Future[Outcome], Job] = {executor.submit(_work_remote, task): task for task in tasks}
+        with contextlib.suppress(BrokenProcessPool):
+            for number, task in left.items():
+                futures[executor.submit(_work_remote, task)] = number
         for future in as_completed(futures):
-            try:
-                finish(future.result())
-            except BrokenProcessPool:
-                lost.add(future)
+            with contextlib.suppress(BrokenProcessPool):
+                outcome = future.result()
+                del left[futures[future]]
+                finish(outcome)
     except BaseException:
         # Ctrl+C: finished slides are on disk, and writes are atomic, so do not wait for the other slides.
         executor.shutdown(wait=False, cancel_futures=True)
@@ -287,7 +291,7 @@ def _run_in_processes(
         listener.join(timeout=5)
         messages.cancel_join_thread()
     executor.shutdown()
-    return [job for future, job in futures.items() if future in lost]
+    return list(left.values())
 
 
 def _listen(messages: Messages, on_progress: OnProgress) -> None:
