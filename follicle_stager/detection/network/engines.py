@@ -160,7 +160,7 @@ ENGINES: dict[str, Engine] = {
         OnnxRuntime(
             "cuda",
             "CUDAExecutionProvider",
-            "a graphics card of NVIDIA, and onnxruntime-gpu instead of onnxruntime",
+            "an NVIDIA graphics card, and onnxruntime-gpu instead of onnxruntime",
             {"use_tf32": "0"},
         ),
         OnnxRuntime(
