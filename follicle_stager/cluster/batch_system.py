@@ -1,7 +1,8 @@
 """Workers that are jobs of a batch system (SLURM, SGE, PBS), with dask-jobqueue.
 
 A batch system may refuse a job, and ends each job at its time limit. dask-jobqueue submits each job once. Here, a job
-that was refused or has ended is submitted again, as long as the run lasts.
+that was refused, or whose worker has ended, is submitted again as long as the run lasts. A job that never began is left
+alone, because jobs may wait for hours.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _LOOK_S = 30.0
 
 @contextlib.contextmanager
 def batch_system(where: str, jobs: int, told: Callable[[str], None]) -> Iterator[Any]:
-    """Submit jobs that are workers, and submit those again that end.
+    """Start workers as jobs, and submit a job again when its worker has ended.
 
     Parameters
     ----------
@@ -56,23 +57,23 @@ def batch_system(where: str, jobs: int, told: Callable[[str], None]) -> Iterator
         raise UserError(f"--cluster {where}: the command {submit} is not found. Run this where jobs can be submitted.")
     known = dask.config.get(f"jobqueue.{where}", {})
     ours = {"cores": _CORES, "memory": _MEMORY, "processes": 1}
-    missing = {name: value for name, value in ours.items() if known.get(name) is None}
+    # All are given: for `processes`, dask-jobqueue would not count the workers of a job otherwise.
+    given = {name: known[name] if known.get(name) is not None else value for name, value in ours.items()}
     # By default, its web page takes port 8787, and warns if another program has it.
     scheduler = {"dashboard": False, "dashboard_address": ":0", **(known.get("scheduler-options") or {})}
     refusals: list[str] = []
     try:
-        queue = kind(job_cls=_patient(kind.job_cls, refusals), scheduler_options=scheduler, **missing)
+        queue = kind(job_cls=_tolerant(kind.job_cls, refusals), scheduler_options=scheduler, **given)
     except (RuntimeError, ValueError, TypeError) as error:
         raise UserError(f"--cluster {where}: {_sentence(error)} Check {_SETTINGS}.") from None
     with queue:
-        wanted = _Jobs(queue, jobs)
+        wanted = _Jobs(queue, jobs, submit, refusals, told)
         queue.sync(wanted.submit)
         if len(refusals) == jobs:
             raise UserError(
                 f"--cluster {where}: {submit} refused all jobs: {_sentence(refusals[0])} Check {_SETTINGS}."
             )
-        if refusals:
-            told(f"{submit} refused {len(refusals)} of {jobs} jobs: {_sentence(refusals[0])} It is asked again later.")
+        wanted.tell()
         with _repeated(queue, wanted.replace):
             yield queue
 
@@ -81,58 +82,91 @@ def _sentence(said: object) -> str:
     return " ".join(str(said).split()).rstrip(".") + "."
 
 
-def _patient(job_cls: Any, refusals: list[str]) -> Any:
+def _tolerant(job_cls: Any, refusals: list[str]) -> Any:
     """A kind of job that notes why it was refused; dask-jobqueue would raise an error."""
     from distributed.core import Status
 
-    class Patient(job_cls):  # type: ignore[misc, unused-ignore]
+    class Tolerant(job_cls):  # type: ignore[misc, unused-ignore]
         async def start(self) -> None:
             try:
                 await super().start()
-            except (RuntimeError, ValueError) as error:  # the command failed, or its answer has no number of a job
-                _, _, said = str(error).partition("stderr:\n")
-                refusals.append(" ".join((said or str(error)).split()))
+            except (OSError, RuntimeError, ValueError) as error:  # or the answer has no number of a job
+                _, _, said = str(error).partition("stdout:\n")
+                refusals.append(said.replace("stderr:", "").strip() or str(error))
                 self.status = Status.running
 
         async def close(self) -> None:
-            await super().close()
+            with contextlib.suppress(OSError):
+                await super().close()
             self.status = Status.closed
 
-    return Patient
+    return Tolerant
 
 
 class _Jobs:
     """The jobs of this run."""
 
-    def __init__(self, queue: Any, count: int) -> None:
-        self._queue, self._count = queue, count
-        self._began: set[str] = set()
+    def __init__(self, queue: Any, count: int, command: str, refusals: list[str], told: Callable[[str], None]) -> None:
+        self._queue, self._count, self._command, self._refusals, self._told = queue, count, command, refusals, told
+        self._joined = _note_workers(queue.scheduler)
         self._absent: set[str] = set()
+        self._why = ""
 
-    async def submit(self) -> None:
-        """Submit as many jobs as are missing."""
-        self._queue.scale(jobs=self._count)
+    async def submit(self, *, most: int | None = None) -> None:
+        """Submit the jobs that are missing, or at most so many of them."""
+        self._refusals.clear()
+        have = len(self._queue.worker_spec)
+        self._queue.scale(jobs=self._count if most is None else min(self._count, have + most))
         await self._queue
 
-    async def replace(self) -> None:
-        """Submit new jobs for those that were refused or have ended.
+    def tell(self) -> None:
+        """Tell the user why jobs were refused, if it was not told before."""
+        if self._refusals and self._refusals[0] != self._why:
+            self._why = self._refusals[0]
+            refused = f"{self._command} refused {len(self._refusals)} of {self._count} jobs: {_sentence(self._why)}"
+            self._told(f"{refused} They are submitted again later.")
 
-        A worker that is absent only once may just be restarting, because it took too much memory.
+    async def replace(self) -> None:
+        """Submit new jobs for those that were refused, or whose worker has ended.
+
+        A worker that is absent only once may just be restarting, because it took too much memory. After a refusal, one
+        job at a time is tried: the number of jobs is probably limited.
         """
         there = {str(worker.name) for worker in self._queue.scheduler.workers.values()}
-        absent = set()
-        for name, spec in list(self._queue.worker_spec.items()):
-            job = self._queue.workers.get(name)
-            if there & {f"{name}{suffix}" for suffix in spec.get("group", [""])}:
-                self._began.add(name)
-            elif job is None or job.job_id is None or name in self._absent:
-                del self._queue.worker_spec[name]
-                self._began.discard(name)  # the name is used again
-            elif name in self._began:
+        absent, refused, ended = set(), set(), set()
+        for name, spec in self._queue.worker_spec.items():
+            job, workers = self._queue.workers.get(name), {f"{name}{suffix}" for suffix in spec.get("group", [""])}
+            if there & workers:
+                continue
+            if job is not None and job.job_id is None:
+                refused.add(name)
+            elif job is None or name in self._absent:
+                ended.add(name)
+                self._joined -= workers  # the names are used again
+            elif self._joined & workers:
                 absent.add(name)
+        for name in refused | ended:
+            del self._queue.worker_spec[name]
         self._absent = absent
+        if ended:
+            self._told(f"Jobs that ended, and are submitted again: {len(ended)}.")
         await self._queue  # it closes these jobs
-        await self.submit()
+        await self.submit(most=1 if refused else None)
+        self.tell()
+
+
+def _note_workers(scheduler: Any) -> set[str]:
+    """A set to which the names of all workers are added that join a scheduler."""
+    from distributed import SchedulerPlugin
+
+    names: set[str] = set()
+
+    class Note(SchedulerPlugin):  # type: ignore[misc, unused-ignore]
+        def add_worker(self, scheduler: Any, worker: str) -> None:
+            names.add(str(scheduler.workers[worker].name))
+
+    scheduler.add_plugin(Note())
+    return names
 
 
 @contextlib.contextmanager
