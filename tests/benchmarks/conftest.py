@@ -33,6 +33,9 @@ so does one machine at different times. Read the ratios: each compares two measu
 medians of several runs, except those of whole studies. [The network detector](network-detector.md#speed) says what was
 tried to make the network faster.
 
+With all 10,000 outlines of a slide in view, zooming is slower than with 500: most of it is napari's time for each
+outline, whatever its corners, as the row about outlines of 4 corners shows.
+
 | figure | measured | ratio | to | aim | when, machine, versions |
 |---|---|---|---|---|---|"""
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
