@@ -74,7 +74,7 @@ def software() -> str:
 
 
 def can_read(path: str) -> str:
-    """What is wrong with a slide or folder, on a worker; empty if it can be read, and written if it is a study."""
+    """What is wrong with a slide or folder, on a worker; empty if nothing is. A study must also be writable."""
     try:
         if "://" not in path and Path(path).is_dir() and not path.lower().endswith(".zarr"):
             if not os.access(path, os.R_OK):
@@ -104,7 +104,7 @@ def process_there(order: Order, topic: str, split_above: int | None) -> Outcome 
     worker = _prepared()
     where = f"worker {worker.name} on {worker.ip}"
     for here, there in ((order.path, order.source), (order.said_here(order.study), order.study)):
-        if "://" not in there and not Path(there).exists():
+        if "://" not in there and not os.path.exists(there):  # pathlib raises some errors
             missing = f"{here}: {where} does not find {'it' if here == there else there}"
             remedy = "Share its folder with all workers; if they know it by another path, give --map HERE=THERE."
             return Outcome(order.slide_id, "failed", f"{missing}. {remedy}")

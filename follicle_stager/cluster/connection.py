@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from follicle_stager.cluster.at_worker import can_read, software
 from follicle_stager.cluster.batch_system import QUEUES, batch_system
-from follicle_stager.cluster.crew import Crew, Worker
+from follicle_stager.cluster.crew import Crew, Worker, is_fit
 from follicle_stager.cluster.dispatch import PATIENCE_S, Dispatch
 from follicle_stager.cluster.orders import Order, SharedFolder, config_there, identity_of, place_there
 from follicle_stager.errors import UserError, how_to_install
-from follicle_stager.files import read_json
+from follicle_stager.files import is_remote, read_json
 from follicle_stager.machine import processors
 
 if TYPE_CHECKING:
@@ -93,12 +93,11 @@ class Cluster:
     def workers(self, config: Config) -> list[Worker]:
         """All workers, and why those without work get none."""
         with self._examined(config) as right:
-            fit = set(self._crew.fit(right))
             found = []
             for address, info in sorted(self._crew.info().items()):
                 said = self.client.run(software, workers=[address], on_error="return")[address]
                 runs = said if isinstance(said, str) else "-"
-                refused = "" if address in fit else self._crew.refused.get(address, "did not answer")
+                refused = "" if is_fit(info, right) else self._crew.refused.get(address, f"it is {info['status']}")
                 found.append(Worker(str(info["name"]), info["host"], runs, info["nthreads"], refused))
             return found
 
@@ -111,12 +110,12 @@ class Cluster:
         return {names[address]: str(said) for address, said in answers.items()}
 
     def _check_shared(self, jobs: Sequence[Job]) -> None:
-        """Tell of folders in which nothing is: their paths may be mistyped."""
+        """Tell of folders that this run does not use: their paths may be mistyped."""
         config = jobs[0].config
         named = (config.network.folder, config.staging.classifier)
         used = [jobs[0].study.path, *(job.source.path for job in jobs), *(Path(folder) for folder in named if folder)]
         for folder in self.shared:
-            if all(place_there(path, [folder]) == place_there(path, []) for path in used):
+            if all(is_remote(path) or folder.to_there(path.absolute()) is None for path in used):
                 self.told(f"--map {folder.here}={folder.there}: this run uses nothing in {folder.here}.")
 
     def _examined(self, config: Config) -> contextlib.AbstractContextManager[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from follicle_stager.cluster.at_worker import examination
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 
 class Worker(NamedTuple):
@@ -22,6 +22,19 @@ class Worker(NamedTuple):
     software: str
     processors: int
     refused: str
+
+
+def is_fit(info: Mapping[str, Any], right: str) -> bool:
+    """Whether a worker passed the examination, and does not pause or end at the moment.
+
+    Parameters
+    ----------
+    info
+        What the scheduler says of it.
+    right
+        Name of the right to work.
+    """
+    return bool(info.get("resources", {}).get(right)) and info.get("status") == "running"
 
 
 @dataclass
@@ -54,8 +67,8 @@ class Crew:
         return dict(self.client.scheduler_info(n_workers=-1).get("workers", {}))
 
     def fit(self, right: str) -> list[str]:
-        """Addresses of the workers that passed the examination."""
-        return sorted(address for address, info in self.info().items() if info.get("resources", {}).get(right))
+        """Addresses of the workers that may get a slide."""
+        return sorted(address for address, info in self.info().items() if is_fit(info, right))
 
     def name(self, address: str) -> str:
         """Name of a worker, for messages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 import uuid
 from collections import Counter, deque
@@ -25,8 +26,10 @@ if TYPE_CHECKING:
 _LOOK_S = 2.0
 # How long workers may take to appear before the user is told, s.
 PATIENCE_S = 60.0
-# Work of which no worker has known for so long is given to another, s.
+# Work that its worker has not had for so long is given to another worker, s.
 _LOST_S = 4.0
+# How long to wait for the answer of a worker before looking whether it has ended, s.
+_FETCH_S = 2.0
 # A slide that ended so many workers is not tried again.
 _DEATHS = 3
 # So many slides in a row that fail on a worker and succeed elsewhere are one too many.
@@ -53,11 +56,11 @@ class _Piece:
 
 @dataclass
 class _Handed:
-    """A piece at a worker, and when this worker last had it, in s."""
+    """A piece at a worker, and the time at which it was first missed there, s."""
 
     piece: _Piece
     worker: str
-    seen_at_s: float
+    missed_since_s: float = math.inf
 
 
 @contextlib.contextmanager
@@ -72,8 +75,8 @@ def _scheduler() -> Iterator[None]:
 class Dispatch:
     """Hands out the slides: each worker with the right to work has one at a time.
 
-    Dask would run a piece again if its worker dies, but forgets it if no other worker is there at that moment: the jobs
-    of a batch system reach their time limit together. So a piece is for one worker only, and is given to another here.
+    If a worker dies, Dask gives its work to another one, but forgets it if there is none. This happens when all jobs of
+    a batch system reach their time limit together. So each piece is given to one worker only, and is taken back here.
     """
 
     def __init__(
@@ -130,19 +133,24 @@ class Dispatch:
         """Take back the work of workers that are gone."""
         at_work, now = self._crew.client.processing() if self._running else {}, time.monotonic()
         for future, handed in self._running.items():
-            if future.done() or future.key in at_work.get(handed.worker, ()):
-                handed.seen_at_s = now
-        lost = [future for future, handed in self._running.items() if now - handed.seen_at_s > _LOST_S]
-        if lost:
-            self._crew.client.cancel(lost)
-        return [self._running.pop(future).piece for future in lost]
+            there = future.done() or future.key in at_work.get(handed.worker, ())
+            # If it is missed for the first time, its answer may be on the way.
+            handed.missed_since_s = math.inf if there else min(handed.missed_since_s, now)
+        lost = [future for future, handed in self._running.items() if now - handed.missed_since_s > _LOST_S]
+        if not lost:
+            return []
+        self._crew.client.cancel(lost)
+        there = self._crew.info()
+        taken = [self._running.pop(future) for future in lost]
+        # A worker that is still there had no memory left, or is about to end.
+        return [replace(one.piece, deaths=one.piece.deaths + (one.worker not in there)) for one in taken]
 
     def _try_again(self, piece: _Piece) -> None:
-        """Give a piece to another worker, unless too many have ended with it."""
+        """Give a piece to another worker, unless too many have ended while they processed it."""
         if piece.order.slide_id in self._failed:
             return
-        if piece.deaths + 1 < _DEATHS:
-            self._waiting.appendleft(replace(piece, deaths=piece.deaths + 1))
+        if piece.deaths < _DEATHS:
+            self._waiting.appendleft(piece)
         else:
             self._fail(piece, Outcome(piece.order.slide_id, "failed", _DIED.format(path=piece.order.path)))
 
@@ -167,7 +175,7 @@ class Dispatch:
                 continue
             self._waiting.remove(piece)
             split_above = self._split_above if len(fit) > 1 else None
-            self._running[self._submit(piece, worker, split_above)] = _Handed(piece, worker, time.monotonic())
+            self._running[self._submit(piece, worker, split_above)] = _Handed(piece, worker)
 
     def _submit(self, piece: _Piece, worker: str, split_above: int | None) -> Any:
         topic = self._crew.topic
@@ -186,13 +194,12 @@ class Dispatch:
         piece, worker, order = handed.piece, handed.worker, handed.piece.order
         if order.slide_id in self._failed:  # another window of the same slide
             return
-        with _scheduler():
-            answer = self._answer(future, order)
+        answer = self._answer(future, order)
         if answer is not None and not (isinstance(answer, Outcome) and answer.state == "failed"):
             self._strikes[worker] = 0
             if piece.failed_on:
                 self._strike(piece)
-        if answer is None:  # the scheduler lost it
+        if answer is None:
             self._waiting.append(piece)
         elif isinstance(answer, Large):
             self._split(order, answer.windows, len(fit))
@@ -212,12 +219,17 @@ class Dispatch:
         self._finish(piece.first or answer)
 
     def _answer(self, future: Any, order: Order) -> Outcome | Large | Windows | None:
-        if future.status == "finished":
-            return future.result()  # type: ignore[no-any-return]
-        if future.status == "cancelled":
-            return None
-        message = order.said_here(str(future.exception())).removeprefix(f"{order.path}: ")
-        return Outcome(order.slide_id, "failed", f"{order.path}: {message}")
+        """What a worker answers; None if the worker, or the scheduler, lost it."""
+        with _scheduler():
+            while future.status in ("finished", "error"):
+                # The worker may end before its answer is here: the status then changes, and Dask would wait for ever.
+                with contextlib.suppress(TimeoutError, CancelledError):
+                    if future.status == "finished":
+                        return future.result(timeout=_FETCH_S)  # type: ignore[no-any-return]
+                    message = order.said_here(str(future.exception(timeout=_FETCH_S))).removeprefix(f"{order.path}: ")
+                    return Outcome(order.slide_id, "failed", f"{order.path}: {message}")
+            self._crew.client.cancel([future])
+        return None
 
     def _strike(self, piece: _Piece) -> None:
         (before,) = piece.failed_on
@@ -257,4 +269,6 @@ class Dispatch:
         if alone_s > self._told_at + PATIENCE_S:
             self._told_at = alone_s
             left = len({piece.order.slide_id for piece in self._waiting})
-            self._crew.told(f"No worker yet; slides that wait: {left}. Ctrl+C stops, and finished slides are kept.")
+            self._crew.told(
+                f"No worker takes slides now; slides that wait: {left}. Ctrl+C stops, and finished slides are kept."
+            )

@@ -151,5 +151,6 @@ class Order:
 
     def said_here(self, message: str) -> str:
         """A worker's message, with the paths of this machine."""
-        slide = {self.source: self.path, str(PureWindowsPath(self.source)): self.path}
-        return said_here(message, slide | {folder.there: folder.here for folder in self.shared})
+        here = {self.source: self.path} | {folder.there: folder.here for folder in self.shared}
+        windows = {str(PureWindowsPath(there)): path for there, path in here.items()}
+        return said_here(message, windows | here)

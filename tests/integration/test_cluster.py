@@ -352,6 +352,8 @@ def test_doctor_says_so_if_no_worker_comes(cli, tmp_path, monkeypatch):
         assert "waiting for one, up to 1 s" in shown
         assert "No worker came. Start one" in shown
         machines.add("A")
+        with connect_cluster(str(machines.address_file)) as cluster:
+            cluster.client.wait_for_workers(1, timeout=60)
         study, slides = Study.create(tmp_path / "study", Config()).path, tmp_path / "slides"
         slides.mkdir()
         for folder in (study, slides):
@@ -394,7 +396,7 @@ def test_jobs_that_are_refused_or_reach_their_time_limit_are_submitted_again(slu
     said, ids, ended = [], set(), []
     study = Study.create(tmp_path / "study", Config())
     with connect_cluster("slurm", workers=2, told=said.append) as cluster:
-        assert said == ["sbatch refused 1 of 2 jobs: error: too many jobs. It is asked again later."]
+        assert said == ["sbatch refused 1 of 2 jobs: error: too many jobs. They are submitted again later."]
         cluster.client.wait_for_workers(2, timeout=60)
 
         def end(slide: str, step: str, done: int, total: int) -> None:
@@ -407,8 +409,25 @@ def test_jobs_that_are_refused_or_reach_their_time_limit_are_submitted_again(slu
         outcomes = run_batch(study, list_slides(cohort), Config(), workers=cluster, on_progress=end)
     assert len(ended) == 2, "all workers at once"
     assert len(ids) > 2, "others came"
+    assert "Jobs that ended, and are submitted again: " in said[-1]
     assert {o.state for o in outcomes} == {"done"}
     assert_same(study, alone)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the imitation of SLURM runs on Linux")
+def test_a_job_of_two_workers_is_submitted_again(slurm, tmp_path):
+    import dask
+
+    (tmp_path / "spool" / "refused").mkdir()
+    with dask.config.set({"jobqueue.slurm.processes": 2}), connect_cluster("slurm", workers=1) as cluster:
+        cluster.client.wait_for_workers(2, timeout=60)
+        jobs, workers = cluster.client.cluster.workers, set(cluster.client.nthreads())
+        (first,) = (job.job_id for job in jobs.values())
+        os.killpg(int(first), signal.SIGKILL)
+        until = time.monotonic() + 60
+        while len(set(cluster.client.nthreads()) - workers) < 2 and time.monotonic() < until:
+            time.sleep(0.2)
+        assert [job.job_id != first for job in jobs.values()] == [True]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the imitation of SLURM runs on Linux")

@@ -27,7 +27,10 @@ class Future:
     def done(self):
         return self.ended
 
-    def result(self):
+    def result(self, timeout):
+        if self.outcome is None:  # its worker ended after it was finished
+            self.status = "lost"
+            raise TimeoutError
         return self.outcome
 
 
@@ -38,11 +41,14 @@ class Workers:
 
     def __init__(self, count, fails):
         self.client, self.names, self.fails = self, [f"w{n}" for n in range(count)], fails
-        self.refused, self.said, self.taken = {}, [], []
+        self.refused, self.said, self.taken, self.paused = {}, [], [], set()
         self._now, self._ends, self._numbers = 0.0, [], itertools.count()
 
     def fit(self, right):
         return self.names
+
+    def info(self):
+        return dict.fromkeys(self.names)
 
     def name(self, address):
         return address
@@ -74,8 +80,10 @@ class Workers:
         fails = self.fails(workers[0], order.slide_id)
         future = Future(Outcome(order.slide_id, "failed" if fails else "done", "no such file" if fails else ""))
         future.key, future.worker = how["key"], workers[0]
-        heapq.heappush(self._ends, (self._now + (FAILURE_S if fails else SLIDE_S), next(self._numbers), future))
         self.taken.append((workers[0], order.slide_id))
+        if workers[0] in self.paused:
+            return future
+        heapq.heappush(self._ends, (self._now + (FAILURE_S if fails else SLIDE_S), next(self._numbers), future))
         return future
 
     def wait(self, futures, **how):
@@ -180,3 +188,32 @@ def test_a_slide_that_ends_every_worker_fails(monkeypatch):
     assert failed.slide_id == fatal
     assert failed.message.startswith("s: 3 workers ended while they processed it. Probably their memory ran out")
     assert len(workers.names) == 5
+
+
+def test_a_worker_that_pauses_fails_no_slide(monkeypatch):
+    """Dask gives it no work, although it is there; what was just submitted to it is given to others."""
+    workers = Workers(2, lambda worker, slide: False)
+    real = workers.fit
+
+    def fit(right):
+        workers.paused = {"w0"} if 5 < len(workers.taken) < 15 else set()
+        return real(right)
+
+    monkeypatch.setattr(workers, "fit", fit)
+    assert {o.state for o in outcomes_of(workers, 20, monkeypatch)} == {"done"}
+    assert len(workers.taken) > 20
+
+
+def test_an_answer_that_is_lost_with_its_worker_is_made_again(monkeypatch):
+    workers = Workers(2, lambda worker, slide: False)
+    submit = workers.submit
+
+    def take(do, order, *rest, **how):
+        future = submit(do, order, *rest, **how)
+        if len(workers.taken) == 3:
+            future.outcome = None
+        return future
+
+    monkeypatch.setattr(workers, "submit", take)
+    assert {o.state for o in outcomes_of(workers, 10, monkeypatch)} == {"done"}
+    assert len(workers.taken) == 11
