@@ -97,7 +97,8 @@ class Cluster:
             for address, info in sorted(self._crew.info().items()):
                 said = self.client.run(software, workers=[address], on_error="return")[address]
                 runs = said if isinstance(said, str) else "-"
-                refused = "" if is_fit(info, right) else self._crew.refused.get(address, f"it is {info['status']}")
+                why = "did not answer" if info["status"] == "running" else f"it is {info['status']}"
+                refused = "" if is_fit(info, right) else self._crew.refused.get(address, why)
                 found.append(Worker(str(info["name"]), info["host"], runs, info["nthreads"], refused))
             return found
 
