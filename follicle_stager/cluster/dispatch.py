@@ -266,7 +266,7 @@ class Dispatch:
         if there and all(address in reasons for address in there):
             each = "; ".join(f"{names[address]}: {reasons[address]}" for address in there)
             raise UserError(f"No worker can process the slides. {each}. Finished slides are kept.")
-        if alone_s > self._told_at + PATIENCE_S:
+        if alone_s > max(PATIENCE_S, 2 * self._told_at):  # jobs may wait for hours
             self._told_at = alone_s
             left = len({piece.order.slide_id for piece in self._waiting})
             self._crew.told(

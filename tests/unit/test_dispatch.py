@@ -217,3 +217,18 @@ def test_an_answer_that_is_lost_with_its_worker_is_made_again(monkeypatch):
     monkeypatch.setattr(workers, "submit", take)
     assert {o.state for o in outcomes_of(workers, 10, monkeypatch)} == {"done"}
     assert len(workers.taken) == 11
+
+
+def test_waiting_for_workers_is_told_less_and_less_often(monkeypatch):
+    workers = Workers(0, lambda worker, slide: False)
+    real = workers.fit
+
+    def fit(right):
+        if workers.monotonic() > 8 * 3600:
+            workers.names = ["w0"]
+        return real(right)
+
+    monkeypatch.setattr(workers, "fit", fit)
+    assert {o.state for o in outcomes_of(workers, 3, monkeypatch)} == {"done"}
+    assert all(said.startswith("No worker takes slides now; slides that wait: 3.") for said in workers.said)
+    assert 6 < len(workers.said) < 12, "in eight hours"
