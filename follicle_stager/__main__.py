@@ -20,7 +20,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, interrupt)
     from follicle_stager.cli import main as run
 
-    run()
+    try:
+        run()
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # while Python ends, it would show a traceback
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:

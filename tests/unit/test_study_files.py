@@ -359,6 +359,19 @@ def test_ctrl_c_within_an_import_ends_quietly_and_elsewhere_is_an_interrupt(tmp_
         assert (done.returncode, done.stdout, done.stderr) == (ends_with, said, "")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_while_python_ends_ends_quietly(tmp_path):
+    code = (
+        "import atexit, os, signal, sys, follicle_stager.__main__ as m\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "sys.argv = ['follicle-stager', '--version']\n"
+        "m.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.startswith("follicle-stager ")
+    assert done.stderr == ""
+
+
 def test_a_console_of_another_code_page(tmp_path):
     command = [sys.executable, "-m", "follicle_stager", "stage", "b😀.tif"]
     environment = os.environ | {"PYTHONIOENCODING": "cp1252"}
