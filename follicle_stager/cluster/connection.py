@@ -192,6 +192,7 @@ def _local(workers: int) -> Iterator[Any]:
             n_workers=count,
             threads_per_worker=max(1, here // count),
             memory_limit=0,
+            scheduler_kwargs={"dashboard_address": ":0"},  # its web page would take port 8787
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
         )

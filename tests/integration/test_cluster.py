@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -361,6 +364,16 @@ def test_doctor_says_so_if_no_worker_comes(cli, tmp_path, monkeypatch):
             assert (code, "No worker came" in shown) == (0, False)
     finally:
         machines.close()
+
+
+def test_a_cluster_here_takes_no_port_that_another_program_may_have():
+    with socket.socket() as other, warnings.catch_warnings():
+        with contextlib.suppress(OSError):  # somebody has it already
+            other.bind(("", 8787))
+            other.listen()
+        warnings.filterwarnings("error", message="Port")
+        with connect_cluster("local", workers=1) as cluster:
+            assert len(cluster.client.nthreads()) == 1
 
 
 def test_a_batch_system_that_is_not_here_is_a_clear_error(monkeypatch):
