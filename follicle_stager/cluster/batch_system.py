@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import signal
 from typing import TYPE_CHECKING, Any
 
 from follicle_stager.errors import UserError
@@ -49,8 +50,8 @@ def batch_system(where: str, jobs: int, told: Callable[[str], None]) -> Iterator
         If the batch system is not found, its settings are wrong, or it refuses all jobs.
     """
     import dask
-    import dask_jobqueue
 
+    dask_jobqueue = _import_quietly()
     kind = getattr(dask_jobqueue, QUEUES[where])
     submit = kind.job_cls.submit_command
     if shutil.which(submit) is None:
@@ -76,6 +77,17 @@ def batch_system(where: str, jobs: int, told: Callable[[str], None]) -> Iterator
         wanted.tell()
         with _repeated(queue, wanted.replace):
             yield queue
+
+
+def _import_quietly() -> Any:
+    """Import dask-jobqueue, and keep what Ctrl+C does: the import lets it end the program with exit code 0."""
+    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    import dask_jobqueue
+
+    for number, handler in ours.items():
+        if handler is not None and signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
+    return dask_jobqueue
 
 
 def _sentence(said: object) -> str:

@@ -451,3 +451,19 @@ def test_a_batch_system_that_refuses_all_jobs_says_why(slurm):
         connect_cluster("slurm"),
     ):
         pass
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the imitation of SLURM runs on Linux")
+def test_ctrl_c_on_a_batch_system_is_an_interrupt(slurm, tmp_path):
+    """dask-jobqueue would end the program with exit code 0, as if the study were complete."""
+    (tmp_path / "spool" / "refused").mkdir()
+    code = (
+        "import os, signal\n"
+        "from follicle_stager.cluster import connect_cluster\n"
+        "if __name__ == '__main__':\n"
+        "    with connect_cluster('slurm', workers=1):\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode != 0
+    assert done.stderr.rstrip().endswith("KeyboardInterrupt")
