@@ -34,9 +34,7 @@ _FETCH_S = 2.0
 _DEATHS = 3
 # So many slides in a row that fail on a worker and succeed elsewhere are one too many.
 _STRIKES = 3
-_GONE = (
-    "The Dask scheduler no longer answers. Finished slides are kept: start it again, and run the same command again."
-)
+_GONE = "The Dask scheduler no longer answers. Finished slides are kept: start the scheduler, and repeat the command."
 _DIED = (
     f"{{path}}: {_DEATHS} workers ended while they processed it. Probably their memory ran out, or the time limit of "
     "their jobs is shorter than this slide takes."
