@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import functools
 import os
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -65,6 +66,11 @@ def examination(identity: tuple[str, str, str], right: str, topic: str, config: 
             return f"it has {'; '.join(other)}" if other else ""
 
     return Examination()
+
+
+def dask_setup(worker: Any) -> None:
+    """Let the process that started a worker of ``--cluster local`` handle Ctrl+C; Dask calls this at its start."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def software() -> str:

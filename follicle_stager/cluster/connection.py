@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from follicle_stager.cluster import at_worker
 from follicle_stager.cluster.at_worker import can_read, software
 from follicle_stager.cluster.batch_system import QUEUES, batch_system
 from follicle_stager.cluster.crew import Crew, Worker, is_fit
@@ -192,6 +193,7 @@ def _local(workers: int) -> Iterator[Any]:
             n_workers=count,
             threads_per_worker=max(1, here // count),
             memory_limit=0,
+            preload=[at_worker.__name__],
             scheduler_kwargs={"dashboard_address": ":0"},  # its web page would take port 8787
             dashboard_address=None,
             silence_logs=logging.CRITICAL,

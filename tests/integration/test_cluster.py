@@ -467,3 +467,24 @@ def test_ctrl_c_on_a_batch_system_is_an_interrupt(slurm, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
     assert done.returncode != 0
     assert done.stderr.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+def test_ctrl_c_with_workers_here_shows_no_traceback_of_theirs(cohort, tmp_path):
+    """A terminal interrupts all processes, those of Dask as well."""
+    command = [sys.executable, "-m", "follicle_stager", "stage", cohort, "--out", tmp_path / "study"]
+    run = subprocess.Popen(
+        [*map(str, command), "--cluster", "local", "--workers", "1"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("study/slides/*/run.json")) and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "Traceback" not in said
+    assert "stopped; finished slides are kept" in said
