@@ -81,12 +81,11 @@ def batch_system(where: str, jobs: int, told: Callable[[str], None]) -> Iterator
 
 def _import_quietly() -> Any:
     """Import dask-jobqueue, and keep what Ctrl+C does: the import lets it end the program with exit code 0."""
-    ours = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = signal.getsignal(signal.SIGINT)
     import dask_jobqueue
 
-    for number, handler in ours.items():
-        if handler is not None and signal.getsignal(number) is not handler:
-            signal.signal(number, handler)
+    if ours is not None and signal.getsignal(signal.SIGINT) is not ours:
+        signal.signal(signal.SIGINT, ours)
     return dask_jobqueue
 
 

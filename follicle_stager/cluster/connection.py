@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from follicle_stager.cluster import at_worker
-from follicle_stager.cluster.at_worker import can_read, software
 from follicle_stager.cluster.batch_system import QUEUES, batch_system
 from follicle_stager.cluster.crew import Crew, Worker, is_fit
 from follicle_stager.cluster.dispatch import PATIENCE_S, Dispatch
@@ -96,7 +95,7 @@ class Cluster:
         with self._examined(config) as right:
             found = []
             for address, info in sorted(self._crew.info().items()):
-                said = self.client.run(software, workers=[address], on_error="return")[address]
+                said = self.client.run(at_worker.software, workers=[address], on_error="return")[address]
                 runs = said if isinstance(said, str) else "-"
                 why = "did not answer" if info["status"] == "running" else f"it is {info['status']}"
                 refused = "" if is_fit(info, right) else self._crew.refused.get(address, why)
@@ -108,7 +107,7 @@ class Cluster:
         refused = self._crew.refused
         names = {address: str(info["name"]) for address, info in self._crew.info().items() if address not in refused}
         there = place_there(path, self.shared)
-        answers = self.client.run(can_read, there, workers=list(names), on_error="return") if names else {}
+        answers = self.client.run(at_worker.can_read, there, workers=list(names), on_error="return") if names else {}
         return {names[address]: str(said) for address, said in answers.items()}
 
     def _check_shared(self, jobs: Sequence[Job]) -> None:

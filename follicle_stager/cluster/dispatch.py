@@ -131,9 +131,9 @@ class Dispatch:
         """Take back the work of workers that are gone."""
         at_work, now = self._crew.client.processing() if self._running else {}, time.monotonic()
         for future, handed in self._running.items():
-            there = future.done() or future.key in at_work.get(handed.worker, ())
+            is_there = future.done() or future.key in at_work.get(handed.worker, ())
             # If it is missed for the first time, its answer may be on the way.
-            handed.missed_since_s = math.inf if there else min(handed.missed_since_s, now)
+            handed.missed_since_s = math.inf if is_there else min(handed.missed_since_s, now)
         lost = [future for future, handed in self._running.items() if now - handed.missed_since_s > _LOST_S]
         if not lost:
             return []
